@@ -1,0 +1,87 @@
+"""The command line: ``python run_recbole_ssm.py`` and ``python -m recbole_ssm``."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from recbole_ssm.config import properties_folder
+from recbole_ssm.data.atomic_files import find_datasets
+from recbole_ssm.errors import InputError
+from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
+from recbole_ssm.quick_start import run
+from recbole_ssm.registry import MODELS, recbole_models
+from recbole_ssm.trainer import TrainingDiverged
+
+_USAGE = "python run_recbole_ssm.py --model=NAME --dataset=NAME [--config_files=FILE,FILE] [--key=value ...]"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for.
+
+    Args:
+        arguments: without the program's name; by default those of this process.
+
+    Returns:
+        Exit status: 0 done, 1 the training diverged, 2 something in the arguments or the data cannot be used.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if {"-h", "--help"} & set(arguments):
+        print(help_text(_value(arguments, "data_path") or "dataset"))
+        return 0
+    files = _value(arguments, "config_files") or ""
+    rest = [argument for argument in arguments if not argument.startswith(("--config_files=", "--model=", "--dataset="))]
+    try:
+        run(
+            model=_value(arguments, "model"),
+            dataset=_value(arguments, "dataset"),
+            config_file_list=files.replace(",", " ").split(),
+            command_line=rest,
+        )
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except TrainingDiverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _value(arguments: Sequence[str], key: str) -> str | None:
+    """The value of ``--key=value``."""
+    return next((a.partition("=")[2] for a in arguments if a.startswith(f"--{key}=")), None)
+
+
+def help_text(data_path: str) -> str:
+    """Models, datasets and this package's keys."""
+    shipped = sorted(str(f.relative_to(properties_folder()).with_suffix("")) for f in properties_folder().glob("p*/*.yaml"))
+    lines = [
+        f"usage: {_USAGE}",
+        "",
+        "Train a model, keep the best epoch by the validation metric, and test it. Every key of RecBole is understood.",
+        "",
+        *_wrapped("models", ", ".join(MODELS)),
+        *_wrapped("RecBole's models", ", ".join(recbole_models())),
+        *_wrapped(f"datasets in {data_path} (--data_path)", ", ".join(["ml-100k", *find_datasets(data_path)])),
+        *_wrapped("config files of the package", ", ".join(shipped)),
+        "",
+    ]
+    for title, options in (("keys for all models", FOR_ALL_MODELS), ("keys for the models above", FOR_OUR_MODELS)):
+        lines.append(f"{title}:")
+        for option in options:
+            lines.extend(
+                textwrap.wrap(
+                    f"{option.text}; {option.values}",
+                    100,
+                    initial_indent=f"  {option.name:<22}",
+                    subsequent_indent=" " * 24,
+                )
+            )
+    return "\n".join(lines)
+
+
+def _wrapped(title: str, text: str) -> list[str]:
+    return textwrap.wrap(f"{title}: {text}", 100, subsequent_indent="  ", break_on_hyphens=False)
+
+

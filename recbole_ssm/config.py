@@ -1,0 +1,214 @@
+"""RecBole's configuration, with this package's models, keys and defaults, and checked before any work starts."""
+
+from __future__ import annotations
+
+import difflib
+from logging import getLogger
+from pathlib import Path
+
+import numpy as np
+import recbole.config
+import yaml
+from recbole.config import Config as RecBoleConfig
+from recbole.utils import ModelType
+
+from recbole_ssm import registry
+from recbole_ssm.errors import InputError
+from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
+
+_AT_LEAST_ONE = ("train_batch_size", "eval_batch_size")
+
+
+def properties_folder() -> Path:
+    """Where the defaults are: inside the package once installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "properties"
+    return inside if inside.is_dir() else package.parent / "properties"
+
+
+class Config(RecBoleConfig):
+    """A RecBole ``Config``: same keys, same files, same priorities (command line > dict > files > defaults).
+
+    What differs: the models of this package are known by name; the command line is what the caller passes, not
+    ``sys.argv``; values and keys are checked; ``loss_type: CE`` needs no ``train_neg_sample_args: ~`` beside it;
+    a sequential model loads the time column of a dataset that RecBole does not know.
+
+    Args:
+        model: a name, or a model class.
+        dataset: a name.
+        config_file_list: yaml files; one that does not exist is looked for in the package's ``properties/``.
+        config_dict: keys and values.
+        command_line: arguments ``--key=value``.
+
+    Raises:
+        InputError: something in them cannot be used.
+    """
+
+    def __init__(self, model=None, dataset=None, config_file_list=None, config_dict=None, command_line=()):
+        self._command_line = tuple(command_line)
+        files = [_find_config_file(file) for file in config_file_list or ()]
+        try:
+            super().__init__(model, dataset, files, dict(config_dict or {}))
+        except InputError:
+            raise
+        except (KeyError, NotImplementedError, RuntimeError, TypeError, ValueError, yaml.YAMLError) as error:
+            message = error.args[0] if isinstance(error, KeyError) else error
+            raise InputError(f"the configuration cannot be used: {message}") from error
+        _check(self)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the model takes packed batches: those of this package do."""
+        return hasattr(self.model_class, "packed")
+
+    def compatibility_settings(self) -> None:
+        """The aliases that RecBole looks up in numpy; its own version of this fails on numpy 2."""
+        for alias, kind in {
+            "bool": np.bool_,
+            "int": np.int_,
+            "float": np.float64,
+            "complex": np.complex128,
+            "object": np.object_,
+            "str": np.str_,
+            "long": np.int_,
+            "unicode": np.str_,
+        }.items():
+            setattr(np, alias, kind)
+
+    def _init_parameters_category(self) -> None:
+        super()._init_parameters_category()
+        self.parameters = {category: list(keys) for category, keys in self.parameters.items()}
+        self.parameters["State-space"] = [option.name for option in FOR_ALL_MODELS + FOR_OUR_MODELS]
+
+    def _load_cmd_line(self) -> dict:
+        given = {}
+        for argument in self._command_line:
+            key, equals, value = argument.removeprefix("--").partition("=")
+            if not argument.startswith("--") or not equals or not key:
+                raise InputError(f"argument {argument!r} is not understood; write --key=value")
+            if given.setdefault(key, value) != value:
+                raise InputError(f"--{key} is given twice, as {given[key]!r} and as {value!r}")
+        return self._convert_config_dict(given)
+
+    def _get_model_and_dataset(self, model, dataset):
+        model = self.external_config_dict.get("model") if model is None else model
+        if model is None:
+            raise InputError(f"no model is given; say --model=NAME, for example {next(iter(registry.MODELS))}")
+        if dataset is None and "dataset" not in self.external_config_dict:
+            raise InputError("no dataset is given; say --dataset=NAME, for example ml-100k")
+        name = model if isinstance(model, str) else model.__name__
+        found = registry.model_class(name) if isinstance(model, str) else model
+        return name, found, dataset if dataset is not None else self.external_config_dict["dataset"]
+
+    def _load_internal_config_dict(self, model, model_class, dataset) -> None:
+        super()._load_internal_config_dict(model, model_class, dataset)
+        internal, external = self.internal_config_dict, self.external_config_dict
+        self._internal_recbole_types = dict(internal)
+        if model_class.type == ModelType.SEQUENTIAL and dataset != "ml-100k":
+            fields = (external.get(key, internal[key]) for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"))
+            internal["load_col"] = {"inter": list(fields)}
+        for file in ("overall.yaml", f"model/{model}.yaml", f"dataset/{dataset}.yaml"):
+            path = properties_folder() / file
+            if path.is_file():
+                self._update_internal_config_dict(path)
+        if "train_batch_size" in external and "train_batch_tokens" not in external:
+            internal["train_batch_tokens"] = None
+        if external.get("loss_type", internal.get("loss_type")) == "CE" and model_class.type == ModelType.SEQUENTIAL:
+            internal["train_neg_sample_args"] = None
+
+    def _init_device(self) -> None:
+        if not self.final_config_dict["use_gpu"]:
+            self.final_config_dict["gpu_id"] = ""
+        super()._init_device()
+
+
+def _find_config_file(file: str | Path) -> Path:
+    for candidate in (Path(file), properties_folder() / file, properties_folder() / f"{file}.yaml"):
+        if candidate.is_file():
+            return candidate
+    shipped = sorted(str(path.relative_to(properties_folder())) for path in properties_folder().rglob("*/*.yaml"))
+    raise InputError(f"there is no config file {file}, neither here nor among those of the package: {', '.join(shipped)}")
+
+
+def _check(config: Config) -> None:
+    _check_unknown_keys(config)
+    for option in FOR_ALL_MODELS + (FOR_OUR_MODELS if config.is_packed else ()):
+        if option.name in config:
+            option.check(config[option.name])
+    _check_recbole_types(config)
+    _check_valid_metric(config)
+    if config.is_packed:
+        _check_our_model(config)
+    if config["filter_seen"] and set(config["eval_args"]["mode"].values()) != {"full"}:
+        raise InputError("filter_seen needs a full ranking; set eval_args: {'mode': 'full'} or filter_seen: False")
+    if config["use_gpu"] and config["device"].type == "cpu":
+        getLogger().info("use_gpu is on, but there is no GPU here: running on the CPU")
+
+
+def _check_unknown_keys(config: Config) -> None:
+    properties = Path(recbole.config.__file__).parent.parent / "properties"
+    known = {key for keys in config.parameters.values() for key in keys}
+    known |= {"model", "dataset", "config_files", "local_rank", "world_size", "nproc", "ip", "port", "offset", "encoding"}
+    for file in (*properties.rglob("*.yaml"), *properties_folder().rglob("*.yaml")):
+        known |= set(yaml.load(file.read_text(encoding="utf-8"), Loader=config.yaml_loader) or ())
+    for key in config.external_config_dict:
+        if key in known:
+            continue
+        close = difflib.get_close_matches(key, known, n=1)
+        message = f"unknown key {key!r}" + (f"; did you mean {close[0]}?" if close else "; --help lists the keys")
+        if config.is_packed:
+            raise InputError(message)
+        getLogger().warning(message)
+
+
+def _check_recbole_types(config: Config) -> None:
+    """Numbers and switches of RecBole must stay numbers and switches: it finds out deep in the training."""
+    for key, default in config._internal_recbole_types.items():
+        value = config[key]
+        if isinstance(default, bool):
+            fits, kind = isinstance(value, bool), "True or False"
+        elif isinstance(default, int | float):
+            fits, kind = isinstance(value, int | float) and not isinstance(value, bool), "a number"
+            if isinstance(default, int) and key != "MAX_ITEM_LIST_LENGTH":
+                fits, kind = fits and isinstance(value, int), "a whole number"
+        else:
+            continue
+        if key == "MAX_ITEM_LIST_LENGTH" and config.is_packed:
+            continue
+        if not fits:
+            raise InputError(f"{key} must be {kind}, but is {value!r}")
+        if key in _AT_LEAST_ONE and value < 1:
+            raise InputError(f"{key} must be 1 or more, but is {value!r}")
+
+
+def _check_valid_metric(config: Config) -> None:
+    computed = {f"{metric}@{k}".lower() for metric in config["metrics"] for k in config["topk"]}
+    computed |= {metric.lower() for metric in config["metrics"]}
+    if str(config["valid_metric"]).lower() not in computed:
+        raise InputError(
+            f"valid_metric {config['valid_metric']!r} is not computed: it must be one of metrics {config['metrics']} "
+            f"at one of topk {config['topk']}"
+        )
+
+
+def _check_our_model(config: Config) -> None:
+    if config["train_samples"] == "whole_sequence" and not config.model_class.causal:
+        raise InputError(
+            f"train_samples: whole_sequence trains a prediction after every item, but {config['model']} reads a history "
+            "in both directions and would see the item that it has to predict; use all_prefixes or sampled_prefixes"
+        )
+    if config["train_samples"] == "sampled_prefixes" and config["prefixes_per_user"] is None:
+        raise InputError("train_samples: sampled_prefixes needs prefixes_per_user")
+    if config["loss_type"] == "BPR" and config["train_neg_sample_args"]["distribution"] == "none":
+        raise InputError("loss_type: BPR needs negatives; leave train_neg_sample_args at its default")
+    if config["train_neg_sample_args"].get("dynamic"):
+        raise InputError("train_neg_sample_args: dynamic is not available with packed batches; set it to False")
+    for key in ("save_dataloaders", "dataloaders_save_path", "transform"):
+        if config[key]:
+            raise InputError(f"{key} does not apply to packed batches; remove it")
+    if config["headdim"] is not None and config["expand"] * config["hidden_size"] % config["headdim"]:
+        raise InputError(
+            f"headdim {config['headdim']} does not divide expand * hidden_size = {config['expand'] * config['hidden_size']}"
+        )
+    if config["model"] == "Hydra4Rec" and config["d_conv"] % 2 == 0:
+        raise InputError(f"d_conv must be odd for Hydra4Rec, since its convolution is centred, but is {config['d_conv']}")

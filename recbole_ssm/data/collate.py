@@ -1,0 +1,39 @@
+"""Packed batches by vectorised gathers: nothing is padded, and no Python loop runs over samples."""
+
+from __future__ import annotations
+
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor
+
+from recbole_ssm.ops.packing import gather_ranges, sequence_index
+
+
+def pack_histories(
+    batch: Interaction, history: Tensor, list_field: str, next_item_field: str | None = None
+) -> Interaction:
+    """Add the packed histories of its samples to a batch.
+
+    Args:
+        batch: S samples with ``history_start``, ``history_end``; changed in place.
+        history: (n_interactions,) items that the ranges point into.
+        list_field: name of the stream of items, ``item_id_list`` in RecBole's default configuration.
+        next_item_field: if given, this field becomes (T,): after each token the item that follows it.
+
+    Returns:
+        The batch, with ``list_field`` (T,) int64, ``cu_seqlens`` (S + 1,) int32 and ``seq_idx`` (T,) int32. Its
+        ``length`` stays S.
+    """
+    start, end = batch["history_start"], batch["history_end"]
+    index, cu_seqlens = gather_ranges(start, end - start)
+    batch[list_field] = history[index]
+    batch["cu_seqlens"] = cu_seqlens
+    batch["seq_idx"] = sequence_index(cu_seqlens, len(index))
+    if next_item_field is not None:
+        batch[next_item_field] = history[index + 1]
+    return batch
+
+
+def mask_items(items: Tensor, mask_ratio: float, generator: torch.Generator) -> Tensor:
+    """Replace each id by 0 with probability ``mask_ratio`` (SSD4Rec's masking; the last item is not spared)."""
+    return items.masked_fill(torch.rand(items.shape, generator=generator) < mask_ratio, 0)

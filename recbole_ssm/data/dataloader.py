@@ -1,0 +1,105 @@
+"""Loaders of packed batches. Full ranking needs none: RecBole's own takes whatever its dataset returns."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from recbole.data.dataloader import NegSampleEvalDataLoader
+from recbole.data.interaction import Interaction
+from recbole.utils import InputType
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from recbole_ssm.data.collate import mask_items, pack_histories
+from recbole_ssm.data.dataset import PackedDataset
+from recbole_ssm.data.training_samples import TrainingBatches
+
+
+class PackedTrainDataLoader(DataLoader):
+    """Packed training batches, as ``train_samples``, ``train_batch_size`` and ``train_batch_tokens`` ask for them.
+
+    A batch has ``item_id`` (S,), or (T,) with ``whole_sequence``; where the loss is pairwise also ``neg_item_id``
+    (K * targets,), K negatives of each target by RecBole's sampler.
+
+    Args:
+        config: the configuration.
+        dataset: the training split.
+        sampler: RecBole's sampler of negative items, or None.
+        shuffle: whether the order changes from epoch to epoch.
+    """
+
+    def __init__(self, config, dataset: PackedDataset, sampler, shuffle: bool = True):
+        self.config = config
+        self.shuffle = shuffle
+        self._dataset = dataset
+        self._sampler = sampler
+        self._list_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
+        self._next_item_field = config["ITEM_ID_FIELD"] if config["train_samples"] == "whole_sequence" else None
+        self._mask_ratio = config["mask_ratio"] or 0.0
+        self._n_negatives = 0
+        if config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE and sampler is not None:
+            self._n_negatives = config["train_neg_sample_args"]["sample_num"]
+        batches = TrainingBatches(
+            dataset,
+            train_samples=config["train_samples"],
+            prefixes_per_user=config["prefixes_per_user"],
+            batch_size=config["train_batch_size"] if config["train_batch_tokens"] is None else None,
+            batch_tokens=config["train_batch_tokens"],
+            shuffle=shuffle,
+            seed=config["seed"],
+        )
+        super().__init__(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=self._collate,
+            num_workers=config["worker"],
+            pin_memory=config["device"].type == "cuda",
+        )
+
+    def _collate(self, planned: tuple[Tensor, int]) -> Interaction:
+        rows, seed = planned
+        batch = self._dataset.samples(rows)
+        pack_histories(batch, self._dataset.history, self._list_field, self._next_item_field)
+        if self._n_negatives:
+            positives = batch[self._dataset.iid_field].numpy()
+            # RecBole's sampler draws from numpy's global state, which workers would share.
+            state = np.random.get_state()
+            np.random.seed(seed & 0xFFFF_FFFF)
+            negatives = self._sampler.sample_by_user_ids(positives, positives, self._n_negatives)
+            np.random.set_state(state)
+            batch[self.config["NEG_PREFIX"] + self._dataset.iid_field] = negatives
+        if self._mask_ratio:
+            generator = torch.Generator().manual_seed(seed)
+            batch[self._list_field] = mask_items(batch[self._list_field], self._mask_ratio, generator)
+        return batch
+
+
+class PackedNegSampleEvalDataLoader(NegSampleEvalDataLoader):
+    """RecBole's sampled evaluation; each history is packed once, not once for each of its candidates.
+
+    A batch of S histories and R candidates has the packed fields of the histories, ``item_id`` (R,) and
+    ``candidate_seq_idx`` (R,), the history that each candidate is for.
+    """
+
+    def __init__(self, config, dataset: PackedDataset, sampler, shuffle: bool = False):
+        super().__init__(config, _SampleRows.from_loaded(dataset), sampler, shuffle)
+
+    def collate_fn(self, index):
+        """As in RecBole: the batch, each candidate's user in the batch, and the users and items of the positives."""
+        candidates, row, positive_u, positive_i = super().collate_fn(index)
+        ranges, candidate_seq_idx = torch.unique(
+            torch.stack([candidates["history_start"], candidates["history_end"]]), dim=1, return_inverse=True
+        )
+        batch = Interaction({"history_start": ranges[0], "history_end": ranges[1]})
+        pack_histories(batch, self._dataset.history, self.config["ITEM_ID_FIELD"] + self.config["LIST_SUFFIX"])
+        for field in (self.iid_field, self.label_field):
+            batch[field] = candidates[field]
+        batch["candidate_seq_idx"] = candidate_seq_idx
+        return batch, row, positive_u, positive_i
+
+
+class _SampleRows(PackedDataset):
+    """A packed dataset whose items are rows without histories, which RecBole's negative sampling can repeat."""
+
+    def __getitem__(self, index, join: bool = True) -> Interaction:
+        return self.samples(index, join)

@@ -1,0 +1,110 @@
+"""RecBole's sequential dataset without its N x L matrices: one flat history, and a range of it per sample."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from recbole.data.dataset import SequentialDataset
+from recbole.data.interaction import Interaction
+from recbole.utils import FeatureSource, FeatureType
+from torch import Tensor
+
+from recbole_ssm.data.collate import pack_histories
+
+HISTORY_START = "history_start"
+"""Column of a sample: where its history begins in the flat history."""
+HISTORY_END = "history_end"
+"""Column of a sample: where its history ends in the flat history; its target stands there."""
+
+
+class PackedDataset(SequentialDataset):
+    """The samples of RecBole's :class:`SequentialDataset`, in its order and with its splits, in O(interactions).
+
+    RecBole copies every prefix of every user into padded matrices. Here ``history`` holds all interactions once,
+    sorted by user and time, and a sample is its target's columns plus a range of ``history``. Loading, filtering,
+    splitting, caching and printing are RecBole's own code.
+
+    Attributes:
+        history: (n_interactions,) int64, items by user and time.
+        user_start: (n_users,) int64, where each user begins in ``history``.
+    """
+
+    @classmethod
+    def from_loaded(cls, dataset: SequentialDataset) -> PackedDataset:
+        """Take over a dataset that RecBole has loaded and filtered, but not yet built."""
+        packed = cls.__new__(cls)
+        packed.__dict__.update(dataset.__dict__)
+        return packed
+
+    def data_augmentation(self) -> None:
+        """Index every prefix of every user, where RecBole writes it out; order and truncation are the same."""
+        self._check_field("uid_field", "time_field")
+        self.sort(by=[self.uid_field, self.time_field], ascending=True)
+        users = self.inter_feat[self.uid_field]
+        self.history = self.inter_feat[self.iid_field]
+        self.user_start = torch.searchsorted(users, torch.arange(self.user_num))
+
+        target = (users[1:] == users[:-1]).nonzero().squeeze(1) + 1
+        start = self.user_start[users[target]]
+        if self.max_item_list_len is not None:
+            start = start.maximum(target - self.max_item_list_len)
+        samples = {field: values[target] for field, values in self.inter_feat.interaction.items()}
+        for field, values in (
+            (self.item_list_length_field, target - start),
+            (HISTORY_START, start),
+            (HISTORY_END, target),
+        ):
+            samples[field] = values
+            self.set_field_property(field, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
+        self.inter_feat = Interaction(samples)
+
+    def __getitem__(self, index, join: bool = True) -> Interaction:
+        """The packed batch of the samples at ``index``, with user and item features as RecBole joins them."""
+        batch = self.samples(index, join)
+        return pack_histories(batch, self.history, self.config["ITEM_ID_FIELD"] + self.config["LIST_SUFFIX"])
+
+    def samples(self, index, join: bool = True) -> Interaction:
+        """The samples at ``index`` without their histories: one row for each."""
+        rows = Interaction({field: values[index] for field, values in self.inter_feat.interaction.items()})
+        return self.join(rows) if join else rows
+
+    def __getitems__(self, index):
+        """Hand the row numbers of a batch through to the loader's collate function, which packs them at once."""
+        return index
+
+    def inter_matrix(self, form: str = "coo", value_field: str | None = None):
+        """Users x items matrix of these samples' targets, and of each user's first item, which is never a target."""
+        feat = self.inter_feat
+        first = feat[HISTORY_END] - 1 == self.user_start[feat[self.uid_field]]
+        if value_field is not None and first.any():
+            raise ValueError(f"values of [{value_field}] are not kept for the first interaction of a user")
+        pairs = Interaction(
+            {
+                self.uid_field: torch.cat([feat[self.uid_field], feat[self.uid_field][first]]),
+                self.iid_field: torch.cat([feat[self.iid_field], self.history[feat[HISTORY_START][first]]]),
+            }
+        )
+        return self._create_sparse_matrix(pairs, self.uid_field, self.iid_field, form, None)
+
+
+def order_exactly(dataset) -> None:
+    """Put a loaded, unbuilt dataset in exact order of time, ties in the order of the file.
+
+    RecBole sorts by float32 timestamps (steps of 64 seconds on Unix time), stably. Rounding does not change the order
+    of what is sorted already, so after a sort in float64 RecBole's own keeps that order, for any of its datasets.
+    """
+    dataset.inter_feat = dataset.inter_feat.sort_values(dataset.time_field, kind="stable", ignore_index=True)
+
+
+def chronological_history(dataset) -> tuple[Tensor, Tensor]:
+    """All items by user and time, as RecBole will order them, of a loaded and unbuilt dataset.
+
+    Returns:
+        items (n_interactions,) int64 and where each user begins in them (n_users,) int64.
+    """
+    feat = dataset.inter_feat
+    users = feat[dataset.uid_field].to_numpy()
+    order = np.lexsort((feat[dataset.time_field].to_numpy().astype(np.float32), users))  # stable, as RecBole's
+    items = torch.from_numpy(feat[dataset.iid_field].to_numpy()[order])
+    start = np.searchsorted(users[order], np.arange(dataset.user_num))
+    return items, torch.from_numpy(start)

@@ -1,0 +1,107 @@
+"""Dataset and loaders of a run: ours for the models of this package, RecBole's own for RecBole's."""
+
+from __future__ import annotations
+
+from logging import getLogger
+
+from recbole.data import create_dataset as create_recbole_dataset
+from recbole.data import data_preparation as prepare_recbole_data
+from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
+from recbole.data.utils import create_samplers
+from recbole.utils import ModelType, set_color
+
+from recbole_ssm.data.atomic_files import check_atomic_files
+from recbole_ssm.data.dataloader import PackedNegSampleEvalDataLoader, PackedTrainDataLoader
+from recbole_ssm.data.dataset import PackedDataset, chronological_history, order_exactly
+from recbole_ssm.data.seen_filter import add_seen_filter
+from recbole_ssm.errors import InputError
+
+
+def create_dataset(config, *, packed: bool):
+    """The loaded and filtered dataset of a run, in the order that ``time_order`` asks for.
+
+    Args:
+        config: the configuration.
+        packed: whether the model takes packed batches.
+
+    Raises:
+        InputError: files or columns are missing, nothing is left after filtering, or no user has two interactions.
+    """
+    check_atomic_files(config)
+    try:
+        dataset = create_recbole_dataset(config)
+    except ValueError as error:
+        if "feat is empty" not in str(error):
+            raise
+        raise InputError(
+            f"dataset {config['dataset']!r} is empty after filtering; loosen user_inter_num_interval "
+            f"({config['user_inter_num_interval']}), item_inter_num_interval ({config['item_inter_num_interval']}) "
+            "or val_interval"
+        ) from error
+    if config["benchmark_filename"] is not None:
+        return dataset
+    if config["time_order"] == "exact" and dataset.time_field in dataset.inter_feat:
+        order_exactly(dataset)
+    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+        return dataset
+    _check_history_lengths(dataset)
+    return PackedDataset.from_loaded(dataset) if packed else dataset
+
+
+def _check_history_lengths(dataset) -> None:
+    lengths = dataset.inter_feat[dataset.uid_field].value_counts()
+    single = int((lengths == 1).sum())
+    if single == len(lengths):
+        raise InputError(
+            f"dataset {dataset.dataset_name!r}: no user has more than one interaction, so there is nothing to predict; "
+            "check USER_ID_FIELD and the filters"
+        )
+    if single:
+        getLogger().warning(
+            f"{single} of {len(lengths)} users have a single interaction: no sample can be made of them. "
+            "user_inter_num_interval: '[2,inf)' removes them."
+        )
+
+
+def data_preparation(config, dataset):
+    """Split a dataset and make its loaders.
+
+    Args:
+        config: the configuration.
+        dataset: from :func:`create_dataset`.
+
+    Returns:
+        Loaders of training, validation and test data.
+    """
+    filters = config["filter_seen"] and config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+    history = chronological_history(dataset) if filters else None
+    if isinstance(dataset, PackedDataset):
+        loaders = _packed_loaders(config, dataset)
+    else:
+        loaders = prepare_recbole_data(config, dataset)
+    if filters:
+        add_seen_filter(loaders, *history)
+    return loaders
+
+
+def _packed_loaders(config, dataset: PackedDataset):
+    splits = dataset.build()
+    if not len(splits[0]):
+        raise InputError(f"dataset {dataset.dataset_name!r}: the split {config['eval_args']['split']} leaves no training sample")
+    samplers = create_samplers(config, dataset, splits)
+    train = PackedTrainDataLoader(config, splits[0], samplers[0], shuffle=config["shuffle"])
+    evaluation = []
+    for phase, split, sampler in zip(("valid", "test"), splits[1:], samplers[1:], strict=True):
+        mode = config["eval_args"]["mode"][phase]
+        if mode == "full":
+            loader = FullSortEvalDataLoader
+        elif mode == "labeled":
+            loader = NegSampleEvalDataLoader
+        else:
+            loader = PackedNegSampleEvalDataLoader
+        evaluation.append(loader(config, split, sampler, shuffle=False))
+    getLogger().info(
+        f"{set_color('[Training]: ', 'pink')}{config['train_samples']}, {len(train)} batches per epoch; "
+        f"{set_color('[Evaluation]: ', 'pink')}{config['eval_args']}"
+    )
+    return train, *evaluation

@@ -1,0 +1,129 @@
+"""Which samples an epoch trains on, and how they are grouped into batches.
+
+The number of tokens is what training costs. RecBole trains on every prefix of every user, each encoded anew
+(``all_prefixes``). ``sampled_prefixes`` takes a few of each user's, other ones in every epoch. ``whole_sequence`` reads
+each user once and predicts after every token, which a causal model may do: the same targets for the price of one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from recbole_ssm.data.dataset import HISTORY_END, PackedDataset
+from recbole_ssm.errors import InputError
+
+
+def sample_prefixes(users: Tensor, per_user: int, generator: torch.Generator) -> Tensor:
+    """Row numbers of at most ``per_user`` random samples of every user, without replacement.
+
+    Args:
+        users: (R,) user of each row, grouped: a user's rows stand together.
+        per_user: how many to draw.
+        generator: source of the draw.
+    """
+    _, counts = users.unique_consecutive(return_counts=True)
+    group = torch.arange(len(counts)).repeat_interleave(counts)
+    shuffled = (group + torch.rand(len(users), generator=generator, dtype=torch.float64)).argsort()
+    rank = torch.arange(len(users)) - (counts.cumsum(0) - counts)[group]
+    return shuffled[rank < per_user]
+
+
+def last_prefixes(dataset: PackedDataset) -> Tensor:
+    """Row number of each user's last sample, whose history and target are the user's whole training sequence.
+
+    Raises:
+        InputError: between a user's first and last training target stands one that is not for training.
+    """
+    users, counts = dataset.inter_feat[dataset.uid_field].unique_consecutive(return_counts=True)
+    rows = counts.cumsum(0) - 1
+    length = dataset.inter_feat[HISTORY_END][rows] - dataset.user_start[users]
+    if not torch.equal(length, counts):
+        raise InputError(
+            "train_samples: whole_sequence needs every user's training interactions to be the beginning of the history, "
+            "but this split (eval_args) leaves gaps; use train_samples: all_prefixes"
+        )
+    return rows
+
+
+class TrainingBatches(Sampler):
+    """Plans each epoch: yields ``(row numbers, seed)`` of one batch after another.
+
+    Epoch e of seed s is always the same plan, whatever was drawn before it. The seed is for what the collate function
+    draws, so that batches do not depend on the number of worker processes.
+
+    Args:
+        dataset: the training split.
+        train_samples: ``all_prefixes``, ``sampled_prefixes`` or ``whole_sequence``.
+        prefixes_per_user: how many ``sampled_prefixes`` draws.
+        batch_size: sequences of a batch, or None.
+        batch_tokens: tokens of a batch at most (a single longer sequence is a batch of its own), or None.
+        shuffle: whether the order changes from epoch to epoch.
+        seed: of the plan.
+    """
+
+    def __init__(
+        self,
+        dataset: PackedDataset,
+        *,
+        train_samples: str,
+        prefixes_per_user: int | None,
+        batch_size: int | None,
+        batch_tokens: int | None,
+        shuffle: bool,
+        seed: int,
+    ):
+        self.users = dataset.inter_feat[dataset.uid_field]
+        self.lengths = dataset.inter_feat[dataset.item_list_length_field]
+        self.whole_sequences = last_prefixes(dataset) if train_samples == "whole_sequence" else None
+        self.prefixes_per_user = prefixes_per_user if train_samples == "sampled_prefixes" else None
+        self.batch_size, self.batch_tokens = batch_size, batch_tokens
+        self.shuffle, self.seed = shuffle, seed
+        self.epoch = 0
+        self._planned: tuple[int, list[tuple[Tensor, int]]] | None = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Continue with the plan of this epoch (counted from 0)."""
+        self.epoch = epoch
+
+    def _plan(self) -> list[tuple[Tensor, int]]:
+        if self._planned is None or self._planned[0] != self.epoch:
+            (seed,) = np.random.SeedSequence((self.seed, self.epoch)).generate_state(1).tolist()
+            generator = torch.Generator().manual_seed(seed)
+            rows = self._rows(generator)
+            if self.shuffle:
+                rows = rows[torch.randperm(len(rows), generator=generator)]
+            batches = list(self._batches(rows))
+            seeds = torch.randint(2**62, (len(batches),), generator=generator).tolist()
+            self._planned = self.epoch, list(zip(batches, seeds, strict=True))
+        return self._planned[1]
+
+    def _rows(self, generator: torch.Generator) -> Tensor:
+        if self.whole_sequences is not None:
+            return self.whole_sequences
+        if self.prefixes_per_user is not None:
+            return sample_prefixes(self.users, self.prefixes_per_user, generator)
+        return torch.arange(len(self.users))
+
+    def _batches(self, rows: Tensor):
+        if self.batch_tokens is None:
+            yield from rows.split(self.batch_size)
+            return
+        ends = self.lengths[rows].cumsum(0).numpy()
+        first, used = 0, 0
+        while first < len(rows):
+            after = max(first + 1, int(np.searchsorted(ends, used + self.batch_tokens, side="right")))
+            if self.batch_size is not None:
+                after = min(after, first + self.batch_size)
+            yield rows[first:after]
+            first, used = after, ends[after - 1]
+
+    def __iter__(self):
+        yield from self._plan()
+        self.epoch += 1
+
+    def __len__(self) -> int:
+        """Batches of the epoch that comes next."""
+        return len(self._plan())

@@ -1,0 +1,75 @@
+"""The Hydra mixer: a quasiseparable matrix, read in both directions at once."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_ssm.layers.initialisation import inverse_softplus_dt
+from recbole_ssm.layers.norm import GatedRMSNorm
+from recbole_ssm.ops import centred_conv1d, ssd
+from recbole_ssm.ops.packing import positions
+
+
+class Hydra(nn.Module):
+    """Bidirectional state space mixer (arXiv 2407.09941, section 3).
+
+    ``y = shift(SSD_f(x)) + shift'(SSD_b(x)) + x (x W_D^T + D)``: strictly lower, strictly upper, and a diagonal that
+    depends on the data. The directions have B, C and dt of their own and share x, A and the bias of dt.
+
+    Args:
+        d_model: model width.
+        d_state: state size N.
+        d_conv: width of the centred convolution; odd.
+        expand: ``d_inner = expand * d_model``.
+        headdim: width P of a head.
+        ngroups: groups G of heads that share B and C.
+
+    Raises:
+        ValueError: as in :class:`Mamba2`, or ``d_conv`` is even.
+    """
+
+    def __init__(
+        self, d_model: int, d_state: int = 64, d_conv: int = 7, expand: int = 2, headdim: int = 64, ngroups: int = 1
+    ):
+        super().__init__()
+        self.d_inner = expand * d_model
+        self.d_state, self.headdim, self.ngroups = d_state, headdim, ngroups
+        self.nheads, rest = divmod(self.d_inner, headdim)
+        if rest or self.nheads % ngroups:
+            raise ValueError(
+                f"headdim {headdim} must divide expand * d_model = {self.d_inner} into a multiple of {ngroups} heads"
+            )
+        if d_conv % 2 == 0:
+            raise ValueError(f"d_conv must be odd, since Hydra's convolution is centred, but is {d_conv}")
+        d_conv_channels = self.d_inner + 4 * ngroups * d_state
+        self.in_proj = nn.Linear(d_model, self.d_inner + d_conv_channels + 2 * self.nheads, bias=False)
+        self.conv1d = nn.Conv1d(d_conv_channels, d_conv_channels, d_conv, groups=d_conv_channels)
+        self.dt_bias = nn.Parameter(inverse_softplus_dt(self.nheads))
+        self.A_log = nn.Parameter(torch.zeros(self.nheads))
+        self.D = nn.Parameter(torch.ones(self.nheads))
+        self.fc_D = nn.Linear(self.d_inner, self.nheads, bias=False)
+        self.norm = GatedRMSNorm(self.d_inner, norm_before_gate=True)
+        self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
+
+    def forward(self, hidden: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """(T, d_model) to (T, d_model), within the sequences that ``cu_seqlens`` (S + 1,) marks."""
+        G, N, H, P = self.ngroups, self.d_state, self.nheads, self.headdim
+        z, xBC, dt = self.in_proj(hidden).split([self.d_inner, self.d_inner + 4 * G * N, 2 * H], dim=-1)
+        xBC = centred_conv1d(xBC, self.conv1d.weight.squeeze(1), self.conv1d.bias, cu_seqlens)
+        x, BC_forward, BC_backward = xBC.split([self.d_inner, 2 * G * N, 2 * G * N], dim=-1)
+        dt_forward, dt_backward = F.softplus(dt.unflatten(-1, (2, H)) + self.dt_bias).unbind(-2)
+        A = -torch.exp(self.A_log)
+        heads = x.unflatten(-1, (H, P))
+
+        def scan(dt: Tensor, BC: Tensor, reverse: bool) -> Tensor:
+            B, C = BC.unflatten(-1, (2, G, N)).unbind(-3)
+            return ssd(heads, dt, A, B, C, cu_seqlens, reverse=reverse)
+
+        first = (positions(cu_seqlens, len(hidden)) == 0)[:, None, None]
+        last = first.roll(-1, 0)
+        lower = scan(dt_forward, BC_forward, reverse=False).roll(1, 0).masked_fill(first, 0.0)
+        upper = scan(dt_backward, BC_backward, reverse=True).roll(-1, 0).masked_fill(last, 0.0)
+        y = lower + upper + heads * (self.fc_D(x) + self.D)[..., None]
+        return self.out_proj(self.norm(y.flatten(-2), z))

@@ -1,0 +1,47 @@
+"""The Mamba mixer (Mamba-1)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_ssm.layers.initialisation import inverse_softplus_dt
+from recbole_ssm.ops import causal_conv1d, selective_scan
+
+
+class Mamba(nn.Module):
+    """Selective state space mixer (arXiv 2312.00752, figure 3); weights are laid out as in ``mamba_ssm.Mamba``.
+
+    Args:
+        d_model: model width.
+        d_state: states N of each channel.
+        d_conv: width of the causal convolution.
+        expand: ``d_inner = expand * d_model``.
+    """
+
+    def __init__(self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2):
+        super().__init__()
+        self.d_inner = expand * d_model
+        self.d_state = d_state
+        self.dt_rank = math.ceil(d_model / 16)
+        self.in_proj = nn.Linear(d_model, 2 * self.d_inner, bias=False)
+        self.conv1d = nn.Conv1d(self.d_inner, self.d_inner, d_conv, groups=self.d_inner)
+        self.x_proj = nn.Linear(self.d_inner, self.dt_rank + 2 * d_state, bias=False)
+        self.dt_proj = nn.Linear(self.dt_rank, self.d_inner)
+        nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
+        self.dt_proj.bias = nn.Parameter(inverse_softplus_dt(self.d_inner))
+        self.A_log = nn.Parameter(torch.arange(1.0, d_state + 1).log().repeat(self.d_inner, 1))
+        self.D = nn.Parameter(torch.ones(self.d_inner))
+        self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
+
+    def forward(self, hidden: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """(T, d_model) to (T, d_model), within the sequences that ``cu_seqlens`` (S + 1,) marks."""
+        x, z = self.in_proj(hidden).chunk(2, dim=-1)
+        x = causal_conv1d(x, self.conv1d.weight.squeeze(1), self.conv1d.bias, cu_seqlens)
+        dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        dt = F.softplus(self.dt_proj(dt))
+        y = selective_scan(x, dt, -torch.exp(self.A_log), B, C, cu_seqlens, D=self.D)
+        return self.out_proj(y * F.silu(z))

@@ -1,0 +1,69 @@
+"""The Mamba-2 mixer."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_ssm.layers.initialisation import inverse_softplus_dt
+from recbole_ssm.layers.norm import GatedRMSNorm
+from recbole_ssm.ops import causal_conv1d, ssd
+
+
+class Mamba2(nn.Module):
+    """State-space dual mixer (arXiv 2405.21060, figure 6); weights are laid out as in ``mamba_ssm.Mamba2``.
+
+    Args:
+        d_model: model width.
+        d_state: state size N.
+        d_conv: width of the causal convolution.
+        expand: ``d_inner = expand * d_model``.
+        headdim: width P of a head; there are ``d_inner / headdim`` of them.
+        ngroups: groups G of heads that share B and C.
+
+    Raises:
+        ValueError: ``headdim`` does not divide ``d_inner``, or the number of heads is no multiple of ``ngroups``.
+    """
+
+    def __init__(
+        self, d_model: int, d_state: int = 128, d_conv: int = 4, expand: int = 2, headdim: int = 64, ngroups: int = 1
+    ):
+        super().__init__()
+        self.d_inner = expand * d_model
+        self.d_state, self.headdim, self.ngroups = d_state, headdim, ngroups
+        self.nheads, rest = divmod(self.d_inner, headdim)
+        if rest or self.nheads % ngroups:
+            raise ValueError(
+                f"headdim {headdim} must divide expand * d_model = {self.d_inner} into a multiple of {ngroups} heads"
+            )
+        d_conv_channels = self.d_inner + 2 * ngroups * d_state
+        self.in_proj = nn.Linear(d_model, self.d_inner + d_conv_channels + self.nheads, bias=False)
+        self.conv1d = nn.Conv1d(d_conv_channels, d_conv_channels, d_conv, groups=d_conv_channels)
+        self.dt_bias = nn.Parameter(inverse_softplus_dt(self.nheads))
+        self.A_log = nn.Parameter(torch.empty(self.nheads).uniform_(1, 16).log())
+        self.D = nn.Parameter(torch.ones(self.nheads))
+        self.norm = GatedRMSNorm(self.d_inner)
+        self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
+
+    def forward(self, hidden: Tensor, cu_seqlens: Tensor, *, reverse: bool = False) -> Tensor:
+        """(T, d_model) to (T, d_model), within the sequences that ``cu_seqlens`` (S + 1,) marks.
+
+        With ``reverse`` each sequence is read from its end: output t has seen token t and those after it.
+        """
+        G, N, H, P = self.ngroups, self.d_state, self.nheads, self.headdim
+        z, xBC, dt = self.in_proj(hidden).split([self.d_inner, self.d_inner + 2 * G * N, H], dim=-1)
+        xBC = causal_conv1d(xBC, self.conv1d.weight.squeeze(1), self.conv1d.bias, cu_seqlens, reverse=reverse)
+        x, B, C = xBC.split([self.d_inner, G * N, G * N], dim=-1)
+        dt = F.softplus(dt + self.dt_bias)
+        y = ssd(
+            x.unflatten(-1, (H, P)),
+            dt,
+            -torch.exp(self.A_log),
+            B.unflatten(-1, (G, N)),
+            C.unflatten(-1, (G, N)),
+            cu_seqlens,
+            D=self.D,
+            reverse=reverse,
+        )
+        return self.out_proj(self.norm(y.flatten(-2), z))

@@ -1,0 +1,23 @@
+"""RMSNorm with a gate."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class GatedRMSNorm(nn.Module):
+    """``RMSNorm(y * silu(z))`` as in Mamba-2, or ``RMSNorm(y) * silu(z)`` (``norm_before_gate``) as in Hydra."""
+
+    def __init__(self, size: int, *, norm_before_gate: bool = False, eps: float = 1e-5):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.norm_before_gate = norm_before_gate
+        self.eps = eps
+
+    def forward(self, y: Tensor, z: Tensor) -> Tensor:
+        """y and z: (..., size); returns (..., size)."""
+        if self.norm_before_gate:
+            return F.rms_norm(y, self.weight.shape, self.weight, self.eps) * F.silu(z)
+        return F.rms_norm(y * F.silu(z), self.weight.shape, self.weight, self.eps)

@@ -1,0 +1,88 @@
+"""What all models of this package share: packed input, tied prediction, loss."""
+
+from __future__ import annotations
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.model.loss import BPRLoss
+from torch import Tensor, nn
+
+from recbole_ssm.ops import linear_cross_entropy
+from recbole_ssm.ops.packing import pack_padded
+
+
+class PackedSequentialRecommender(SequentialRecommender):
+    """A sequential recommender over a packed stream of interactions.
+
+    A subclass builds its layers in ``__init__``, ends it with ``self.apply(self._init_weights)``, and gives
+    :meth:`encode`. A batch is an :class:`Interaction` with ``item_id_list`` (T,) and ``cu_seqlens`` (S + 1,), or one
+    of RecBole's with a padded ``item_id_list`` (S, L) and ``item_length`` (S,), which is packed on entry.
+    """
+
+    causal = True
+    """Whether the output at a token depends on nothing after it, so that every token can be trained to predict."""
+
+    def __init__(self, config, dataset, *, padding_idx: int | None = 0):
+        super().__init__(config, dataset)
+        self.hidden_size = config["hidden_size"]
+        self.loss_type = config["loss_type"]
+        self.initializer_range = config["initializer_range"]
+        self.item_embedding = nn.Embedding(self.n_items, self.hidden_size, padding_idx=padding_idx)
+        self.bpr_loss = BPRLoss()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=self.initializer_range)
+
+    def encode(self, tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """Representation of each token.
+
+        Args:
+            tokens: (T,) item ids.
+            cu_seqlens: (S + 1,) borders of the sequences.
+
+        Returns:
+            (T, hidden_size); the last token of a sequence stands for the whole of it.
+        """
+        raise NotImplementedError
+
+    def packed(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
+        """The batch's tokens (T,) and ``cu_seqlens`` (S + 1,)."""
+        if "cu_seqlens" in interaction:
+            return interaction[self.ITEM_SEQ], interaction["cu_seqlens"]
+        return pack_padded(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+
+    def forward(self, interaction: Interaction) -> Tensor:
+        """Representation (S, hidden_size) of each history."""
+        tokens, cu_seqlens = self.packed(interaction)
+        return self.encode(tokens, cu_seqlens)[cu_seqlens[1:].long() - 1]
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """Mean loss over the targets: one for each history, or, where ``item_id`` is (T,), one for each token."""
+        target = interaction[self.POS_ITEM_ID]
+        tokens, cu_seqlens = self.packed(interaction)
+        hidden = self.encode(tokens, cu_seqlens)
+        if len(target) != len(tokens):
+            hidden = hidden[cu_seqlens[1:].long() - 1]
+        if self.loss_type == "CE":
+            return linear_cross_entropy(hidden, self.item_embedding.weight, target)
+        negative = interaction[self.NEG_ITEM_ID].view(-1, len(target))  # (K, R): K negatives of each target
+        return self.bpr_loss(self._score(hidden, target), self._score(hidden, negative))
+
+    def _score(self, hidden: Tensor, items: Tensor) -> Tensor:
+        return (hidden * self.item_embedding(items)).sum(-1)
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Scores (R,) of the candidates ``item_id`` (R,).
+
+        Candidate r belongs to history ``candidate_seq_idx[r]`` where the batch has that field, else to history r.
+        """
+        hidden = self(interaction)
+        if "candidate_seq_idx" in interaction:
+            hidden = hidden[interaction["candidate_seq_idx"]]
+        return self._score(hidden, interaction[self.ITEM_ID])
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Scores (S, n_items) of every item after each history."""
+        return torch.matmul(self(interaction), self.item_embedding.weight.T)

@@ -1,0 +1,54 @@
+"""Mamba4Rec: Mamba for efficient sequential recommendation (arXiv 2403.03900)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from recbole_ssm.layers import FeedForward, Mamba
+from recbole_ssm.model.base import PackedSequentialRecommender
+
+
+class MixerLayer(nn.Module):
+    """``FeedForward(LayerNorm(dropout(mixer(x)) [+ x]))``. A model of one layer has no residual around its mixer."""
+
+    def __init__(self, mixer: nn.Module, d_model: int, dropout: float, residual: bool):
+        super().__init__()
+        self.mixer = mixer
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(d_model, eps=1e-12)
+        self.ffn = FeedForward(d_model, 4 * d_model, dropout)
+        self.residual = residual
+
+    def forward(self, hidden: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """(T, d_model) to (T, d_model)."""
+        mixed = self.dropout(self.mixer(hidden, cu_seqlens))
+        return self.ffn(self.norm(mixed + hidden if self.residual else mixed))
+
+
+class Mamba4Rec(PackedSequentialRecommender):
+    """Embedding, dropout, LayerNorm, then layers of a mixer and a feed-forward network; scores by tied embeddings.
+
+    2Mamba4Rec and Hydra4Rec are this model with another mixer.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        n_layers, dropout = config["num_layers"], config["dropout_prob"]
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(self.hidden_size, eps=1e-12)
+        self.layers = nn.ModuleList(
+            MixerLayer(self.make_mixer(config), self.hidden_size, dropout, residual=n_layers > 1)
+            for _ in range(n_layers)
+        )
+        self.apply(self._init_weights)
+
+    def make_mixer(self, config) -> nn.Module:
+        """The token mixer of one layer."""
+        return Mamba(self.hidden_size, config["d_state"], config["d_conv"], config["expand"])
+
+    def encode(self, tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """See :meth:`PackedSequentialRecommender.encode`."""
+        hidden = self.norm(self.dropout(self.item_embedding(tokens)))
+        for layer in self.layers:
+            hidden = layer(hidden, cu_seqlens)
+        return hidden

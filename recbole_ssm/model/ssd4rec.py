@@ -1,0 +1,66 @@
+"""SSD4Rec: structured state space duality for sequential recommendation (arXiv 2409.01192)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from recbole_ssm.layers import FeedForward, Mamba2
+from recbole_ssm.model.base import PackedSequentialRecommender
+from recbole_ssm.ops.packing import flip_index
+
+
+class BiSSDLayer(nn.Module):
+    """``h = dropout(LayerNorm(f + beta b + x))``, then a feed-forward network; f and b are one Mamba-2 in both directions.
+
+    Args:
+        config: ``hidden_size``, ``d_state``, ``d_conv``, ``expand``, ``headdim``, ``dropout_prob``, ``beta`` and
+            ``align_backward``. In the released code the backward output stays in the order in which it was computed,
+            so that the last token gets the b that has read the whole history; ``align_backward`` puts each b back at
+            its own token, where the last token's b has read that token only.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        d_model, dropout = config["hidden_size"], config["dropout_prob"]
+        self.mixer = Mamba2(d_model, config["d_state"], config["d_conv"], config["expand"], config["headdim"])
+        self.beta = config["beta"]
+        self.align_backward = config["align_backward"]
+        self.norm = nn.LayerNorm(d_model, eps=1e-12)
+        self.dropout = nn.Dropout(dropout)
+        self.ffn = FeedForward(d_model, 4 * d_model, dropout, dropout_after_norm=True)
+
+    def forward(self, x: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """(T, d_model) to (T, d_model)."""
+        f = self.mixer(x, cu_seqlens)
+        b = self.mixer(x, cu_seqlens, reverse=True)
+        if not self.align_backward:
+            b = b[flip_index(cu_seqlens, len(b))]
+        return self.ffn(self.dropout(self.norm(f + self.beta * b + x)))
+
+
+class SSD4Rec(PackedSequentialRecommender):
+    """Embedding (with dropout and LayerNorm if ``norm_embedding``), then bidirectional SSD layers; tied prediction.
+
+    Row 0 of the embedding is the learned vector of a masked item: in training the batch comes with ids replaced by 0
+    with probability ``mask_ratio``.
+    """
+
+    causal = False
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset, padding_idx=None)
+        self.norm_embedding = config["norm_embedding"]
+        if self.norm_embedding:
+            self.dropout = nn.Dropout(config["dropout_prob"])
+            self.norm = nn.LayerNorm(self.hidden_size, eps=1e-12)
+        self.layers = nn.ModuleList(BiSSDLayer(config) for _ in range(config["num_layers"]))
+        self.apply(self._init_weights)
+
+    def encode(self, tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """See :meth:`PackedSequentialRecommender.encode`."""
+        hidden = self.item_embedding(tokens)
+        if self.norm_embedding:
+            hidden = self.norm(self.dropout(hidden))
+        for layer in self.layers:
+            hidden = layer(hidden, cu_seqlens)
+        return hidden

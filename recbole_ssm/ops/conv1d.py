@@ -1,0 +1,72 @@
+"""Short depthwise convolutions over a packed stream, with SiLU: the local mixing in front of every scan."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from recbole_ssm.ops.packing import positions
+
+
+def causal_conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    cu_seqlens: Tensor,
+    *,
+    activation: str | None = "silu",
+    reverse: bool = False,
+) -> Tensor:
+    """Causal depthwise convolution: each token sees itself and the ``W - 1`` tokens before it.
+
+    As ``causal_conv1d_fn`` of the causal-conv1d package, over a packed stream. No tap crosses a border.
+
+    Args:
+        x: (T, C) packed tokens.
+        weight: (C, W); ``weight[:, -1]`` meets the token itself.
+        bias: (C,) or None.
+        cu_seqlens: (S + 1,) int, borders of the sequences.
+        activation: ``"silu"`` or None.
+        reverse: run from the last token of each sequence to its first (each token sees what follows it).
+
+    Returns:
+        (T, C).
+    """
+    last = weight.shape[1] - 1
+    shifts = range(last, -1, -1)
+    return _convolve(x, weight, bias, cu_seqlens, [-s for s in shifts] if reverse else shifts, activation)
+
+
+def centred_conv1d(
+    x: Tensor, weight: Tensor, bias: Tensor | None, cu_seqlens: Tensor, *, activation: str | None = "silu"
+) -> Tensor:
+    """Centred depthwise convolution of odd width: ``W // 2`` tokens to either side (Hydra, arXiv 2407.09941).
+
+    Arguments and result as in :func:`causal_conv1d`.
+
+    Raises:
+        ValueError: the width is even, so that there is no centre.
+    """
+    width = weight.shape[1]
+    if width % 2 == 0:
+        raise ValueError(f"a centred convolution needs an odd width, but weight has width {width}")
+    return _convolve(x, weight, bias, cu_seqlens, range(width // 2, -(width // 2) - 1, -1), activation)
+
+
+def _convolve(x, weight, bias, cu_seqlens, shifts, activation):
+    """``y[t] = sum_k weight[:, k] x[t - shifts[k]]``, taps outside t's sequence being zero."""
+    before = positions(cu_seqlens, len(x))
+    after = positions(cu_seqlens[-1] - cu_seqlens.flip(0), len(x)).flip(0)
+    y = bias if bias is not None else 0.0
+    for k, shift in enumerate(shifts):
+        tap = x
+        if shift > 0:
+            tap = F.pad(x, (0, 0, shift, 0))[: len(x)] * (before >= shift)[:, None]
+        elif shift < 0:
+            tap = F.pad(x, (0, 0, 0, -shift))[-shift:] * (after >= -shift)[:, None]
+        y = y + weight[:, k] * tap
+    if activation is None:
+        return y
+    if activation != "silu":
+        raise ValueError(f"activation is 'silu' or None, not {activation!r}")
+    return F.silu(y)

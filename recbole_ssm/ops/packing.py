@@ -1,0 +1,73 @@
+"""Where the sequences of a packed stream begin and end.
+
+A packed batch is one stream of ``T`` tokens holding ``S`` sequences one after another. ``cu_seqlens``
+(``(S + 1,)`` int, as in FlashAttention) are its borders: sequence ``s`` is tokens
+``cu_seqlens[s]:cu_seqlens[s + 1]``. Everything else about the layout follows from it, here.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def cumulative_lengths(lengths: Tensor) -> Tensor:
+    """``cu_seqlens`` (S + 1,) int32 of sequences with the given ``lengths`` (S,)."""
+    return F.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
+
+
+def sequence_index(cu_seqlens: Tensor, n_tokens: int) -> Tensor:
+    """The register ``seq_idx`` (T,) int32: the sequence that each token belongs to."""
+    sequences = torch.arange(len(cu_seqlens) - 1, dtype=torch.int32, device=cu_seqlens.device)
+    return sequences.repeat_interleave(cu_seqlens.diff(), output_size=n_tokens)
+
+
+def positions(cu_seqlens: Tensor, n_tokens: int) -> Tensor:
+    """How many tokens of the same sequence precede each token, (T,) int64."""
+    starts = cu_seqlens[:-1].long().repeat_interleave(cu_seqlens.diff(), output_size=n_tokens)
+    return torch.arange(n_tokens, device=cu_seqlens.device) - starts
+
+
+def flip_index(cu_seqlens: Tensor, n_tokens: int) -> Tensor:
+    """Gather index (T,) that reverses every sequence in its place; it is its own inverse."""
+    mirror = (cu_seqlens[:-1] + cu_seqlens[1:] - 1).long()
+    mirror = mirror.repeat_interleave(cu_seqlens.diff(), output_size=n_tokens)
+    return mirror - torch.arange(n_tokens, device=cu_seqlens.device)
+
+
+def flip_borders(cu_seqlens: Tensor) -> Tensor:
+    """``cu_seqlens`` of the whole stream read backwards (which reverses every sequence)."""
+    return cu_seqlens[-1] - cu_seqlens.flip(0)
+
+
+def gather_ranges(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Row numbers of many ranges, concatenated, without a loop.
+
+    Args:
+        starts: (S,) int64, first row of each range.
+        lengths: (S,) int64, number of rows of each range.
+
+    Returns:
+        index (T,) int64 and ``cu_seqlens`` (S + 1,) int32; range ``s`` is
+        ``index[cu_seqlens[s]:cu_seqlens[s + 1]]``.
+    """
+    cu_seqlens = cumulative_lengths(lengths)
+    offsets = starts - cu_seqlens[:-1]
+    n_tokens = int(cu_seqlens[-1])
+    index = offsets.repeat_interleave(lengths, output_size=n_tokens)
+    return index + torch.arange(n_tokens, device=starts.device), cu_seqlens
+
+
+def pack_padded(padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Pack right-padded rows.
+
+    Args:
+        padded: (S, L), row ``s`` valid up to ``lengths[s]``.
+        lengths: (S,) int.
+
+    Returns:
+        tokens (T,) and ``cu_seqlens`` (S + 1,) int32.
+    """
+    valid = torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
+    return padded[valid], cumulative_lengths(lengths)

@@ -1,0 +1,102 @@
+"""The selective scan of Mamba (Mamba-1) over a packed stream."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from recbole_ssm.ops.packing import flip_borders, positions
+
+_STEPS_KEPT = 32
+"""States are kept for the backward pass once in so many steps and recomputed in between."""
+
+
+def selective_scan(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    cu_seqlens: Tensor,
+    *,
+    D: Tensor | None = None,
+    reverse: bool = False,
+    initial_state: Tensor | None = None,
+    return_final_state: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """``h[t] = exp(dt[t] A) h[t-1] + dt[t] u[t] B[t];  y[t] = h[t] C[t] + D u[t]`` within each sequence.
+
+    Every channel has N states with decays of their own (arXiv 2312.00752, Algorithm 2), so unlike :func:`ssd` this
+    does not turn into matrix products. It runs as a loop over time in which all sequences advance side by side.
+
+    Args:
+        u: (T, E) inputs.
+        dt: (T, E) step sizes, not negative (after softplus).
+        A: (E, N) negative.
+        B: (T, N) input projections.
+        C: (T, N) output projections.
+        cu_seqlens: (S + 1,) int, borders of the sequences.
+        D: (E,) skip connection, or None.
+        reverse: run each sequence from its last token to its first.
+        initial_state: (S, E, N) or None for zeros.
+        return_final_state: also return the state after the last token of the recurrence.
+
+    Returns:
+        y (T, E), and with ``return_final_state`` also the states (S, E, N).
+    """
+    if reverse:
+        u, dt, B, C = (tensor.flip(0) for tensor in (u, dt, B, C))
+        cu_seqlens = flip_borders(cu_seqlens)
+        initial_state = None if initial_state is None else initial_state.flip(0)
+    y, final = _side_by_side(u, dt, A, B, C, cu_seqlens, initial_state)
+    if D is not None:
+        y = y + D * u
+    if reverse:
+        y, final = y.flip(0), final.flip(0)
+    return (y, final) if return_final_state else y
+
+
+def _side_by_side(u, dt, A, B, C, cu_seqlens, initial_state):
+    """Longest sequence first, tokens sorted by time: the live sequences are always a prefix, step t a slice."""
+    T, S = len(u), len(cu_seqlens) - 1
+    lengths = cu_seqlens.diff().long()
+    order = lengths.argsort(descending=True, stable=True)
+    rank = order.argsort()
+    position = positions(cu_seqlens, T)
+    by_time = (position * S + rank.repeat_interleave(lengths, output_size=T)).argsort()
+    alive = position.bincount().tolist()
+
+    if initial_state is None:
+        state = u.new_zeros(S, *A.shape)
+    else:
+        state = initial_state[order]
+    inputs = [tensor[by_time] for tensor in (dt * u, dt, B, C)]
+    finished = [state[alive[0] :]] if alive else [state]
+    state = state[: alive[0]] if alive else state
+    outputs, start = [], 0
+    for first in range(0, len(alive), _STEPS_KEPT):
+        block = alive[first : first + _STEPS_KEPT]
+        end = start + sum(block)
+        following = alive[first + _STEPS_KEPT] if first + _STEPS_KEPT < len(alive) else 0
+        y, state, ended = checkpoint(
+            _steps, state, A, *(tensor[start:end] for tensor in inputs), [*block, following], use_reentrant=False
+        )
+        outputs.append(y)
+        finished.append(ended)
+        start = end
+    y = torch.cat(outputs)[by_time.argsort()] if outputs else u
+    return y, torch.cat(finished[::-1])[rank]
+
+
+def _steps(state, A, dtu, dt, B, C, alive):
+    """A few steps of the recurrence: outputs, the states that go on, and those of sequences that ended."""
+    outputs, finished, start = [], [], 0
+    for now, following in zip(alive, alive[1:], strict=False):
+        step = slice(start, start + now)
+        state = torch.exp(dt[step, :, None] * A) * state + dtu[step, :, None] * B[step, None, :]
+        outputs.append(torch.einsum("sen,sn->se", state, C[step]))
+        finished.append(state[following:])
+        state = state[:following]
+        start += now
+    return torch.cat(outputs), state, torch.cat(finished[::-1])

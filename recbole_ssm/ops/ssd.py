@@ -1,0 +1,130 @@
+"""State-space duality: the scan of Mamba-2, Hydra and SSD4Rec over a packed stream."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from recbole_ssm.ops.packing import flip_borders, positions
+
+
+def ssd(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    cu_seqlens: Tensor,
+    *,
+    D: Tensor | None = None,
+    reverse: bool = False,
+    initial_state: Tensor | None = None,
+    return_final_state: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """``h[t] = exp(dt[t] A) h[t-1] + dt[t] x[t] B[t]^T;  y[t] = h[t] C[t] + D x[t]`` within each sequence.
+
+    The state is one (P, N) matrix per head, with a scalar decay. It is zero, or ``initial_state``, at the start of
+    each sequence. Computed in chunks (arXiv 2405.21060, section 6): inside a chunk as masked attention, between
+    chunks as a recurrence over chunk states.
+
+    Args:
+        x: (T, H, P) inputs.
+        dt: (T, H) step sizes, not negative (after softplus).
+        A: (H,) negative.
+        B: (T, G, N) input projections; G divides H, heads of a group share them.
+        C: (T, G, N) output projections.
+        cu_seqlens: (S + 1,) int, borders of the sequences.
+        D: (H,) skip connection, or None.
+        reverse: run each sequence from its last token to its first; ``y[t]`` then depends on t and what follows.
+        initial_state: (S, H, P, N) or None for zeros.
+        return_final_state: also return the state after the last token of the recurrence.
+
+    Returns:
+        y (T, H, P), and with ``return_final_state`` also the states (S, H, P, N).
+    """
+    if reverse:
+        x, dt, B, C = (tensor.flip(0) for tensor in (x, dt, B, C))
+        cu_seqlens = flip_borders(cu_seqlens)
+        initial_state = None if initial_state is None else initial_state.flip(0)
+    y, final = _chunked(x, dt, A, B, C, cu_seqlens, initial_state)
+    if D is not None:
+        y = y + D[:, None] * x
+    if reverse:
+        y, final = y.flip(0), final.flip(0)
+    return (y, final) if return_final_state else y
+
+
+def _chunk_size(n_tokens: int, n_sequences: int) -> int:
+    """Near the mean length: longer chunks waste work on short sequences, shorter ones on long."""
+    mean = n_tokens / max(n_sequences, 1)
+    return 8 if mean < 12 else 16 if mean < 48 else 32
+
+
+def _chunked(x, dt, A, B, C, cu_seqlens, initial_state):
+    (T, H, P), (_, G, N) = x.shape, B.shape
+    S = len(cu_seqlens) - 1
+    Q = _chunk_size(T, S)
+
+    # Each sequence is cut into chunks of Q tokens; its last one is filled up with zeros, which change no state.
+    n_chunks = (cu_seqlens.diff().long() + Q - 1) // Q
+    first_chunk = n_chunks.cumsum(0) - n_chunks
+    K = int(n_chunks.sum())
+    position = positions(cu_seqlens, T)
+    slot = first_chunk.repeat_interleave(cu_seqlens.diff(), output_size=T) * Q + position
+
+    def chunks(tensor: Tensor) -> Tensor:
+        grid = tensor.new_zeros(K * Q, *tensor.shape[1:]).index_copy(0, slot, tensor)
+        return grid.view(K, Q, *tensor.shape[1:])
+
+    xdt = chunks(x * dt[..., None])  # (K, Q, H, P)
+    B, C = chunks(B), chunks(C)  # (K, Q, G, N)
+    log_decay = chunks(dt * A).cumsum(1)  # (K, Q, H), from the chunk's start up to each token
+
+    # Within a chunk: y_i = sum_{j <= i} (C_i . B_j) exp(log_decay_i - log_decay_j) xdt_j. Above the diagonal the
+    # difference is positive and could overflow, so it is clamped before exp and masked after.
+    decay = torch.exp((log_decay[:, :, None] - log_decay[:, None]).clamp(max=0.0))  # (K, Q, Q, H)
+    decay = decay * torch.ones(Q, Q, dtype=x.dtype, device=x.device).tril()[:, :, None]
+    scores = torch.einsum("kign,kjgn->kijg", C, B).repeat_interleave(H // G, dim=3)
+    y = torch.einsum("kijh,kjhp->kihp", scores * decay, xdt)
+
+    # What each chunk adds to the state, and the state that enters each chunk.
+    to_end = torch.exp(log_decay[:, -1:] - log_decay)[..., None]  # (K, Q, H, 1)
+    by_group = (K, Q, G, H // G, P)
+    added = torch.einsum("kqgrp,kqgn->kgrpn", (xdt * to_end).view(by_group), B).reshape(K, H, P, N)
+    entering, final = _pass_states(added, log_decay[:, -1].exp(), n_chunks, first_chunk, initial_state)
+
+    carried = torch.einsum("kqgn,kgrpn->kqgrp", C, entering.view(K, G, H // G, P, N)).reshape(K, Q, H, P)
+    y = y + carried * log_decay.exp()[..., None]
+    return y.reshape(K * Q, H, P)[slot], final
+
+
+def _pass_states(added, decay, n_chunks, first_chunk, initial_state):
+    """The recurrence over chunks, all sequences side by side, the longest first so that the live ones are a prefix.
+
+    Args:
+        added: (K, H, P, N), what each chunk adds to the state.
+        decay: (K, H), what is left of the entering state after each chunk.
+
+    Returns:
+        The state entering each chunk (K, H, P, N) and the final state of each sequence (S, H, P, N).
+    """
+    order = n_chunks.argsort(descending=True, stable=True)
+    if initial_state is None:
+        state = added.new_zeros(len(n_chunks), *added.shape[1:])
+    else:
+        state = initial_state[order]
+    most = int(n_chunks.max()) if len(n_chunks) else 0
+    alive = (n_chunks[:, None] > torch.arange(most + 1, device=n_chunks.device)).sum(0).tolist()
+    chunk_numbers, entering, finished = [], [], [state[alive[0] :]]
+    state = state[: alive[0]]
+    for step in range(most):
+        now = first_chunk[order[: alive[step]]] + step
+        chunk_numbers.append(now)
+        entering.append(state)
+        state = decay[now][:, :, None, None] * state + added[now]
+        finished.append(state[alive[step + 1] :])
+        state = state[: alive[step + 1]]
+    final = torch.cat(finished[::-1])[order.argsort()]
+    if not entering:
+        return added, final
+    return torch.cat(entering)[torch.cat(chunk_numbers).argsort()], final

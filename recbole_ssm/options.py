@@ -1,0 +1,87 @@
+"""The configuration keys that this package adds to RecBole's: what they mean and which values they take.
+
+Defaults stand in ``properties/``: for all models in ``overall.yaml``, for each model in ``model/NAME.yaml``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from recbole_ssm.errors import InputError
+
+
+@dataclass(frozen=True)
+class Option:
+    """One key: its type, its limits, and a sentence on what it does."""
+
+    name: str
+    kind: type
+    text: str
+    choices: tuple = ()
+    low: float | None = None
+    high: float | None = None
+    optional: bool = False
+
+    @property
+    def values(self) -> str:
+        """The values it takes, in words."""
+        words = {int: "a whole number", float: "a number", bool: "True or False", str: "a word"}[self.kind]
+        if self.choices:
+            words = "one of " + ", ".join(self.choices)
+        elif self.low is not None and self.high is not None:
+            words += f" from {self.low} to {self.high}"
+        elif self.low is not None:
+            words += f", {self.low} or more"
+        return words + (", or None" if self.optional else "")
+
+    def check(self, value: Any) -> None:
+        """Raise :class:`InputError` unless ``value`` is one that the option takes."""
+        if value is None and self.optional:
+            return
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = (number and (self.kind is float or isinstance(value, int))) if self.kind in (int, float) else isinstance(value, self.kind)
+        if fits and self.choices:
+            fits = value in self.choices
+        if fits and number:
+            fits = (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+        if not fits:
+            raise InputError(f"{self.name} must be {self.values}, but is {value!r}")
+
+
+FOR_ALL_MODELS = (
+    Option(
+        "time_order",
+        str,
+        "order of a history: by float32 timestamps as RecBole reads them (64-second steps on Unix time), or exactly",
+        choices=("recbole", "exact"),
+    ),
+    Option("filter_seen", bool, "items of the history cannot be recommended (sequential models, full ranking)"),
+)
+
+FOR_OUR_MODELS = (
+    Option(
+        "train_samples",
+        str,
+        "what an epoch trains on: every prefix of each user, a few of them, or each user once with a target after every item (causal models)",
+        choices=("all_prefixes", "sampled_prefixes", "whole_sequence"),
+    ),
+    Option("prefixes_per_user", int, "how many prefixes sampled_prefixes draws per user and epoch", low=1, optional=True),
+    Option(
+        "train_batch_tokens", int, "interactions per training batch at most, in place of train_batch_size", low=1, optional=True
+    ),
+    Option("MAX_ITEM_LIST_LENGTH", int, "latest interactions of a history that are read; None for all", low=1, optional=True),
+    Option("hidden_size", int, "width of embeddings and layers", low=1),
+    Option("num_layers", int, "number of layers", low=1),
+    Option("dropout_prob", float, "dropout probability", low=0, high=1),
+    Option("loss_type", str, "full softmax cross-entropy, or BPR on sampled negatives", choices=("CE", "BPR")),
+    Option("initializer_range", float, "standard deviation of initial weights", low=0),
+    Option("d_state", int, "state size N of the recurrence", low=1),
+    Option("d_conv", int, "width of the convolution in front of it (odd for Hydra4Rec)", low=1),
+    Option("expand", int, "inner width of a mixer over hidden_size", low=1),
+    Option("headdim", int, "width of a head (Mamba-2, Hydra); divides expand * hidden_size", low=1, optional=True),
+    Option("beta", float, "SSD4Rec: weight of the backward direction", optional=True),
+    Option("mask_ratio", float, "SSD4Rec: probability that an item of the history is masked in training", low=0, high=1, optional=True),
+    Option("norm_embedding", bool, "SSD4Rec: dropout and LayerNorm on the embedding", optional=True),
+    Option("align_backward", bool, "SSD4Rec: put each backward output at its own token (released code: False)", optional=True),
+)

@@ -1,0 +1,138 @@
+"""From a configuration to a trained and tested model."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from logging import getLogger
+from statistics import median
+
+import torch
+from recbole.utils import init_logger, init_seed, set_color
+from torch import nn
+
+from recbole_ssm.config import Config
+from recbole_ssm.data import create_dataset, data_preparation
+from recbole_ssm.trainer import create_trainer
+
+
+def run(
+    model=None,
+    dataset: str | None = None,
+    config_file_list: list[str] | None = None,
+    config_dict: dict | None = None,
+    saved: bool = True,
+    command_line: Iterable[str] = (),
+) -> dict:
+    """Train a model, keep the best epoch by the validation metric, and test it: RecBole's ``run_recbole``.
+
+    Args:
+        model: name of a model of this package or of RecBole, or a model class.
+        dataset: name of a dataset in ``data_path``, or ``ml-100k``, which comes with RecBole.
+        config_file_list: yaml files.
+        config_dict: keys and values.
+        saved: keep the best model in ``checkpoint_dir`` and test it; else the last one is tested.
+        command_line: arguments ``--key=value``; nothing is read from ``sys.argv``.
+
+    Returns:
+        RecBole's ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``, and
+        ``epochs``, ``seconds_per_epoch`` (median, training only), ``parameters``,
+        ``parameters_without_item_embedding``, ``peak_memory_gib`` and ``checkpoint`` (None if not saved).
+
+    Raises:
+        InputError: what was given cannot be used; nothing has been trained.
+        TrainingDiverged: the loss became NaN or infinite.
+    """
+    config = Config(model, dataset, config_file_list, config_dict, command_line)
+    init_seed(config["seed"], config["reproducibility"])
+    with _logging(config), warnings.catch_warnings():
+        # Of RecBole's own calls, which it alone can change.
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
+        logger = getLogger()
+        logger.info(config)
+
+        data = create_dataset(config, packed=config.is_packed)
+        logger.info(data)
+        train_data, valid_data, test_data = data_preparation(config, data)
+
+        init_seed(config["seed"], config["reproducibility"])
+        recommender = config.model_class(config, train_data._dataset).to(config["device"])
+        logger.info(recommender)
+        trainer = create_trainer(config, recommender)
+        progress = config["show_progress"]
+        best_valid_score, best_valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=progress)
+        test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=progress)
+
+        total, body = count_parameters(recommender)
+        result = {
+            "best_valid_score": best_valid_score,
+            "valid_score_bigger": config["valid_metric_bigger"],
+            "best_valid_result": best_valid_result,
+            "test_result": test_result,
+            "epochs": len(trainer.epoch_seconds),
+            "seconds_per_epoch": median(trainer.epoch_seconds) if trainer.epoch_seconds else None,
+            "parameters": total,
+            "parameters_without_item_embedding": body,
+            "peak_memory_gib": peak_memory_gib(config["device"]),
+            "checkpoint": trainer.saved_model_file if saved else None,
+        }
+        _log_summary(config, result)
+    return result
+
+
+def _log_summary(config, result: dict) -> None:
+    seconds = result["seconds_per_epoch"]
+    lines = {
+        "order, filter": f"time_order {config['time_order']}, filter_seen {config['filter_seen']}",
+        "best valid": result["best_valid_result"],
+        "test result": result["test_result"],
+        "epochs": f"{result['epochs']}" + ("" if seconds is None else f", {seconds:.2f} s of training each (median)"),
+        "parameters": f"{result['parameters']:,}, without item embedding {result['parameters_without_item_embedding']:,}",
+        "peak memory": f"{result['peak_memory_gib']:.2f} GiB",
+        "checkpoint": result["checkpoint"] or "not saved",
+    }
+    for name, text in lines.items():
+        getLogger().info(f"{set_color(name, 'yellow')}: {text}")
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Trainable parameters of a model: all, and without the embedding of items."""
+    total = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    items = sum(
+        module.weight.numel()
+        for module in model.modules()
+        if isinstance(module, nn.Embedding) and module.num_embeddings == getattr(model, "n_items", None)
+    )
+    return total, total - items
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """Most memory that this process has held: of the GPU if it computes there, else of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+@contextmanager
+def _logging(config) -> Iterator[None]:
+    """RecBole's log file and console for the time of one run, so that the next one gets its own."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    init_logger(config)
+    try:
+        yield
+    finally:
+        for handler in [handler for handler in root.handlers if handler not in before]:
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(level)

@@ -1,0 +1,49 @@
+"""Model names, and the classes behind them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from pathlib import Path
+
+import recbole.utils
+from recbole.utils import get_model
+
+from recbole_ssm.errors import InputError
+
+MODELS = {
+    "SSD4Rec": "recbole_ssm.model.ssd4rec:SSD4Rec",
+    "Mamba4Rec": "recbole_ssm.model.mamba4rec:Mamba4Rec",
+    "2Mamba4Rec": "recbole_ssm.model.two_mamba4rec:TwoMamba4Rec",
+    "Hydra4Rec": "recbole_ssm.model.hydra4rec:Hydra4Rec",
+}
+"""Models of this package: name to ``module:class``. Names need not be Python identifiers."""
+
+
+def recbole_models() -> list[str]:
+    """Names of RecBole's own models."""
+    folder = Path(recbole.utils.__file__).parent.parent / "properties" / "model"
+    return sorted(file.stem for file in folder.glob("*.yaml"))
+
+
+def model_class(name: str) -> type:
+    """The class of a model of this package or of RecBole.
+
+    Raises:
+        InputError: there is no such model, or a package that it needs is not installed.
+    """
+    if name in MODELS:
+        module, _, attribute = MODELS[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    known = [*MODELS, *recbole_models()]
+    if name not in known:
+        by_lower_case = {other.lower(): other for other in known}
+        close = difflib.get_close_matches(str(name).lower(), by_lower_case, n=3)
+        hint = f" Did you mean {' or '.join(by_lower_case[match] for match in close)}?" if close else ""
+        raise InputError(
+            f"there is no model {name!r}.{hint} Models: {', '.join(MODELS)}; RecBole's: {', '.join(recbole_models())}"
+        )
+    try:
+        return get_model(name)
+    except ImportError as error:
+        raise InputError(f"RecBole's model {name} needs a package that is not installed: {error}") from error

@@ -1,0 +1,71 @@
+"""RecBole's trainers, with checkpoints that hold data only."""
+
+from __future__ import annotations
+
+from enum import Enum
+from time import perf_counter
+
+import torch
+from recbole.utils import get_trainer
+
+
+class TrainingDiverged(ArithmeticError):
+    """The training loss is no number any more."""
+
+
+class PlainCheckpoints:
+    """Mixed into the trainer that RecBole has for a model.
+
+    RecBole pickles its whole configuration into a checkpoint, and torch >= 2.6 rightly refuses to load that. Here the
+    configuration is stored as plain values, so that ``torch.load(file)`` needs no trust. Also keeps
+    ``epoch_seconds``, the training time of each epoch.
+    """
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.epoch_seconds: list[float] = []
+
+    def _train_epoch(self, *args, **kwargs):
+        start = perf_counter()
+        loss = super()._train_epoch(*args, **kwargs)
+        self.epoch_seconds.append(perf_counter() - start)
+        return loss
+
+    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+        file = kwargs.pop("saved_model_file", self.saved_model_file)
+        state = {
+            "config": _plain(self.config.final_config_dict),
+            "epoch": epoch,
+            "cur_step": self.cur_step,
+            "best_valid_score": float(self.best_valid_score),
+            "state_dict": self.model.state_dict(),
+            "other_parameter": self.model.other_parameter(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        torch.save(state, file)
+        if verbose:
+            self.logger.info(f"Saving current: {file}")
+
+    def _check_nan(self, loss):
+        if not torch.isfinite(loss):
+            raise TrainingDiverged(
+                f"the training loss became {loss.item()}; lower learning_rate ({self.config['learning_rate']}) or set "
+                f"clip_grad_norm: {{'max_norm': 1.0}}. The best model so far, if an epoch was completed, is {self.saved_model_file}"
+            )
+
+
+def _plain(value):
+    """Numbers, words, and lists and dicts of them; anything else by its name."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | int | float | str) or value is None:
+        return value
+    return value.name if isinstance(value, Enum) else str(value)
+
+
+def create_trainer(config, model):
+    """The trainer that RecBole has for the model, writing plain checkpoints."""
+    base = get_trainer(config["MODEL_TYPE"], config["model"])
+    return type(base.__name__, (PlainCheckpoints, base), {})(config, model)
