@@ -1,57 +1,14 @@
-"""State-space duality: the scan of Mamba-2, Hydra and SSD4Rec over a packed stream."""
+"""The scan in exact chunks: the form that anyone can read, and that autograd differentiates.
+
+Inside a chunk it is masked attention, between chunks a recurrence over chunk states (arXiv 2405.21060, section 6).
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from recbole_ssm.ops.packing import flip_borders, positions
-
-
-def ssd(
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    cu_seqlens: Tensor,
-    *,
-    D: Tensor | None = None,
-    reverse: bool = False,
-    initial_state: Tensor | None = None,
-    return_final_state: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """``h[t] = exp(dt[t] A) h[t-1] + dt[t] x[t] B[t]^T;  y[t] = h[t] C[t] + D x[t]`` within each sequence.
-
-    The state is one (P, N) matrix per head, with a scalar decay. It is zero, or ``initial_state``, at the start of
-    each sequence. Computed in chunks (arXiv 2405.21060, section 6): inside a chunk as masked attention, between
-    chunks as a recurrence over chunk states.
-
-    Args:
-        x: (T, H, P) inputs.
-        dt: (T, H) step sizes, not negative (after softplus).
-        A: (H,) negative.
-        B: (T, G, N) input projections; G divides H, heads of a group share them.
-        C: (T, G, N) output projections.
-        cu_seqlens: (S + 1,) int, borders of the sequences.
-        D: (H,) skip connection, or None.
-        reverse: run each sequence from its last token to its first; ``y[t]`` then depends on t and what follows.
-        initial_state: (S, H, P, N) or None for zeros.
-        return_final_state: also return the state after the last token of the recurrence.
-
-    Returns:
-        y (T, H, P), and with ``return_final_state`` also the states (S, H, P, N).
-    """
-    if reverse:
-        x, dt, B, C = (tensor.flip(0) for tensor in (x, dt, B, C))
-        cu_seqlens = flip_borders(cu_seqlens)
-        initial_state = None if initial_state is None else initial_state.flip(0)
-    y, final = _chunked(x, dt, A, B, C, cu_seqlens, initial_state)
-    if D is not None:
-        y = y + D[:, None] * x
-    if reverse:
-        y, final = y.flip(0), final.flip(0)
-    return (y, final) if return_final_state else y
+from recbole_ssm.ops.packing import positions
 
 
 def _chunk_size(n_tokens: int, n_sequences: int) -> int:
@@ -60,7 +17,8 @@ def _chunk_size(n_tokens: int, n_sequences: int) -> int:
     return 8 if mean < 12 else 16 if mean < 48 else 32
 
 
-def _chunked(x, dt, A, B, C, cu_seqlens, initial_state):
+def ssd_chunked(x, dt, A, B, C, cu_seqlens, initial_state):
+    """``y`` and final states of :func:`recbole_ssm.ops.ssd`, without D and forward in time."""
     (T, H, P), (_, G, N) = x.shape, B.shape
     S = len(cu_seqlens) - 1
     Q = _chunk_size(T, S)

@@ -1,0 +1,124 @@
+/* The selective scan of Mamba over a packed stream, forward and backward, in float32.
+ *
+ * Plain C behind a C interface: it is loaded with ctypes and knows nothing of Python or torch. Vectors are the
+ * compiler's own (GCC, Clang): 16 channels side by side. The loops are compiled for AVX-512, for AVX2 and for any machine,
+ * and the best that this one has is chosen when it runs.
+ * States are kept once in SEGMENT steps, and the backward pass computes those in between again. Channels are independent
+ * but for the gradients of B and C: threads share out the channels, and each sums these gradients into buffers of its own.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum { LANES = 16, SEGMENT = 32 };
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+
+typedef struct {
+    int64_t sequences, channels, states;
+    int64_t u_row, dt_row, B_row, C_row; /* elements from one token to the next */
+    const int32_t *cu_seqlens;
+    const int64_t *checkpoint;                 /* number of the first checkpoint of each sequence */
+    const float *u, *dt, *A, *B, *C, *D;       /* A is (states, channels); D may be NULL */
+    const float *initial;                      /* (sequences, states, channels) or NULL */
+    int32_t reverse, threads;
+} Scan;
+
+typedef struct {
+    const float *dy, *d_final, *kept;
+    float *du, *d_dt, *dA, *dD, *d_initial; /* each channel is written by the one thread that has it */
+    float *dB, *dC;                         /* of this thread, (tokens, states), added to */
+} Gradients;
+
+#define JOIN_(name, suffix) name##_##suffix
+#define JOIN(name, suffix) JOIN_(name, suffix)
+#define VARIANT(name) JOIN(name, MACHINE)
+
+#define MACHINE any
+#include "selective_scan_kernel.h"
+#undef MACHINE
+
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
+#define X86_VARIANTS
+#pragma GCC push_options
+#pragma GCC target("arch=haswell")
+#define MACHINE avx2
+#include "selective_scan_kernel.h"
+#undef MACHINE
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("arch=skylake-avx512,prefer-vector-width=512")
+#define MACHINE avx512
+#include "selective_scan_kernel.h"
+#undef MACHINE
+#pragma GCC pop_options
+#endif
+
+typedef struct {
+    void (*forward)(const Scan *, int64_t, int64_t, vec *, float *, float *, float *);
+    void (*backward)(const Scan *, const Gradients *, int64_t, int64_t, vec *);
+} Kernels;
+
+static const Kernels *kernels(void) {
+#ifdef X86_VARIANTS
+    static const Kernels avx2 = {forward_all_avx2, backward_all_avx2}, avx512 = {forward_all_avx512, backward_all_avx512};
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
+        return &avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &avx2;
+#endif
+    static const Kernels any = {forward_all_any, backward_all_any};
+    return &any;
+}
+
+/* First channel of a thread: whole blocks, shared out evenly. */
+static int64_t share(const Scan *s, int64_t thread) {
+    const int64_t blocks = (s->channels + LANES - 1) / LANES, e0 = blocks * thread / s->threads * LANES;
+    return e0 < s->channels ? e0 : s->channels;
+}
+
+static vec *room(int64_t vectors) {
+    const size_t bytes = vectors * sizeof(vec);
+    return aligned_alloc(sizeof(vec), bytes);
+}
+
+/* Steps between two checkpoints of a sequence. */
+int64_t selective_scan_segment(void) { return SEGMENT; }
+
+/* y (tokens, channels); final (sequences, states, channels) and kept (checkpoints, states, channels) may be NULL.
+ * Returns 0, or 1 when memory ran out. */
+int selective_scan_forward(const Scan *s, float *y, float *final, float *kept) {
+    int failed = 0;
+#pragma omp parallel for num_threads(s->threads) schedule(static) reduction(| : failed)
+    for (int64_t thread = 0; thread < s->threads; thread++) {
+        vec *h = room(s->states);
+        if (h)
+            kernels()->forward(s, share(s, thread), share(s, thread + 1), h, y, final, kept);
+        else
+            failed = 1;
+        free(h);
+    }
+    return failed;
+}
+
+/* dA (states, channels), dD, and dB and dC (threads, tokens, states) start at zero and are added to.
+ * d_final, dD and d_initial may be NULL. Returns as above. */
+int selective_scan_backward(const Scan *s, int64_t tokens, const float *dy, const float *d_final, const float *kept, float *du,
+                            float *d_dt, float *dA, float *dB, float *dC, float *dD, float *d_initial) {
+    int failed = 0;
+#pragma omp parallel for num_threads(s->threads) schedule(static) reduction(| : failed)
+    for (int64_t thread = 0; thread < s->threads; thread++) {
+        const int64_t first = share(s, thread), last = share(s, thread + 1), own = thread * tokens * s->states;
+        const Gradients g = {dy, d_final, kept, du, d_dt, dA, dD, d_initial, dB + own, dC + own};
+        vec *work = room(s->states * (4 * SEGMENT + 1 + (last - first + LANES - 1) / LANES));
+        if (work)
+            kernels()->backward(s, &g, first, last, work);
+        else
+            failed = 1;
+        free(work);
+    }
+    return failed;
+}

@@ -1,0 +1,59 @@
+"""State-space duality: the scan of Mamba-2, Hydra and SSD4Rec over a packed stream."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from recbole_ssm.ops.packing import flip_borders
+from recbole_ssm.ops.ssd.chunked import ssd_chunked
+from recbole_ssm.ops.ssd.factorised import ssd_factorised
+
+__all__ = ["ssd"]
+
+
+def ssd(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    cu_seqlens: Tensor,
+    *,
+    D: Tensor | None = None,
+    reverse: bool = False,
+    initial_state: Tensor | None = None,
+    return_final_state: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """``h[t] = exp(dt[t] A) h[t-1] + dt[t] x[t] B[t]^T;  y[t] = h[t] C[t] + D x[t]`` within each sequence.
+
+    The state is one (P, N) matrix per head with a scalar decay (Mamba-2, arXiv 2405.21060). It is zero, or
+    ``initial_state``, at the start of each sequence. Without states, which is how models are trained, a decay below
+    exp(-20) per step counts as exp(-20): less than float32 resolves.
+
+    Args:
+        x: (T, H, P) inputs.
+        dt: (T, H) step sizes, not negative (after softplus).
+        A: (H,) negative.
+        B: (T, G, N) input projections; G divides H, heads of a group share them.
+        C: (T, G, N) output projections.
+        cu_seqlens: (S + 1,) int, borders of the sequences.
+        D: (H,) skip connection, or None.
+        reverse: run each sequence from its last token to its first; ``y[t]`` then depends on t and what follows.
+        initial_state: (S, H, P, N) or None for zeros.
+        return_final_state: also return the state after the last token of the recurrence.
+
+    Returns:
+        y (T, H, P), and with ``return_final_state`` also the states (S, H, P, N).
+    """
+    if reverse:
+        x, dt, B, C = (tensor.flip(0) for tensor in (x, dt, B, C))
+        cu_seqlens = flip_borders(cu_seqlens)
+        initial_state = None if initial_state is None else initial_state.flip(0)
+    if initial_state is None and not return_final_state:
+        y, final = ssd_factorised(x, dt, A, B, C, cu_seqlens, D), None
+    else:
+        y, final = ssd_chunked(x, dt, A, B, C, cu_seqlens, initial_state)
+        y = y if D is None else y + D[:, None] * x
+    if reverse:
+        y, final = y.flip(0), None if final is None else final.flip(0)
+    return (y, final) if return_final_state else y

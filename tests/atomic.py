@@ -1,0 +1,96 @@
+"""Small datasets in RecBole's atomic format, and what follows from their raw lines without any of RecBole's code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import recbole
+
+from recbole_ssm.config import Config
+from recbole_ssm.data import create_dataset, data_preparation
+
+ROOT = Path(__file__).parent.parent
+ML_100K = Path(recbole.__file__).parent / "dataset_example" / "ml-100k" / "ml-100k.inter"
+REAL_DATA = os.environ.get("RECBOLE_SSM_DATA_PATH")
+"""Folder of the real datasets that are too large to come with anything, or None."""
+
+SMALL = {"hidden_size": 8, "headdim": 4, "d_state": 4, "num_layers": 1}
+"""A model of this package that trains in no time."""
+
+LEAVE_ONE_OUT = {"split": {"LS": "valid_and_test"}, "group_by": "user", "order": "TO", "mode": "full"}
+
+
+def interactions(n_users: int = 30, n_items: int = 40, shortest: int = 4, longest: int = 20, seed: int = 0, step: int = 3600):
+    """Random interactions, in random order of lines; times are distinct multiples of ``step`` seconds.
+
+    Returns:
+        Columns user_id, item_id (words) and timestamp (float64).
+    """
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(shortest, longest + 1, n_users)
+    users = np.repeat([f"u{number}" for number in range(n_users)], lengths)
+    items = np.array([f"i{number}" for number in rng.integers(0, n_items, len(users))])
+    times = 978_300_000.0 + step * rng.permutation(len(users))
+    return pd.DataFrame({"user_id": users, "item_id": items, "timestamp": times})
+
+
+def write_dataset(folder: Path, frame: pd.DataFrame, name: str = "tiny", header: str | None = None) -> Path:
+    """Write ``folder/name/name.inter``; numbers are declared float and words token, unless ``header`` is given."""
+    file = folder / name / f"{name}.inter"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if header is None:
+        kinds = ["float" if pd.api.types.is_numeric_dtype(kind) else "token" for kind in frame.dtypes]
+        header = "\t".join(f"{column}:{kind}" for column, kind in zip(frame.columns, kinds, strict=True))
+    lines = ("\t".join(str(value) for value in row) for row in frame.itertuples(index=False))
+    file.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return file
+
+
+def read_interactions(file: Path) -> pd.DataFrame:
+    """The lines of a file: names without types, users and items as words, numbers in float64."""
+    frame = pd.read_csv(file, sep="\t", dtype=str)
+    kinds = dict(column.split(":") for column in frame.columns)
+    frame.columns = list(kinds)
+    return frame.astype({column: "float64" for column, kind in kinds.items() if kind == "float"})
+
+
+def histories(frame: pd.DataFrame, kind: type = np.float64) -> dict[str, list[str]]:
+    """Items of each user in order of time, ties in order of lines, with timestamps rounded to ``kind``."""
+    times = frame["timestamp"].to_numpy().astype(kind)
+    items: dict[str, list[str]] = {}
+    for line in np.argsort(times, kind="stable"):
+        items.setdefault(frame["user_id"].iloc[line], []).append(frame["item_id"].iloc[line])
+    return items
+
+
+def make_config(folder: Path, model: str = "2Mamba4Rec", dataset: str = "tiny", **keys) -> Config:
+    """A configuration for the datasets in ``folder`` on the CPU."""
+    small = SMALL if model in ("2Mamba4Rec", "Mamba4Rec", "SSD4Rec", "Hydra4Rec") else {}
+    fixed = {"data_path": str(folder), "use_gpu": False, "show_progress": False, "epochs": 1}
+    return Config(model, dataset, config_dict={**fixed, **small, **keys})
+
+
+def make_splits(config: Config):
+    """The unsplit dataset of a configuration, and its training, validation and test samples."""
+    dataset = create_dataset(config, packed=config.is_packed)
+    return dataset, dataset.build()
+
+
+def make_loaders(config: Config):
+    """The dataset of a configuration, and its loaders."""
+    dataset = create_dataset(config, packed=config.is_packed)
+    return dataset, data_preparation(config, dataset)
+
+
+def run_python(*arguments: str, folder: Path) -> subprocess.CompletedProcess:
+    """Run Python in ``folder``, in a process of its own that finds this checkout."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
