@@ -25,8 +25,8 @@ RECBOLE_WITHOUT_RAY = [
 # Plain C, loaded with ctypes. Where it cannot be built, everything works without it, more slowly.
 NATIVE = Extension(
     "recbole_ssm.ops.native._library",
-    ["recbole_ssm/ops/native/selective_scan.c"],
-    depends=["recbole_ssm/ops/native/selective_scan_kernel.h"],
+    ["recbole_ssm/ops/native/scan.c"],
+    depends=["recbole_ssm/ops/native/scan_kernel.h"],
     extra_compile_args=["-O3", "-std=c11", "-fopenmp", "-fno-math-errno", "-ffp-contract=fast", "-Wno-psabi"],
     extra_link_args=["-fopenmp"],
     optional=True,

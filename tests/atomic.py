@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import recbole
+import torch
 
 from recbole_ssm.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
@@ -85,6 +86,13 @@ def make_loaders(config: Config):
     """The dataset of a configuration, and its loaders."""
     dataset = create_dataset(config, packed=config.is_packed)
     return dataset, data_preparation(config, dataset)
+
+
+def isolate(monkeypatch, folder: Path) -> None:
+    """What RecBole writes goes to ``folder``, and the environment variable that it sets does not outlive the test."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
+    torch.set_num_threads(1)
 
 
 def run_python(*arguments: str, folder: Path) -> subprocess.CompletedProcess:

@@ -1,15 +1,12 @@
-"""A folder of its own for every test, since RecBole writes into the current one, and small datasets to share."""
+"""A folder of its own for every test, and small datasets to share."""
 
 import pytest
-import torch
-from atomic import interactions, write_dataset
+from atomic import interactions, isolate, write_dataset
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # RecBole sets it; so it is as before after the test
-    torch.set_num_threads(1)
+def folder_of_its_own(tmp_path, monkeypatch):
+    isolate(monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from recbole_ssm.ops import native
 from recbole_ssm.ops.packing import flip_borders
-from recbole_ssm.ops.selective_scan.compiled import scan_compiled, takes
 from recbole_ssm.ops.selective_scan.side_by_side import scan_side_by_side
 
 __all__ = ["selective_scan"]
@@ -45,9 +45,10 @@ def selective_scan(
     Returns:
         y (T, E), and with ``return_final_state`` also the states (S, E, N).
     """
-    if takes(u, dt, A, B, C):
-        y, final = scan_compiled(u, dt, A, B, C, cu_seqlens, D, initial_state, reverse)
-        return (y, final) if return_final_state else y
+    if native.takes(u, dt, A, B, C):
+        state = None if initial_state is None else initial_state.mT
+        y, final = native.scan(u, dt, A.mT, B, C, cu_seqlens, D, state, reverse=reverse)
+        return (y, final.mT) if return_final_state else y
     if reverse:
         u, dt, B, C = (tensor.flip(0) for tensor in (u, dt, B, C))
         cu_seqlens = flip_borders(cu_seqlens)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from recbole_ssm.ops import native
 from recbole_ssm.ops.packing import flip_borders
 from recbole_ssm.ops.ssd.chunked import ssd_chunked
 from recbole_ssm.ops.ssd.factorised import ssd_factorised
@@ -45,6 +47,8 @@ def ssd(
     Returns:
         y (T, H, P), and with ``return_final_state`` also the states (S, H, P, N).
     """
+    if native.takes(x, dt, A, B, C):
+        return _compiled(x, dt, A, B, C, cu_seqlens, D, reverse, initial_state, return_final_state)
     if reverse:
         x, dt, B, C = (tensor.flip(0) for tensor in (x, dt, B, C))
         cu_seqlens = flip_borders(cu_seqlens)
@@ -56,4 +60,29 @@ def ssd(
         y = y if D is None else y + D[:, None] * x
     if reverse:
         y, final = y.flip(0), None if final is None else final.flip(0)
+    return (y, final) if return_final_state else y
+
+
+def _compiled(x, dt, A, B, C, cu_seqlens, D, reverse, initial_state, return_final_state):
+    """In C: the heads of a group are so many channels with the same B and C."""
+    (_, H, P), (_, G, N) = x.shape, B.shape
+    y, final = [], []
+    for g, heads in enumerate(torch.arange(H).view(G, -1).tolist()):
+        heads = slice(heads[0], heads[-1] + 1)
+        state = None if initial_state is None else initial_state[:, heads].flatten(1, 2).mT
+        y_g, final_g = native.scan(
+            x[:, heads].flatten(1),
+            dt[:, heads],
+            A[heads].repeat_interleave(P),
+            B[:, g],
+            C[:, g],
+            cu_seqlens,
+            None if D is None else D[heads].repeat_interleave(P),
+            state,
+            reverse=reverse,
+            headdim=P,
+        )
+        y.append(y_g.unflatten(1, (-1, P)))
+        final.append(final_g.mT.unflatten(1, (-1, P)))
+    y, final = (pieces[0] if G == 1 else torch.cat(pieces, 1) for pieces in (y, final))
     return (y, final) if return_final_state else y

@@ -1,0 +1,268 @@
+/* The loops of scan.c, which includes this file once for each kind of machine: VARIANT(name) is the name of a function for
+ * the kind at hand. W vectors of channels, from channel e0 on, are worked on together; only a single one (W = 1) may be
+ * filled in part, by `width` channels. Arrays of vectors are [state][vector]. */
+
+INLINE int64_t VARIANT(token)(const Scan *s, int64_t sequence, int64_t i) {
+    return s->reverse ? s->cu_seqlens[sequence + 1] - 1 - i : s->cu_seqlens[sequence] + i;
+}
+
+INLINE vec VARIANT(load)(const float *from, int64_t width) {
+    vec v = {0};
+    if (width == LANES)
+        memcpy(&v, from, sizeof v);
+    else
+        memcpy(&v, from, width * sizeof(float));
+    return v;
+}
+
+INLINE void VARIANT(store)(float *to, vec v, int64_t width) {
+    if (width == LANES)
+        memcpy(to, &v, sizeof v);
+    else
+        memcpy(to, &v, width * sizeof(float));
+}
+
+INLINE float VARIANT(sum_of)(vec v) {
+    float lanes[LANES];
+    memcpy(lanes, &v, sizeof v);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
+    return lanes[0];
+}
+
+/* Sums of neighbouring lanes: those of a, then those of b. */
+INLINE vec VARIANT(pair_sums)(vec a, vec b) {
+    return SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
+           SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+}
+
+/* sums[n] += the sum over the lanes of from[n], for N of them. */
+INLINE void VARIANT(add_sums)(float *sums, const vec *from, int64_t N) {
+    int64_t n = 0;
+    for (; n + LANES <= N; n += LANES) {
+        vec v[LANES];
+        for (int i = 0; i < LANES; i++) v[i] = from[n + i];
+        for (int many = LANES / 2; many; many /= 2)
+            for (int i = 0; i < many; i++) v[i] = VARIANT(pair_sums)(v[2 * i], v[2 * i + 1]);
+        VARIANT(store)(sums + n, VARIANT(load)(sums + n, LANES) + v[0], LANES);
+    }
+    for (; n < N; n++) sums[n] += VARIANT(sum_of)(from[n]);
+}
+
+/* exp of x <= 0, to 1e-7. Below -87 it is exp(-87), 1e-38. */
+INLINE vec VARIANT(exp_of_negative)(vec x) {
+    const ivec low = x < -87.0f;
+    x = (vec)(((ivec)(x * 0.0f - 87.0f) & low) | ((ivec)x & ~low));
+    const ivec exponent = __builtin_convertvector(x * 1.44269504088896341f - 0.5f, ivec); /* nearest: x is not positive */
+    const vec whole = __builtin_convertvector(exponent, vec);
+    const vec rest = (x - whole * 0.693145751953125f) - whole * 1.42860682030941723212e-6f;
+    vec p = rest * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * rest + 8.3334519073e-3f;
+    p = p * rest + 4.1665795894e-2f;
+    p = p * rest + 1.6666665459e-1f;
+    p = p * rest + 5.0000001201e-1f;
+    p = p * (rest * rest) + (rest + 1.0f);
+    return p * (vec)((exponent + 127) << 23);
+}
+
+/* dt of the channels from e0 on. */
+INLINE vec VARIANT(dt_of)(const Scan *s, int64_t t, int64_t e0, int64_t width) {
+    const float *dt = s->dt + t * s->dt_row;
+    if (!s->per_head) return VARIANT(load)(dt + e0, width);
+    vec v = {0};
+    if (s->per_head % LANES == 0) return v + dt[e0 / s->per_head];
+    float lanes[LANES] = {0};
+    for (int64_t i = 0; i < width; i++) lanes[i] = dt[(e0 + i) / s->per_head];
+    return VARIANT(load)(lanes, LANES);
+}
+
+/* The reverse of dt_of: hands a gradient per channel to dt. */
+INLINE void VARIANT(put_d_dt)(const Scan *s, float *d_dt, int64_t t, int64_t e0, int64_t width, vec v) {
+    if (!s->per_head) {
+        VARIANT(store)(d_dt + t * s->channels + e0, v, width);
+        return;
+    }
+    d_dt += t * (s->channels / s->per_head);
+    if (s->per_head % LANES == 0) {
+        d_dt[e0 / s->per_head] += VARIANT(sum_of)(v);
+        return;
+    }
+    float lanes[LANES];
+    VARIANT(store)(lanes, v, LANES);
+    for (int64_t i = 0; i < width; i++) d_dt[(e0 + i) / s->per_head] += lanes[i];
+}
+
+/* One step of W vectors: h goes from `before` to `after`. If decays is given, the factors of all states are kept there.
+ * `out`, if given, gets the sum over states of h C. */
+INLINE void VARIANT(step)(const Scan *s, int shared, int W, int64_t t, int64_t e0, int64_t width, const vec *before, vec *after,
+                          vec *decays, vec *out) {
+    const int64_t E = s->channels, N = s->states;
+    const float *B = s->B + t * s->B_row, *C = s->C + t * s->C_row;
+    vec dt[TOGETHER], input[TOGETHER], decay[TOGETHER], sum[TOGETHER];
+    for (int w = 0; w < W; w++) {
+        const int64_t e = e0 + w * LANES;
+        dt[w] = VARIANT(dt_of)(s, t, e, width);
+        input[w] = dt[w] * VARIANT(load)(s->u + t * s->u_row + e, width);
+        sum[w] = (vec){0};
+        if (shared) decay[w] = VARIANT(exp_of_negative)(dt[w] * VARIANT(load)(s->A + e, width));
+    }
+    for (int64_t n = 0; n < N; n++)
+        for (int w = 0; w < W; w++) {
+            if (!shared) decay[w] = VARIANT(exp_of_negative)(dt[w] * VARIANT(load)(s->A + n * E + e0 + w * LANES, width));
+            if (decays) decays[n * W + w] = decay[w];
+            const vec h = decay[w] * before[n * W + w] + input[w] * B[n];
+            after[n * W + w] = h;
+            if (out) sum[w] += h * C[n];
+        }
+    for (int w = 0; out && w < W; w++) out[w] = sum[w];
+}
+
+INLINE void VARIANT(forward_channels)(const Scan *s, int shared, int W, int64_t e0, int64_t width, vec *h, float *y, float *final,
+                                      float *kept) {
+    const int64_t E = s->channels, N = s->states;
+    for (int64_t q = 0; q < s->sequences; q++) {
+        const int64_t length = s->cu_seqlens[q + 1] - s->cu_seqlens[q];
+        for (int64_t n = 0; n < N; n++)
+            for (int w = 0; w < W; w++)
+                h[n * W + w] = s->initial ? VARIANT(load)(s->initial + (q * N + n) * E + e0 + w * LANES, width) : (vec){0};
+        for (int64_t i = 0; i < length; i++) {
+            if (kept && i % SEGMENT == 0 && (i || s->initial))
+                for (int64_t n = 0; n < N; n++)
+                    for (int w = 0; w < W; w++)
+                        VARIANT(store)(kept + ((s->checkpoint[q] + i / SEGMENT) * N + n) * E + e0 + w * LANES, h[n * W + w], width);
+            const int64_t t = VARIANT(token)(s, q, i);
+            vec out[TOGETHER];
+            VARIANT(step)(s, shared, W, t, e0, width, h, h, NULL, out);
+            for (int w = 0; w < W; w++) {
+                const int64_t e = e0 + w * LANES;
+                if (s->D) out[w] += VARIANT(load)(s->D + e, width) * VARIANT(load)(s->u + t * s->u_row + e, width);
+                VARIANT(store)(y + t * E + e, out[w], width);
+            }
+        }
+        if (final)
+            for (int64_t n = 0; n < N; n++)
+                for (int w = 0; w < W; w++) VARIANT(store)(final + (q * N + n) * E + e0 + w * LANES, h[n * W + w], width);
+    }
+}
+
+/* One step of W vectors backwards: dh goes from the state after token t to the state before it. dB and dC (N) are room for
+ * sums over the W vectors, lane by lane. */
+INLINE void VARIANT(step_back)(const Scan *s, const Gradients *g, int shared, int W, int64_t t, int64_t e0, int64_t width,
+                               const vec *before, const vec *after, const vec *decays, vec *dh, vec *dB, vec *dC) {
+    const int64_t E = s->channels, N = s->states;
+    const float *B = s->B + t * s->B_row, *C = s->C + t * s->C_row;
+    vec u[TOGETHER], dt[TOGETHER], dy[TOGETHER], A[TOGETHER], decay[TOGETHER], by_input[TOGETHER], by_decay[TOGETHER];
+    for (int w = 0; w < W; w++) {
+        const int64_t e = e0 + w * LANES;
+        u[w] = VARIANT(load)(s->u + t * s->u_row + e, width);
+        dt[w] = VARIANT(dt_of)(s, t, e, width);
+        dy[w] = VARIANT(load)(g->dy + t * E + e, width);
+        by_input[w] = by_decay[w] = (vec){0};
+        if (shared) {
+            A[w] = VARIANT(load)(s->A + e, width);
+            decay[w] = VARIANT(exp_of_negative)(dt[w] * A[w]);
+        }
+    }
+    for (int64_t n = 0; n < N; n++) {
+        vec dB_n = {0}, dC_n = {0};
+        for (int w = 0; w < W; w++) {
+            const int64_t i = n * W + w;
+            const vec d = dh[i] + dy[w] * C[n];
+            by_input[w] += d * B[n];
+            dB_n += d * (dt[w] * u[w]);
+            dC_n += after[i] * dy[w];
+            if (shared) {
+                by_decay[w] += d * before[i];
+                dh[i] = d * decay[w];
+            } else {
+                float *dA = g->dA + n * E + e0 + w * LANES;
+                const vec left = d * decays[i], d_log_decay = left * before[i];
+                by_decay[w] += d_log_decay * VARIANT(load)(s->A + n * E + e0 + w * LANES, width);
+                VARIANT(store)(dA, VARIANT(load)(dA, width) + d_log_decay * dt[w], width);
+                dh[i] = left;
+            }
+        }
+        dB[n] = dB_n;
+        dC[n] = dC_n;
+    }
+    for (int w = 0; w < W; w++) {
+        const int64_t e = e0 + w * LANES;
+        vec du = by_input[w] * dt[w], d_dt = by_input[w] * u[w];
+        if (shared) {
+            const vec d_log_decay = by_decay[w] * decay[w];
+            VARIANT(store)(g->dA + e, VARIANT(load)(g->dA + e, width) + d_log_decay * dt[w], width);
+            d_dt += d_log_decay * A[w];
+        } else {
+            d_dt += by_decay[w];
+        }
+        if (s->D) {
+            du += VARIANT(load)(s->D + e, width) * dy[w];
+            VARIANT(store)(g->dD + e, VARIANT(load)(g->dD + e, width) + dy[w] * u[w], width);
+        }
+        VARIANT(store)(g->du + t * E + e, du, width);
+        VARIANT(put_d_dt)(s, g->d_dt, t, e, width, d_dt);
+    }
+    VARIANT(add_sums)(g->dB + t * N, dB, N);
+    VARIANT(add_sums)(g->dC + t * N, dC, N);
+}
+
+INLINE void VARIANT(backward_channels)(const Scan *s, const Gradients *g, int shared, int W, int64_t e0, int64_t width, vec *work) {
+    const int64_t E = s->channels, N = s->states, size = N * W;
+    vec *dh = work, *states = dh + size, *decays = states + (SEGMENT + 1) * size, *dB = decays + SEGMENT * size, *dC = dB + N;
+    for (int64_t q = 0; q < s->sequences; q++) {
+        const int64_t length = s->cu_seqlens[q + 1] - s->cu_seqlens[q];
+        for (int64_t n = 0; n < N; n++)
+            for (int w = 0; w < W; w++)
+                dh[n * W + w] = g->d_final ? VARIANT(load)(g->d_final + (q * N + n) * E + e0 + w * LANES, width) : (vec){0};
+        for (int64_t segment = (length + SEGMENT - 1) / SEGMENT - 1; segment >= 0; segment--) {
+            const int64_t first = segment * SEGMENT, steps = SMALLER(length - first, SEGMENT);
+            const float *kept = g->kept + (s->checkpoint[q] + segment) * N * E + e0;
+            const int zero = !segment && !s->initial; /* such a state is not kept */
+            for (int64_t n = 0; n < N; n++)
+                for (int w = 0; w < W; w++)
+                    states[n * W + w] = zero ? (vec){0} : VARIANT(load)(kept + n * E + w * LANES, width);
+            for (int64_t i = 0; i < steps; i++)
+                VARIANT(step)(s, shared, W, VARIANT(token)(s, q, first + i), e0, width, states + i * size, states + (i + 1) * size,
+                              shared ? NULL : decays + i * size, NULL);
+            for (int64_t i = steps - 1; i >= 0; i--)
+                VARIANT(step_back)(s, g, shared, W, VARIANT(token)(s, q, first + i), e0, width, states + i * size, states + (i + 1) * size,
+                                   decays + i * size, dh, dB, dC);
+        }
+        if (g->d_initial)
+            for (int64_t n = 0; n < N; n++)
+                for (int w = 0; w < W; w++)
+                    VARIANT(store)(g->d_initial + (q * N + n) * E + e0 + w * LANES, dh[n * W + w], width);
+    }
+}
+
+/* Cuts the channels from first to last into what is worked on together. */
+#define FOR_CHANNELS(call)                                                                                             \
+    do {                                                                                                               \
+        int64_t e0 = first;                                                                                            \
+        for (; e0 + TOGETHER * LANES <= last; e0 += TOGETHER * LANES) call(TOGETHER, LANES);                            \
+        for (; e0 + LANES <= last; e0 += LANES) call(1, LANES);                                                        \
+        if (e0 < last) call(1, last - e0);                                                                             \
+    } while (0)
+
+static void VARIANT(forward_all)(const Scan *s, int64_t first, int64_t last, vec *h, float *y, float *final, float *kept) {
+#define MAMBA(W, width) VARIANT(forward_channels)(s, 0, W, e0, width, h, y, final, kept)
+#define MAMBA2(W, width) VARIANT(forward_channels)(s, 1, W, e0, width, h, y, final, kept)
+    if (s->per_head)
+        FOR_CHANNELS(MAMBA2);
+    else
+        FOR_CHANNELS(MAMBA);
+#undef MAMBA
+#undef MAMBA2
+}
+
+static void VARIANT(backward_all)(const Scan *s, const Gradients *g, int64_t first, int64_t last, vec *work) {
+#define MAMBA(W, width) VARIANT(backward_channels)(s, g, 0, W, e0, width, work)
+#define MAMBA2(W, width) VARIANT(backward_channels)(s, g, 1, W, e0, width, work)
+    if (s->per_head)
+        FOR_CHANNELS(MAMBA2);
+    else
+        FOR_CHANNELS(MAMBA);
+#undef MAMBA
+#undef MAMBA2
+}
+#undef FOR_CHANNELS

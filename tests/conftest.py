@@ -1,0 +1,38 @@
+"""Settings of all tests, and the number types and backends that the scans are tested with."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+from recbole_ssm.ops import native
+
+pytest.register_assert_rewrite("packed_cases")
+
+settings.register_profile(
+    "recbole-ssm",
+    deadline=None,
+    derandomize=True,
+    max_examples=12,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("recbole-ssm")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tensors are small here, and more threads only wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["float64", "float32", "float32-compiled"])
+def dtype(request, monkeypatch) -> torch.dtype:
+    """A number type; scans in float32 both in PyTorch and, where it was built, in the C library."""
+    kind, _, compiled = request.param.partition("-")
+    if not compiled:
+        monkeypatch.setattr(native, "library", lambda: None)
+    elif native.library() is None:
+        pytest.skip("the C library is not built: pip install -e . with a C compiler builds it")
+    return getattr(torch, kind)

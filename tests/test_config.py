@@ -1,0 +1,235 @@
+"""Which value counts, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+from atomic import SMALL, isolate
+from recbole.model.sequential_recommender import SASRec
+
+from recbole_ssm.config import Config, properties_folder
+from recbole_ssm.errors import InputError
+from recbole_ssm.model.ssd4rec import SSD4Rec
+from recbole_ssm.registry import MODELS, model_class
+
+
+@pytest.fixture(autouse=True)
+def folder_of_its_own(tmp_path, monkeypatch):
+    isolate(monkeypatch, tmp_path)
+
+
+def test_command_line_before_dict_before_files_before_defaults(tmp_path):
+    file = tmp_path / "file.yaml"
+    later = tmp_path / "later.yaml"
+    file.write_text("d_state: 7\nexpand: 4\nhidden_size: 24\nnum_layers: 3\n")
+    later.write_text("num_layers: 2\n")
+    config = Config(
+        "SSD4Rec",
+        "ml-100k",
+        [file, str(later)],
+        {"d_state": 8, "expand": 3},
+        ["--d_state=9"],
+    )
+    found = {key: config[key] for key in ("d_state", "expand", "hidden_size", "num_layers", "beta")}
+    assert found == {"d_state": 9, "expand": 3, "hidden_size": 24, "num_layers": 2, "beta": 0.1}
+
+
+def test_the_properties_of_a_model_come_before_recboles_own(tmp_path):
+    config = Config("2Mamba4Rec", "ml-100k")
+    assert config["valid_metric"] == "NDCG@10"
+    assert config["eval_batch_size"] == 256
+    assert config["MAX_ITEM_LIST_LENGTH"] is None
+    assert config["time_order"] == "recbole"
+    assert config["filter_seen"] is False
+    assert Config("SASRec", "ml-100k")["MAX_ITEM_LIST_LENGTH"] == 50
+
+
+def test_properties_of_a_known_dataset_apply_to_every_model():
+    for model in ("Mamba4Rec", "SASRec"):
+        config = Config(model, "ml-1m")
+        assert config["user_inter_num_interval"] == "[5,inf)"
+        assert config["load_col"] == {"inter": ["user_id", "item_id", "timestamp"]}
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "GRU4Rec"])
+def test_the_time_of_an_unknown_dataset_is_loaded(model):
+    config = Config(model, "unknown", config_dict={"TIME_FIELD": "when", "USER_ID_FIELD": "who"})
+    assert config["load_col"] == {"inter": ["who", "item_id", "when"]}
+
+
+def test_cross_entropy_needs_no_word_on_negatives():
+    for model in ("SASRec", "GRU4Rec", "2Mamba4Rec"):
+        assert Config(model, "ml-100k")["train_neg_sample_args"]["distribution"] == "none"
+
+
+@pytest.mark.parametrize("model", ["SASRec", "2Mamba4Rec"])
+def test_bpr_keeps_its_negatives(model):
+    config = Config(model, "ml-100k", config_dict={"loss_type": "BPR"})
+    assert config["train_neg_sample_args"]["distribution"] == "uniform"
+    assert config["train_neg_sample_args"]["sample_num"] == 1
+    given = {"distribution": "popularity", "sample_num": 4}
+    config = Config(model, "ml-100k", config_dict={"loss_type": "BPR", "train_neg_sample_args": given})
+    assert config["train_neg_sample_args"]["distribution"] == "popularity"
+    assert config["train_neg_sample_args"]["sample_num"] == 4
+
+
+def test_general_models_keep_their_negatives():
+    assert Config("BPR", "ml-100k")["train_neg_sample_args"]["distribution"] == "uniform"
+
+
+def test_without_use_gpu_the_device_is_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert Config("2Mamba4Rec", "ml-100k", config_dict={"use_gpu": False})["device"].type == "cpu"
+    assert Config("2Mamba4Rec", "ml-100k", config_dict={"use_gpu": True})["device"].type == "cuda"
+
+
+def test_models_of_this_package_are_packed_and_recboles_are_not():
+    assert [Config(name, "ml-100k").is_packed for name in [*MODELS, "SASRec", "BPR"]] == [True] * 4 + [False] * 2
+
+
+def test_every_registered_name_has_a_class_and_properties():
+    assert list(MODELS) == ["SSD4Rec", "Mamba4Rec", "2Mamba4Rec", "Hydra4Rec"]
+    for name in MODELS:
+        assert model_class(name).__module__.startswith("recbole_ssm.model.")
+        assert (properties_folder() / "model" / f"{name}.yaml").is_file()
+        assert Config(name, "ml-100k")["model"] == name
+    assert model_class("SASRec") is SASRec
+
+
+def test_a_class_may_stand_for_its_name():
+    config = Config(SSD4Rec, "ml-100k")
+    assert config["model"] == "SSD4Rec"
+    assert config["beta"] == 0.1
+    assert config.model_class is SSD4Rec
+
+
+def test_files_of_the_package_are_found_by_their_name():
+    config = Config("2Mamba4Rec", "ml-100k", ["model/SSD4Rec"])
+    assert config["headdim"] == 16
+    assert Config("2Mamba4Rec", "ml-100k", ["model/SSD4Rec.yaml"])["headdim"] == 16
+
+
+def test_a_file_in_the_current_folder_comes_before_the_packages(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "SSD4Rec.yaml").write_text("headdim: 32\n")
+    assert Config("2Mamba4Rec", "ml-100k", ["model/SSD4Rec.yaml"])["headdim"] == 32
+
+
+def test_an_empty_file_changes_nothing(tmp_path):
+    (tmp_path / "empty.yaml").write_text("# nothing yet\n")
+    assert Config("2Mamba4Rec", "ml-100k", ["empty.yaml"])["headdim"] == 4
+
+
+def test_the_arguments_of_the_process_are_not_read(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["program", "--d_state=3", "--model=GRU4Rec", "-q", "whatever"])
+    config = Config("2Mamba4Rec", "ml-100k")
+    assert config["d_state"] == 128
+    assert config["model"] == "2Mamba4Rec"
+
+
+def test_model_and_dataset_may_stand_in_a_file_a_dict_or_the_command_line(tmp_path):
+    (tmp_path / "both.yaml").write_text("model: 2Mamba4Rec\ndataset: ml-100k\n")
+    for config in (
+        Config(config_file_list=["both.yaml"]),
+        Config(config_dict={"model": "2Mamba4Rec", "dataset": "ml-100k"}),
+        Config(command_line=["--model=2Mamba4Rec", "--dataset=ml-100k"]),
+    ):
+        assert (config["model"], config["dataset"], config.is_packed) == ("2Mamba4Rec", "ml-100k", True)
+
+
+@pytest.mark.parametrize("alias", ["bool", "int", "float", "complex", "object", "str", "long", "unicode"])
+def test_numpy_has_the_names_that_recbole_looks_up(monkeypatch, alias):
+    monkeypatch.delattr(np, alias, raising=False)
+    Config("2Mamba4Rec", "ml-100k")
+    assert np.zeros(2, dtype=getattr(np, alias)).shape == (2,)
+
+
+@pytest.mark.parametrize("through", ["command_line", "config_dict", "file"])
+def test_sequences_per_batch_replace_tokens_per_batch(tmp_path, through):
+    assert Config("2Mamba4Rec", "ml-100k")["train_batch_tokens"] == 2048
+    (tmp_path / "file.yaml").write_text("train_batch_size: 16\n")
+    arguments = {
+        "command_line": {"command_line": ["--train_batch_size=16"]},
+        "config_dict": {"config_dict": {"train_batch_size": 16}},
+        "file": {"config_file_list": ["file.yaml"]},
+    }
+    config = Config("2Mamba4Rec", "ml-100k", **arguments[through])
+    assert config["train_batch_size"] == 16
+    assert config["train_batch_tokens"] is None
+
+
+def test_both_limits_of_a_batch_may_be_given():
+    config = Config("2Mamba4Rec", "ml-100k", config_dict={"train_batch_size": 16, "train_batch_tokens": 300})
+    assert (config["train_batch_size"], config["train_batch_tokens"]) == (16, 300)
+
+
+@pytest.mark.parametrize(
+    ("argument", "key", "value"),
+    [
+        ("--MAX_ITEM_LIST_LENGTH=None", "MAX_ITEM_LIST_LENGTH", None),
+        ("--MAX_ITEM_LIST_LENGTH=30", "MAX_ITEM_LIST_LENGTH", 30),
+        ("--learning_rate=5e-4", "learning_rate", 5e-4),
+        ("--dropout_prob=0", "dropout_prob", 0),
+        ("--use_gpu=false", "use_gpu", False),
+        ("--filter_seen=True", "filter_seen", True),
+        ("--topk=[5,10,20]", "topk", [5, 10, 20]),
+        ("--topk=5", "topk", [5]),
+        ("--metrics=['Hit','NDCG']", "metrics", ["Hit", "NDCG"]),
+        ("--user_inter_num_interval=[5,inf)", "user_inter_num_interval", "[5,inf)"),
+        ("--clip_grad_norm={'max_norm': 5.0}", "clip_grad_norm", {"max_norm": 5.0}),
+        ("--valid_metric=Hit@10", "valid_metric", "Hit@10"),
+        ("--checkpoint_dir=a=b", "checkpoint_dir", "a=b"),
+        ("--data_path=../some/where", "data_path", "../some/where/else"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.startswith("--") else "",
+)
+def test_values_of_the_command_line_get_their_type(argument, key, value):
+    extra = ["--valid_metric=Hit@5"] if argument == "--topk=5" else []
+    config = Config("2Mamba4Rec", "else", command_line=[argument, *extra])
+    assert config[key] == value
+    assert type(config[key]) is type(value)
+
+
+def test_the_same_value_twice_is_no_contradiction():
+    assert Config("2Mamba4Rec", "ml-100k", command_line=["--epochs=3", "--epochs=3"])["epochs"] == 3
+
+
+@pytest.mark.parametrize("model", list(MODELS))
+def test_values_at_their_limits_are_taken(model):
+    limits = {**SMALL, "dropout_prob": 1, "d_state": 1, "d_conv": 1, "expand": 1, "epochs": 0, "learning_rate": 1}
+    config = Config(model, "ml-100k", config_dict={**limits, "MAX_ITEM_LIST_LENGTH": 1, "train_batch_tokens": 1})
+    assert config["dropout_prob"] == 1
+
+
+def test_an_unknown_key_for_one_of_recboles_models_is_a_warning(caplog):
+    config = Config("SASRec", "ml-100k", config_dict={"n_layerz": 4})
+    assert config["n_layerz"] == 4
+    assert "n_layerz" in caplog.text
+    assert "n_layers" in caplog.text
+
+
+def test_keys_of_all_of_recbole_are_known():
+    keys = {"log_wandb": False, "worker": 1, "clip_grad_norm": None, "encoding": "utf-8", "benchmark_filename": None}
+    config = Config("2Mamba4Rec", "ml-100k", config_dict=keys)
+    assert config["worker"] == 1
+
+
+def test_an_error_of_the_configuration_is_a_value_error_with_its_cause():
+    with pytest.raises(InputError) as error:
+        Config("2Mamba4Rec", "ml-100k", config_dict={"metrics": ["Foo"]})
+    assert isinstance(error.value, ValueError)
+    assert isinstance(error.value.__cause__, NotImplementedError)
+
+
+def test_a_configuration_leaves_the_callers_dict_alone():
+    given = {"d_state": "8", "train_neg_sample_args": {"distribution": "uniform"}, "loss_type": "BPR"}
+    before = {**given, "train_neg_sample_args": dict(given["train_neg_sample_args"])}
+    assert Config("2Mamba4Rec", "ml-100k", config_dict=given)["d_state"] == 8
+    assert given == before
+
+
+def test_one_configuration_does_not_change_the_next():
+    Config("2Mamba4Rec", "ml-100k", config_dict={"hidden_size": 32})
+    first = Config("Mamba4Rec", "ml-100k").final_config_dict
+    Config("BPR", "ml-100k")
+    Config("SSD4Rec", "ml-1m")
+    assert Config("Mamba4Rec", "ml-100k").final_config_dict == first
