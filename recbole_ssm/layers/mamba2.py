@@ -46,19 +46,28 @@ class Mamba2(nn.Module):
         self.norm = GatedRMSNorm(self.d_inner)
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
 
-    def forward(self, hidden: Tensor, cu_seqlens: Tensor, *, reverse: bool = False) -> Tensor:
-        """(T, d_model) to (T, d_model), within the sequences that ``cu_seqlens`` (S + 1,) marks.
+    def forward(self, hidden: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """(T, d_model) to (T, d_model), within the sequences that ``cu_seqlens`` (S + 1,) marks."""
+        return self.mix(self.in_proj(hidden), cu_seqlens)
 
-        With ``reverse`` each sequence is read from its end: output t has seen token t and those after it.
+    def mix(self, projected: Tensor, cu_seqlens: Tensor, *, reverse: bool = False) -> Tensor:
+        """All that follows the input projection, which both directions of a bidirectional model can share.
+
+        Args:
+            projected: ``in_proj(hidden)``, (T, 2 * d_inner + 2 * ngroups * d_state + nheads).
+            cu_seqlens: (S + 1,) int, borders of the sequences.
+            reverse: read each sequence from its end: output t has seen token t and those after it.
+
+        Returns:
+            (T, d_model).
         """
         G, N, H, P = self.ngroups, self.d_state, self.nheads, self.headdim
-        z, xBC, dt = self.in_proj(hidden).split([self.d_inner, self.d_inner + 2 * G * N, H], dim=-1)
+        z, xBC, dt = projected.split([self.d_inner, self.d_inner + 2 * G * N, H], dim=-1)
         xBC = causal_conv1d(xBC, self.conv1d.weight.squeeze(1), self.conv1d.bias, cu_seqlens, reverse=reverse)
         x, B, C = xBC.split([self.d_inner, G * N, G * N], dim=-1)
-        dt = F.softplus(dt + self.dt_bias)
         y = ssd(
             x.unflatten(-1, (H, P)),
-            dt,
+            F.softplus(dt + self.dt_bias),
             -torch.exp(self.A_log),
             B.unflatten(-1, (G, N)),
             C.unflatten(-1, (G, N)),

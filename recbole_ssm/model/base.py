@@ -32,8 +32,11 @@ class PackedSequentialRecommender(SequentialRecommender):
         self.bpr_loss = BPRLoss()
 
     def _init_weights(self, module: nn.Module) -> None:
+        """RecBole's initialisation, but for the biases that set a mixer's step sizes."""
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=self.initializer_range)
+        if isinstance(module, nn.Linear) and module.bias is not None and not getattr(module.bias, "_no_reinit", False):
+            nn.init.zeros_(module.bias)
 
     def encode(self, tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
         """Representation of each token.

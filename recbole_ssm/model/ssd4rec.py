@@ -31,8 +31,9 @@ class BiSSDLayer(nn.Module):
 
     def forward(self, x: Tensor, cu_seqlens: Tensor) -> Tensor:
         """(T, d_model) to (T, d_model)."""
-        f = self.mixer(x, cu_seqlens)
-        b = self.mixer(x, cu_seqlens, reverse=True)
+        projected = self.mixer.in_proj(x)
+        f = self.mixer.mix(projected, cu_seqlens)
+        b = self.mixer.mix(projected, cu_seqlens, reverse=True)
         if not self.align_backward:
             b = b[flip_index(cu_seqlens, len(b))]
         return self.ffn(self.dropout(self.norm(f + self.beta * b + x)))
