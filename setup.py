@@ -1,4 +1,4 @@
-"""What is installed. ``properties/`` stands at top level for users and becomes ``recbole_ssm.properties`` in a wheel."""
+"""What is installed. ``properties/``, at top level for users, becomes ``recbole_ssm.properties`` in a wheel."""
 
 from pathlib import Path
 
@@ -25,8 +25,8 @@ RECBOLE_WITHOUT_RAY = [
 # Plain C, loaded with ctypes. Where it cannot be built, everything works without it, more slowly.
 NATIVE = Extension(
     "recbole_ssm.ops.native._library",
-    ["recbole_ssm/ops/native/scan.c"],
-    depends=["recbole_ssm/ops/native/scan_kernel.h"],
+    ["recbole_ssm/ops/native/library.c"],
+    depends=[f"recbole_ssm/ops/native/{name}.h" for name in ("conv1d", "scan", "vector")],
     extra_compile_args=["-O3", "-std=c11", "-fopenmp", "-fno-math-errno", "-ffp-contract=fast", "-Wno-psabi"],
     extra_link_args=["-fopenmp"],
     optional=True,

@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(help_text(_value(arguments, "data_path") or "dataset"))
         return 0
     files = _value(arguments, "config_files") or ""
-    rest = [argument for argument in arguments if not argument.startswith(("--config_files=", "--model=", "--dataset="))]
+    rest = [
+        argument for argument in arguments if not argument.startswith(("--config_files=", "--model=", "--dataset="))
+    ]
     try:
         run(
             model=_value(arguments, "model"),
@@ -55,7 +57,9 @@ def _value(arguments: Sequence[str], key: str) -> str | None:
 
 def help_text(data_path: str) -> str:
     """Models, datasets and this package's keys."""
-    shipped = sorted(str(f.relative_to(properties_folder()).with_suffix("")) for f in properties_folder().glob("p*/*.yaml"))
+    shipped = sorted(
+        str(f.relative_to(properties_folder()).with_suffix("")) for f in properties_folder().glob("p*/*.yaml")
+    )
     lines = [
         f"usage: {_USAGE}",
         "",
@@ -83,5 +87,3 @@ def help_text(data_path: str) -> str:
 
 def _wrapped(title: str, text: str) -> list[str]:
     return textwrap.wrap(f"{title}: {text}", 100, subsequent_indent="  ", break_on_hyphens=False)
-
-

@@ -127,7 +127,9 @@ def _find_config_file(file: str | Path) -> Path:
         if candidate.is_file():
             return candidate
     shipped = sorted(str(path.relative_to(properties_folder())) for path in properties_folder().rglob("*/*.yaml"))
-    raise InputError(f"there is no config file {file}, neither here nor among those of the package: {', '.join(shipped)}")
+    raise InputError(
+        f"there is no config file {file}, neither here nor among those of the package: {', '.join(shipped)}"
+    )
 
 
 def _check(config: Config) -> None:
@@ -148,7 +150,18 @@ def _check(config: Config) -> None:
 def _check_unknown_keys(config: Config) -> None:
     properties = Path(recbole.config.__file__).parent.parent / "properties"
     known = {key for keys in config.parameters.values() for key in keys}
-    known |= {"model", "dataset", "config_files", "local_rank", "world_size", "nproc", "ip", "port", "offset", "encoding"}
+    known |= {
+        "model",
+        "dataset",
+        "config_files",
+        "local_rank",
+        "world_size",
+        "nproc",
+        "ip",
+        "port",
+        "offset",
+        "encoding",
+    }
     for file in (*properties.rglob("*.yaml"), *properties_folder().rglob("*.yaml")):
         known |= set(yaml.load(file.read_text(encoding="utf-8"), Loader=config.yaml_loader) or ())
     for key in config.external_config_dict:
@@ -194,7 +207,7 @@ def _check_valid_metric(config: Config) -> None:
 def _check_our_model(config: Config) -> None:
     if config["train_samples"] == "whole_sequence" and not config.model_class.causal:
         raise InputError(
-            f"train_samples: whole_sequence trains a prediction after every item, but {config['model']} reads a history "
+            f"train_samples: whole_sequence trains a prediction at each item, but {config['model']} reads a history "
             "in both directions and would see the item that it has to predict; use all_prefixes or sampled_prefixes"
         )
     if config["train_samples"] == "sampled_prefixes" and config["prefixes_per_user"] is None:
@@ -208,7 +221,10 @@ def _check_our_model(config: Config) -> None:
             raise InputError(f"{key} does not apply to packed batches; remove it")
     if config["headdim"] is not None and config["expand"] * config["hidden_size"] % config["headdim"]:
         raise InputError(
-            f"headdim {config['headdim']} does not divide expand * hidden_size = {config['expand'] * config['hidden_size']}"
+            f"headdim {config['headdim']} does not divide expand * hidden_size = "
+            f"{config['expand'] * config['hidden_size']}"
         )
     if config["model"] == "Hydra4Rec" and config["d_conv"] % 2 == 0:
-        raise InputError(f"d_conv must be odd for Hydra4Rec, since its convolution is centred, but is {config['d_conv']}")
+        raise InputError(
+            f"d_conv must be odd for Hydra4Rec, since its convolution is centred, but is {config['d_conv']}"
+        )

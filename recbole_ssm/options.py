@@ -39,14 +39,18 @@ class Option:
         """Raise :class:`InputError` unless ``value`` is one that the option takes."""
         if value is None and self.optional:
             return
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        fits = (number and (self.kind is float or isinstance(value, int))) if self.kind in (int, float) else isinstance(value, self.kind)
-        if fits and self.choices:
-            fits = value in self.choices
-        if fits and number:
-            fits = (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
-        if not fits:
+        if not (self._has_type(value) and self._is_allowed(value)):
             raise InputError(f"{self.name} must be {self.values}, but is {value!r}")
+
+    def _has_type(self, value: Any) -> bool:
+        if isinstance(value, bool):
+            return self.kind is bool
+        return isinstance(value, int | float if self.kind is float else self.kind)
+
+    def _is_allowed(self, value: Any) -> bool:
+        if self.choices:
+            return value in self.choices
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
 
 FOR_ALL_MODELS = (
@@ -63,14 +67,27 @@ FOR_OUR_MODELS = (
     Option(
         "train_samples",
         str,
-        "what an epoch trains on: every prefix of each user, a few of them, or each user once with a target after every item (causal models)",
+        "what an epoch trains on: every prefix of each user, a few of them, or each user once with a target after "
+        "every item (causal models)",
         choices=("all_prefixes", "sampled_prefixes", "whole_sequence"),
     ),
-    Option("prefixes_per_user", int, "how many prefixes sampled_prefixes draws per user and epoch", low=1, optional=True),
     Option(
-        "train_batch_tokens", int, "interactions per training batch at most, in place of train_batch_size", low=1, optional=True
+        "prefixes_per_user", int, "how many prefixes sampled_prefixes draws per user and epoch", low=1, optional=True
     ),
-    Option("MAX_ITEM_LIST_LENGTH", int, "latest interactions of a history that are read; None for all", low=1, optional=True),
+    Option(
+        "train_batch_tokens",
+        int,
+        "interactions per training batch at most, in place of train_batch_size",
+        low=1,
+        optional=True,
+    ),
+    Option(
+        "MAX_ITEM_LIST_LENGTH",
+        int,
+        "latest interactions of a history that are read; None for all",
+        low=1,
+        optional=True,
+    ),
     Option("hidden_size", int, "width of embeddings and layers", low=1),
     Option("num_layers", int, "number of layers", low=1),
     Option("dropout_prob", float, "dropout probability", low=0, high=1),
@@ -81,7 +98,19 @@ FOR_OUR_MODELS = (
     Option("expand", int, "inner width of a mixer over hidden_size", low=1),
     Option("headdim", int, "width of a head (Mamba-2, Hydra); divides expand * hidden_size", low=1, optional=True),
     Option("beta", float, "SSD4Rec: weight of the backward direction", optional=True),
-    Option("mask_ratio", float, "SSD4Rec: probability that an item of the history is masked in training", low=0, high=1, optional=True),
+    Option(
+        "mask_ratio",
+        float,
+        "SSD4Rec: probability that an item of the history is masked in training",
+        low=0,
+        high=1,
+        optional=True,
+    ),
     Option("norm_embedding", bool, "SSD4Rec: dropout and LayerNorm on the embedding", optional=True),
-    Option("align_backward", bool, "SSD4Rec: put each backward output at its own token (released code: False)", optional=True),
+    Option(
+        "align_backward",
+        bool,
+        "SSD4Rec: put each backward output at its own token (released code: False)",
+        optional=True,
+    ),
 )

@@ -84,13 +84,13 @@ def run(
 
 
 def _log_summary(config, result: dict) -> None:
-    seconds = result["seconds_per_epoch"]
+    seconds, body = result["seconds_per_epoch"], result["parameters_without_item_embedding"]
     lines = {
         "order, filter": f"time_order {config['time_order']}, filter_seen {config['filter_seen']}",
         "best valid": result["best_valid_result"],
         "test result": result["test_result"],
         "epochs": f"{result['epochs']}" + ("" if seconds is None else f", {seconds:.2f} s of training each (median)"),
-        "parameters": f"{result['parameters']:,}, without item embedding {result['parameters_without_item_embedding']:,}",
+        "parameters": f"{result['parameters']:,}, without item embedding {body:,}",
         "peak memory": f"{result['peak_memory_gib']:.2f} GiB",
         "checkpoint": result["checkpoint"] or "not saved",
     }

@@ -50,7 +50,8 @@ class PlainCheckpoints:
         if not torch.isfinite(loss):
             raise TrainingDiverged(
                 f"the training loss became {loss.item()}; lower learning_rate ({self.config['learning_rate']}) or set "
-                f"clip_grad_norm: {{'max_norm': 1.0}}. The best model so far, if an epoch was completed, is {self.saved_model_file}"
+                "clip_grad_norm: {'max_norm': 1.0}. "
+                f"The best model so far, if an epoch was completed, is {self.saved_model_file}"
             )
 
 

@@ -27,7 +27,7 @@ def check_atomic_files(config) -> None:
     if not folder.is_dir():
         found = find_datasets(folder.parent)
         raise InputError(
-            f"dataset {name!r}: there is no folder {folder} (looked for in {folder.resolve()}); set --data_path to the folder that "
+            f"dataset {name!r}: there is no folder {folder.resolve()}; set --data_path to the folder that "
             f"holds {name}/{name}.inter. Found there now: {', '.join(found) or 'no dataset'}; ml-100k is always there"
         )
     parts = config["benchmark_filename"]
@@ -55,4 +55,6 @@ def _check_columns(config, file: Path) -> None:
             raise InputError(f"{file}: column {field} must be declared {field}:{kind}, not {field}:{columns[field]}")
         loaded = (config["load_col"] or {}).get("inter", "*") if config["load_col"] is not None else "*"
         if loaded != "*" and field not in loaded:
-            raise InputError(f"load_col reads {loaded} from {file.name}, but column {field} is needed for {purpose}; add it")
+            raise InputError(
+                f"load_col reads {loaded} from {file.name}, but column {field} is needed for {purpose}; add it"
+            )

@@ -87,7 +87,9 @@ def data_preparation(config, dataset):
 def _packed_loaders(config, dataset: PackedDataset):
     splits = dataset.build()
     if not len(splits[0]):
-        raise InputError(f"dataset {dataset.dataset_name!r}: the split {config['eval_args']['split']} leaves no training sample")
+        raise InputError(
+            f"dataset {dataset.dataset_name!r}: the split {config['eval_args']['split']} leaves no training sample"
+        )
     samplers = create_samplers(config, dataset, splits)
     train = PackedTrainDataLoader(config, splits[0], samplers[0], shuffle=config["shuffle"])
     evaluation = []

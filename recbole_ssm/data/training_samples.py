@@ -42,7 +42,7 @@ def last_prefixes(dataset: PackedDataset) -> Tensor:
     length = dataset.inter_feat[HISTORY_END][rows] - dataset.user_start[users]
     if not torch.equal(length, counts):
         raise InputError(
-            "train_samples: whole_sequence needs every user's training interactions to be the beginning of the history, "
+            "train_samples: whole_sequence needs each user's training interactions to be the beginning of the history, "
             "but this split (eval_args) leaves gaps; use train_samples: all_prefixes"
         )
     return rows

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_ssm.ops.packing import positions
+from recbole_ssm.ops import native
+from recbole_ssm.ops.packing import flip_borders, positions
 
 
 def causal_conv1d(
@@ -32,9 +33,9 @@ def causal_conv1d(
     Returns:
         (T, C).
     """
-    last = weight.shape[1] - 1
-    shifts = range(last, -1, -1)
-    return _convolve(x, weight, bias, cu_seqlens, [-s for s in shifts] if reverse else shifts, activation)
+    if reverse:
+        return _convolve(x, weight.flip(1), bias, cu_seqlens, weight.shape[1] - 1, activation)
+    return _convolve(x, weight, bias, cu_seqlens, 0, activation)
 
 
 def centred_conv1d(
@@ -50,23 +51,23 @@ def centred_conv1d(
     width = weight.shape[1]
     if width % 2 == 0:
         raise ValueError(f"a centred convolution needs an odd width, but weight has width {width}")
-    return _convolve(x, weight, bias, cu_seqlens, range(width // 2, -(width // 2) - 1, -1), activation)
+    return _convolve(x, weight, bias, cu_seqlens, width // 2, activation)
 
 
-def _convolve(x, weight, bias, cu_seqlens, shifts, activation):
-    """``y[t] = sum_k weight[:, k] x[t - shifts[k]]``, taps outside t's sequence being zero."""
+def _convolve(x, weight, bias, cu_seqlens, ahead, activation):
+    """``y[t] = bias + sum_k weight[:, k] x[t + k - W + 1 + ahead]`` over the taps within t's sequence."""
+    if activation not in ("silu", None):
+        raise ValueError(f"activation is 'silu' or None, not {activation!r}")
+    if native.takes(x, weight) and weight.shape[1] <= 16:
+        return native.conv1d(x, weight.T, bias, cu_seqlens, ahead=ahead, silu=activation == "silu")
     before = positions(cu_seqlens, len(x))
-    after = positions(cu_seqlens[-1] - cu_seqlens.flip(0), len(x)).flip(0)
+    after = positions(flip_borders(cu_seqlens), len(x)).flip(0)
     y = bias if bias is not None else 0.0
-    for k, shift in enumerate(shifts):
+    for k, shift in enumerate(range(weight.shape[1] - 1 - ahead, -ahead - 1, -1)):
         tap = x
         if shift > 0:
             tap = F.pad(x, (0, 0, shift, 0))[: len(x)] * (before >= shift)[:, None]
         elif shift < 0:
             tap = F.pad(x, (0, 0, 0, -shift))[-shift:] * (after >= -shift)[:, None]
         y = y + weight[:, k] * tap
-    if activation is None:
-        return y
-    if activation != "silu":
-        raise ValueError(f"activation is 'silu' or None, not {activation!r}")
-    return F.silu(y)
+    return F.silu(y) if activation == "silu" else y

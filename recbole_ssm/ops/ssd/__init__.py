@@ -65,7 +65,7 @@ def ssd(
 
 def _compiled(x, dt, A, B, C, cu_seqlens, D, reverse, initial_state, return_final_state):
     """In C: the heads of a group are so many channels with the same B and C."""
-    (_, H, P), (_, G, N) = x.shape, B.shape
+    (_, H, P), G = x.shape, B.shape[1]
     y, final = [], []
     for g, heads in enumerate(torch.arange(H).view(G, -1).tolist()):
         heads = slice(heads[0], heads[-1] + 1)

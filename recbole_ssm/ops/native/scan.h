@@ -1,68 +1,16 @@
-/* The loops of scan.c, which includes this file once for each kind of machine: VARIANT(name) is the name of a function for
- * the kind at hand. W vectors of channels, from channel e0 on, are worked on together; only a single one (W = 1) may be
- * filled in part, by `width` channels. Arrays of vectors are [state][vector]. */
+/* Linear recurrences over a packed stream: Mamba's scan and Mamba-2's.
+ *
+ *     h[t] = exp(dt[t] A) h[t-1] + dt[t] u[t] B[t]        y[t] = h[t] C[t] + D u[t]
+ *
+ * Each of the channels has `states` states. With `per_head` 0 every state of a channel decays at a rate of its own
+ * (Mamba); else the states of a channel share one rate, and every `per_head` channels share their dt (Mamba-2).
+ * States are kept once in SEGMENT steps, and the backward pass computes those in between again.
+ *
+ * W vectors of channels, from channel e0 on, are worked on together; only a single one (W = 1) may be filled in part, by
+ * `width` channels. Arrays of vectors are [state][vector]. */
 
 INLINE int64_t VARIANT(token)(const Scan *s, int64_t sequence, int64_t i) {
     return s->reverse ? s->cu_seqlens[sequence + 1] - 1 - i : s->cu_seqlens[sequence] + i;
-}
-
-INLINE vec VARIANT(load)(const float *from, int64_t width) {
-    vec v = {0};
-    if (width == LANES)
-        memcpy(&v, from, sizeof v);
-    else
-        memcpy(&v, from, width * sizeof(float));
-    return v;
-}
-
-INLINE void VARIANT(store)(float *to, vec v, int64_t width) {
-    if (width == LANES)
-        memcpy(to, &v, sizeof v);
-    else
-        memcpy(to, &v, width * sizeof(float));
-}
-
-INLINE float VARIANT(sum_of)(vec v) {
-    float lanes[LANES];
-    memcpy(lanes, &v, sizeof v);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
-    return lanes[0];
-}
-
-/* Sums of neighbouring lanes: those of a, then those of b. */
-INLINE vec VARIANT(pair_sums)(vec a, vec b) {
-    return SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
-           SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-}
-
-/* sums[n] += the sum over the lanes of from[n], for N of them. */
-INLINE void VARIANT(add_sums)(float *sums, const vec *from, int64_t N) {
-    int64_t n = 0;
-    for (; n + LANES <= N; n += LANES) {
-        vec v[LANES];
-        for (int i = 0; i < LANES; i++) v[i] = from[n + i];
-        for (int many = LANES / 2; many; many /= 2)
-            for (int i = 0; i < many; i++) v[i] = VARIANT(pair_sums)(v[2 * i], v[2 * i + 1]);
-        VARIANT(store)(sums + n, VARIANT(load)(sums + n, LANES) + v[0], LANES);
-    }
-    for (; n < N; n++) sums[n] += VARIANT(sum_of)(from[n]);
-}
-
-/* exp of x <= 0, to 1e-7. Below -87 it is exp(-87), 1e-38. */
-INLINE vec VARIANT(exp_of_negative)(vec x) {
-    const ivec low = x < -87.0f;
-    x = (vec)(((ivec)(x * 0.0f - 87.0f) & low) | ((ivec)x & ~low));
-    const ivec exponent = __builtin_convertvector(x * 1.44269504088896341f - 0.5f, ivec); /* nearest: x is not positive */
-    const vec whole = __builtin_convertvector(exponent, vec);
-    const vec rest = (x - whole * 0.693145751953125f) - whole * 1.42860682030941723212e-6f;
-    vec p = rest * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * rest + 8.3334519073e-3f;
-    p = p * rest + 4.1665795894e-2f;
-    p = p * rest + 1.6666665459e-1f;
-    p = p * rest + 5.0000001201e-1f;
-    p = p * (rest * rest) + (rest + 1.0f);
-    return p * (vec)((exponent + 127) << 23);
 }
 
 /* dt of the channels from e0 on. */
@@ -147,7 +95,7 @@ INLINE void VARIANT(forward_channels)(const Scan *s, int shared, int W, int64_t 
 
 /* One step of W vectors backwards: dh goes from the state after token t to the state before it. dB and dC (N) are room for
  * sums over the W vectors, lane by lane. */
-INLINE void VARIANT(step_back)(const Scan *s, const Gradients *g, int shared, int W, int64_t t, int64_t e0, int64_t width,
+INLINE void VARIANT(step_back)(const Scan *s, const ScanGradients *g, int shared, int W, int64_t t, int64_t e0, int64_t width,
                                const vec *before, const vec *after, const vec *decays, vec *dh, vec *dB, vec *dC) {
     const int64_t E = s->channels, N = s->states;
     const float *B = s->B + t * s->B_row, *C = s->C + t * s->C_row;
@@ -206,7 +154,7 @@ INLINE void VARIANT(step_back)(const Scan *s, const Gradients *g, int shared, in
     VARIANT(add_sums)(g->dC + t * N, dC, N);
 }
 
-INLINE void VARIANT(backward_channels)(const Scan *s, const Gradients *g, int shared, int W, int64_t e0, int64_t width, vec *work) {
+INLINE void VARIANT(backward_channels)(const Scan *s, const ScanGradients *g, int shared, int W, int64_t e0, int64_t width, vec *work) {
     const int64_t E = s->channels, N = s->states, size = N * W;
     vec *dh = work, *states = dh + size, *decays = states + (SEGMENT + 1) * size, *dB = decays + SEGMENT * size, *dC = dB + N;
     for (int64_t q = 0; q < s->sequences; q++) {
@@ -235,34 +183,26 @@ INLINE void VARIANT(backward_channels)(const Scan *s, const Gradients *g, int sh
     }
 }
 
-/* Cuts the channels from first to last into what is worked on together. */
-#define FOR_CHANNELS(call)                                                                                             \
-    do {                                                                                                               \
-        int64_t e0 = first;                                                                                            \
-        for (; e0 + TOGETHER * LANES <= last; e0 += TOGETHER * LANES) call(TOGETHER, LANES);                            \
-        for (; e0 + LANES <= last; e0 += LANES) call(1, LANES);                                                        \
-        if (e0 < last) call(1, last - e0);                                                                             \
-    } while (0)
+/* ---- a share of the channels ---- */
 
-static void VARIANT(forward_all)(const Scan *s, int64_t first, int64_t last, vec *h, float *y, float *final, float *kept) {
+static void VARIANT(scan)(const Scan *s, int64_t first, int64_t last, vec *h, float *y, float *final, float *kept) {
 #define MAMBA(W, width) VARIANT(forward_channels)(s, 0, W, e0, width, h, y, final, kept)
 #define MAMBA2(W, width) VARIANT(forward_channels)(s, 1, W, e0, width, h, y, final, kept)
     if (s->per_head)
-        FOR_CHANNELS(MAMBA2);
+        FOR_CHANNELS(first, last, MAMBA2);
     else
-        FOR_CHANNELS(MAMBA);
+        FOR_CHANNELS(first, last, MAMBA);
 #undef MAMBA
 #undef MAMBA2
 }
 
-static void VARIANT(backward_all)(const Scan *s, const Gradients *g, int64_t first, int64_t last, vec *work) {
+static void VARIANT(scan_backward)(const Scan *s, const ScanGradients *g, int64_t first, int64_t last, vec *work) {
 #define MAMBA(W, width) VARIANT(backward_channels)(s, g, 0, W, e0, width, work)
 #define MAMBA2(W, width) VARIANT(backward_channels)(s, g, 1, W, e0, width, work)
     if (s->per_head)
-        FOR_CHANNELS(MAMBA2);
+        FOR_CHANNELS(first, last, MAMBA2);
     else
-        FOR_CHANNELS(MAMBA);
+        FOR_CHANNELS(first, last, MAMBA);
 #undef MAMBA
 #undef MAMBA2
 }
-#undef FOR_CHANNELS
