@@ -27,7 +27,7 @@ NATIVE = Extension(
     "recbole_ssm.ops.native._library",
     ["recbole_ssm/ops/native/library.c"],
     depends=[f"recbole_ssm/ops/native/{name}.h" for name in ("conv1d", "scan", "vector")],
-    extra_compile_args=["-O3", "-std=c11", "-fopenmp", "-fno-math-errno", "-ffp-contract=fast", "-Wno-psabi"],
+    extra_compile_args=["-O2", "-std=c11", "-fopenmp", "-fno-math-errno", "-ffp-contract=fast", "-Wno-psabi"],
     extra_link_args=["-fopenmp"],
     optional=True,
 )

@@ -17,8 +17,8 @@ INLINE vec VARIANT(sigmoid)(vec x) {
     const int64_t taps = row + c->taps > (end) ? (end) - row : c->taps;
 
 INLINE void VARIANT(conv1d_channels)(const Convolution *c, int W, int64_t e0, int64_t width, float *y) {
-    vec weight[MOST_TAPS][TOGETHER], bias[TOGETHER];
-    for (int w = 0; w < W; w++) {
+    vec weight[MOST_TAPS][MOST_VECTORS], bias[MOST_VECTORS];
+    FOR_VECTORS(w, W) {
         const int64_t e = e0 + w * LANES;
         bias[w] = c->bias ? VARIANT(load)(c->bias + e, width) : (vec){0};
         for (int64_t k = 0; k < c->taps; k++) weight[k][w] = VARIANT(load)(c->weight + k * c->channels + e, width);
@@ -27,12 +27,12 @@ INLINE void VARIANT(conv1d_channels)(const Convolution *c, int W, int64_t e0, in
         const int64_t start = c->cu_seqlens[q], end = c->cu_seqlens[q + 1];
         for (int64_t t = start; t < end; t++) {
             TAPS_OF(c, t, start, end)
-            vec sum[TOGETHER];
-            for (int w = 0; w < W; w++) sum[w] = bias[w];
+            vec sum[MOST_VECTORS];
+            FOR_VECTORS(w, W) sum[w] = bias[w];
             for (int64_t k = tap; k < taps; k++)
-                for (int w = 0; w < W; w++)
+                FOR_VECTORS(w, W)
                     sum[w] += weight[k][w] * VARIANT(load)(c->x + (row + k) * c->x_row + e0 + w * LANES, width);
-            for (int w = 0; w < W; w++) {
+            FOR_VECTORS(w, W) {
                 if (c->silu) sum[w] *= VARIANT(sigmoid)(sum[w]);
                 VARIANT(store)(y + t * c->channels + e0 + w * LANES, sum[w], width);
             }
@@ -42,8 +42,8 @@ INLINE void VARIANT(conv1d_channels)(const Convolution *c, int W, int64_t e0, in
 
 INLINE void VARIANT(conv1d_backward_channels)(const Convolution *c, int W, int64_t e0, int64_t width, const float *dy, float *dx,
                                               float *d_weight, float *d_bias) {
-    vec weight[MOST_TAPS][TOGETHER], d_w[MOST_TAPS][TOGETHER], bias[TOGETHER], d_b[TOGETHER];
-    for (int w = 0; w < W; w++) {
+    vec weight[MOST_TAPS][MOST_VECTORS], d_w[MOST_TAPS][MOST_VECTORS], bias[MOST_VECTORS], d_b[MOST_VECTORS];
+    FOR_VECTORS(w, W) {
         const int64_t e = e0 + w * LANES;
         bias[w] = c->bias ? VARIANT(load)(c->bias + e, width) : (vec){0};
         d_b[w] = (vec){0};
@@ -56,12 +56,12 @@ INLINE void VARIANT(conv1d_backward_channels)(const Convolution *c, int W, int64
         const int64_t start = c->cu_seqlens[q], end = c->cu_seqlens[q + 1];
         for (int64_t t = start; t < end; t++) {
             TAPS_OF(c, t, start, end)
-            vec sum[TOGETHER], d[TOGETHER];
-            for (int w = 0; w < W; w++) sum[w] = bias[w];
+            vec sum[MOST_VECTORS], d[MOST_VECTORS];
+            FOR_VECTORS(w, W) sum[w] = bias[w];
             for (int64_t k = tap; c->silu && k < taps; k++)
-                for (int w = 0; w < W; w++)
+                FOR_VECTORS(w, W)
                     sum[w] += weight[k][w] * VARIANT(load)(c->x + (row + k) * c->x_row + e0 + w * LANES, width);
-            for (int w = 0; w < W; w++) {
+            FOR_VECTORS(w, W) {
                 d[w] = VARIANT(load)(dy + t * c->dy_row + e0 + w * LANES, width);
                 if (c->silu) {
                     const vec sigmoid = VARIANT(sigmoid)(sum[w]);
@@ -70,14 +70,14 @@ INLINE void VARIANT(conv1d_backward_channels)(const Convolution *c, int W, int64
                 d_b[w] += d[w];
             }
             for (int64_t k = tap; k < taps; k++)
-                for (int w = 0; w < W; w++) {
+                FOR_VECTORS(w, W) {
                     float *into = dx + (row + k) * c->channels + e0 + w * LANES;
                     d_w[k][w] += d[w] * VARIANT(load)(c->x + (row + k) * c->x_row + e0 + w * LANES, width);
                     VARIANT(store)(into, VARIANT(load)(into, width) + d[w] * weight[k][w], width);
                 }
         }
     }
-    for (int w = 0; w < W; w++) {
+    FOR_VECTORS(w, W) {
         const int64_t e = e0 + w * LANES;
         if (d_bias) VARIANT(store)(d_bias + e, d_b[w], width);
         for (int64_t k = 0; k < c->taps; k++) VARIANT(store)(d_weight + k * c->channels + e, d_w[k][w], width);

@@ -13,14 +13,11 @@
 #define SMALLER(a, b) ((a) < (b) ? (a) : (b))
 
 enum {
-    LANES = 16,    /* channels in a vector */
-    TOGETHER = 4,  /* vectors that are worked on together */
-    SEGMENT = 16,  /* steps of a scan between two kept states */
-    MOST_TAPS = 16 /* of a convolution */
+    CACHE_LINE = 16,  /* floats */
+    MOST_VECTORS = 4, /* worked on together: TOGETHER of them, as the registers of a machine allow */
+    SEGMENT = 16,     /* steps of a scan between two kept states */
+    MOST_TAPS = 16    /* of a convolution */
 };
-
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 
 typedef struct {
     int64_t sequences, channels, states, per_head;
@@ -60,44 +57,64 @@ typedef struct {
 #define JOIN(name, suffix) JOIN_(name, suffix)
 #define VARIANT(name) JOIN(name, MACHINE)
 
+/* Over the vectors that are worked on together, unrolled, so that they stay in registers. */
+#define FOR_VECTORS(w, W) _Pragma("GCC unroll 4") for (int w = 0; w < W; w++)
+
 /* Cuts the channels from first to last into what is worked on together: call(W, width) with e0. */
 #define FOR_CHANNELS(first, last, call)                                                                                \
     do {                                                                                                               \
         int64_t e0 = first;                                                                                            \
-        for (; e0 + TOGETHER * LANES <= last; e0 += TOGETHER * LANES) call(TOGETHER, LANES);                            \
-        for (; e0 + LANES <= last; e0 += LANES) call(1, LANES);                                                        \
-        if (e0 < last) call(1, last - e0);                                                                             \
+        for (; TOGETHER > 1 && e0 + TOGETHER * LANES <= last; e0 += TOGETHER * LANES) call(TOGETHER, LANES);            \
+        for (; e0 < last; e0 += LANES) call(1, SMALLER(last - e0, LANES));                                             \
     } while (0)
 
 #define MACHINE any
+#define LANES 4
+#define TOGETHER 1
 #include "vector.h"
 #include "scan.h"
 #include "conv1d.h"
 #undef MACHINE
+#undef LANES
+#undef TOGETHER
+#undef vec
+#undef ivec
 
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
 #define X86_VARIANTS
 #pragma GCC push_options
 #pragma GCC target("arch=haswell")
 #define MACHINE avx2
+#define LANES 8
+#define TOGETHER 2
 #include "vector.h"
 #include "scan.h"
 #include "conv1d.h"
 #undef MACHINE
+#undef LANES
+#undef TOGETHER
+#undef vec
+#undef ivec
 #pragma GCC pop_options
 #pragma GCC push_options
 #pragma GCC target("arch=skylake-avx512,prefer-vector-width=512")
 #define MACHINE avx512
+#define LANES 16
+#define TOGETHER 4
 #include "vector.h"
 #include "scan.h"
 #include "conv1d.h"
 #undef MACHINE
+#undef LANES
+#undef TOGETHER
+#undef vec
+#undef ivec
 #pragma GCC pop_options
 #endif
 
 typedef struct {
-    void (*scan)(const Scan *, int64_t, int64_t, vec *, float *, float *, float *);
-    void (*scan_backward)(const Scan *, const ScanGradients *, int64_t, int64_t, vec *);
+    void (*scan)(const Scan *, int64_t, int64_t, void *, float *, float *, float *);
+    void (*scan_backward)(const Scan *, const ScanGradients *, int64_t, int64_t, void *);
     void (*conv1d)(const Convolution *, int64_t, int64_t, float *);
     void (*conv1d_backward)(const Convolution *, int64_t, int64_t, const float *, float *, float *, float *);
 } Kernels;
@@ -119,13 +136,14 @@ static const Kernels *kernels(void) {
 
 /* First channel of a thread: shares are even, and what lies within `whole` channels (0 or 1: any) is not parted. */
 static int64_t share(int64_t channels, int64_t whole, int64_t thread, int64_t threads) {
-    int64_t unit = LANES;
-    while (whole && unit % whole) unit += LANES;
+    int64_t unit = CACHE_LINE;
+    while (whole && unit % whole) unit += CACHE_LINE;
     const int64_t units = (channels + unit - 1) / unit;
     return SMALLER(units * thread / threads * unit, channels);
 }
 
-static vec *room(int64_t vectors) { return aligned_alloc(sizeof(vec), vectors * sizeof(vec)); }
+/* Room for so many vectors of the widest kind. */
+static void *room(int64_t vectors) { return aligned_alloc(64, vectors * 64); }
 
 /* Changes whenever a structure or a function of the interface does. */
 int recbole_ssm_interface(void) { return 2; }
@@ -141,7 +159,7 @@ int recbole_ssm_scan(const Scan *s, float *y, float *final, float *kept) {
     for (int64_t thread = 0; thread < s->threads; thread++) {
         const int64_t first = share(s->channels, s->per_head, thread, s->threads);
         const int64_t last = share(s->channels, s->per_head, thread + 1, s->threads);
-        vec *h = room(TOGETHER * s->states);
+        void *h = room(MOST_VECTORS * s->states);
         if (h)
             kernels()->scan(s, first, last, h, y, final, kept);
         else
@@ -162,7 +180,7 @@ int recbole_ssm_scan_backward(const Scan *s, int64_t tokens, const float *dy, co
         const int64_t last = share(s->channels, s->per_head, thread + 1, s->threads);
         const int64_t own = thread * tokens * s->states;
         const ScanGradients g = {dy, d_final, kept, du, d_dt, dA, dD, d_initial, dB + own, dC + own};
-        vec *work = room(s->states * TOGETHER * (2 * SEGMENT + 2) + 2 * s->states);
+        void *work = room(s->states * MOST_VECTORS * (2 * SEGMENT + 2) + 2 * s->states);
         if (work)
             kernels()->scan_backward(s, &g, first, last, work);
         else

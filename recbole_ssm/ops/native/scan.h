@@ -46,8 +46,8 @@ INLINE void VARIANT(step)(const Scan *s, int shared, int W, int64_t t, int64_t e
                           vec *decays, vec *out) {
     const int64_t E = s->channels, N = s->states;
     const float *B = s->B + t * s->B_row, *C = s->C + t * s->C_row;
-    vec dt[TOGETHER], input[TOGETHER], decay[TOGETHER], sum[TOGETHER];
-    for (int w = 0; w < W; w++) {
+    vec dt[MOST_VECTORS], input[MOST_VECTORS], decay[MOST_VECTORS], sum[MOST_VECTORS];
+    FOR_VECTORS(w, W) {
         const int64_t e = e0 + w * LANES;
         dt[w] = VARIANT(dt_of)(s, t, e, width);
         input[w] = dt[w] * VARIANT(load)(s->u + t * s->u_row + e, width);
@@ -55,14 +55,14 @@ INLINE void VARIANT(step)(const Scan *s, int shared, int W, int64_t t, int64_t e
         if (shared) decay[w] = VARIANT(exp_of_negative)(dt[w] * VARIANT(load)(s->A + e, width));
     }
     for (int64_t n = 0; n < N; n++)
-        for (int w = 0; w < W; w++) {
+        FOR_VECTORS(w, W) {
             if (!shared) decay[w] = VARIANT(exp_of_negative)(dt[w] * VARIANT(load)(s->A + n * E + e0 + w * LANES, width));
             if (decays) decays[n * W + w] = decay[w];
             const vec h = decay[w] * before[n * W + w] + input[w] * B[n];
             after[n * W + w] = h;
             if (out) sum[w] += h * C[n];
         }
-    for (int w = 0; out && w < W; w++) out[w] = sum[w];
+    if (out) FOR_VECTORS(w, W) out[w] = sum[w];
 }
 
 INLINE void VARIANT(forward_channels)(const Scan *s, int shared, int W, int64_t e0, int64_t width, vec *h, float *y, float *final,
@@ -71,17 +71,17 @@ INLINE void VARIANT(forward_channels)(const Scan *s, int shared, int W, int64_t 
     for (int64_t q = 0; q < s->sequences; q++) {
         const int64_t length = s->cu_seqlens[q + 1] - s->cu_seqlens[q];
         for (int64_t n = 0; n < N; n++)
-            for (int w = 0; w < W; w++)
+            FOR_VECTORS(w, W)
                 h[n * W + w] = s->initial ? VARIANT(load)(s->initial + (q * N + n) * E + e0 + w * LANES, width) : (vec){0};
         for (int64_t i = 0; i < length; i++) {
             if (kept && i % SEGMENT == 0 && (i || s->initial))
                 for (int64_t n = 0; n < N; n++)
-                    for (int w = 0; w < W; w++)
+                    FOR_VECTORS(w, W)
                         VARIANT(store)(kept + ((s->checkpoint[q] + i / SEGMENT) * N + n) * E + e0 + w * LANES, h[n * W + w], width);
             const int64_t t = VARIANT(token)(s, q, i);
-            vec out[TOGETHER];
+            vec out[MOST_VECTORS];
             VARIANT(step)(s, shared, W, t, e0, width, h, h, NULL, out);
-            for (int w = 0; w < W; w++) {
+            FOR_VECTORS(w, W) {
                 const int64_t e = e0 + w * LANES;
                 if (s->D) out[w] += VARIANT(load)(s->D + e, width) * VARIANT(load)(s->u + t * s->u_row + e, width);
                 VARIANT(store)(y + t * E + e, out[w], width);
@@ -89,7 +89,7 @@ INLINE void VARIANT(forward_channels)(const Scan *s, int shared, int W, int64_t 
         }
         if (final)
             for (int64_t n = 0; n < N; n++)
-                for (int w = 0; w < W; w++) VARIANT(store)(final + (q * N + n) * E + e0 + w * LANES, h[n * W + w], width);
+                FOR_VECTORS(w, W) VARIANT(store)(final + (q * N + n) * E + e0 + w * LANES, h[n * W + w], width);
     }
 }
 
@@ -99,8 +99,8 @@ INLINE void VARIANT(step_back)(const Scan *s, const ScanGradients *g, int shared
                                const vec *before, const vec *after, const vec *decays, vec *dh, vec *dB, vec *dC) {
     const int64_t E = s->channels, N = s->states;
     const float *B = s->B + t * s->B_row, *C = s->C + t * s->C_row;
-    vec u[TOGETHER], dt[TOGETHER], dy[TOGETHER], A[TOGETHER], decay[TOGETHER], by_input[TOGETHER], by_decay[TOGETHER];
-    for (int w = 0; w < W; w++) {
+    vec u[MOST_VECTORS], dt[MOST_VECTORS], dy[MOST_VECTORS], A[MOST_VECTORS], decay[MOST_VECTORS], by_input[MOST_VECTORS], by_decay[MOST_VECTORS];
+    FOR_VECTORS(w, W) {
         const int64_t e = e0 + w * LANES;
         u[w] = VARIANT(load)(s->u + t * s->u_row + e, width);
         dt[w] = VARIANT(dt_of)(s, t, e, width);
@@ -113,7 +113,7 @@ INLINE void VARIANT(step_back)(const Scan *s, const ScanGradients *g, int shared
     }
     for (int64_t n = 0; n < N; n++) {
         vec dB_n = {0}, dC_n = {0};
-        for (int w = 0; w < W; w++) {
+        FOR_VECTORS(w, W) {
             const int64_t i = n * W + w;
             const vec d = dh[i] + dy[w] * C[n];
             by_input[w] += d * B[n];
@@ -133,7 +133,7 @@ INLINE void VARIANT(step_back)(const Scan *s, const ScanGradients *g, int shared
         dB[n] = dB_n;
         dC[n] = dC_n;
     }
-    for (int w = 0; w < W; w++) {
+    FOR_VECTORS(w, W) {
         const int64_t e = e0 + w * LANES;
         vec du = by_input[w] * dt[w], d_dt = by_input[w] * u[w];
         if (shared) {
@@ -160,14 +160,14 @@ INLINE void VARIANT(backward_channels)(const Scan *s, const ScanGradients *g, in
     for (int64_t q = 0; q < s->sequences; q++) {
         const int64_t length = s->cu_seqlens[q + 1] - s->cu_seqlens[q];
         for (int64_t n = 0; n < N; n++)
-            for (int w = 0; w < W; w++)
+            FOR_VECTORS(w, W)
                 dh[n * W + w] = g->d_final ? VARIANT(load)(g->d_final + (q * N + n) * E + e0 + w * LANES, width) : (vec){0};
         for (int64_t segment = (length + SEGMENT - 1) / SEGMENT - 1; segment >= 0; segment--) {
             const int64_t first = segment * SEGMENT, steps = SMALLER(length - first, SEGMENT);
             const float *kept = g->kept + (s->checkpoint[q] + segment) * N * E + e0;
             const int zero = !segment && !s->initial; /* such a state is not kept */
             for (int64_t n = 0; n < N; n++)
-                for (int w = 0; w < W; w++)
+                FOR_VECTORS(w, W)
                     states[n * W + w] = zero ? (vec){0} : VARIANT(load)(kept + n * E + w * LANES, width);
             for (int64_t i = 0; i < steps; i++)
                 VARIANT(step)(s, shared, W, VARIANT(token)(s, q, first + i), e0, width, states + i * size, states + (i + 1) * size,
@@ -178,14 +178,14 @@ INLINE void VARIANT(backward_channels)(const Scan *s, const ScanGradients *g, in
         }
         if (g->d_initial)
             for (int64_t n = 0; n < N; n++)
-                for (int w = 0; w < W; w++)
+                FOR_VECTORS(w, W)
                     VARIANT(store)(g->d_initial + (q * N + n) * E + e0 + w * LANES, dh[n * W + w], width);
     }
 }
 
 /* ---- a share of the channels ---- */
 
-static void VARIANT(scan)(const Scan *s, int64_t first, int64_t last, vec *h, float *y, float *final, float *kept) {
+static void VARIANT(scan)(const Scan *s, int64_t first, int64_t last, void *h, float *y, float *final, float *kept) {
 #define MAMBA(W, width) VARIANT(forward_channels)(s, 0, W, e0, width, h, y, final, kept)
 #define MAMBA2(W, width) VARIANT(forward_channels)(s, 1, W, e0, width, h, y, final, kept)
     if (s->per_head)
@@ -196,7 +196,7 @@ static void VARIANT(scan)(const Scan *s, int64_t first, int64_t last, vec *h, fl
 #undef MAMBA2
 }
 
-static void VARIANT(scan_backward)(const Scan *s, const ScanGradients *g, int64_t first, int64_t last, vec *work) {
+static void VARIANT(scan_backward)(const Scan *s, const ScanGradients *g, int64_t first, int64_t last, void *work) {
 #define MAMBA(W, width) VARIANT(backward_channels)(s, g, 0, W, e0, width, work)
 #define MAMBA2(W, width) VARIANT(backward_channels)(s, g, 1, W, e0, width, work)
     if (s->per_head)

@@ -1,5 +1,10 @@
-/* Vectors of 16 channels: the compiler's own (GCC, Clang). VARIANT(name) is the name of a function for the kind of
- * machine that library.c includes this file for. */
+/* Vectors of LANES channels: the compiler's own (GCC, Clang), as wide as the machine has them. VARIANT(name) is the name of
+ * a function for the kind of machine that library.c includes this file for. */
+
+#define vec VARIANT(floats)
+#define ivec VARIANT(integers)
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 
 INLINE vec VARIANT(load)(const float *from, int64_t width) {
     vec v = {0};
@@ -27,8 +32,14 @@ INLINE float VARIANT(sum_of)(vec v) {
 
 /* Sums of neighbouring lanes: those of a, then those of b. */
 INLINE vec VARIANT(pair_sums)(vec a, vec b) {
+#if LANES == 16
     return SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
            SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#elif LANES == 8
+    return SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14) + SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+#else
+    return SHUFFLE(a, b, 0, 2, 4, 6) + SHUFFLE(a, b, 1, 3, 5, 7);
+#endif
 }
 
 /* sums[n] += the sum over the lanes of from[n], for N of them. */
