@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import recbole
 import torch
 
 from recbole_ssm.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
+from recbole_ssm.registry import MODELS
 
 ROOT = Path(__file__).parent.parent
 ML_100K = Path(recbole.__file__).parent / "dataset_example" / "ml-100k" / "ml-100k.inter"
@@ -23,10 +27,17 @@ REAL_DATA = os.environ.get("RECBOLE_SSM_DATA_PATH")
 SMALL = {"hidden_size": 8, "headdim": 4, "d_state": 4, "num_layers": 1}
 """A model of this package that trains in no time."""
 
+SMALL_OF_RECBOLE = {
+    "SASRec": {"hidden_size": 8, "inner_size": 16, "n_layers": 1},
+    "GRU4Rec": {"hidden_size": 8, "embedding_size": 8, "num_layers": 1},
+}
+
 LEAVE_ONE_OUT = {"split": {"LS": "valid_and_test"}, "group_by": "user", "order": "TO", "mode": "full"}
 
 
-def interactions(n_users: int = 30, n_items: int = 40, shortest: int = 4, longest: int = 20, seed: int = 0, step: int = 3600):
+def interactions(
+    n_users: int = 30, n_items: int = 40, shortest: int = 4, longest: int = 20, seed: int = 0, step: int = 3600
+):
     """Random interactions, in random order of lines; times are distinct multiples of ``step`` seconds.
 
     Returns:
@@ -63,17 +74,22 @@ def read_interactions(file: Path) -> pd.DataFrame:
 def histories(frame: pd.DataFrame, kind: type = np.float64) -> dict[str, list[str]]:
     """Items of each user in order of time, ties in order of lines, with timestamps rounded to ``kind``."""
     times = frame["timestamp"].to_numpy().astype(kind)
-    items: dict[str, list[str]] = {}
-    for line in np.argsort(times, kind="stable"):
-        items.setdefault(frame["user_id"].iloc[line], []).append(frame["item_id"].iloc[line])
-    return items
+    users, items = list(frame["user_id"]), list(frame["item_id"])
+    found: dict[str, list[str]] = {}
+    for line in np.argsort(times, kind="stable").tolist():
+        found.setdefault(users[line], []).append(items[line])
+    return found
+
+
+def small(model: str) -> dict:
+    """Settings with which a model trains in no time."""
+    return SMALL if model in MODELS else SMALL_OF_RECBOLE.get(model, {})
 
 
 def make_config(folder: Path, model: str = "2Mamba4Rec", dataset: str = "tiny", **keys) -> Config:
     """A configuration for the datasets in ``folder`` on the CPU."""
-    small = SMALL if model in ("2Mamba4Rec", "Mamba4Rec", "SSD4Rec", "Hydra4Rec") else {}
     fixed = {"data_path": str(folder), "use_gpu": False, "show_progress": False, "epochs": 1}
-    return Config(model, dataset, config_dict={**fixed, **small, **keys})
+    return Config(model, dataset, config_dict={**fixed, **small(model), **keys})
 
 
 def make_splits(config: Config):
@@ -93,6 +109,18 @@ def isolate(monkeypatch, folder: Path) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
     torch.set_num_threads(1)
+
+
+def run_here(program: str, *arguments: str, capfd, monkeypatch) -> subprocess.CompletedProcess:
+    """Run a script as ``__main__`` in this process, with the logging of a new one: pytest's handlers are put aside."""
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr("sys.argv", [program, *arguments])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(program, run_name="__main__")
+    captured = capfd.readouterr()
+    return subprocess.CompletedProcess([program, *arguments], end.value.code, captured.out, captured.err)
 
 
 def run_python(*arguments: str, folder: Path) -> subprocess.CompletedProcess:

@@ -20,7 +20,7 @@ def folder_of_its_own(tmp_path, monkeypatch):
 def test_command_line_before_dict_before_files_before_defaults(tmp_path):
     file = tmp_path / "file.yaml"
     later = tmp_path / "later.yaml"
-    file.write_text("d_state: 7\nexpand: 4\nhidden_size: 24\nnum_layers: 3\n")
+    file.write_text("d_state: 7\nexpand: 4\nhidden_size: 32\nnum_layers: 3\n")
     later.write_text("num_layers: 2\n")
     config = Config(
         "SSD4Rec",
@@ -30,7 +30,7 @@ def test_command_line_before_dict_before_files_before_defaults(tmp_path):
         ["--d_state=9"],
     )
     found = {key: config[key] for key in ("d_state", "expand", "hidden_size", "num_layers", "beta")}
-    assert found == {"d_state": 9, "expand": 3, "hidden_size": 24, "num_layers": 2, "beta": 0.1}
+    assert found == {"d_state": 9, "expand": 3, "hidden_size": 32, "num_layers": 2, "beta": 0.1}
 
 
 def test_the_properties_of_a_model_come_before_recboles_own(tmp_path):
@@ -106,6 +106,20 @@ def test_files_of_the_package_are_found_by_their_name():
     config = Config("2Mamba4Rec", "ml-100k", ["model/SSD4Rec"])
     assert config["headdim"] == 16
     assert Config("2Mamba4Rec", "ml-100k", ["model/SSD4Rec.yaml"])["headdim"] == 16
+
+
+@pytest.mark.parametrize("file", sorted(path.stem for path in properties_folder().glob("paper/*.yaml")))
+def test_the_settings_of_the_papers_fit_their_models_and_datasets(file):
+    model, _, dataset = file.partition("-")
+    config = Config(model, dataset, [f"paper/{file}"])
+    assert config.is_packed
+    assert config["train_samples"] == "all_prefixes"
+
+
+def test_the_protocol_file_gives_general_models_the_split_of_sequential_ones():
+    sequential = Config("SASRec", "ml-100k")["eval_args"]
+    assert Config("BPR", "ml-100k")["eval_args"] != sequential
+    assert Config("BPR", "ml-100k", ["protocol/leave_one_out"])["eval_args"] == sequential
 
 
 def test_a_file_in_the_current_folder_comes_before_the_packages(tmp_path):

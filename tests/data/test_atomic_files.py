@@ -87,7 +87,7 @@ def test_a_model_that_needs_no_order_needs_no_time(tmp_path):
 
 
 def test_columns_that_are_not_loaded_are_named(tiny):
-    with pytest.raises(InputError, match="load_col.*timestamp"):
+    with pytest.raises(InputError, match=r"load_col.*timestamp"):
         check_atomic_files(make_config(tiny, load_col={"inter": ["user_id", "item_id"]}))
 
 
@@ -100,7 +100,7 @@ def test_a_dataset_that_is_not_there_says_where_it_was_looked_for_and_what_is(ti
 
 def test_a_missing_file_is_named(tiny, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty.inter"):
+    with pytest.raises(InputError, match=r"empty\.inter"):
         check_atomic_files(make_config(tmp_path, dataset="empty"))
 
 
@@ -110,7 +110,9 @@ def test_ready_made_splits_are_read_as_they_are(tmp_path):
     for part, some in (("train", rows[:2]), ("valid", rows[2:3]), ("test", rows[3:])):
         frame = pd.DataFrame(some, columns=["user_id", "item_id_list", "item_id"])
         file = write_dataset(
-            tmp_path, frame.assign(timestamp=1.0), header="user_id:token\titem_id_list:token_seq\titem_id:token\ttimestamp:float"
+            tmp_path,
+            frame.assign(timestamp=1.0),
+            header="user_id:token\titem_id_list:token_seq\titem_id:token\ttimestamp:float",
         )
         file.rename(file.with_name(f"tiny.{part}.inter"))
     keys = {
@@ -125,5 +127,5 @@ def test_ready_made_splits_are_read_as_they_are(tmp_path):
     assert dataset.id2token("item_id", positive_i.numpy()).tolist() == ["a"]
     assert [len(loader._dataset) for loader in (train, valid, test)] == [2, 1, 1]
     (tmp_path / "tiny" / "tiny.valid.inter").unlink()
-    with pytest.raises(InputError, match="tiny.valid.inter"):
+    with pytest.raises(InputError, match=r"tiny\.valid\.inter"):
         check_atomic_files(make_config(tmp_path, **keys))

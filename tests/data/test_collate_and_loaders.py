@@ -224,7 +224,7 @@ def test_full_ranking_covers_every_sample_in_order(tiny, model, kind):
 def trained(folder, model="2Mamba4Rec", **keys):
     """A model with scores that are not nearly equal, its trainer and its loaders."""
     config = make_config(folder, model, **keys)
-    dataset, loaders = make_loaders(config)
+    _, loaders = make_loaders(config)
     torch.manual_seed(0)
     recommender = config.model_class(config, loaders[0]._dataset)
     torch.nn.init.normal_(recommender.item_embedding.weight, std=1.0)

@@ -57,7 +57,10 @@ def padded_samples_in_words(dataset, split) -> list[tuple[str, list[str], str]]:
     feat = split.inter_feat
     users = dataset.id2token("user_id", feat["user_id"].numpy())
     targets = dataset.id2token("item_id", feat["item_id"].numpy())
-    rows = [dataset.id2token("item_id", row[:n].numpy()) for row, n in zip(feat["item_id_list"], feat["item_length"], strict=True)]
+    rows = [
+        dataset.id2token("item_id", row[:n].numpy())
+        for row, n in zip(feat["item_id_list"], feat["item_length"], strict=True)
+    ]
     return [(u, list(h), t) for u, h, t in zip(users, rows, targets, strict=True)]
 
 
@@ -242,6 +245,21 @@ def test_filters_are_recboles(tmp_path, time_order):
     assert 0 < len(packed[0].history) < len(frame)
     for one, other in zip(packed[1], padded[1], strict=True):
         assert_same_samples(one, other, ("user_id", "item_id", "item_length", "timestamp"))
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
+def test_a_dataset_kept_by_save_dataset_is_split_and_ordered_as_the_next_run_asks_for(tmp_path, model):
+    write_dataset(tmp_path, seconds_apart())
+    other = {
+        "eval_args": {"split": {"RS": [0.5, 0.25, 0.25]}, "group_by": "user", "order": "TO", "mode": "full"},
+        "time_order": "exact",
+    }
+    _, expected = make_splits(make_config(tmp_path, model, **other))
+    make_splits(make_config(tmp_path, model, save_dataset=True))
+    assert list((tmp_path / "saved").glob("tiny-*.pth"))
+    _, found = make_splits(make_config(tmp_path, model, **other))
+    for one, two in zip(found, expected, strict=True):
+        assert torch.equal(one.inter_feat["item_id"], two.inter_feat["item_id"])
 
 
 @pytest.mark.skipif(not REAL_DATA, reason="RECBOLE_SSM_DATA_PATH does not name a folder with ml-1m")

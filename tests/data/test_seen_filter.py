@@ -78,7 +78,9 @@ def test_each_users_last_sample_filters_all_that_came_before(tmp_path):
 
 
 def test_ml_100k_filters_what_the_raw_file_says():
-    config = make_config("", "SASRec", "ml-100k", filter_seen=True, time_order="exact", user_inter_num_interval="[0,60]")
+    config = make_config(
+        "", "SASRec", "ml-100k", filter_seen=True, time_order="exact", user_inter_num_interval="[0,60]"
+    )
     dataset, (_, _, test) = make_loaders(config)
     frame = read_interactions(ML_100K)
     items = {user: words for user, words in histories(frame).items() if len(words) <= 60}

@@ -40,7 +40,9 @@ def users_of(dataset, rows: list[int]) -> list[int]:
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("limit", [{"batch_size": 7}, {"batch_tokens": 50}, {"batch_size": 3, "batch_tokens": 50}], ids=str)
+@pytest.mark.parametrize(
+    "limit", [{"batch_size": 7}, {"batch_tokens": 50}, {"batch_size": 3, "batch_tokens": 50}], ids=str
+)
 def test_all_prefixes_covers_every_row_once_in_every_epoch(train, shuffle, limit):
     batches = plan(train, shuffle=shuffle, **limit)
     for _ in range(3):
@@ -150,9 +152,7 @@ def test_length_is_that_of_the_epoch_to_come(train):
     assert len({yielded for _, yielded in lengths}) > 1
 
 
-@pytest.mark.parametrize(
-    ("kind", "k"), [("all_prefixes", None), ("sampled_prefixes", 3), ("whole_sequence", None)]
-)
+@pytest.mark.parametrize(("kind", "k"), [("all_prefixes", None), ("sampled_prefixes", 3), ("whole_sequence", None)])
 def test_a_seed_is_a_plan_and_every_epoch_has_another(train, kind, k):
     arguments = {"train_samples": kind, "prefixes_per_user": k, "batch_tokens": 40}
     one, same, other = plan(train, **arguments), plan(train, **arguments), plan(train, **arguments, seed=8)

@@ -36,23 +36,25 @@ def ssd_chunked(x, dt, A, B, C, cu_seqlens, initial_state):
 
     xdt = chunks(x * dt[..., None])  # (K, Q, H, P)
     B, C = chunks(B), chunks(C)  # (K, Q, G, N)
-    log_decay = chunks(dt * A).cumsum(1)  # (K, Q, H), from the chunk's start up to each token
+    # (K, Q, H), from the chunk's start up to each token; in float64, since differences of such sums are taken
+    log_decay = chunks(dt * A).double().cumsum(1)
 
     # Within a chunk: y_i = sum_{j <= i} (C_i . B_j) exp(log_decay_i - log_decay_j) xdt_j. Above the diagonal the
     # difference is positive and could overflow, so it is clamped before exp and masked after.
-    decay = torch.exp((log_decay[:, :, None] - log_decay[:, None]).clamp(max=0.0))  # (K, Q, Q, H)
+    decay = (log_decay[:, :, None] - log_decay[:, None]).clamp(max=0.0).to(x.dtype).exp()  # (K, Q, Q, H)
     decay = decay * torch.ones(Q, Q, dtype=x.dtype, device=x.device).tril()[:, :, None]
     scores = torch.einsum("kign,kjgn->kijg", C, B).repeat_interleave(H // G, dim=3)
     y = torch.einsum("kijh,kjhp->kihp", scores * decay, xdt)
 
     # What each chunk adds to the state, and the state that enters each chunk.
-    to_end = torch.exp(log_decay[:, -1:] - log_decay)[..., None]  # (K, Q, H, 1)
+    to_end = (log_decay[:, -1:] - log_decay).to(x.dtype).exp()[..., None]  # (K, Q, H, 1)
+    from_start = log_decay.to(x.dtype).exp()
     by_group = (K, Q, G, H // G, P)
     added = torch.einsum("kqgrp,kqgn->kgrpn", (xdt * to_end).view(by_group), B).reshape(K, H, P, N)
-    entering, final = _pass_states(added, log_decay[:, -1].exp(), n_chunks, first_chunk, initial_state)
+    entering, final = _pass_states(added, from_start[:, -1], n_chunks, first_chunk, initial_state)
 
     carried = torch.einsum("kqgn,kgrpn->kqgrp", C, entering.view(K, G, H // G, P, N)).reshape(K, Q, H, P)
-    y = y + carried * log_decay.exp()[..., None]
+    y = y + carried * from_start[..., None]
     return y.reshape(K * Q, H, P)[slot], final
 
 

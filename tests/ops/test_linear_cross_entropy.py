@@ -1,0 +1,153 @@
+"""``linear_cross_entropy`` is ``F.cross_entropy`` of the logits, without the matrix of logits."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from packed_cases import randn, relative_error
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from recbole_ssm.ops import linear_cross_entropy
+
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
+SIZES = [(1, 2), (7, 2), (50, 3), (64, 100), (1, 5000), (300, 5000), (450, 5000)]
+"""Rows and classes; the last ones are more rows than a block holds."""
+
+both_types = pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+
+
+def inputs_of(rows, classes, dtype=torch.float64, width=6, ignored=0.3, ignore_index=-100):
+    """Random hidden, weight and target, of which about a share is ignored, but not the first."""
+    target = torch.randint(0, classes, (rows,), generator=torch.Generator().manual_seed(rows))
+    target[1:][torch.rand(rows - 1, generator=torch.Generator().manual_seed(1)) < ignored] = ignore_index
+    return randn(rows, width, seed=1).to(dtype), randn(classes, width, seed=2).to(dtype), target
+
+
+def direct(hidden, weight, target, **options):
+    """The loss by way of the logits."""
+    return F.cross_entropy(hidden @ weight.T, target, **options)
+
+
+def evaluate(function, hidden, weight, target, upstream=1.0, **options):
+    """Loss, gradient of hidden and gradient of weight."""
+    hidden, weight = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+    loss = function(hidden, weight, target, **options)
+    (upstream * loss).backward()
+    return loss.detach(), hidden.grad, weight.grad
+
+
+@both_types
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize(("rows", "classes"), SIZES)
+def test_equals_cross_entropy(rows, classes, reduction, dtype):
+    hidden, weight, target = inputs_of(rows, classes, dtype)
+    found = evaluate(linear_cross_entropy, hidden, weight, target, reduction=reduction)
+    want = evaluate(direct, hidden.double(), weight.double(), target, reduction=reduction)
+    for actual, expected in zip(found, want, strict=True):
+        assert actual.dtype == dtype
+        assert relative_error(actual, expected) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("ignore_index", [-1, 0, 3])
+def test_ignore_index_may_be_any_number(ignore_index):
+    """Also that of a class, whose logit still counts for the other rows."""
+    hidden, weight, target = inputs_of(40, 7, ignore_index=ignore_index)
+    assert (target == ignore_index).any()
+    found = evaluate(linear_cross_entropy, hidden, weight, target, ignore_index=ignore_index)
+    want = evaluate(direct, hidden, weight, target, ignore_index=ignore_index)
+    torch.testing.assert_close(found, want)
+    assert not found[1][target == ignore_index].any()
+
+
+def test_all_rows_ignored():
+    """Nothing to sum up, and no mean of it, as in ``F.cross_entropy``."""
+    hidden, weight, _ = inputs_of(5, 4)
+    target = torch.full((5,), -100)
+    total, *gradients = evaluate(linear_cross_entropy, hidden, weight, target, reduction="sum")
+    assert total == 0
+    assert not any(gradient.any() for gradient in gradients)
+    assert linear_cross_entropy(hidden, weight, target).isnan()
+
+
+@pytest.mark.parametrize("upstream", [-2.5, 0.0, 1024.0])
+def test_gradient_from_above_is_not_taken_for_one(upstream):
+    hidden, weight, target = inputs_of(300, 5000)
+    found = evaluate(linear_cross_entropy, hidden, weight, target, upstream)
+    torch.testing.assert_close(found, evaluate(direct, hidden, weight, target, upstream))
+
+
+@pytest.mark.parametrize("trained", ["hidden", "weight"])
+def test_only_one_of_them_is_trained(trained):
+    hidden, weight, target = inputs_of(300, 5000)
+    want = dict(zip(("loss", "hidden", "weight"), evaluate(direct, hidden, weight, target), strict=True))
+    leaf = {"hidden": hidden, "weight": weight}[trained].requires_grad_()
+    linear_cross_entropy(hidden, weight, target).backward()
+    torch.testing.assert_close(leaf.grad, want[trained])
+    assert (weight if trained == "hidden" else hidden).grad is None
+
+
+def test_tied_weight_gathers_both_gradients():
+    """The same tensor as hidden and weight, as an embedding that is looked up and scored against."""
+    _, weight, target = inputs_of(9, 9)
+    gradients = []
+    for function in (linear_cross_entropy, direct):
+        leaf = weight.clone().requires_grad_()
+        function(leaf.sin(), leaf, target).backward()
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(*gradients)
+
+
+def test_without_gradients():
+    hidden, weight, target = inputs_of(300, 5000)
+    with torch.no_grad():
+        loss = linear_cross_entropy(hidden.requires_grad_(), weight.requires_grad_(), target)
+    assert not loss.requires_grad
+    torch.testing.assert_close(loss, direct(hidden, weight, target).detach())
+
+
+@both_types
+def test_huge_logits_overflow_nothing(dtype):
+    hidden, weight, target = inputs_of(30, 50, dtype)
+    found = evaluate(linear_cross_entropy, 1e4 * hidden, weight, target)
+    want = evaluate(direct, (1e4 * hidden).double(), weight.double(), target)
+    for actual, expected in zip(found, want, strict=True):
+        assert relative_error(actual, expected) < (1e-10 if dtype == torch.float64 else 1e-3)
+
+
+def test_inputs_stay_as_they_are():
+    hidden, weight, target = inputs_of(300, 5000)
+    kept = [tensor.clone() for tensor in (hidden, weight, target)]
+    evaluate(linear_cross_entropy, hidden, weight, target)
+    linear_cross_entropy(hidden.requires_grad_(), weight, target).backward()
+    assert all(torch.equal(*pair) for pair in zip((hidden, weight, target), kept, strict=True))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_backward_pass_is_the_derivative(reduction):
+    hidden, weight, target = inputs_of(5, 4, width=3)
+    leaves = (hidden.requires_grad_(), weight.requires_grad_())
+    assert torch.autograd.gradcheck(lambda h, w: linear_cross_entropy(h, w, target, reduction=reduction), leaves)
+
+
+def test_logits_of_all_rows_never_exist_together():
+    """No tensor that either pass makes is near the size of rows times classes."""
+
+    class Largest(TorchDispatchMode):
+        elements = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            for tensor in result if isinstance(result, tuple | list) else (result,):
+                if isinstance(tensor, torch.Tensor):
+                    self.elements = max(self.elements, tensor.numel())
+            return result
+
+    rows, classes = 1200, 5000
+    hidden, weight, target = inputs_of(rows, classes, torch.float32, width=4)
+    with Largest() as largest:
+        evaluate(linear_cross_entropy, hidden, weight, target)
+    assert 0 < largest.elements < rows * classes / 4
+
+
+def test_unknown_reduction_is_refused():
+    with pytest.raises(ValueError, match="none"):
+        linear_cross_entropy(*inputs_of(3, 4), reduction="none")

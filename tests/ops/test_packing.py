@@ -1,0 +1,78 @@
+"""The layout of packed streams, against plain lists."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from packed_cases import borders, sequence_lengths, slices
+
+from recbole_ssm.ops.packing import (
+    cumulative_lengths,
+    flip_borders,
+    flip_index,
+    gather_ranges,
+    pack_padded,
+    positions,
+    sequence_index,
+)
+
+
+@given(lengths=sequence_lengths())
+def test_cumulative_lengths_are_the_borders(lengths):
+    cu_seqlens = cumulative_lengths(torch.tensor(lengths))
+    assert cu_seqlens.tolist() == [sum(lengths[:s]) for s in range(len(lengths) + 1)]
+    assert cu_seqlens.dtype == torch.int32
+
+
+@given(lengths=sequence_lengths())
+def test_sequence_index_names_the_sequence_of_each_token(lengths):
+    register = sequence_index(borders(lengths), sum(lengths))
+    assert register.tolist() == [s for s, length in enumerate(lengths) for _ in range(length)]
+    assert register.dtype == torch.int32
+
+
+@given(lengths=sequence_lengths())
+def test_positions_count_from_the_start_of_each_sequence(lengths):
+    assert positions(borders(lengths), sum(lengths)).tolist() == [t for length in lengths for t in range(length)]
+
+
+@given(lengths=sequence_lengths())
+def test_flip_index_reverses_each_sequence_in_its_place(lengths):
+    stream = list(range(sum(lengths)))
+    index = flip_index(borders(lengths), len(stream))
+    assert index.tolist() == [t for tokens in slices(lengths) for t in reversed(stream[tokens])]
+    assert torch.equal(index[index], torch.arange(len(stream)))
+
+
+@given(lengths=sequence_lengths())
+def test_flip_borders_are_those_of_the_stream_read_backwards(lengths):
+    assert flip_borders(borders(lengths)).tolist() == borders(lengths[::-1]).tolist()
+
+
+@given(ranges=st.lists(st.tuples(st.integers(0, 90), st.integers(0, 10)), min_size=1, max_size=8))
+def test_gather_ranges_lists_the_rows_of_all_ranges(ranges):
+    """Ranges may overlap, stand in any order and be empty."""
+    starts, lengths = (torch.tensor(column) for column in zip(*ranges, strict=True))
+    index, cu_seqlens = gather_ranges(starts, lengths)
+    assert index.tolist() == [row for start, length in ranges for row in range(start, start + length)]
+    assert cu_seqlens.tolist() == [sum(length for _, length in ranges[:s]) for s in range(len(ranges) + 1)]
+    assert (index.dtype, cu_seqlens.dtype) == (torch.int64, torch.int32)
+
+
+@given(lengths=sequence_lengths(), unused=st.integers(0, 3))
+def test_pack_padded_keeps_what_is_valid(lengths, unused):
+    """Padding is told from tokens by the lengths alone: id 0 may be a token."""
+    rows = [[(7 * s + t) % 5 for t in range(length)] for s, length in enumerate(lengths)]
+    width = max(lengths) + unused
+    padded = torch.tensor([row + [99] * (width - len(row)) for row in rows])
+    tokens, cu_seqlens = pack_padded(padded, torch.tensor(lengths))
+    assert tokens.tolist() == [token for row in rows for token in row]
+    assert torch.equal(cu_seqlens, borders(lengths))
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.int64])
+def test_borders_may_be_of_either_type(kind):
+    cu_seqlens = torch.tensor([0, 3, 4], dtype=kind)
+    assert positions(cu_seqlens, 4).tolist() == [0, 1, 2, 0]
+    assert flip_index(cu_seqlens, 4).tolist() == [2, 1, 0, 3]
+    assert sequence_index(cu_seqlens, 4).tolist() == [0, 0, 0, 1]

@@ -1,0 +1,230 @@
+"""What a mistake ends in: one line that names it and says what to do, before anything is trained or written."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from atomic import ROOT, interactions, isolate, run_here, run_python, write_dataset
+
+from recbole_ssm.cli import help_text, main
+from recbole_ssm.config import properties_folder
+from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
+from recbole_ssm.registry import MODELS
+
+SMALL = ("--hidden_size=8", "--headdim=4", "--d_state=4", "--show_progress=False", "--use_gpu=False")
+
+
+FILES = [f"{file.parent.name}/{file.stem}" for file in properties_folder().glob("p*/*.yaml")]
+"""Those that are meant for ``--config_files``."""
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    """A folder of datasets, most of which have something wrong with them."""
+    folder = tmp_path_factory.mktemp("cli")
+    good = interactions(n_users=12, shortest=5)
+    write_dataset(folder, good)
+    write_dataset(folder, good.drop_duplicates("user_id"), "single")
+    write_dataset(folder, pd.concat([good, good.head(1).assign(user_id="alone")]), "one-single")
+    write_dataset(folder, good.drop(columns="timestamp"), "timeless")
+    write_dataset(folder, good, "wordy", "user_id:token\titem_id:token\ttimestamp:token")
+    write_dataset(folder, good.rename(columns={"item_id": "thing"}), "itemless")
+    write_dataset(
+        folder, good.assign(timestamp="yesterday"), "yesterday", "user_id:token\titem_id:token\ttimestamp:float"
+    )
+    write_dataset(folder, good.assign(text="a"), "untyped", "user_id:token\titem_id:token\ttimestamp:float\ttext")
+    write_dataset(folder, good.head(0), "lineless", "user_id:token\titem_id:token\ttimestamp:float")
+    (folder / "fileless").mkdir()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def folder_of_its_own(tmp_path, monkeypatch):
+    isolate(monkeypatch, tmp_path)
+
+
+def arguments(datasets, *given: str, model: str | None = "2Mamba4Rec", dataset: str | None = "tiny") -> list[str]:
+    """Arguments of a short run, with the given ones in place of those of the same key."""
+    fixed = [f"--model={model}"] * (model is not None) + [f"--dataset={dataset}"] * (dataset is not None)
+    small = SMALL if model in MODELS else SMALL[-2:]
+    defaults = [*fixed, f"--data_path={datasets}", "--epochs=1", *small]
+    keys = {argument.partition("=")[0] for argument in given}
+    return [argument for argument in defaults if argument.partition("=")[0] not in keys] + list(given)
+
+
+def case(*given: str, words: list[str], name: str | None = None, **chosen):
+    return pytest.param(given, chosen, words, id=name or " ".join([*chosen.values(), *given]))
+
+
+BPR = "--loss_type=BPR"
+
+MISTAKES = [
+    # model and dataset
+    case(model="SSD4Rek", words=["'SSD4Rek'", "SSD4Rec", "Mamba4Rec", "2Mamba4Rec", "Hydra4Rec", "SASRec", "GRU4Rec"]),
+    case(model="ssd4rec", words=["'ssd4rec'", "Did you mean SSD4Rec"]),
+    case(model="sasrec", words=["'sasrec'", "Did you mean SASRec"]),
+    case(model=None, words=["--model="], name="no model"),
+    case(dataset=None, words=["--dataset="], name="no dataset"),
+    case(dataset="absent", words=["'absent'", "data_path", "absent/absent.inter", "tiny", "FOLDER/absent"]),
+    case("--data_path=nowhere", words=["nowhere", "data_path"]),
+    case(dataset="fileless", words=["fileless.inter", "missing"]),
+    case(dataset="itemless", words=["itemless.inter", "item_id:token", "thing:token", "ITEM_ID_FIELD"]),
+    case(dataset="timeless", words=["timeless.inter", "timestamp:float", "TIME_FIELD"]),
+    case(dataset="wordy", words=["wordy.inter", "timestamp:float", "timestamp:token"]),
+    case(dataset="single", words=["'single'", "more than one interaction", "filters"]),
+    case(dataset="lineless", words=["'lineless'", "empty"]),
+    case(dataset="yesterday", words=["yesterday", "timestamp"]),
+    case(dataset="untyped", words=["untyped.inter", "text"]),
+    case("--user_inter_num_interval=[99,inf)", words=["'tiny'", "empty", "user_inter_num_interval", "[99,inf)"]),
+    case("--TIME_FIELD=when", words=["tiny.inter", "when:float"]),
+    case('--load_col={"inter": ["user_id", "item_id"]}', words=["load_col", "timestamp"]),
+    case('--val_interval={"price": "[0,1]"}', words=["price"]),
+    # values
+    case("--dropout_prob=2", words=["dropout_prob", "from 0 to 1", "2"]),
+    case("--dropout_prob=high", words=["dropout_prob", "'high'"]),
+    case("--d_state=0", words=["d_state", "1 or more"]),
+    case("--d_state=2.5", words=["d_state", "whole number", "2.5"]),
+    case("--d_state=True", words=["d_state", "whole number", "True"]),
+    case("--hidden_size=None", words=["hidden_size", "whole number"]),
+    case("--time_order=foo", words=["time_order", "recbole", "exact", "'foo'"]),
+    case("--time_order=foo", model="SASRec", words=["time_order", "'foo'"], name="SASRec --time_order=foo"),
+    case("--train_samples=foo", words=["train_samples", "all_prefixes", "sampled_prefixes", "whole_sequence"]),
+    case("--train_samples=sampled_prefixes", "--prefixes_per_user=None", words=["prefixes_per_user"]),
+    case("--prefixes_per_user=0", words=["prefixes_per_user", "1 or more"]),
+    case("--epochs=abc", words=["epochs", "whole number", "'abc'"]),
+    case("--train_batch_size=0", words=["train_batch_size", "1 or more"]),
+    case("--train_batch_tokens=0", words=["train_batch_tokens", "1 or more"]),
+    case("--eval_batch_size=0", words=["eval_batch_size", "1 or more"]),
+    case("--MAX_ITEM_LIST_LENGTH=0", words=["MAX_ITEM_LIST_LENGTH", "1 or more"]),
+    case("--MAX_ITEM_LIST_LENGTH=None", model="SASRec", words=["MAX_ITEM_LIST_LENGTH"], name="SASRec without a limit"),
+    case("--learning_rate=abc", words=["learning_rate", "number", "'abc'"]),
+    case("--learning_rate=-1", words=["learning_rate", "-1"]),
+    case("--learning_rate=1/0", words=["learning_rate", "1/0"]),
+    case("--weight_decay=-1", words=["weight_decay", "-1"]),
+    case("--seed=-1", words=["seed", "-1"]),
+    case("--worker=-1", words=["worker", "-1"]),
+    case("--use_gpu=maybe", words=["use_gpu", "True or False", "'maybe'"]),
+    case("--filter_seen=maybe", words=["filter_seen", "True or False", "'maybe'"]),
+    case("--clip_grad_norm=5", words=["clip_grad_norm", "max_norm"]),
+    case("--headdim=3", words=["headdim", "3", "16"]),
+    case("--loss_type=foo", words=["loss_type", "CE", "BPR", "'foo'"]),
+    case(BPR, "--train_neg_sample_args=None", words=["BPR", "train_neg_sample_args"]),
+    case(BPR, '--train_neg_sample_args={"dynamic": True}', words=["train_neg_sample_args", "dynamic"]),
+    case(BPR, '--train_neg_sample_args={"sample_num": 0}', words=["train_neg_sample_args", "sample_num"]),
+    case("--d_conv=4", model="Hydra4Rec", words=["d_conv", "odd", "4"], name="Hydra4Rec --d_conv=4"),
+    case("--train_samples=whole_sequence", model="SSD4Rec", words=["whole_sequence", "SSD4Rec", "sampled_prefixes"]),
+    case("--train_samples=whole_sequence", model="Hydra4Rec", words=["whole_sequence", "Hydra4Rec", "all_prefixes"]),
+    case("--save_dataloaders=True", words=["save_dataloaders"]),
+    # evaluation
+    case("--valid_metric=NDCG@7", words=["valid_metric", "'NDCG@7'", "topk", "[10]"]),
+    case("--valid_metric=AUC", words=["valid_metric", "'AUC'"]),
+    case("--topk=0", words=["topk", "positive"]),
+    case("--topk=many", words=["topk", "many"]),
+    case("--topk=100", "--valid_metric=NDCG@100", words=["topk", "100"]),
+    case("--metrics=Foo", words=["metric", "Foo"]),
+    case("--filter_seen=True", '--eval_args={"mode": "uni100", "order": "TO"}', words=["filter_seen", "full"]),
+    case('--eval_args={"order": "RO"}', words=["eval_args", "order", "TO"]),
+    case('--eval_args={"order": "TO", "split": {"LS": "foo"}}', words=["eval_args", "foo"]),
+    case('--eval_args={"order": "TO", "split": {"XY": [1]}}', words=["eval_args", "XY"]),
+    case('--eval_args={"order": "TO", "mode": "foo"}', words=["mode", "foo"]),
+    # the command line and config files
+    case("-x", words=["'-x'", "--key=value"]),
+    case("--foo", words=["'--foo'", "--key=value"]),
+    case("foo=3", words=["'foo=3'", "--key=value"]),
+    case("--=3", words=["'--=3'", "--key=value"]),
+    case("--d_stat=4", words=["'d_stat'", "d_state"]),
+    case("--qqqqq=4", words=["'qqqqq'", "--help"]),
+    case("--epochs=1", "--epochs=2", words=["epochs", "twice", "1", "2"], name="epochs twice"),
+    case("--model=2Mamba4Rec", "--model=SASRec", words=["model", "twice", "2Mamba4Rec", "SASRec"], name="model twice"),
+    case("--dataset=tiny", "--dataset=ml-100k", words=["dataset", "twice", "tiny", "ml-100k"], name="dataset twice"),
+    case(
+        "--config_files=good.yaml",
+        "--config_files=broken.yaml",
+        words=["config_files", "twice"],
+        name="config_files twice",
+    ),
+    case("--config_files=none.yaml", words=["none.yaml", "model/SSD4Rec.yaml"]),
+    case("--config_files=good.yaml,none.yaml", words=["none.yaml"]),
+    case("--config_files=broken.yaml", words=["broken.yaml"]),
+    case("--config_files=list.yaml", words=["list.yaml"]),
+    case("--config_files=wrong.yaml", words=["d_state", "1 or more"]),
+]
+
+
+@pytest.mark.parametrize(("given", "chosen", "words"), MISTAKES)
+def test_a_mistake_is_one_line_and_nothing_is_written(datasets, tmp_path, capfd, given, chosen, words):
+    (tmp_path / "good.yaml").write_text("d_conv: 3\n")
+    (tmp_path / "broken.yaml").write_text("d_conv: [1, 2\nd_state: {4\n")
+    (tmp_path / "list.yaml").write_text("- d_conv\n- d_state\n")
+    (tmp_path / "wrong.yaml").write_text("d_state: 0\n")
+    if "--config_files=wrong.yaml" in given:
+        line = [argument for argument in arguments(datasets, *given) if not argument.startswith("--d_state")]
+    else:
+        line = arguments(datasets, *given, **chosen)
+    status = main(line)
+    captured = capfd.readouterr()
+    assert status == 2
+    lines = captured.err.splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word.replace("FOLDER", str(datasets)) in lines[0], lines[0]
+    assert not (tmp_path / "saved").exists()
+
+
+def test_an_error_of_the_data_is_the_last_line_behind_the_log(datasets, tmp_path, capfd, monkeypatch):
+    script = str(ROOT / "run_recbole_ssm.py")
+    done = run_here(script, *arguments(datasets, dataset="single"), capfd=capfd, monkeypatch=monkeypatch)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert len(lines) > 10
+    assert lines[-1].startswith("error: dataset 'single'")
+    assert sum(line.startswith("error: ") for line in lines) == 1
+    assert not (tmp_path / "saved").exists()
+
+
+def test_a_user_with_a_single_interaction_is_left_out_with_a_warning(datasets, caplog):
+    assert main(arguments(datasets, dataset="one-single")) == 0
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert any("1 of 13 users" in text and "user_inter_num_interval" in text for text in warnings)
+
+
+def test_without_such_users_there_is_no_warning(datasets, caplog):
+    assert main(arguments(datasets)) == 0
+    assert not [record.getMessage() for record in caplog.records if "single interaction" in record.getMessage()]
+
+
+def test_a_diverged_training_ends_with_one_line_and_status_1(datasets, capfd):
+    assert main(arguments(datasets, "--initializer_range=1e38")) == 1
+    lines = capfd.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+    assert "learning_rate" in lines[-1]
+
+
+def test_help_names_models_datasets_and_keys(datasets, capsys):
+    assert main(["--model=2Mamba4Rec", "--help", f"--data_path={datasets}"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    words = captured.out.replace(",", " ").split()
+    for name in [*MODELS, "SASRec", "GRU4Rec", "ml-100k", "tiny", "single", *FILES]:
+        assert name in words, name
+    for option in FOR_ALL_MODELS + FOR_OUR_MODELS:
+        assert option.name in words
+        assert " ".join(option.text.split()) in " ".join(captured.out.split())
+    assert "fileless" not in words
+    assert max(len(line) for line in captured.out.splitlines()) <= 120
+
+
+def test_help_runs_as_a_module(tmp_path):
+    done = run_python("-m", "recbole_ssm", "-h", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: ")
+    assert done.stderr == ""
+    assert "2Mamba4Rec" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_lists_the_datasets_of_the_default_folder(datasets, tmp_path):
+    write_dataset(tmp_path / "dataset", interactions(n_users=3), "mine")
+    assert "mine" in help_text("dataset")
+    assert "mine" not in help_text("elsewhere")
