@@ -216,6 +216,8 @@ def _check_our_model(config: Config) -> None:
         raise InputError("loss_type: BPR needs negatives; leave train_neg_sample_args at its default")
     if config["train_neg_sample_args"].get("dynamic"):
         raise InputError("train_neg_sample_args: dynamic is not available with packed batches; set it to False")
+    if config["enable_amp"]:
+        raise InputError(f"enable_amp: {config['model']} computes in float32 only; remove it")
     for key in ("save_dataloaders", "dataloaders_save_path", "transform"):
         if config[key]:
             raise InputError(f"{key} does not apply to packed batches; remove it")

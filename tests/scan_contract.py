@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
@@ -389,6 +390,47 @@ def check_threads(case: ScanCase, dtype) -> None:
         inputs = case.inputs(dtype)
         found.append(evaluate(case.op, inputs, case.cu_seqlens, reverse=case.reverse, return_final_state=True))
     assert_near(found[1], found[0], ROUNDING[dtype])
+
+
+def check_mixed_types(case: ScanCase) -> None:
+    """One float64 tensor among float32 ones gives the right outputs or an error, but never other outputs."""
+    inputs = case.inputs(torch.float32)
+    exact = {name: tensor.double() for name, tensor in inputs.items()}
+    expected, _ = call(case.recurrence, exact, case.cu_seqlens)
+    for name in inputs:
+        try:
+            y = call(case.op, inputs | {name: exact[name]}, case.cu_seqlens)
+        except (RuntimeError, TypeError, ValueError):
+            continue
+        assert relative_error(y, expected) < 1e-5, name
+
+
+def check_sizes(case: ScanCase, dtype, *, states: bool) -> None:
+    """Tensors that are too short, and borders beyond the end, are refused."""
+    inputs = case.inputs(dtype, states=states)
+    last = case.cu_seqlens[-1]
+    for name in ("dt", "B", "C"):
+        with pytest.raises((IndexError, RuntimeError, ValueError)):
+            call(case.op, inputs | {name: inputs[name][:-3]}, case.cu_seqlens)
+    with pytest.raises((IndexError, RuntimeError, ValueError)):
+        call(case.op, inputs, torch.cat([case.cu_seqlens[:-1], last[None] + 1]))
+
+
+def check_second_derivative(case: ScanCase, dtype, *, states: bool) -> None:
+    """A derivative of the gradient is right or refused, but never another one."""
+    inputs = case.inputs(dtype, states=states)
+    found = []
+    for op in (case.op, lambda *arguments, **options: case.recurrence(*arguments, **options)[0]):
+        kind = dtype if op is case.op else torch.float64
+        leaf = inputs["B"].to(kind).requires_grad_()
+        given = {name: tensor.to(kind) for name, tensor in inputs.items()} | {"B": leaf}
+        y = call(op, given, case.cu_seqlens)
+        try:
+            (gradient,) = torch.autograd.grad((y**3).sum(), [leaf], create_graph=True)
+            found.extend(torch.autograd.grad((gradient**2).sum(), [leaf]))
+        except RuntimeError:
+            return
+    assert relative_error(*found) < 1e-3
 
 
 def check_backward_pass(case: ScanCase, *, states: bool) -> None:

@@ -38,6 +38,7 @@ def create_dataset(config, *, packed: bool):
             f"({config['user_inter_num_interval']}), item_inter_num_interval ({config['item_inter_num_interval']}) "
             "or val_interval"
         ) from error
+    dataset.config = config  # one that save_dataset kept brings the configuration of its own run
     if config["benchmark_filename"] is not None:
         return dataset
     if config["time_order"] == "exact" and dataset.time_field in dataset.inter_feat:

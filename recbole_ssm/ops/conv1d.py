@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_ssm.ops import native
-from recbole_ssm.ops.packing import flip_borders, positions
+from recbole_ssm.ops.packing import check_shapes, flip_borders, positions
 
 
 def causal_conv1d(
@@ -58,7 +58,9 @@ def _convolve(x, weight, bias, cu_seqlens, ahead, activation):
     """``y[t] = bias + sum_k weight[:, k] x[t + k - W + 1 + ahead]`` over the taps within t's sequence."""
     if activation not in ("silu", None):
         raise ValueError(f"activation is 'silu' or None, not {activation!r}")
-    if native.takes(x, weight) and weight.shape[1] <= 16:
+    T, C = x.shape
+    check_shapes(cu_seqlens, T, weight=(weight, (C, weight.shape[-1])), bias=(bias, (C,)))
+    if native.takes(x, weight, bias) and weight.shape[1] <= 16:
         return native.conv1d(x, weight.T, bias, cu_seqlens, ahead=ahead, silu=activation == "silu")
     before = positions(cu_seqlens, len(x))
     after = positions(flip_borders(cu_seqlens), len(x)).flip(0)

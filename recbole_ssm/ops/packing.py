@@ -12,6 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def check_shapes(cu_seqlens: Tensor, n_tokens: int, **expected: tuple[Tensor | None, tuple[int, ...]]) -> None:
+    """Raise ValueError unless the borders end at ``n_tokens`` and each tensor (or None) has the shape given beside it."""
+    if cu_seqlens.dim() != 1 or not len(cu_seqlens) or int(cu_seqlens[0]) != 0 or int(cu_seqlens[-1]) != n_tokens:
+        raise ValueError(f"cu_seqlens must go from 0 to the number of tokens, {n_tokens}, but is {cu_seqlens.tolist()}")
+    if bool((cu_seqlens.diff() < 0).any()):
+        raise ValueError("cu_seqlens must not decrease")
+    for name, (tensor, shape) in expected.items():
+        if tensor is not None and tensor.shape != shape:
+            raise ValueError(f"{name} must have shape {tuple(shape)}, but has {tuple(tensor.shape)}")
+
+
 def cumulative_lengths(lengths: Tensor) -> Tensor:
     """``cu_seqlens`` (S + 1,) int32 of sequences with the given ``lengths`` (S,)."""
     return F.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))

@@ -288,6 +288,15 @@ def test_sampled_evaluation_has_as_many_batches_and_candidates_as_recboles(tiny,
 def test_sampled_evaluation_ranks_by_the_scores_of_a_full_ranking(tiny, mode, eval_args, batch_size):
     keys = {"eval_args": {**eval_args, "mode": mode}, "eval_batch_size": batch_size, "topk": [5]}
     _, model, trainer, (_, _, test) = trained(tiny, valid_metric="Hit@5", **keys)
+    packed = model.packed
+
+    def packed_and_checked(interaction):
+        tokens, cu_seqlens = packed(interaction)
+        assert cu_seqlens[0] == 0
+        assert cu_seqlens[-1] == len(tokens), "a batch was cut through its histories"
+        return tokens, cu_seqlens
+
+    model.packed = packed_and_checked
     np.random.seed(3)  # candidates are drawn when a batch is loaded
     hits, reciprocal = [], []
     for batch, row, positive_u, positive_i in test:

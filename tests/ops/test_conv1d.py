@@ -121,6 +121,43 @@ def test_threads_change_nothing(dtype, op):
     torch.testing.assert_close(found[1], found[0])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float32-compiled"], indirect=True)
+def test_mixed_types_are_right_or_refused(dtype):
+    """One float64 tensor among float32 ones gives the right output or an error, but never another output."""
+    inputs = inputs_of(LENGTHS, 9, 4, dtype)
+    exact = {name: tensor.double() for name, tensor in inputs.items()}
+    want = causal_conv1d(**exact, cu_seqlens=borders(LENGTHS))
+    for name in inputs:
+        try:
+            found = causal_conv1d(**inputs | {name: exact[name]}, cu_seqlens=borders(LENGTHS))
+        except (RuntimeError, TypeError, ValueError):
+            continue
+        assert relative_error(found, want) < 1e-5, name
+
+
+def test_sizes_that_do_not_fit_are_refused(dtype):
+    inputs = inputs_of(LENGTHS, 9, 4, dtype)
+    for name in ("weight", "bias"):
+        with pytest.raises((RuntimeError, ValueError)):
+            causal_conv1d(**inputs | {name: inputs[name][:-3]}, cu_seqlens=borders(LENGTHS))
+    with pytest.raises((RuntimeError, ValueError)):
+        causal_conv1d(**inputs, cu_seqlens=borders((*LENGTHS, 1)))
+
+
+def test_second_derivatives_are_right_or_refused(dtype):
+    inputs = inputs_of(LENGTHS, 9, 4, dtype)
+    found = []
+    for kind in (dtype, torch.float64):
+        leaf = inputs["weight"].to(kind).requires_grad_()
+        y = causal_conv1d(inputs["x"].to(kind), leaf, inputs["bias"].to(kind), borders(LENGTHS))
+        (gradient,) = torch.autograd.grad((y**3).sum(), [leaf], create_graph=True)
+        try:
+            found.extend(torch.autograd.grad((gradient**2).sum(), [leaf]))
+        except RuntimeError:
+            return
+    assert relative_error(*found) < 1e-3
+
+
 @pytest.mark.parametrize("kind", [torch.int32, torch.int64])
 def test_borders_of_either_type(dtype, kind):
     inputs = inputs_of(LENGTHS, 9, 3, dtype)

@@ -128,6 +128,19 @@ def test_backward_pass_is_the_derivative(reduction):
     assert torch.autograd.gradcheck(lambda h, w: linear_cross_entropy(h, w, target, reduction=reduction), leaves)
 
 
+def test_second_derivative_is_right_or_refused():
+    hidden, weight, target = inputs_of(9, 5)
+    found = []
+    for function in (linear_cross_entropy, direct):
+        leaf = hidden.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(function(leaf, weight, target) ** 2, [leaf], create_graph=True)
+        try:
+            found.extend(torch.autograd.grad((gradient**2).sum(), [leaf]))
+        except RuntimeError:
+            return
+    torch.testing.assert_close(*found)
+
+
 def test_logits_of_all_rows_never_exist_together():
     """No tensor that either pass makes is near the size of rows times classes."""
 

@@ -116,6 +116,21 @@ def test_threads_change_nothing(dtype):
     contract.check_threads(SsdCase((7, 1, 40, 9), groups=2, heads_per_group=2, headdim=28), dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float32-compiled"], indirect=True)
+def test_mixed_types_are_right_or_refused(dtype):
+    contract.check_mixed_types(MIXED)
+
+
+@with_and_without_states
+def test_sizes_that_do_not_fit_are_refused(dtype, states):
+    contract.check_sizes(MIXED, dtype, states=states)
+
+
+@with_and_without_states
+def test_second_derivatives_are_right_or_refused(dtype, states):
+    contract.check_second_derivative(SsdCase((3, 5)), dtype, states=states)
+
+
 def test_borders_of_either_type(dtype):
     contract.check_borders_of_either_type(MIXED, dtype)
 

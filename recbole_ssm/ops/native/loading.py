@@ -30,9 +30,10 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
-def takes(*tensors: Tensor) -> bool:
+def takes(*tensors: Tensor | None) -> bool:
     """Whether the library is there and computes with tensors like these."""
-    return library() is not None and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
+    given = (tensor for tensor in tensors if tensor is not None)
+    return library() is not None and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in given)
 
 
 def call(name: str, description: ctypes.Structure, *arguments: Tensor | int | None) -> None:

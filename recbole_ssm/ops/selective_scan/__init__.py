@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from recbole_ssm.ops import native
-from recbole_ssm.ops.packing import flip_borders
+from recbole_ssm.ops.packing import check_shapes, flip_borders
 from recbole_ssm.ops.selective_scan.side_by_side import scan_side_by_side
 
 __all__ = ["selective_scan"]
@@ -45,7 +45,18 @@ def selective_scan(
     Returns:
         y (T, E), and with ``return_final_state`` also the states (S, E, N).
     """
-    if native.takes(u, dt, A, B, C):
+    (T, E), N, S = u.shape, B.shape[-1], len(cu_seqlens) - 1
+    check_shapes(
+        cu_seqlens,
+        T,
+        dt=(dt, (T, E)),
+        A=(A, (E, N)),
+        B=(B, (T, N)),
+        C=(C, (T, N)),
+        D=(D, (E,)),
+        initial_state=(initial_state, (S, E, N)),
+    )
+    if native.takes(u, dt, A, B, C, D, initial_state):
         state = None if initial_state is None else initial_state.mT
         y, final = native.scan(u, dt, A.mT, B, C, cu_seqlens, D, state, reverse=reverse)
         return (y, final.mT) if return_final_state else y

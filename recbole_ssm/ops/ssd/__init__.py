@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from recbole_ssm.ops import native
-from recbole_ssm.ops.packing import flip_borders
+from recbole_ssm.ops.packing import check_shapes, flip_borders
 from recbole_ssm.ops.ssd.chunked import ssd_chunked
 from recbole_ssm.ops.ssd.factorised import ssd_factorised
 
@@ -47,7 +47,18 @@ def ssd(
     Returns:
         y (T, H, P), and with ``return_final_state`` also the states (S, H, P, N).
     """
-    if native.takes(x, dt, A, B, C):
+    (T, H, P), (G, N), S = x.shape, B.shape[-2:], len(cu_seqlens) - 1
+    check_shapes(
+        cu_seqlens,
+        T,
+        dt=(dt, (T, H)),
+        A=(A, (H,)),
+        B=(B, (T, G, N)),
+        C=(C, (T, G, N)),
+        D=(D, (H,)),
+        initial_state=(initial_state, (S, H, P, N)),
+    )
+    if native.takes(x, dt, A, B, C, D, initial_state):
         return _compiled(x, dt, A, B, C, cu_seqlens, D, reverse, initial_state, return_final_state)
     if reverse:
         x, dt, B, C = (tensor.flip(0) for tensor in (x, dt, B, C))
