@@ -30,11 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if {"-h", "--help"} & set(arguments):
         print(help_text(_value(arguments, "data_path") or "dataset"))
         return 0
-    files = _value(arguments, "config_files") or ""
     rest = [
         argument for argument in arguments if not argument.startswith(("--config_files=", "--model=", "--dataset="))
     ]
     try:
+        files = _value(arguments, "config_files") or ""
         run(
             model=_value(arguments, "model"),
             dataset=_value(arguments, "dataset"),
@@ -52,7 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _value(arguments: Sequence[str], key: str) -> str | None:
     """The value of ``--key=value``."""
-    return next((a.partition("=")[2] for a in arguments if a.startswith(f"--{key}=")), None)
+    values = {a.partition("=")[2] for a in arguments if a.startswith(f"--{key}=")}
+    if len(values) > 1:
+        raise InputError(f"--{key} is given twice, as {' and as '.join(sorted(values))}")
+    return next(iter(values), None)
 
 
 def help_text(data_path: str) -> str:

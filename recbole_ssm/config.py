@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from logging import getLogger
 from pathlib import Path
@@ -16,7 +17,7 @@ from recbole_ssm import registry
 from recbole_ssm.errors import InputError
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 
-_AT_LEAST_ONE = ("train_batch_size", "eval_batch_size")
+_AT_LEAST = {"train_batch_size": 1, "eval_batch_size": 1, "learning_rate": 0, "weight_decay": 0, "seed": 0, "worker": 0}
 
 
 def properties_folder() -> Path:
@@ -48,10 +49,10 @@ class Config(RecBoleConfig):
         self._command_line = tuple(command_line)
         files = [_find_config_file(file) for file in config_file_list or ()]
         try:
-            super().__init__(model, dataset, files, dict(config_dict or {}))
+            super().__init__(model, dataset, files, copy.deepcopy(config_dict or {}))
         except InputError:
             raise
-        except (KeyError, NotImplementedError, RuntimeError, TypeError, ValueError, yaml.YAMLError) as error:
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             message = error.args[0] if isinstance(error, KeyError) else error
             raise InputError(f"the configuration cannot be used: {message}") from error
         _check(self)
@@ -79,6 +80,19 @@ class Config(RecBoleConfig):
         super()._init_parameters_category()
         self.parameters = {category: list(keys) for category, keys in self.parameters.items()}
         self.parameters["State-space"] = [option.name for option in FOR_ALL_MODELS + FOR_OUR_MODELS]
+
+    def _load_config_files(self, file_list) -> dict:
+        merged = {}
+        for file in file_list:
+            try:
+                content = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=self.yaml_loader)
+            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+                reason = " ".join(str(error).split())
+                raise InputError(f"the config file {file} cannot be read as yaml: {reason}") from error
+            if not isinstance(content, dict | type(None)):
+                raise InputError(f"the config file {file} must hold lines 'key: value', but holds {content!r}")
+            merged.update(content or {})
+        return merged
 
     def _load_cmd_line(self) -> dict:
         given = {}
@@ -138,6 +152,7 @@ def _check(config: Config) -> None:
         if option.name in config:
             option.check(config[option.name])
     _check_recbole_types(config)
+    _check_split(config)
     _check_valid_metric(config)
     if config.is_packed:
         _check_our_model(config)
@@ -190,8 +205,30 @@ def _check_recbole_types(config: Config) -> None:
             continue
         if not fits:
             raise InputError(f"{key} must be {kind}, but is {value!r}")
-        if key in _AT_LEAST_ONE and value < 1:
-            raise InputError(f"{key} must be 1 or more, but is {value!r}")
+        if key in _AT_LEAST and value < _AT_LEAST[key]:
+            raise InputError(f"{key} must be {_AT_LEAST[key]} or more, but is {value!r}")
+    if config["seed"] >= 2**32:
+        raise InputError(f"seed must be less than 2**32, but is {config['seed']}")
+    if config["clip_grad_norm"] is not None and not isinstance(config["clip_grad_norm"], dict):
+        raise InputError(f"clip_grad_norm must be like {{'max_norm': 1.0}}, but is {config['clip_grad_norm']!r}")
+    samples = config["train_neg_sample_args"]["sample_num"]
+    if samples != "none" and not (isinstance(samples, int) and samples > 0):
+        raise InputError(f"train_neg_sample_args: sample_num must be 1 or more, but is {samples!r}")
+
+
+def _check_split(config: Config) -> None:
+    """What RecBole refuses only once it has read the data."""
+    order, split = config["eval_args"]["order"], config["eval_args"]["split"]
+    orders = ("TO",) if config["MODEL_TYPE"] == ModelType.SEQUENTIAL else ("TO", "RO")
+    if order not in orders:
+        raise InputError(f"eval_args: order must be {' or '.join(orders)} for {config['model']}, but is {order!r}")
+    kind, value = next(iter(split.items())) if isinstance(split, dict) and len(split) == 1 else (None, None)
+    parts = ("valid_and_test", "valid_only", "test_only")
+    if not ((kind == "LS" and value in parts) or (kind in ("RS", "TS") and isinstance(value, list | tuple))):
+        raise InputError(
+            f"eval_args: split must be {{'LS': one of {', '.join(parts)}}}, or {{'RS': [0.8, 0.1, 0.1]}}, "
+            f"or TS likewise, but is {split!r}"
+        )
 
 
 def _check_valid_metric(config: Config) -> None:

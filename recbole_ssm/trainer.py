@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from enum import Enum
+from itertools import count
+from pathlib import Path
 from time import perf_counter
 
 import torch
@@ -24,6 +26,7 @@ class PlainCheckpoints:
     def __init__(self, config, model):
         super().__init__(config, model)
         self.epoch_seconds: list[float] = []
+        self.saved_model_file = _unused(self.saved_model_file)
 
     def _train_epoch(self, *args, **kwargs):
         start = perf_counter()
@@ -53,6 +56,20 @@ class PlainCheckpoints:
                 "clip_grad_norm: {'max_norm': 1.0}. "
                 f"The best model so far, if an epoch was completed, is {self.saved_model_file}"
             )
+
+
+_given: set[Path] = set()
+
+
+def _unused(file: str) -> str:
+    """RecBole names a checkpoint by the second in which its trainer was made; a second one of that second gets a number."""
+    path = Path(file)
+    for number in count(1):
+        if path not in _given and not path.exists():
+            _given.add(path)
+            return str(path)
+        path = Path(file).with_stem(f"{Path(file).stem}-{number}")
+    raise AssertionError("count() does not end")
 
 
 def _plain(value):

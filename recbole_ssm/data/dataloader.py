@@ -95,7 +95,9 @@ class PackedNegSampleEvalDataLoader(NegSampleEvalDataLoader):
         for field in (self.iid_field, self.label_field):
             batch[field] = candidates[field]
         batch["candidate_seq_idx"] = candidate_seq_idx
-        batch.length = 1  # all of a piece: RecBole's trainer cuts a long batch, and would cut this through its histories
+        batch.length = (
+            1  # all of a piece: RecBole's trainer cuts a long batch, and would cut this through its histories
+        )
         return batch, row, positive_u, positive_i
 
 

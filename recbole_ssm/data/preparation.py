@@ -30,9 +30,9 @@ def create_dataset(config, *, packed: bool):
     check_atomic_files(config)
     try:
         dataset = create_recbole_dataset(config)
-    except ValueError as error:
+    except (KeyError, TypeError, ValueError) as error:
         if "feat is empty" not in str(error):
-            raise
+            raise InputError(f"dataset {config['dataset']!r} cannot be read: {str(error).splitlines()[0]}") from error
         raise InputError(
             f"dataset {config['dataset']!r} is empty after filtering; loosen user_inter_num_interval "
             f"({config['user_inter_num_interval']}), item_inter_num_interval ({config['item_inter_num_interval']}) "

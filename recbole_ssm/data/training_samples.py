@@ -20,14 +20,13 @@ def sample_prefixes(users: Tensor, per_user: int, generator: torch.Generator) ->
     """Row numbers of at most ``per_user`` random samples of every user, without replacement.
 
     Args:
-        users: (R,) user of each row, grouped: a user's rows stand together.
+        users: (R,) user of each row.
         per_user: how many to draw.
         generator: source of the draw.
     """
-    _, counts = users.unique_consecutive(return_counts=True)
-    group = torch.arange(len(counts)).repeat_interleave(counts)
-    shuffled = (group + torch.rand(len(users), generator=generator, dtype=torch.float64)).argsort()
-    rank = torch.arange(len(users)) - (counts.cumsum(0) - counts)[group]
+    _, group, counts = users.unique(return_inverse=True, return_counts=True)
+    shuffled = (group + torch.rand(len(users), generator=generator, dtype=torch.float64)).argsort()  # user by user
+    rank = torch.arange(len(users)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
     return shuffled[rank < per_user]
 
 
@@ -37,8 +36,9 @@ def last_prefixes(dataset: PackedDataset) -> Tensor:
     Raises:
         InputError: between a user's first and last training target stands one that is not for training.
     """
-    users, counts = dataset.inter_feat[dataset.uid_field].unique_consecutive(return_counts=True)
-    rows = counts.cumsum(0) - 1
+    order = dataset.inter_feat[dataset.uid_field].argsort(stable=True)  # each user's samples, in order of time
+    users, counts = dataset.inter_feat[dataset.uid_field][order].unique_consecutive(return_counts=True)
+    rows = order[counts.cumsum(0) - 1]
     length = dataset.inter_feat[HISTORY_END][rows] - dataset.user_start[users]
     if not torch.equal(length, counts):
         raise InputError(
