@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from logging import getLogger
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,8 @@ class Config(RecBoleConfig):
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             message = error.args[0] if isinstance(error, KeyError) else error
             raise InputError(f"the configuration cannot be used: {message}") from error
+        self.notes: list[str] = []
+        """What the user should be told, once there is a log."""
         _check(self)
 
     @property
@@ -80,6 +82,14 @@ class Config(RecBoleConfig):
         super()._init_parameters_category()
         self.parameters = {category: list(keys) for category, keys in self.parameters.items()}
         self.parameters["State-space"] = [option.name for option in FOR_ALL_MODELS + FOR_OUR_MODELS]
+
+    def _convert_config_dict(self, config_dict) -> dict:
+        for key, value in config_dict.items():
+            try:
+                config_dict[key] = super()._convert_config_dict({key: value})[key]
+            except Exception as error:  # RecBole evaluates words as Python, which may raise anything
+                raise InputError(f"{key}={value} cannot be understood: {error}") from error
+        return config_dict
 
     def _load_config_files(self, file_list) -> dict:
         merged = {}
@@ -125,6 +135,8 @@ class Config(RecBoleConfig):
             path = properties_folder() / file
             if path.is_file():
                 self._update_internal_config_dict(path)
+        if model_class.type == ModelType.SEQUENTIAL and isinstance(external.get("eval_args"), dict):
+            external["eval_args"] = {**internal["eval_args"], **external["eval_args"]}
         if "train_batch_size" in external and "train_batch_tokens" not in external:
             internal["train_batch_tokens"] = None
         if external.get("loss_type", internal.get("loss_type")) == "CE" and model_class.type == ModelType.SEQUENTIAL:
@@ -159,26 +171,23 @@ def _check(config: Config) -> None:
     if config["filter_seen"] and set(config["eval_args"]["mode"].values()) != {"full"}:
         raise InputError("filter_seen needs a full ranking; set eval_args: {'mode': 'full'} or filter_seen: False")
     if config["use_gpu"] and config["device"].type == "cpu":
-        getLogger().info("use_gpu is on, but there is no GPU here: running on the CPU")
+        config.notes.append("use_gpu is on, but there is no GPU here: running on the CPU")
+
+
+@lru_cache(maxsize=1)
+def _keys_of_properties() -> frozenset[str]:
+    """Every key in a yaml of RecBole or of this package."""
+    recbole_properties = Path(recbole.config.__file__).parent.parent / "properties"
+    keys: set[str] = set()
+    for file in (*recbole_properties.rglob("*.yaml"), *properties_folder().rglob("*.yaml")):
+        keys |= set(yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or ())
+    return frozenset(keys)
 
 
 def _check_unknown_keys(config: Config) -> None:
-    properties = Path(recbole.config.__file__).parent.parent / "properties"
-    known = {key for keys in config.parameters.values() for key in keys}
-    known |= {
-        "model",
-        "dataset",
-        "config_files",
-        "local_rank",
-        "world_size",
-        "nproc",
-        "ip",
-        "port",
-        "offset",
-        "encoding",
-    }
-    for file in (*properties.rglob("*.yaml"), *properties_folder().rglob("*.yaml")):
-        known |= set(yaml.load(file.read_text(encoding="utf-8"), Loader=config.yaml_loader) or ())
+    known = {key for keys in config.parameters.values() for key in keys} | _keys_of_properties()
+    known |= {"model", "dataset", "config_files", "encoding"}
+    known |= {"local_rank", "world_size", "nproc", "ip", "port", "offset"}
     for key in config.external_config_dict:
         if key in known:
             continue
@@ -186,7 +195,7 @@ def _check_unknown_keys(config: Config) -> None:
         message = f"unknown key {key!r}" + (f"; did you mean {close[0]}?" if close else "; --help lists the keys")
         if config.is_packed:
             raise InputError(message)
-        getLogger().warning(message)
+        config.notes.append(message)
 
 
 def _check_recbole_types(config: Config) -> None:

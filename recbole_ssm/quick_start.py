@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from logging import getLogger
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -16,6 +18,7 @@ from torch import nn
 
 from recbole_ssm.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
+from recbole_ssm.errors import InputError
 from recbole_ssm.trainer import create_trainer
 
 
@@ -53,8 +56,12 @@ def run(
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
         logger = getLogger()
         logger.info(config)
+        for note in config.notes:
+            logger.warning(note)
 
         data = create_dataset(config, packed=config.is_packed)
+        if max(config["topk"]) > data.item_num:
+            raise InputError(f"topk {max(config['topk'])} asks for more than the {data.item_num - 1} items there are")
         logger.info(data)
         train_data, valid_data, test_data = data_preparation(config, data)
 
@@ -113,6 +120,9 @@ def peak_memory_gib(device: torch.device) -> float:
     """Most memory that this process has held: of the GPU if it computes there, else of the machine."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
+    status = Path("/proc/self/status")
+    if status.is_file():  # ru_maxrss, on Linux, would count what the parent process held
+        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) / 2**20
     try:
         import resource
     except ImportError:  # Windows

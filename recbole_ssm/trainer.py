@@ -42,12 +42,21 @@ class PlainCheckpoints:
             "cur_step": self.cur_step,
             "best_valid_score": float(self.best_valid_score),
             "state_dict": self.model.state_dict(),
-            "other_parameter": self.model.other_parameter(),
+            "other_parameter": self._plain_other_parameters(),
             "optimizer": self.optimizer.state_dict(),
         }
         torch.save(state, file)
         if verbose:
             self.logger.info(f"Saving current: {file}")
+
+    def _plain_other_parameters(self) -> dict:
+        """What a model keeps beside its parameters, if it can be stored as data; modules are in state_dict anyway."""
+        kept = self.model.other_parameter()
+        plain = {key: value for key, value in kept.items() if isinstance(value, torch.Tensor | int | float | str)}
+        left_out = [key for key, value in kept.items() if key not in plain and not isinstance(value, torch.nn.Module)]
+        if left_out:
+            self.logger.warning(f"not in the checkpoint, since it holds data only: {', '.join(left_out)}")
+        return plain
 
     def _check_nan(self, loss):
         if not torch.isfinite(loss):
@@ -62,7 +71,7 @@ _given: set[Path] = set()
 
 
 def _unused(file: str) -> str:
-    """RecBole names a checkpoint by the second in which its trainer was made; a second one of that second gets a number."""
+    """RecBole names a checkpoint by the second in which its trainer was made; another one of it gets a number."""
     path = Path(file)
     for number in count(1):
         if path not in _given and not path.exists():

@@ -280,4 +280,4 @@ def test_peak_memory_is_the_most_that_the_process_itself_ever_held(tmp_path):
     before, held, after = map(float, done.stdout.split())
     assert 0.05 < before < 1.2
     assert 0.4 < held - before < 0.7
-    assert after >= held
+    assert after >= 0.99 * held

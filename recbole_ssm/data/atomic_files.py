@@ -41,12 +41,6 @@ def _check_columns(config, file: Path) -> None:
     with open(file, encoding=config["encoding"]) as lines:
         header = lines.readline().rstrip("\r\n")
     columns = dict(column.partition(":")[::2] for column in header.split(config["field_separator"]))
-    untyped = [name for name, kind in columns.items() if not kind]
-    if untyped:
-        raise InputError(
-            f"{file}: the header must name each column as name:type, separated by {config['field_separator']!r}, "
-            f"but has {untyped[0]!r}"
-        )
     needed = [("USER_ID_FIELD", "token", "users"), ("ITEM_ID_FIELD", "token", "items")]
     if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
         needed.append(("TIME_FIELD", "float", "the order of interactions"))
@@ -64,3 +58,9 @@ def _check_columns(config, file: Path) -> None:
             raise InputError(
                 f"load_col reads {loaded} from {file.name}, but column {field} is needed for {purpose}; add it"
             )
+    untyped = [name for name, kind in columns.items() if not kind]
+    if untyped:
+        raise InputError(
+            f"{file}: the header must name each column as name:type, separated by {config['field_separator']!r}, "
+            f"but has {untyped[0]!r}"
+        )

@@ -95,9 +95,8 @@ class PackedNegSampleEvalDataLoader(NegSampleEvalDataLoader):
         for field in (self.iid_field, self.label_field):
             batch[field] = candidates[field]
         batch["candidate_seq_idx"] = candidate_seq_idx
-        batch.length = (
-            1  # all of a piece: RecBole's trainer cuts a long batch, and would cut this through its histories
-        )
+        # Of a piece: RecBole's trainer cuts a batch that is too long, and would cut this one through its histories.
+        batch.length = 1
         return batch, row, positive_u, positive_i
 
 

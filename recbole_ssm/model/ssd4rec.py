@@ -10,7 +10,7 @@ from recbole_ssm.ops.packing import flip_index
 
 
 class BiSSDLayer(nn.Module):
-    """``h = dropout(LayerNorm(f + beta b + x))`` and a feed-forward network; f and b are one Mamba-2 in both directions.
+    """``h = dropout(LayerNorm(f + beta b + x))`` and a feed-forward network; f and b are one Mamba-2 both ways.
 
     Args:
         config: ``hidden_size``, ``d_state``, ``d_conv``, ``expand``, ``headdim``, ``dropout_prob``, ``beta`` and

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def check_shapes(cu_seqlens: Tensor, n_tokens: int, **expected: tuple[Tensor | None, tuple[int, ...]]) -> None:
-    """Raise ValueError unless the borders end at ``n_tokens`` and each tensor (or None) has the shape given beside it."""
+    """Raise ValueError unless the borders end at ``n_tokens`` and each tensor (or None) has the shape beside it."""
     if cu_seqlens.dim() != 1 or not len(cu_seqlens) or int(cu_seqlens[0]) != 0 or int(cu_seqlens[-1]) != n_tokens:
         raise ValueError(f"cu_seqlens must go from 0 to the number of tokens, {n_tokens}, but is {cu_seqlens.tolist()}")
     if bool((cu_seqlens.diff() < 0).any()):
