@@ -217,8 +217,7 @@ def test_values_at_their_limits_are_taken(model):
 def test_an_unknown_key_for_one_of_recboles_models_is_a_warning():
     config = Config("SASRec", "ml-100k", config_dict={"n_layerz": 4})
     assert config["n_layerz"] == 4
-    assert any("n_layerz" in note for note in config.notes)
-    assert "n_layers" in caplog.text
+    assert any("n_layerz" in note and "n_layers" in note for note in config.notes)
 
 
 def test_keys_of_all_of_recbole_are_known():
