@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from recbole_ssm.layers.initialisation import inverse_softplus_dt
 from recbole_ssm.layers.norm import GatedRMSNorm
 from recbole_ssm.ops import centred_conv1d, ssd
-from recbole_ssm.ops.packing import positions
+from recbole_ssm.ops.packing import at, positions
 
 
 class Hydra(nn.Module):
@@ -53,8 +53,8 @@ class Hydra(nn.Module):
         self.norm = GatedRMSNorm(self.d_inner, norm_before_gate=True)
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
 
-    def forward(self, hidden: Tensor, cu_seqlens: Tensor) -> Tensor:
-        """(T, d_model) to (T, d_model), within the sequences that ``cu_seqlens`` (S + 1,) marks."""
+    def forward(self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
+        """As :meth:`recbole_ssm.layers.Mamba2.forward`."""
         G, N, H, P = self.ngroups, self.d_state, self.nheads, self.headdim
         z, xBC, dt = self.in_proj(hidden).split([self.d_inner, self.d_inner + 4 * G * N, 2 * H], dim=-1)
         xBC = centred_conv1d(xBC, self.conv1d.weight.squeeze(1), self.conv1d.bias, cu_seqlens)
@@ -71,5 +71,6 @@ class Hydra(nn.Module):
         last = first.roll(-1, 0)
         lower = scan(dt_forward, BC_forward, reverse=False).roll(1, 0).masked_fill(first, 0.0)
         upper = scan(dt_backward, BC_backward, reverse=True).roll(-1, 0).masked_fill(last, 0.0)
-        y = lower + upper + heads * (self.fc_D(x) + self.D)[..., None]
-        return self.out_proj(self.norm(y.flatten(-2), z))
+        diagonal = (self.fc_D(at(readout, x)) + self.D)[..., None]
+        y = at(readout, lower) + at(readout, upper) + at(readout, heads) * diagonal
+        return self.out_proj(self.norm(y.flatten(-2), at(readout, z)))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.layers.initialisation import inverse_softplus_dt
 from recbole_ssm.ops import causal_conv1d, selective_scan
+from recbole_ssm.ops.packing import at
 
 
 class Mamba(nn.Module):
@@ -38,11 +39,14 @@ class Mamba(nn.Module):
         self.D = nn.Parameter(torch.ones(self.d_inner))
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
 
-    def forward(self, hidden: Tensor, cu_seqlens: Tensor) -> Tensor:
-        """(T, d_model) to (T, d_model), within the sequences that ``cu_seqlens`` (S + 1,) marks."""
+    def forward(self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
+        """(T, d_model) to (T, d_model), within the sequences that ``cu_seqlens`` (S + 1,) marks.
+
+        With ``readout`` (R,) int64 only the outputs of those tokens are computed: (R, d_model).
+        """
         x, z = self.in_proj(hidden).chunk(2, dim=-1)
         x = causal_conv1d(x, self.conv1d.weight.squeeze(1), self.conv1d.bias, cu_seqlens)
         dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         dt = F.softplus(self.dt_proj(dt))
         y = selective_scan(x, dt, -torch.exp(self.A_log), B, C, cu_seqlens, D=self.D)
-        return self.out_proj(y * F.silu(z))
+        return self.out_proj(at(readout, y) * F.silu(at(readout, z)))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from recbole_ssm.layers.initialisation import inverse_softplus_dt
 from recbole_ssm.layers.norm import GatedRMSNorm
 from recbole_ssm.ops import causal_conv1d, ssd
+from recbole_ssm.ops.packing import at
 
 
 class Mamba2(nn.Module):
@@ -46,20 +47,26 @@ class Mamba2(nn.Module):
         self.norm = GatedRMSNorm(self.d_inner)
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
 
-    def forward(self, hidden: Tensor, cu_seqlens: Tensor) -> Tensor:
-        """(T, d_model) to (T, d_model), within the sequences that ``cu_seqlens`` (S + 1,) marks."""
-        return self.mix(self.in_proj(hidden), cu_seqlens)
+    def forward(self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
+        """(T, d_model) to (T, d_model), within the sequences that ``cu_seqlens`` (S + 1,) marks.
 
-    def mix(self, projected: Tensor, cu_seqlens: Tensor, *, reverse: bool = False) -> Tensor:
+        With ``readout`` (R,) int64 only the outputs of those tokens are computed: (R, d_model).
+        """
+        return self.mix(self.in_proj(hidden), cu_seqlens, readout)
+
+    def mix(
+        self, projected: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, *, reverse: bool = False
+    ) -> Tensor:
         """All that follows the input projection, which both directions of a bidirectional model can share.
 
         Args:
             projected: ``in_proj(hidden)``, (T, 2 * d_inner + 2 * ngroups * d_state + nheads).
             cu_seqlens: (S + 1,) int, borders of the sequences.
+            readout: (R,) int64, the tokens whose outputs are wanted; None for all of them.
             reverse: read each sequence from its end: output t has seen token t and those after it.
 
         Returns:
-            (T, d_model).
+            (T, d_model), or (R, d_model) with ``readout``.
         """
         G, N, H, P = self.ngroups, self.d_state, self.nheads, self.headdim
         z, xBC, dt = projected.split([self.d_inner, self.d_inner + 2 * G * N, H], dim=-1)
@@ -75,4 +82,4 @@ class Mamba2(nn.Module):
             D=self.D,
             reverse=reverse,
         )
-        return self.out_proj(self.norm(y.flatten(-2), z))
+        return self.out_proj(self.norm(at(readout, y.flatten(-2)), at(readout, z)))

@@ -9,7 +9,7 @@ from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 
 from recbole_ssm.ops import linear_cross_entropy
-from recbole_ssm.ops.packing import pack_padded
+from recbole_ssm.ops.packing import last_tokens, pack_padded
 
 
 class PackedSequentialRecommender(SequentialRecommender):
@@ -38,15 +38,17 @@ class PackedSequentialRecommender(SequentialRecommender):
         if isinstance(module, nn.Linear) and module.bias is not None and not getattr(module.bias, "_no_reinit", False):
             nn.init.zeros_(module.bias)
 
-    def encode(self, tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
+    def encode(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
         """Representation of each token.
 
         Args:
             tokens: (T,) item ids.
             cu_seqlens: (S + 1,) borders of the sequences.
+            readout: (R,) int64, the tokens that are wanted, so that the last layer need not finish the others; None
+                for all.
 
         Returns:
-            (T, hidden_size); the last token of a sequence stands for the whole of it.
+            (T, hidden_size), or (R, hidden_size); the last token of a sequence stands for the whole of it.
         """
         raise NotImplementedError
 
@@ -59,15 +61,14 @@ class PackedSequentialRecommender(SequentialRecommender):
     def forward(self, interaction: Interaction) -> Tensor:
         """Representation (S, hidden_size) of each history."""
         tokens, cu_seqlens = self.packed(interaction)
-        return self.encode(tokens, cu_seqlens)[cu_seqlens[1:].long() - 1]
+        return self.encode(tokens, cu_seqlens, last_tokens(cu_seqlens))
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean loss over the targets: one for each history, or, where ``item_id`` is (T,), one for each token."""
         target = interaction[self.POS_ITEM_ID]
         tokens, cu_seqlens = self.packed(interaction)
-        hidden = self.encode(tokens, cu_seqlens)
-        if len(target) != len(tokens):
-            hidden = hidden[cu_seqlens[1:].long() - 1]
+        readout = None if len(target) == len(tokens) else last_tokens(cu_seqlens)
+        hidden = self.encode(tokens, cu_seqlens, readout)
         if self.loss_type == "CE":
             return linear_cross_entropy(hidden, self.item_embedding.weight, target)
         negative = interaction[self.NEG_ITEM_ID].view(-1, len(target))  # (K, R): K negatives of each target

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.layers import FeedForward, Mamba
 from recbole_ssm.model.base import PackedSequentialRecommender
+from recbole_ssm.ops.packing import at
 
 
 class MixerLayer(nn.Module):
@@ -19,10 +20,10 @@ class MixerLayer(nn.Module):
         self.ffn = FeedForward(d_model, 4 * d_model, dropout)
         self.residual = residual
 
-    def forward(self, hidden: Tensor, cu_seqlens: Tensor) -> Tensor:
-        """(T, d_model) to (T, d_model)."""
-        mixed = self.dropout(self.mixer(hidden, cu_seqlens))
-        return self.ffn(self.norm(mixed + hidden if self.residual else mixed))
+    def forward(self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
+        """(T, d_model) to (T, d_model), or to (R, d_model) for the tokens ``readout`` (R,)."""
+        mixed = self.dropout(self.mixer(hidden, cu_seqlens, readout))
+        return self.ffn(self.norm(mixed + at(readout, hidden) if self.residual else mixed))
 
 
 class Mamba4Rec(PackedSequentialRecommender):
@@ -46,9 +47,10 @@ class Mamba4Rec(PackedSequentialRecommender):
         """The token mixer of one layer."""
         return Mamba(self.hidden_size, config["d_state"], config["d_conv"], config["expand"])
 
-    def encode(self, tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
+    def encode(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
         """See :meth:`PackedSequentialRecommender.encode`."""
+        *layers, last = self.layers
         hidden = self.norm(self.dropout(self.item_embedding(tokens)))
-        for layer in self.layers:
+        for layer in layers:
             hidden = layer(hidden, cu_seqlens)
-        return hidden
+        return last(hidden, cu_seqlens, readout)

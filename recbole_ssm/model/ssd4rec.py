@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.layers import FeedForward, Mamba2
 from recbole_ssm.model.base import PackedSequentialRecommender
-from recbole_ssm.ops.packing import flip_index
+from recbole_ssm.ops.packing import at, flip_index
 
 
 class BiSSDLayer(nn.Module):
@@ -29,14 +29,13 @@ class BiSSDLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.ffn = FeedForward(d_model, 4 * d_model, dropout, dropout_after_norm=True)
 
-    def forward(self, x: Tensor, cu_seqlens: Tensor) -> Tensor:
-        """(T, d_model) to (T, d_model)."""
+    def forward(self, x: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
+        """(T, d_model) to (T, d_model), or to (R, d_model) for the tokens ``readout`` (R,)."""
+        mirrored = readout if self.align_backward else at(readout, flip_index(cu_seqlens, len(x)))
         projected = self.mixer.in_proj(x)
-        f = self.mixer.mix(projected, cu_seqlens)
-        b = self.mixer.mix(projected, cu_seqlens, reverse=True)
-        if not self.align_backward:
-            b = b[flip_index(cu_seqlens, len(b))]
-        return self.ffn(self.dropout(self.norm(f + self.beta * b + x)))
+        f = self.mixer.mix(projected, cu_seqlens, readout)
+        b = self.mixer.mix(projected, cu_seqlens, mirrored, reverse=True)
+        return self.ffn(self.dropout(self.norm(f + self.beta * b + at(readout, x))))
 
 
 class SSD4Rec(PackedSequentialRecommender):
@@ -57,11 +56,12 @@ class SSD4Rec(PackedSequentialRecommender):
         self.layers = nn.ModuleList(BiSSDLayer(config) for _ in range(config["num_layers"]))
         self.apply(self._init_weights)
 
-    def encode(self, tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
+    def encode(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
         """See :meth:`PackedSequentialRecommender.encode`."""
+        *layers, last = self.layers
         hidden = self.item_embedding(tokens)
         if self.norm_embedding:
             hidden = self.norm(self.dropout(hidden))
-        for layer in self.layers:
+        for layer in layers:
             hidden = layer(hidden, cu_seqlens)
-        return hidden
+        return last(hidden, cu_seqlens, readout)

@@ -40,6 +40,16 @@ def positions(cu_seqlens: Tensor, n_tokens: int) -> Tensor:
     return torch.arange(n_tokens, device=cu_seqlens.device) - starts
 
 
+def last_tokens(cu_seqlens: Tensor) -> Tensor:
+    """The last token of each sequence, (S,) int64. No sequence may be empty."""
+    return cu_seqlens[1:].long() - 1
+
+
+def at(rows: Tensor | None, tensor: Tensor) -> Tensor:
+    """The given rows (R,) of a tensor; all of them for None."""
+    return tensor if rows is None else tensor.index_select(0, rows)
+
+
 def flip_index(cu_seqlens: Tensor, n_tokens: int) -> Tensor:
     """Gather index (T,) that reverses every sequence in its place; it is its own inverse."""
     mirror = (cu_seqlens[:-1] + cu_seqlens[1:] - 1).long()

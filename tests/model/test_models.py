@@ -184,6 +184,23 @@ def test_packed_batch_equals_padded_batch(name, dtype):
 
 
 @each_model
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_readout_is_the_same_tokens_of_the_whole_output(name, layers):
+    """What the last layer leaves out for tokens that nobody reads changes nothing, forward and backward."""
+    whole, some = make(name, num_layers=layers), make(name, num_layers=layers)
+    some.load_state_dict(whole.state_dict())
+    batch, rows = packed_batch(), torch.tensor([3, 0, 0, sum(LENGTHS) - 1])
+    arguments = batch["item_id_list"], batch["cu_seqlens"]
+    expected, actual = whole.encode(*arguments)[rows], some.encode(*arguments, rows)
+    torch.testing.assert_close(actual, expected)
+    weight = torch.randn_like(expected)
+    (expected * weight).sum().backward()
+    (actual * weight).sum().backward()
+    for (parameter, a), b in zip(whole.named_parameters(), some.parameters(), strict=True):
+        torch.testing.assert_close(b.grad, a.grad, msg=lambda text, which=parameter: f"{which}: {text}")
+
+
+@each_model
 @torch.no_grad()
 def test_scores_are_products_with_the_embedding_of_the_items(name):
     """The last output of each history, against all items, one item, or the candidates that name their history."""
@@ -391,10 +408,9 @@ def test_get_flops_counts_the_tokens_that_exist(name, ml_100k):
     )
     assert packed == padded
     tokens = train._dataset[torch.tensor([1])]["item_length"].item()
-    in_linear_layers = sum(
-        layer.weight.numel() for layer in recommender.modules() if isinstance(layer, torch.nn.Linear)
-    )
-    assert tokens * in_linear_layers < packed < 2 * tokens * in_linear_layers
+    weights = [layer.weight.numel() for layer in recommender.modules() if isinstance(layer, torch.nn.Linear)]
+    in_projections = sum(layer.mixer.in_proj.weight.numel() for layer in recommender.layers)
+    assert tokens * in_projections < packed < 2 * tokens * sum(weights)
 
 
 @pytest.mark.parametrize("name", ["Mamba4Rec", "2Mamba4Rec", "SSD4Rec", "Hydra4Rec"])

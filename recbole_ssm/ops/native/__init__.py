@@ -6,5 +6,6 @@ Built by ``pip install`` where a C compiler is there. Everything that it compute
 from recbole_ssm.ops.native.conv1d import conv1d
 from recbole_ssm.ops.native.loading import takes
 from recbole_ssm.ops.native.scan import scan
+from recbole_ssm.ops.native.ssd import ssd
 
-__all__ = ["conv1d", "scan", "takes"]
+__all__ = ["conv1d", "scan", "ssd", "takes"]

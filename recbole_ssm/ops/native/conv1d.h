@@ -4,7 +4,7 @@
 /* 1 / (1 + exp(-x)) */
 INLINE vec VARIANT(sigmoid)(vec x) {
     const ivec sign = (ivec)x & INT32_MIN;
-    const vec e = VARIANT(exp_of_negative)((vec)((ivec)x | INT32_MIN)); /* of -|x| */
+    const vec e = VARIANT(exp)((vec)((ivec)x | INT32_MIN)); /* of -|x| */
     const ivec negative = sign >> 31;
     const vec top = (vec)(((ivec)e & negative) | ((ivec)((vec){0} + 1.0f) & ~negative));
     return top / (e + 1.0f);

@@ -1,6 +1,6 @@
 /* What is worth doing in C: recurrences and short convolutions over a packed stream, forward and backward, in float32.
  *
- * Plain C behind a C interface: it is loaded with ctypes and knows nothing of Python or torch. The loops (scan.h, conv1d.h)
+ * Plain C behind a C interface: it is loaded with ctypes and knows nothing of Python or torch. The loops (machine.h)
  * are compiled for AVX-512, for AVX2 and for any machine, and the best that this one has is chosen when it runs. Threads
  * share out the channels, so that each writes memory of its own; what has to be summed over channels goes into buffers of
  * each thread's own.
@@ -12,20 +12,28 @@
 #define INLINE static inline __attribute__((always_inline))
 #define SMALLER(a, b) ((a) < (b) ? (a) : (b))
 
+/* The lowest log decay of a step within a chunk: exp(-20) is less than float resolves next to 1. And that of a chunk, so
+ * that exp of it stays in range. */
+#define LOWEST_LOG_DECAY -20.0f
+#define LOWEST_LOG_DECAY_OF_CHUNK -80.0f
+
+typedef enum { WHOLE, LOWER, UPPER } Shape;
+
 enum {
     CACHE_LINE = 16,  /* floats */
     MOST_VECTORS = 4, /* worked on together: TOGETHER of them, as the registers of a machine allow */
+    MOST_ROWS = 6,    /* of a product of matrices, worked on together */
     SEGMENT = 16,     /* steps of a scan between two kept states */
     MOST_TAPS = 16    /* of a convolution */
 };
 
 typedef struct {
-    int64_t sequences, channels, states, per_head;
+    int64_t sequences, channels, states;
     int64_t u_row, dt_row, B_row, C_row; /* elements from one token to the next */
     const int32_t *cu_seqlens;           /* (sequences + 1) */
     const int64_t *checkpoint;           /* number of the first kept state of each sequence */
-    const float *u, *dt, *B, *C;         /* (tokens, ...); dt is (tokens, channels) or (tokens, heads) */
-    const float *A;                      /* (states, channels), or (channels) */
+    const float *u, *dt, *B, *C;         /* (tokens, channels or states) */
+    const float *A;                      /* (states, channels) */
     const float *D;                      /* (channels) or NULL */
     const float *initial;                /* (sequences, states, channels) or NULL */
     int32_t reverse, threads;
@@ -38,6 +46,25 @@ typedef struct {
 } ScanGradients;
 
 typedef struct {
+    int64_t sequences, heads, headdim, states;
+    int64_t x_row, dt_row, B_row, C_row;    /* elements from one token to the next */
+    const int32_t *cu_seqlens;              /* (sequences + 1) */
+    const int64_t *first_chunk;             /* (sequences + 1), of each sequence */
+    const int32_t *steps;                   /* of each chunk */
+    const float *x, *dt, *B, *C;            /* (tokens, channels, heads or states) */
+    const float *A, *D;                     /* (heads); D may be NULL */
+    const float *initial;                   /* (sequences, states, channels) or NULL */
+    int32_t reverse, threads;
+} Ssd;
+
+typedef struct {
+    const float *dy, *flowing, *kept, *d_final;
+    float *dx, *d_dt, *d_initial; /* each head is written by the one thread that has it */
+    double *dA, *dD;              /* (heads), likewise, added to */
+    float *dB, *dC;               /* of this thread, (tokens, states) */
+} SsdGradients;
+
+typedef struct {
     int64_t sequences, channels, taps;
     int64_t x_row, dy_row;     /* elements from one token to the next */
     const int32_t *cu_seqlens; /* (sequences + 1) */
@@ -48,6 +75,9 @@ typedef struct {
     int32_t silu, threads;
 } Convolution;
 
+/* Most steps of a chunk: the more states, the more a chunk is worth that is long. */
+static int64_t most_steps(const Ssd *s) { return s->states < 64 ? 32 : 64; }
+
 #if defined(__clang__)
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -56,9 +86,15 @@ typedef struct {
 #define JOIN_(name, suffix) name##_##suffix
 #define JOIN(name, suffix) JOIN_(name, suffix)
 #define VARIANT(name) JOIN(name, MACHINE)
+#define PADDED(n) (((n) + LANES - 1) / LANES * LANES)
 
 /* Over the vectors that are worked on together, unrolled, so that they stay in registers. */
 #define FOR_VECTORS(w, W) _Pragma("GCC unroll 4") for (int w = 0; w < W; w++)
+#define FOR_ROWS(r, R) _Pragma("GCC unroll 6") for (int r = 0; r < R; r++)
+
+/* Over columns a vector at a time; the last has only `width` of them. */
+#define FOR_COLUMNS(e, width, columns)                                                                                 \
+    for (int64_t e = 0, width = SMALLER(columns, LANES); e < columns; e += LANES, width = SMALLER((columns)-e, LANES))
 
 /* Cuts the channels from first to last into what is worked on together: call(W, width) with e0. */
 #define FOR_CHANNELS(first, last, call)                                                                                \
@@ -71,14 +107,7 @@ typedef struct {
 #define MACHINE any
 #define LANES 4
 #define TOGETHER 1
-#include "vector.h"
-#include "scan.h"
-#include "conv1d.h"
-#undef MACHINE
-#undef LANES
-#undef TOGETHER
-#undef vec
-#undef ivec
+#include "machine.h"
 
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
 #define X86_VARIANTS
@@ -87,40 +116,32 @@ typedef struct {
 #define MACHINE avx2
 #define LANES 8
 #define TOGETHER 2
-#include "vector.h"
-#include "scan.h"
-#include "conv1d.h"
-#undef MACHINE
-#undef LANES
-#undef TOGETHER
-#undef vec
-#undef ivec
+#include "machine.h"
 #pragma GCC pop_options
 #pragma GCC push_options
 #pragma GCC target("arch=skylake-avx512,prefer-vector-width=512")
 #define MACHINE avx512
 #define LANES 16
 #define TOGETHER 4
-#include "vector.h"
-#include "scan.h"
-#include "conv1d.h"
-#undef MACHINE
-#undef LANES
-#undef TOGETHER
-#undef vec
-#undef ivec
+#include "machine.h"
 #pragma GCC pop_options
 #endif
 
 typedef struct {
     void (*scan)(const Scan *, int64_t, int64_t, void *, float *, float *, float *);
     void (*scan_backward)(const Scan *, const ScanGradients *, int64_t, int64_t, void *);
+    int64_t (*ssd_room)(const Ssd *, int64_t, int);
+    void (*ssd)(const Ssd *, int64_t, int64_t, float *, float *, float *, float *, float *);
+    void (*ssd_backward)(const Ssd *, const SsdGradients *, int64_t, int64_t, float *);
     void (*conv1d)(const Convolution *, int64_t, int64_t, float *);
     void (*conv1d_backward)(const Convolution *, int64_t, int64_t, const float *, float *, float *, float *);
 } Kernels;
 
 #define KERNELS(machine)                                                                                               \
-    { scan_##machine, scan_backward_##machine, conv1d_##machine, conv1d_backward_##machine }
+    {                                                                                                                  \
+        scan_##machine, scan_backward_##machine, ssd_room_##machine, ssd_##machine, ssd_backward_##machine,            \
+            conv1d_##machine, conv1d_backward_##machine                                                                \
+    }
 
 static const Kernels *kernels(void) {
     static const Kernels any = KERNELS(any);
@@ -134,19 +155,24 @@ static const Kernels *kernels(void) {
     return &any;
 }
 
-/* First channel of a thread: shares are even, and what lies within `whole` channels (0 or 1: any) is not parted. */
-static int64_t share(int64_t channels, int64_t whole, int64_t thread, int64_t threads) {
-    int64_t unit = CACHE_LINE;
-    while (whole && unit % whole) unit += CACHE_LINE;
-    const int64_t units = (channels + unit - 1) / unit;
-    return SMALLER(units * thread / threads * unit, channels);
+/* First channel of a thread. */
+static int64_t share(int64_t channels, int64_t thread, int64_t threads) {
+    const int64_t lines = (channels + CACHE_LINE - 1) / CACHE_LINE;
+    return SMALLER(lines * thread / threads * CACHE_LINE, channels);
 }
 
 /* Room for so many vectors of the widest kind. */
 static void *room(int64_t vectors) { return aligned_alloc(64, vectors * 64); }
 
+/* Room for so many floats, all zero: what fills vectors up must not be what slows arithmetic down, denormal or NaN. */
+static float *cleared(int64_t floats) {
+    const int64_t bytes = (floats * 4 + 63) / 64 * 64;
+    float *memory = aligned_alloc(64, bytes);
+    return memory ? memset(memory, 0, bytes) : NULL;
+}
+
 /* Changes whenever a structure or a function of the interface does. */
-int recbole_ssm_interface(void) { return 2; }
+int recbole_ssm_interface(void) { return 3; }
 
 /* Steps between two kept states of a sequence. */
 int64_t recbole_ssm_scan_segment(void) { return SEGMENT; }
@@ -157,8 +183,8 @@ int recbole_ssm_scan(const Scan *s, float *y, float *final, float *kept) {
     int failed = 0;
 #pragma omp parallel for num_threads(s->threads) schedule(static) reduction(| : failed)
     for (int64_t thread = 0; thread < s->threads; thread++) {
-        const int64_t first = share(s->channels, s->per_head, thread, s->threads);
-        const int64_t last = share(s->channels, s->per_head, thread + 1, s->threads);
+        const int64_t first = share(s->channels, thread, s->threads);
+        const int64_t last = share(s->channels, thread + 1, s->threads);
         void *h = room(MOST_VECTORS * s->states);
         if (h)
             kernels()->scan(s, first, last, h, y, final, kept);
@@ -169,15 +195,15 @@ int recbole_ssm_scan(const Scan *s, float *y, float *final, float *kept) {
     return failed;
 }
 
-/* d_dt (if per_head), dA, dD, and dB and dC (threads, tokens, states) start at zero and are added to.
+/* dA, dD, and dB and dC (threads, tokens, states) start at zero and are added to.
  * d_final, dD and d_initial may be NULL. Returns as above. */
 int recbole_ssm_scan_backward(const Scan *s, int64_t tokens, const float *dy, const float *d_final, const float *kept, float *du,
                               float *d_dt, float *dA, float *dB, float *dC, float *dD, float *d_initial) {
     int failed = 0;
 #pragma omp parallel for num_threads(s->threads) schedule(static) reduction(| : failed)
     for (int64_t thread = 0; thread < s->threads; thread++) {
-        const int64_t first = share(s->channels, s->per_head, thread, s->threads);
-        const int64_t last = share(s->channels, s->per_head, thread + 1, s->threads);
+        const int64_t first = share(s->channels, thread, s->threads);
+        const int64_t last = share(s->channels, thread + 1, s->threads);
         const int64_t own = thread * tokens * s->states;
         const ScanGradients g = {dy, d_final, kept, du, d_dt, dA, dD, d_initial, dB + own, dC + own};
         void *work = room(s->states * MOST_VECTORS * (2 * SEGMENT + 2) + 2 * s->states);
@@ -190,12 +216,78 @@ int recbole_ssm_scan_backward(const Scan *s, int64_t tokens, const float *dy, co
     return failed;
 }
 
+/* Cuts the sequences into chunks within which no decay leaves the range of float: fills first_chunk (sequences + 1) and steps,
+ * which has room for one chunk per token. Returns 0, or 1 when memory ran out. */
+int recbole_ssm_ssd_cut(const Ssd *s, int64_t *first_chunk, int32_t *steps) {
+    int64_t chunks = 0;
+    float *sum = malloc((s->heads + 1) * sizeof(float));
+    if (!sum) return 1;
+    for (int64_t q = 0; q < s->sequences; q++) {
+        first_chunk[q] = chunks;
+        for (int64_t i = 0; i < s->cu_seqlens[q + 1] - s->cu_seqlens[q]; i++) {
+            const int64_t t = s->reverse ? s->cu_seqlens[q + 1] - 1 - i : s->cu_seqlens[q] + i;
+            float lowest = 0.0f;
+            for (int64_t h = 0; i && h < s->heads; h++) {
+                const float step = s->dt[t * s->dt_row + h] * s->A[h];
+                sum[h] += step < LOWEST_LOG_DECAY ? LOWEST_LOG_DECAY : step;
+                lowest = SMALLER(lowest, sum[h]);
+            }
+            if (!i || steps[chunks - 1] == most_steps(s) || lowest < LOWEST_LOG_DECAY_OF_CHUNK) {
+                steps[chunks++] = 0;
+                memset(sum, 0, s->heads * sizeof(float));
+            }
+            steps[chunks - 1]++;
+        }
+    }
+    first_chunk[s->sequences] = chunks;
+    free(sum);
+    return 0;
+}
+
+/* y (tokens, channels). flowing (tokens, channels) and kept (chunks, states, channels) are for the backward pass and may be
+ * NULL, as may final (sequences, states, channels). Returns 0, or 1 when memory ran out. */
+int recbole_ssm_ssd(const Ssd *s, float *y, float *flowing, float *kept, float *final) {
+    int failed = 0;
+#pragma omp parallel for num_threads(s->threads) schedule(static) reduction(| : failed)
+    for (int64_t thread = 0; thread < s->threads; thread++) {
+        const int64_t first = s->heads * thread / s->threads, n_heads = s->heads * (thread + 1) / s->threads - first;
+        float *work = cleared(kernels()->ssd_room(s, n_heads, 0));
+        if (work)
+            kernels()->ssd(s, first, n_heads, work, y, flowing, kept, final);
+        else
+            failed = 1;
+        free(work);
+    }
+    return failed;
+}
+
+/* dA and dD (heads) start at zero and are added to. dB and dC are (threads, tokens, states). d_final, dD and d_initial may be
+ * NULL. Returns as above. */
+int recbole_ssm_ssd_backward(const Ssd *s, int64_t tokens, const float *dy, const float *flowing, const float *kept,
+                             const float *d_final, float *dx, float *d_dt, double *dA, float *dB, float *dC, double *dD,
+                             float *d_initial) {
+    int failed = 0;
+#pragma omp parallel for num_threads(s->threads) schedule(static) reduction(| : failed)
+    for (int64_t thread = 0; thread < s->threads; thread++) {
+        const int64_t first = s->heads * thread / s->threads, n_heads = s->heads * (thread + 1) / s->threads - first;
+        const int64_t own = thread * tokens * s->states;
+        const SsdGradients g = {dy, flowing, kept, d_final, dx, d_dt, d_initial, dA, dD, dB + own, dC + own};
+        float *work = cleared(kernels()->ssd_room(s, n_heads, 1));
+        if (work)
+            kernels()->ssd_backward(s, &g, first, n_heads, work);
+        else
+            failed = 1;
+        free(work);
+    }
+    return failed;
+}
+
 /* y (tokens, channels). Returns 0, or 1 for more taps than MOST_TAPS. */
 int recbole_ssm_conv1d(const Convolution *c, float *y) {
     if (c->taps > MOST_TAPS) return 1;
 #pragma omp parallel for num_threads(c->threads) schedule(static)
     for (int64_t thread = 0; thread < c->threads; thread++)
-        kernels()->conv1d(c, share(c->channels, 0, thread, c->threads), share(c->channels, 0, thread + 1, c->threads), y);
+        kernels()->conv1d(c, share(c->channels, thread, c->threads), share(c->channels, thread + 1, c->threads), y);
     return 0;
 }
 
@@ -205,7 +297,7 @@ int recbole_ssm_conv1d_backward(const Convolution *c, const float *dy, float *dx
     if (c->taps > MOST_TAPS) return 1;
 #pragma omp parallel for num_threads(c->threads) schedule(static)
     for (int64_t thread = 0; thread < c->threads; thread++)
-        kernels()->conv1d_backward(c, share(c->channels, 0, thread, c->threads), share(c->channels, 0, thread + 1, c->threads), dy,
+        kernels()->conv1d_backward(c, share(c->channels, thread, c->threads), share(c->channels, thread + 1, c->threads), dy,
                                    dx, d_weight, d_bias);
     return 0;
 }

@@ -55,12 +55,16 @@ INLINE void VARIANT(add_sums)(float *sums, const vec *from, int64_t N) {
     for (; n < N; n++) sums[n] += VARIANT(sum_of)(from[n]);
 }
 
-/* exp of x <= 0, to 1e-7. Below -87 it is exp(-87), 1e-38. */
-INLINE vec VARIANT(exp_of_negative)(vec x) {
-    const ivec low = x < -87.0f;
-    x = (vec)(((ivec)(x * 0.0f - 87.0f) & low) | ((ivec)x & ~low));
-    const ivec exponent = __builtin_convertvector(x * 1.44269504088896341f - 0.5f, ivec); /* nearest: x is not positive */
-    const vec whole = __builtin_convertvector(exponent, vec);
+INLINE vec VARIANT(at_least)(vec x, float least) {
+    const ivec low = x < least;
+    return (vec)(((ivec)(x * 0.0f + least) & low) | ((ivec)x & ~low));
+}
+
+/* exp of x <= 88, to 1e-7. Below -87 it is exp(-87), 1e-38. */
+INLINE vec VARIANT(exp)(vec x) {
+    const float rounder = 12582912.0f; /* 1.5 2^23: adding it leaves the nearest integer in the low bits */
+    x = VARIANT(at_least)(x, -87.0f);
+    const vec shifted = x * 1.44269504088896341f + rounder, whole = shifted - rounder;
     const vec rest = (x - whole * 0.693145751953125f) - whole * 1.42860682030941723212e-6f;
     vec p = rest * 1.9875691500e-4f + 1.3981999507e-3f;
     p = p * rest + 8.3334519073e-3f;
@@ -68,5 +72,5 @@ INLINE vec VARIANT(exp_of_negative)(vec x) {
     p = p * rest + 1.6666665459e-1f;
     p = p * rest + 5.0000001201e-1f;
     p = p * (rest * rest) + (rest + 1.0f);
-    return p * (vec)((exponent + 127) << 23);
+    return p * (vec)(((ivec)shifted + 127) << 23);
 }

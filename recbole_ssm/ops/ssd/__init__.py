@@ -81,19 +81,20 @@ def _compiled(x, dt, A, B, C, cu_seqlens, D, reverse, initial_state, return_fina
     for g, heads in enumerate(torch.arange(H).view(G, -1).tolist()):
         heads = slice(heads[0], heads[-1] + 1)
         state = None if initial_state is None else initial_state[:, heads].flatten(1, 2).mT
-        y_g, final_g = native.scan(
-            x[:, heads].flatten(1),
+        y_g, final_g = native.ssd(
+            x[:, heads],
             dt[:, heads],
-            A[heads].repeat_interleave(P),
+            A[heads],
             B[:, g],
             C[:, g],
             cu_seqlens,
-            None if D is None else D[heads].repeat_interleave(P),
+            None if D is None else D[heads],
             state,
             reverse=reverse,
-            headdim=P,
+            return_final_state=return_final_state,
         )
-        y.append(y_g.unflatten(1, (-1, P)))
-        final.append(final_g.mT.unflatten(1, (-1, P)))
-    y, final = (pieces[0] if G == 1 else torch.cat(pieces, 1) for pieces in (y, final))
-    return (y, final) if return_final_state else y
+        y.append(y_g)
+        if return_final_state:
+            final.append(final_g.mT.unflatten(1, (-1, P)))
+    y = y[0] if G == 1 else torch.cat(y, 1)
+    return (y, torch.cat(final, 1)) if return_final_state else y

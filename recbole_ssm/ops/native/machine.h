@@ -1,0 +1,11 @@
+/* All loops, compiled for one kind of machine: MACHINE with vectors of LANES floats, TOGETHER of which fill its registers. */
+#include "vector.h"
+#include "matrix.h"
+#include "scan.h"
+#include "ssd.h"
+#include "conv1d.h"
+#undef MACHINE
+#undef LANES
+#undef TOGETHER
+#undef vec
+#undef ivec
