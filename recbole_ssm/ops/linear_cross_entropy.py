@@ -6,8 +6,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_ELEMENTS_PER_BLOCK = 1 << 20
-"""Logits alive at any time: few enough for a cache, enough to keep the matrix products busy."""
+_CACHED, _ALIVE = 1 << 18, 1 << 24
+"""Logits of a block: rather few enough for a second-level cache, and never more than this."""
+
+
+def _rows_per_block(n_items: int) -> int:
+    """Fewer than 64 rows make products of matrices slow, fewer than 16 very slow."""
+    return max(_CACHED // n_items, min(64, _ALIVE // n_items), 16)
 
 
 def linear_cross_entropy(
@@ -16,7 +21,7 @@ def linear_cross_entropy(
     """``F.cross_entropy(hidden @ weight.T, target)``, a block of rows at a time.
 
     Each block's gradients are taken while its logits are at hand (as in Liger Kernel and in arXiv 2411.09009), so
-    at most about a million logits exist at any time, whatever R and V are.
+    at most 16 million logits, or 16 rows of them, exist at any time, whatever R and V are.
 
     Args:
         hidden: (R, d).
@@ -40,27 +45,34 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden, weight, target, keep):
-        rows = max(16, _ELEMENTS_PER_BLOCK // len(weight))
+        rows = _rows_per_block(len(weight))
         needs_grad = any(ctx.needs_input_grad[:2])
         grad_hidden = torch.empty_like(hidden) if needs_grad else None
-        grad_weight = torch.zeros_like(weight) if needs_grad else None
+        columns = weight.T.contiguous()
+        grad_columns = torch.zeros_like(columns) if needs_grad else None
         total = hidden.new_zeros(())
         for start in range(0, len(hidden), rows):
             block = slice(start, start + rows)
             h, kept = hidden[block], keep[block]
-            column = target[block].where(kept, 0)[:, None]
-            logits = h @ weight.T
-            log_z = logits.logsumexp(1, keepdim=True)
-            total += (log_z - logits.gather(1, column))[kept].sum()
+            column = target[block].where(kept, 0)
+            logits = h @ columns
+            at_target = logits.gather(1, column[:, None])
+            largest = logits.amax(1, keepdim=True)
+            unnormalised = logits.sub_(largest).exp_()
+            z = unnormalised.sum(1, keepdim=True)
+            total += (z.log() + largest - at_target)[kept].sum()
             if not needs_grad:
                 continue
-            # d loss / d logits = softmax - onehot(target), zero where the row does not count
-            probability = logits.sub_(log_z).exp_()
-            probability.scatter_add_(1, column, torch.full_like(log_z, -1.0))
-            probability.mul_(kept[:, None])
-            torch.mm(probability, weight, out=grad_hidden[block])
-            grad_weight.addmm_(probability.T, h)
-        ctx.save_for_backward(grad_hidden, grad_weight)
+            # d loss / d logits = softmax - onehot(target), zero where the row does not count. The softmax is never
+            # formed: its rows are scaled where they are narrow, before and after the products.
+            scale = kept[:, None] / z
+            torch.mm(unnormalised, weight, out=grad_hidden[block])
+            grad_hidden[block].mul_(scale).sub_(weight[column] * kept[:, None])
+            grad_columns.addmm_((h * scale).T, unnormalised)
+        if needs_grad:
+            grad_weight = grad_columns.T.contiguous()
+            grad_weight.index_add_(0, target.where(keep, 0), hidden * keep[:, None], alpha=-1.0)
+            ctx.save_for_backward(grad_hidden, grad_weight)
         return total
 
     @staticmethod

@@ -291,7 +291,7 @@ int recbole_ssm_conv1d(const Convolution *c, float *y) {
     return 0;
 }
 
-/* dx (tokens, channels), d_weight (taps, channels) and d_bias (channels) start at zero and are added to; d_bias may be NULL.
+/* dx (tokens, channels); d_weight (taps, channels) and d_bias (channels) start at zero and are added to; d_bias may be NULL.
  * Returns as above. */
 int recbole_ssm_conv1d_backward(const Convolution *c, const float *dy, float *dx, float *d_weight, float *d_bias) {
     if (c->taps > MOST_TAPS) return 1;
