@@ -15,6 +15,7 @@ from recbole.utils import ModelType
 
 from recbole_ssm import registry
 from recbole_ssm.errors import InputError
+from recbole_ssm.ops.backend import check_backend
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 
 _AT_LEAST = {"train_batch_size": 1, "eval_batch_size": 1, "learning_rate": 0, "weight_decay": 0, "seed": 0, "worker": 0}
@@ -262,8 +263,10 @@ def _check_our_model(config: Config) -> None:
         raise InputError("loss_type: BPR needs negatives; leave train_neg_sample_args at its default")
     if config["train_neg_sample_args"].get("dynamic"):
         raise InputError("train_neg_sample_args: dynamic is not available with packed batches; set it to False")
-    if config["enable_amp"]:
-        raise InputError(f"enable_amp: {config['model']} computes in float32 only; remove it")
+    try:
+        check_backend(config["ssm_backend"])
+    except ValueError as error:
+        raise InputError(f"ssm_backend: {error}") from error
     for key in ("save_dataloaders", "dataloaders_save_path", "transform"):
         if config[key]:
             raise InputError(f"{key} does not apply to packed batches; remove it")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_ssm.errors import InputError
+from recbole_ssm.ops.backend import BACKENDS
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,12 @@ FOR_OUR_MODELS = (
         "latest interactions of a history that are read; None for all",
         low=1,
         optional=True,
+    ),
+    Option(
+        "ssm_backend",
+        str,
+        "what computes scans and convolutions: the fastest that is there, or PyTorch, the C library, mamba-ssm or Triton",
+        choices=BACKENDS,
     ),
     Option("hidden_size", int, "width of embeddings and layers", low=1),
     Option("num_layers", int, "number of layers", low=1),

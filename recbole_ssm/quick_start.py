@@ -19,6 +19,7 @@ from torch import nn
 from recbole_ssm.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.errors import InputError
+from recbole_ssm.ops.backend import describe_backends, use_backend
 from recbole_ssm.trainer import create_trainer
 
 
@@ -51,13 +52,15 @@ def run(
     """
     config = Config(model, dataset, config_file_list, config_dict, command_line)
     init_seed(config["seed"], config["reproducibility"])
-    with _logging(config), warnings.catch_warnings():
+    with _logging(config), use_backend(config["ssm_backend"] or "auto"), warnings.catch_warnings():
         # Of RecBole's own calls, which it alone can change.
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
         logger = getLogger()
         logger.info(config)
         for note in config.notes:
             logger.warning(note)
+        if config.is_packed:
+            logger.info(set_color("Backends", "pink") + f": {describe_backends(config['device'])}")
 
         data = create_dataset(config, packed=config.is_packed)
         if max(config["topk"]) > data.item_num:

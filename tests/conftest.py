@@ -1,10 +1,12 @@
 """Settings of all tests, and the number types and backends that the scans are tested with."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from recbole_ssm.ops import native
+from recbole_ssm.ops import use_backend
 
 pytest.register_assert_rewrite("packed_cases", "scan_contract")
 
@@ -30,11 +32,10 @@ def one_thread():
 
 
 @pytest.fixture(params=["float64", "float32", "float32-compiled"])
-def dtype(request, monkeypatch) -> torch.dtype:
+def dtype(request) -> Iterator[torch.dtype]:
     """A number type; the ops in float32 both in PyTorch and, where it was built, in the C library."""
     kind, _, in_c = request.param.partition("-")
-    if not in_c:
-        monkeypatch.setattr(native, "takes", lambda *tensors: False)
-    elif not compiled(torch.float32):
+    if in_c and not compiled(torch.float32):
         pytest.skip("the C library is not built: pip install -e . with a C compiler builds it")
-    return getattr(torch, kind)
+    with use_backend("native" if in_c else "torch"):
+        yield getattr(torch, kind)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from recbole_ssm.ops import native
+from recbole_ssm.ops.backend import choose
 from recbole_ssm.ops.packing import cumulative_lengths
 
 
@@ -53,7 +53,7 @@ def randomise(module: torch.nn.Module, scale: float = 0.3, seed: int = 0) -> tor
 
 def compiled(dtype: torch.dtype) -> bool:
     """Whether the C library computes with this type in the test at hand."""
-    return native.takes(torch.empty(0, dtype=dtype))
+    return choose("ssd", torch.empty(0, dtype=dtype)) == "native"
 
 
 def relative_error(actual: Tensor, expected: Tensor, floor: float = 0.0) -> float:

@@ -1,8 +1,19 @@
 """Pure functions over packed streams of tokens. They know nothing of models, and nothing of RecBole."""
 
-from recbole_ssm.ops.conv1d import causal_conv1d, centred_conv1d
+from recbole_ssm.ops.backend import use_backend
+from recbole_ssm.ops.conv1d import causal_conv1d, causal_conv1d_step, centred_conv1d
 from recbole_ssm.ops.linear_cross_entropy import linear_cross_entropy
-from recbole_ssm.ops.selective_scan import selective_scan
-from recbole_ssm.ops.ssd import ssd
+from recbole_ssm.ops.selective_scan import selective_scan, selective_scan_step
+from recbole_ssm.ops.ssd import ssd, ssd_step
 
-__all__ = ["causal_conv1d", "centred_conv1d", "linear_cross_entropy", "selective_scan", "ssd"]
+__all__ = [
+    "causal_conv1d",
+    "causal_conv1d_step",
+    "centred_conv1d",
+    "linear_cross_entropy",
+    "selective_scan",
+    "selective_scan_step",
+    "ssd",
+    "ssd_step",
+    "use_backend",
+]

@@ -432,3 +432,20 @@ def test_case_study_scores_packed_and_padded_histories_alike(name, ml_100k):
     torch.testing.assert_close(scores[:, 1:], single[:, 1:].detach())
     _, items = full_sort_topk(users, recommender, test, k=3)
     assert torch.equal(items, single[:, 1:].topk(3).indices + 1)
+
+
+@each_model
+def test_mixed_precision_gives_nearly_the_same_loss_and_gradients(name):
+    """What ``enable_amp`` does to a training step, dropout aside."""
+    model = make(name, dtype=torch.float32)
+    found = []
+    for enabled in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", enabled=enabled):
+            loss = model.calculate_loss(packed_batch())
+        loss.backward()
+        assert loss.dtype == torch.float32
+        found.append((loss.detach(), torch.cat([parameter.grad.flatten() for parameter in model.parameters()])))
+    (exact, gradient), (loss, rough) = found
+    assert abs(loss - exact) < 1e-2 * exact
+    assert (rough - gradient).norm() < 5e-2 * gradient.norm()

@@ -3,9 +3,9 @@
 Built by ``pip install`` where a C compiler is there. Everything that it computes is also there in PyTorch.
 """
 
-from recbole_ssm.ops.native.conv1d import conv1d
-from recbole_ssm.ops.native.loading import takes
-from recbole_ssm.ops.native.scan import scan
+from recbole_ssm.ops.native.conv1d import MOST_TAPS, conv1d
+from recbole_ssm.ops.native.loading import library, takes
+from recbole_ssm.ops.native.selective_scan import selective_scan
 from recbole_ssm.ops.native.ssd import ssd
 
-__all__ = ["conv1d", "scan", "ssd", "takes"]
+__all__ = ["MOST_TAPS", "conv1d", "library", "selective_scan", "ssd", "takes"]

@@ -9,13 +9,16 @@ from torch import Tensor
 
 from recbole_ssm.ops.native.loading import call, pointer, rows_contiguous, threads_for
 
+MOST_TAPS = 16
+"""As in library.c."""
+
 
 def conv1d(x: Tensor, weight: Tensor, bias: Tensor | None, cu_seqlens: Tensor, *, ahead: int, silu: bool) -> Tensor:
     """``y[t] = bias + sum_k weight[k] x[t + k - W + 1 + ahead]`` within each sequence, and SiLU of it, in float32.
 
     Args:
         x: (T, C).
-        weight: (W, C), at most 16 taps.
+        weight: (W, C), at most MOST_TAPS.
         bias: (C,) or None.
         cu_seqlens: (S + 1,).
         ahead: how many tokens after its own the last tap meets.

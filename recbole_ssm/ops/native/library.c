@@ -143,16 +143,27 @@ typedef struct {
             conv1d_##machine, conv1d_backward_##machine                                                                \
     }
 
-static const Kernels *kernels(void) {
-    static const Kernels any = KERNELS(any);
+/* Kinds of machines; no wider one than this is used. */
+enum { ANY, AVX2, AVX512 };
+static int widest = AVX512;
+
+static int machine(void) {
 #ifdef X86_VARIANTS
-    static const Kernels avx2 = KERNELS(avx2), avx512 = KERNELS(avx512);
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+    if (widest >= AVX512 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
-        return &avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &avx2;
+        return AVX512;
+    if (widest >= AVX2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return AVX2;
 #endif
-    return &any;
+    return ANY;
+}
+
+static const Kernels *kernels(void) {
+#ifdef X86_VARIANTS
+    static const Kernels all[] = {KERNELS(any), KERNELS(avx2), KERNELS(avx512)};
+#else
+    static const Kernels all[] = {KERNELS(any)};
+#endif
+    return &all[machine()];
 }
 
 /* First channel of a thread. */
@@ -172,7 +183,13 @@ static float *cleared(int64_t floats) {
 }
 
 /* Changes whenever a structure or a function of the interface does. */
-int recbole_ssm_interface(void) { return 3; }
+int recbole_ssm_interface(void) { return 4; }
+
+/* Uses no wider kind of machine than this (0 any, 1 AVX2, 2 AVX-512), which tests want; returns the kind in use. */
+int recbole_ssm_use(int kind) {
+    widest = kind;
+    return machine();
+}
 
 /* Steps between two kept states of a sequence. */
 int64_t recbole_ssm_scan_segment(void) { return SEGMENT; }

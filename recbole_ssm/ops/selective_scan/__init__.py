@@ -5,12 +5,16 @@ from __future__ import annotations
 from torch import Tensor
 
 from recbole_ssm.ops import native
+from recbole_ssm.ops.backend import choose
 from recbole_ssm.ops.packing import check_shapes, flip_borders
+from recbole_ssm.ops.precision import in_float32
 from recbole_ssm.ops.selective_scan.side_by_side import scan_side_by_side
+from recbole_ssm.ops.selective_scan.step import selective_scan_step
 
-__all__ = ["selective_scan"]
+__all__ = ["selective_scan", "selective_scan_step"]
 
 
+@in_float32("selective_scan")
 def selective_scan(
     u: Tensor,
     dt: Tensor,
@@ -27,8 +31,8 @@ def selective_scan(
     """``h[t] = exp(dt[t] A) h[t-1] + dt[t] u[t] B[t];  y[t] = h[t] C[t] + D u[t]`` within each sequence.
 
     Every channel has N states with decays of their own (arXiv 2312.00752, Algorithm 2), so unlike :func:`ssd` this
-    does not turn into matrix products. In float32 on a CPU it runs in C where that was built, else as a loop over time
-    in which all sequences advance side by side.
+    does not turn into matrix products. In PyTorch alone it is a loop over time in which all sequences advance side by
+    side. Half precision is computed in float32, and y returned in the type of u.
 
     Args:
         u: (T, E) inputs.
@@ -56,10 +60,17 @@ def selective_scan(
         D=(D, (E,)),
         initial_state=(initial_state, (S, E, N)),
     )
-    if native.takes(u, dt, A, B, C, D, initial_state):
+    backend = choose("selective_scan", u, dt, A, B, C, D, initial_state)
+    if backend == "native":
         state = None if initial_state is None else initial_state.mT
-        y, final = native.scan(u, dt, A.mT, B, C, cu_seqlens, D, state, reverse=reverse)
+        y, final = native.selective_scan(u, dt, A.mT, B, C, cu_seqlens, D, state, reverse=reverse)
         return (y, final.mT) if return_final_state else y
+    if backend == "triton":
+        from recbole_ssm.ops.selective_scan.triton_kernels import selective_scan_triton  # triton may be missing
+
+        y, final = selective_scan_triton(u, dt, A, B, C, cu_seqlens, initial_state, reverse=reverse)
+        y = y if D is None else y + D * u
+        return (y, final) if return_final_state else y
     if reverse:
         u, dt, B, C = (tensor.flip(0) for tensor in (u, dt, B, C))
         cu_seqlens = flip_borders(cu_seqlens)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recbole_ssm.ops import native
+from recbole_ssm.ops import mamba_ssm, native
+from recbole_ssm.ops.backend import choose
 from recbole_ssm.ops.packing import check_shapes, flip_borders
+from recbole_ssm.ops.precision import in_float32
 from recbole_ssm.ops.ssd.chunked import ssd_chunked
 from recbole_ssm.ops.ssd.factorised import ssd_factorised
+from recbole_ssm.ops.ssd.step import ssd_step
 
-__all__ = ["ssd"]
+__all__ = ["ssd", "ssd_step"]
 
 
+@in_float32("ssd")
 def ssd(
     x: Tensor,
     dt: Tensor,
@@ -30,7 +34,8 @@ def ssd(
 
     The state is one (P, N) matrix per head with a scalar decay (Mamba-2, arXiv 2405.21060). It is zero, or
     ``initial_state``, at the start of each sequence. Without states, which is how models are trained, a decay below
-    exp(-20) per step counts as exp(-20): less than float32 resolves.
+    exp(-20) per step counts as exp(-20): less than float32 resolves. Half precision is computed in float32, and y
+    returned in the type of x.
 
     Args:
         x: (T, H, P) inputs.
@@ -58,13 +63,16 @@ def ssd(
         D=(D, (H,)),
         initial_state=(initial_state, (S, H, P, N)),
     )
-    if native.takes(x, dt, A, B, C, D, initial_state):
+    backend = choose("ssd", x, dt, A, B, C, D, initial_state)
+    if backend == "native":
         return _compiled(x, dt, A, B, C, cu_seqlens, D, reverse, initial_state, return_final_state)
     if reverse:
         x, dt, B, C = (tensor.flip(0) for tensor in (x, dt, B, C))
         cu_seqlens = flip_borders(cu_seqlens)
         initial_state = None if initial_state is None else initial_state.flip(0)
-    if initial_state is None and not return_final_state:
+    if backend == "mamba_ssm" and initial_state is None and not return_final_state:
+        y, final = mamba_ssm.ssd(x, dt, A, B, C, cu_seqlens, D), None
+    elif initial_state is None and not return_final_state:
         y, final = ssd_factorised(x, dt, A, B, C, cu_seqlens, D), None
     else:
         y, final = ssd_chunked(x, dt, A, B, C, cu_seqlens, initial_state)

@@ -9,7 +9,7 @@ import torch
 from recbole_ssm.ops.native.loading import call, library, pointer, rows_contiguous, threads_for
 
 
-def scan(u, dt, A, B, C, cu_seqlens, D, initial_state, *, reverse: bool):
+def selective_scan(u, dt, A, B, C, cu_seqlens, D, initial_state, *, reverse: bool):
     """``selective_scan`` in float32, with its states the other way round.
 
     Args:
@@ -29,7 +29,7 @@ def scan(u, dt, A, B, C, cu_seqlens, D, initial_state, *, reverse: bool):
     u, dt, B, C = (rows_contiguous(t) for t in (u, dt, B, C))
     A, D, initial_state = (None if t is None else t.contiguous() for t in (A, D, initial_state))
     cu_seqlens = cu_seqlens.to(torch.int32).contiguous()
-    return _Scan.apply(u, dt, A, B, C, D, initial_state, cu_seqlens, reverse)
+    return _SelectiveScan.apply(u, dt, A, B, C, D, initial_state, cu_seqlens, reverse)
 
 
 class _Description(ctypes.Structure):
@@ -50,7 +50,7 @@ def _describe(u, dt, A, B, C, D, initial_state, cu_seqlens, checkpoint, reverse)
     return _Description(*sizes, *rows, *data, reverse, threads_for(u.shape[1]))
 
 
-class _Scan(torch.autograd.Function):
+class _SelectiveScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx, u, dt, A, B, C, D, initial_state, cu_seqlens, reverse):
         S, E, N = len(cu_seqlens) - 1, u.shape[1], B.shape[1]

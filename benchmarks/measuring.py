@@ -1,0 +1,81 @@
+"""Fair timings of code that does the same work: alternating in one process, medians, and ratios of neighbours in time."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+def clock() -> float:
+    """Seconds: of this process's work where it has one thread, so that others do not count, else of the wall."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def alternate(variants: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each variant in each of so many rounds; a round before them warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for round_ in range(repeats + 1):
+        for name, run in variants.items():
+            gc.collect()
+            start = clock()
+            run()
+            if round_:
+                seconds[name].append(clock() - start)
+    return seconds
+
+
+def median_ratio(slower: list[float], faster: list[float]) -> float:
+    """How many times faster: the median over rounds."""
+    return statistics.median(a / b for a, b in zip(slower, faster, strict=True))
+
+
+def added_memory_mib(run: Callable[[], object]) -> float | None:
+    """Most memory that the process held while it ran, over what it held before; None where Linux does not tell."""
+    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    try:
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        clear.write_text("5")  # the highest mark starts again from here
+        before = _kibibytes(status, "VmRSS")
+        run()
+        return max(_kibibytes(status, "VmHWM") - before, 0) / 1024
+    except (AttributeError, OSError):
+        return None
+
+
+def _kibibytes(status: Path, name: str) -> int:
+    return int(re.search(rf"{name}:\s*(\d+) kB", status.read_text())[1])
+
+
+def sgemm_gflops() -> float:
+    """What this machine makes of a product of two (1024, 1024) matrices, the best of many."""
+    a = torch.randn(1024, 1024)
+    best = min(_seconds(lambda: a @ a) for _ in range(20))
+    return 2 * 1024**3 / best / 1e9
+
+
+def _seconds(run) -> float:
+    start = clock()
+    run()
+    return clock() - start
+
+
+def machine() -> dict:
+    """What the figures hold for."""
+    cpu = re.search(
+        r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    )
+    return {
+        "cpu": cpu[1] if cpu else platform.processor(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+    }

@@ -1,0 +1,98 @@
+"""The choice of a backend, and the C library's forms for other machines than this one."""
+
+import pytest
+import scan_contract as contract
+import torch
+from packed_cases import borders, compiled, randn, relative_error
+from scan_contract import SelectiveScanCase, SsdCase
+
+from recbole_ssm.ops import causal_conv1d, native, reference, use_backend
+from recbole_ssm.ops.backend import choose, describe_backends
+
+needs_library = pytest.mark.skipif(not compiled(torch.float32), reason="the C library is not built")
+
+
+def test_a_backend_holds_for_the_block_alone():
+    example = torch.empty(0)
+    before = choose("ssd", example)
+    with use_backend("torch"):
+        assert choose("ssd", example) == "torch"
+        with use_backend("auto"):
+            assert choose("ssd", example) == before
+        assert choose("ssd", example) == "torch"
+    assert choose("ssd", example) == before
+
+
+def test_a_backend_is_left_when_the_block_fails():
+    before = choose("ssd", torch.empty(0))
+    with pytest.raises(RuntimeError, match="inside"), use_backend("torch"):
+        raise RuntimeError("inside")
+    assert choose("ssd", torch.empty(0)) == before
+
+
+@pytest.mark.parametrize(("name", "message"), [("cuda", "one of auto, torch, native, mamba_ssm, triton, not 'cuda'")])
+def test_an_unknown_backend_is_refused(name, message):
+    with pytest.raises(ValueError, match=message), use_backend(name):
+        pass
+
+
+def test_an_unknown_op_is_refused():
+    with pytest.raises(ValueError, match="op is one of"):
+        choose("attention", torch.empty(0))
+
+
+def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
+    monkeypatch.setattr(native, "library", lambda: None)
+    with pytest.raises(ValueError, match="no C compiler was found"), use_backend("native"):
+        pass
+
+
+def test_what_a_backend_does_not_take_runs_in_pytorch():
+    assert choose("ssd", torch.empty(0, dtype=torch.float64)) == "torch"
+    assert choose("ssd", torch.empty(0, device="meta")) == "torch"
+
+
+def test_backends_are_described():
+    with use_backend("torch"):
+        assert describe_backends(torch.device("cpu")) == "ssd torch, selective_scan torch, conv1d torch"
+
+
+@pytest.fixture(params=["any", "AVX2", "AVX-512"])
+def machine(request):
+    """The C library as a machine of each kind runs it."""
+    kind = ["any", "AVX2", "AVX-512"].index(request.param)
+    if native.library().recbole_ssm_use(kind) != kind:
+        native.library().recbole_ssm_use(2)
+        pytest.skip(f"this machine has no {request.param}")
+    with use_backend("native"):
+        yield request.param
+    native.library().recbole_ssm_use(2)
+
+
+@needs_library
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("headdim", [1, 3, 4, 32])
+def test_ssd_on_every_machine(machine, headdim, reverse):
+    case = SsdCase((7, 1, 70, 9), d_state=21, groups=2, heads_per_group=3, headdim=headdim, reverse=reverse)
+    contract.check_recurrence(case, torch.float32)
+    contract.check_recurrence_without_states(case, torch.float32)
+
+
+@needs_library
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("channels", [1, 19, 64])
+def test_selective_scan_on_every_machine(machine, channels, reverse):
+    contract.check_recurrence(
+        SelectiveScanCase((7, 1, 70, 9), channels=channels, d_state=5, reverse=reverse), torch.float32
+    )
+
+
+@needs_library
+@pytest.mark.parametrize("channels", [1, 19, 96])
+@pytest.mark.parametrize("width", [1, 4, 5, 7])
+def test_convolution_on_every_machine(machine, channels, width):
+    lengths = (1, 3, 40)
+    inputs = randn(sum(lengths), channels), randn(channels, width, seed=1), randn(channels, seed=2)
+    expected = torch.nn.functional.silu(reference.depthwise_conv1d(*inputs, borders(lengths), width - 1))
+    found = causal_conv1d(*(tensor.float() for tensor in inputs), borders(lengths))
+    assert relative_error(found, expected) < 1e-6

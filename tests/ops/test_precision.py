@@ -1,0 +1,89 @@
+"""Half precision and autocast: outputs and gradients within 1e-2, states and sums in float32."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from packed_cases import borders, randn, relative_error
+from scan_contract import SelectiveScanCase, SsdCase, call, evaluate
+
+from recbole_ssm.ops import causal_conv1d, linear_cross_entropy, reference, use_backend
+
+BOUND = 1e-2
+
+cases = pytest.mark.parametrize(
+    "case",
+    [SsdCase((7, 1, 70), groups=2, heads_per_group=2), SelectiveScanCase((7, 1, 70), reverse=True)],
+    ids=["ssd", "selective_scan"],
+)
+backends = pytest.mark.parametrize("backend", ["auto", "torch"])
+
+
+@cases
+@backends
+def test_scans_in_bfloat16(case, backend):
+    """Against the float64 recurrence of the same rounded numbers: what is left is the rounding of the results."""
+    inputs = case.inputs(torch.bfloat16)
+    with use_backend(backend):
+        found = evaluate(case.op, inputs, case.cu_seqlens, reverse=case.reverse, return_final_state=True)
+    exact = {name: tensor.double() for name, tensor in inputs.items()}
+    expected = evaluate(case.recurrence, exact, case.cu_seqlens, reverse=case.reverse)
+    assert found.pop("state").dtype == torch.float32
+    assert {value.dtype for value in found.values()} == {torch.bfloat16}
+    assert {
+        name: error for name, value in found.items() if (error := relative_error(value, expected[name])) > BOUND
+    } == {}
+
+
+@cases
+@backends
+def test_scans_of_mixed_types_under_autocast(case, backend):
+    """As in a model: x, B and C come from a product of matrices, dt and A do not."""
+    inputs = case.inputs(torch.float32)
+    inputs |= {name: inputs[name].bfloat16() for name in ("x", "B", "C")}
+    with use_backend(backend), torch.autocast("cpu"):
+        y = call(case.op, inputs, case.cu_seqlens, reverse=case.reverse)
+    assert y.dtype == torch.bfloat16
+    exact = {name: tensor.double() for name, tensor in inputs.items()}
+    assert relative_error(y, call(case.recurrence, exact, case.cu_seqlens, reverse=case.reverse)[0]) < BOUND
+
+
+@cases
+@backends
+def test_autocast_does_not_touch_float32(case, backend):
+    """Recurrences of float32 tensors are the same to the last bit with autocast and without."""
+    inputs = case.inputs(torch.float32)
+    with use_backend(backend):
+        plain = call(case.op, inputs, case.cu_seqlens)
+        with torch.autocast("cpu"):
+            assert torch.equal(call(case.op, inputs, case.cu_seqlens), plain)
+
+
+@backends
+def test_the_convolution_in_bfloat16(backend):
+    lengths = (5, 1, 12)
+    x, weight, bias = randn(18, 8).bfloat16(), randn(8, 4, seed=1), randn(8, seed=2)
+    with use_backend(backend), torch.autocast("cpu"):
+        y = causal_conv1d(x, weight.float(), bias.float(), borders(lengths))
+    assert y.dtype == torch.bfloat16
+    assert relative_error(y, F.silu(reference.depthwise_conv1d(x.double(), weight, bias, borders(lengths), 3))) < BOUND
+
+
+@pytest.mark.parametrize("how", ["autocast", "half precision"])
+def test_cross_entropy(how):
+    """The loss comes in float32, gradients in the type of what they belong to."""
+    hidden, weight = randn(50, 16), randn(700, 16, seed=1)
+    target = torch.arange(50) * 13
+    target[3] = -100
+    exact = [tensor.clone().requires_grad_() for tensor in (hidden, weight)]
+    expected = F.cross_entropy(exact[0] @ exact[1].T, target)
+    expected.backward()
+    kind = torch.float32 if how == "autocast" else torch.bfloat16
+    leaves = [tensor.to(kind).requires_grad_() for tensor in (hidden, weight)]
+    with torch.autocast("cpu", enabled=how == "autocast"):
+        loss = linear_cross_entropy(*leaves, target)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert relative_error(loss, expected) < BOUND
+    for leaf, right in zip(leaves, exact, strict=True):
+        assert leaf.grad.dtype == kind
+        assert relative_error(leaf.grad, right.grad) < 2 * BOUND
