@@ -1,4 +1,4 @@
-"""Fair timings of code that does the same work: alternating in one process, medians, and ratios of neighbours in time."""
+"""Fair timings of code that does the same work: alternating in one process, medians, ratios of neighbours in time."""
 
 from __future__ import annotations
 
@@ -70,9 +70,8 @@ def _seconds(run) -> float:
 
 def machine() -> dict:
     """What the figures hold for."""
-    cpu = re.search(
-        r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    )
+    info = Path("/proc/cpuinfo")
+    cpu = re.search(r"model name\s*:\s*(.*)", info.read_text()) if info.is_file() else None
     return {
         "cpu": cpu[1] if cpu else platform.processor(),
         "torch": torch.__version__,

@@ -84,7 +84,7 @@ def padded_ssd_loop(x, dt, A, B, C):
 
 def padded_ssd_chunks(x, dt, A, B, C, chunk=64):
     """Mamba-2's scan over a padded batch in chunks with a matrix of decays per head, as mamba's ``ssd_minimal``."""
-    S, L, H, P = x.shape
+    L = x.shape[1]
     fill = -L % chunk
     x, dt, B, C = (F.pad(t, (0, 0) * (t.dim() - 2) + (0, fill)) for t in (x, dt, B, C))
     x, dt, B, C = (t.unflatten(1, (-1, chunk)) for t in (x * dt[..., None], dt, B, C))

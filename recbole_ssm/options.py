@@ -92,7 +92,7 @@ FOR_OUR_MODELS = (
     Option(
         "ssm_backend",
         str,
-        "what computes scans and convolutions: the fastest that is there, or PyTorch, the C library, mamba-ssm or Triton",
+        "what computes scans and convolutions: the fastest that is there, or always the same (see the README)",
         choices=BACKENDS,
     ),
     Option("hidden_size", int, "width of embeddings and layers", low=1),

@@ -19,5 +19,8 @@ class GatedRMSNorm(nn.Module):
     def forward(self, y: Tensor, z: Tensor) -> Tensor:
         """y and z: (..., size); returns (..., size)."""
         if self.norm_before_gate:
-            return F.rms_norm(y, self.weight.shape, self.weight, self.eps) * F.silu(z)
-        return F.rms_norm(y * F.silu(z), self.weight.shape, self.weight, self.eps)
+            return self._norm(y) * F.silu(z)
+        return self._norm(y * F.silu(z))
+
+    def _norm(self, y: Tensor) -> Tensor:
+        return F.rms_norm(y.to(self.weight.dtype), self.weight.shape, self.weight, self.eps)
