@@ -117,6 +117,7 @@ MISTAKES = [
     case("--save_dataloaders=True", words=["save_dataloaders"]),
     # evaluation
     case("--valid_metric=NDCG@7", words=["valid_metric", "'NDCG@7'", "topk", "[10]"]),
+    case("--ssm_backend=cuda", words=["ssm_backend", "native", "'cuda'"]),
     case("--valid_metric=AUC", words=["valid_metric", "'AUC'"]),
     case("--topk=0", words=["topk", "positive"]),
     case("--topk=many", words=["topk", "many"]),

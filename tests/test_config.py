@@ -9,6 +9,7 @@ from recbole.model.sequential_recommender import SASRec
 from recbole_ssm.config import Config, properties_folder
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.ssd4rec import SSD4Rec
+from recbole_ssm.ops import mamba_ssm, native
 from recbole_ssm.registry import MODELS, model_class
 
 
@@ -212,6 +213,14 @@ def test_values_at_their_limits_are_taken(model):
     limits = {**SMALL, "dropout_prob": 1, "d_state": 1, "d_conv": 1, "expand": 1, "epochs": 0, "learning_rate": 1}
     config = Config(model, "ml-100k", config_dict={**limits, "MAX_ITEM_LIST_LENGTH": 1, "train_batch_tokens": 1})
     assert config["dropout_prob"] == 1
+
+
+@pytest.mark.parametrize(("backend", "what"), [("native", "C compiler"), ("mamba_ssm", "install mamba-ssm")])
+def test_a_backend_that_is_not_installed_is_refused_at_once(monkeypatch, backend, what):
+    monkeypatch.setattr(native, "library", lambda: None)
+    monkeypatch.setattr(mamba_ssm, "installed", lambda: False)
+    with pytest.raises(InputError, match=rf"ssm_backend: .*{what}"):
+        Config("2Mamba4Rec", "ml-100k", config_dict={"ssm_backend": backend})
 
 
 def test_an_unknown_key_for_one_of_recboles_models_is_a_warning():

@@ -23,6 +23,7 @@ from atomic import (
 )
 
 import recbole_ssm
+from recbole_ssm.ops.backend import choose
 from recbole_ssm.quick_start import count_parameters
 from recbole_ssm.trainer import create_trainer
 
@@ -229,6 +230,25 @@ def test_two_runs_in_a_process_do_not_disturb_the_callers_logging(tiny):
     run(tiny)
     run(tiny, "SASRec")
     assert (list(root.handlers), root.level) == before
+
+
+@pytest.mark.parametrize(("backend", "what"), [("torch", "ssd torch"), ("auto", "ssd ")])
+def test_the_log_says_what_computes_the_scans(tiny, caplog, backend, what):
+    with caplog.at_level(logging.INFO):
+        run(tiny, ssm_backend=backend)
+    assert f"Backends: {what}" in re.sub(r"\x1b\[[0-9;]*m", "", caplog.text)
+    assert choose("ssd", torch.empty(0, dtype=torch.float64)) == "torch"
+
+
+@pytest.mark.parametrize("model", ["SSD4Rec", "Mamba4Rec", "2Mamba4Rec", "Hydra4Rec"])
+def test_enable_amp_trains_to_nearly_the_same(tiny, model):
+    """The same steps in bfloat16, whose rounding may exchange neighbours in a ranking."""
+    exact, mixed = (run(tiny, model, enable_amp=enabled) for enabled in (False, True))
+    assert exact["best_valid_result"].keys() == mixed["best_valid_result"].keys()
+    parameters = [torch.load(result["checkpoint"], weights_only=True)["state_dict"] for result in (exact, mixed)]
+    moved = [(parameters[0][name] - parameters[1][name]).abs().max() for name in parameters[0]]
+    assert 0 < max(moved) < 0.05
+    assert all(value.dtype == torch.float32 for value in parameters[1].values())
 
 
 WITHOUT_RAY = """
