@@ -82,7 +82,7 @@ def padded_ssd_loop(x, dt, A, B, C):
     return torch.stack(y, 1)
 
 
-def padded_ssd_chunks(x, dt, A, B, C, chunk=64):
+def padded_ssd_chunks(x, dt, A, B, C, chunk):
     """Mamba-2's scan over a padded batch in chunks with a matrix of decays per head, as mamba's ``ssd_minimal``."""
     L = x.shape[1]
     fill = -L % chunk
@@ -136,8 +136,9 @@ def ssd_cases(n_tokens: int) -> Iterator[Case]:
             def ours(packed=packed, cu_seqlens=cu_seqlens):
                 return ssd(*packed, cu_seqlens)
 
+            chunk = {"ml": 32, "am": 16}[kind]  # faster than longer ones, and they take less memory
             peers = {
-                "padded ssd_minimal": lambda padded=padded: padded_ssd_chunks(*padded),
+                "padded ssd_minimal": lambda padded=padded, chunk=chunk: padded_ssd_chunks(*padded, chunk),
                 "packed SDPA": lambda qkv=qkv, lengths=lengths: packed_attention(*qkv, lengths.tolist()),
             }
             if d == 64 and N == 32:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from recbole_ssm.layers.dropout import Dropout
+
 
 class FeedForward(nn.Module):
     """``LayerNorm(x + dropout(W2 dropout(gelu(W1 x))))``, as in Mamba4Rec (arXiv 2403.03900, eq. 12).
@@ -20,7 +22,7 @@ class FeedForward(nn.Module):
         self.w_1 = nn.Linear(d_model, d_inner)
         self.w_2 = nn.Linear(d_inner, d_model)
         self.activation = nn.GELU()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(d_model, eps=1e-12)
         self.dropout_after_norm = dropout_after_norm
 

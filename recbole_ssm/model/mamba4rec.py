@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from recbole_ssm.layers import FeedForward, Mamba
+from recbole_ssm.layers import Dropout, FeedForward, Mamba
 from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.ops.packing import at
 
@@ -15,7 +15,7 @@ class MixerLayer(nn.Module):
     def __init__(self, mixer: nn.Module, d_model: int, dropout: float, residual: bool):
         super().__init__()
         self.mixer = mixer
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(d_model, eps=1e-12)
         self.ffn = FeedForward(d_model, 4 * d_model, dropout)
         self.residual = residual
@@ -35,7 +35,7 @@ class Mamba4Rec(PackedSequentialRecommender):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         n_layers, dropout = config["num_layers"], config["dropout_prob"]
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(self.hidden_size, eps=1e-12)
         self.layers = nn.ModuleList(
             MixerLayer(self.make_mixer(config), self.hidden_size, dropout, residual=n_layers > 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from recbole_ssm.layers import FeedForward, Mamba2
+from recbole_ssm.layers import Dropout, FeedForward, Mamba2
 from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.ops.packing import at, flip_index
 
@@ -26,7 +26,7 @@ class BiSSDLayer(nn.Module):
         self.beta = config["beta"]
         self.align_backward = config["align_backward"]
         self.norm = nn.LayerNorm(d_model, eps=1e-12)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.ffn = FeedForward(d_model, 4 * d_model, dropout, dropout_after_norm=True)
 
     def forward(self, x: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
@@ -51,7 +51,7 @@ class SSD4Rec(PackedSequentialRecommender):
         super().__init__(config, dataset, padding_idx=None)
         self.norm_embedding = config["norm_embedding"]
         if self.norm_embedding:
-            self.dropout = nn.Dropout(config["dropout_prob"])
+            self.dropout = Dropout(config["dropout_prob"])
             self.norm = nn.LayerNorm(self.hidden_size, eps=1e-12)
         self.layers = nn.ModuleList(BiSSDLayer(config) for _ in range(config["num_layers"]))
         self.apply(self._init_weights)

@@ -54,7 +54,7 @@ def test_what_a_backend_does_not_take_runs_in_pytorch():
 
 def test_backends_are_described():
     with use_backend("torch"):
-        assert describe_backends(torch.device("cpu")) == "ssd torch, selective_scan torch, conv1d torch"
+        assert describe_backends(torch.device("cpu")) == "ssd torch, selective_scan torch, conv1d torch, dropout torch"
 
 
 @pytest.fixture(params=["any", "AVX2", "AVX-512"])

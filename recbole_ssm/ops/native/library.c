@@ -135,12 +135,13 @@ typedef struct {
     void (*ssd_backward)(const Ssd *, const SsdGradients *, int64_t, int64_t, float *);
     void (*conv1d)(const Convolution *, int64_t, int64_t, float *);
     void (*conv1d_backward)(const Convolution *, int64_t, int64_t, const float *, float *, float *, float *);
+    void (*dropout)(int64_t, int64_t, const float *, uint64_t, uint32_t, float, float *);
 } Kernels;
 
 #define KERNELS(machine)                                                                                               \
     {                                                                                                                  \
         scan_##machine, scan_backward_##machine, ssd_room_##machine, ssd_##machine, ssd_backward_##machine,            \
-            conv1d_##machine, conv1d_backward_##machine                                                                \
+            conv1d_##machine, conv1d_backward_##machine, dropout_##machine                                             \
     }
 
 /* Kinds of machines; no wider one than this is used. */
@@ -183,7 +184,7 @@ static float *cleared(int64_t floats) {
 }
 
 /* Changes whenever a structure or a function of the interface does. */
-int recbole_ssm_interface(void) { return 4; }
+int recbole_ssm_interface(void) { return 5; }
 
 /* Uses no wider kind of machine than this (0 any, 1 AVX2, 2 AVX-512), which tests want; returns the kind in use. */
 int recbole_ssm_use(int kind) {
@@ -317,4 +318,11 @@ int recbole_ssm_conv1d_backward(const Convolution *c, const float *dy, float *dx
         kernels()->conv1d_backward(c, share(c->channels, thread, c->threads), share(c->channels, thread + 1, c->threads), dy,
                                    dx, d_weight, d_bias);
     return 0;
+}
+
+/* y = x scale where a random number below 2^32, of the seed and the place, is `least` or more, else 0: n floats. */
+void recbole_ssm_dropout(int64_t n, const float *x, uint64_t seed, uint32_t least, float scale, float *y, int64_t threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t thread = 0; thread < threads; thread++)
+        kernels()->dropout(share(n, thread, threads), share(n, thread + 1, threads), x, seed, least, scale, y);
 }

@@ -4,8 +4,10 @@
 #include "scan.h"
 #include "ssd.h"
 #include "conv1d.h"
+#include "dropout.h"
 #undef MACHINE
 #undef LANES
 #undef TOGETHER
 #undef vec
 #undef ivec
+#undef uvec

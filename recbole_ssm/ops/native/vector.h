@@ -3,8 +3,10 @@
 
 #define vec VARIANT(floats)
 #define ivec VARIANT(integers)
+#define uvec VARIANT(naturals)
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+typedef uint32_t uvec __attribute__((vector_size(4 * LANES)));
 
 INLINE vec VARIANT(load)(const float *from, int64_t width) {
     vec v = {0};

@@ -1,0 +1,18 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from recbole_ssm.ops import native
+from recbole_ssm.ops.backend import choose
+
+
+class Dropout(nn.Dropout):
+    """``nn.Dropout``. In the C library, where that computes, several times faster and without keeping a mask."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        if self.training and 0 < self.p < 1 and choose("dropout", x) == "native":
+            return native.dropout(x, self.p)
+        return super().forward(x)
