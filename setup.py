@@ -26,10 +26,7 @@ RECBOLE_WITHOUT_RAY = [
 NATIVE = Extension(
     "recbole_ssm.ops.native._library",
     ["recbole_ssm/ops/native/library.c"],
-    depends=[
-        f"recbole_ssm/ops/native/{name}.h"
-        for name in ("conv1d", "dropout", "machine", "matrix", "scan", "ssd", "vector")
-    ],
+    depends=sorted(map(str, Path("recbole_ssm/ops/native").glob("*.h"))),
     extra_compile_args=["-O2", "-std=c11", "-fopenmp", "-fno-math-errno", "-ffp-contract=fast", "-Wno-psabi"],
     extra_link_args=["-fopenmp"],
     optional=True,

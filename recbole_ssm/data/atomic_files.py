@@ -1,9 +1,12 @@
-"""Are the files that a run needs there, with the columns that it needs? Asked before anything is read."""
+"""Atomic files: are those that a run needs there, with the columns that it needs? And how plain ones are read."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from recbole.utils import ModelType
 
 from recbole_ssm.errors import InputError
@@ -37,10 +40,45 @@ def check_atomic_files(config) -> None:
         _check_columns(config, file)
 
 
-def _check_columns(config, file: Path) -> None:
-    with open(file, encoding=config["encoding"]) as lines:
+def read_header(file: str | Path, separator: str, encoding: str) -> dict[str, str]:
+    """Columns of an atomic file in their order, and their types; a type is empty where the header has none."""
+    with open(file, encoding=encoding) as lines:
         header = lines.readline().rstrip("\r\n")
-    columns = dict(column.partition(":")[::2] for column in header.split(config["field_separator"]))
+    return dict(column.partition(":")[::2] for column in header.split(separator))
+
+
+def read_plain_columns(file: str | Path, kinds: dict[str, str], separator: str, encoding: str) -> pd.DataFrame:
+    """Columns of an atomic file: words for the type ``token``, float64, to the last bit, for ``float``.
+
+    Args:
+        file: the atomic file.
+        kinds: the types of the columns that are wanted, in the order of the header.
+        separator: a single character.
+        encoding: of the file.
+
+    Raises:
+        InputError: a value is no number, or lines differ in their number of columns.
+    """
+    names = {f"{field}:{kind}": np.float64 if kind == "float" else str for field, kind in kinds.items()}
+    read = partial(pd.read_csv, file, delimiter=separator, usecols=list(names), encoding=encoding, engine="c")
+    try:
+        frame = read(dtype=names, float_precision="round_trip")
+    except ValueError as error:
+        _name_wrong_number(file, read(dtype=str)[[name for name, kind in names.items() if kind is not str]])
+        raise InputError(f"{file} cannot be read: {error}") from error
+    return frame.set_axis(list(kinds), axis=1)
+
+
+def _name_wrong_number(file: str | Path, words: pd.DataFrame) -> None:
+    for column in words:
+        wrong = words[column][pd.to_numeric(words[column], errors="coerce").isna() & words[column].notna()]
+        if len(wrong):
+            raise InputError(f"{file}, line {wrong.index[0] + 2}: column {column} holds {wrong.iloc[0]!r}")
+
+
+def _check_columns(config, file: Path) -> None:
+    columns = read_header(file, config["field_separator"], config["encoding"])
+    header = config["field_separator"].join(":".join(filter(None, column)) for column in columns.items())
     needed = [("USER_ID_FIELD", "token", "users"), ("ITEM_ID_FIELD", "token", "items")]
     if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
         needed.append(("TIME_FIELD", "float", "the order of interactions"))

@@ -9,6 +9,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
+from recbole_ssm.data.atomic_files import read_header, read_plain_columns
 from recbole_ssm.data.collate import pack_histories
 
 HISTORY_START = "history_start"
@@ -21,8 +22,8 @@ class PackedDataset(SequentialDataset):
     """The samples of RecBole's :class:`SequentialDataset`, in its order and with its splits, in O(interactions).
 
     RecBole copies every prefix of every user into padded matrices. Here ``history`` holds all interactions once,
-    sorted by user and time, and a sample is its target's columns plus a range of ``history``. Loading, filtering,
-    splitting, caching and printing are RecBole's own code.
+    sorted by user and time, and a sample is its target's columns plus a range of ``history``. Filtering, splitting,
+    caching and printing are RecBole's own code, and so is loading but for the parser of plain files.
 
     Attributes:
         history: (n_interactions,) int64, items by user and time.
@@ -35,6 +36,25 @@ class PackedDataset(SequentialDataset):
         packed = cls.__new__(cls)
         packed.__dict__.update(dataset.__dict__)
         return packed
+
+    def _load_feat(self, filepath, source):
+        """RecBole's, with pandas' C parser in place of its Python parser where it reads no column of sequences."""
+        load, leave = self._get_load_and_unload_col(source)
+        separator, encoding = self.config["field_separator"], self.config["encoding"]
+        kinds = read_header(filepath, separator, encoding)
+        kinds = {
+            field: kind
+            for field, kind in kinds.items()
+            if (load is None or field in load) and (leave is None or field not in leave)
+        }
+        plain = {FeatureType.TOKEN.value, FeatureType.FLOAT.value}
+        if not kinds or not plain.issuperset(kinds.values()) or len(separator) != 1 or source == "link":
+            return super()._load_feat(filepath, source)
+        for field, kind in kinds.items():
+            self.set_field_property(field, FeatureType(kind), source, 1)
+            if kind == FeatureType.FLOAT.value:
+                self.field2bucketnum[field] = 2
+        return read_plain_columns(filepath, kinds, separator, encoding)
 
     def data_augmentation(self) -> None:
         """Index every prefix of every user, where RecBole writes it out; order and truncation are the same."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from logging import getLogger
+from pathlib import Path
 
 from recbole.data import create_dataset as create_recbole_dataset
 from recbole.data import data_preparation as prepare_recbole_data
@@ -29,7 +30,7 @@ def create_dataset(config, *, packed: bool):
     """
     check_atomic_files(config)
     try:
-        dataset = create_recbole_dataset(config)
+        dataset = PackedDataset(config) if packed and not _needs_recbole(config) else create_recbole_dataset(config)
     except (KeyError, TypeError, ValueError) as error:
         if "feat is empty" not in str(error):
             raise InputError(f"dataset {config['dataset']!r} cannot be read: {str(error).splitlines()[0]}") from error
@@ -46,7 +47,13 @@ def create_dataset(config, *, packed: bool):
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
         return dataset
     _check_history_lengths(dataset)
-    return PackedDataset.from_loaded(dataset) if packed else dataset
+    return PackedDataset.from_loaded(dataset) if packed and not isinstance(dataset, PackedDataset) else dataset
+
+
+def _needs_recbole(config) -> bool:
+    """Whether the dataset is split already, or RecBole is to keep it in a file, or to find it there."""
+    kept = config["dataset_save_path"] or Path(config["checkpoint_dir"]) / f"{config['dataset']}-SequentialDataset.pth"
+    return config["benchmark_filename"] is not None or config["save_dataset"] or Path(kept).exists()
 
 
 def _check_history_lengths(dataset) -> None:

@@ -1,11 +1,12 @@
 """Are the files there, and have they what a run needs?"""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from atomic import interactions, make_config, make_loaders, make_splits, write_dataset
 
-from recbole_ssm.data.atomic_files import check_atomic_files, find_datasets
+from recbole_ssm.data.atomic_files import check_atomic_files, find_datasets, read_header, read_plain_columns
 from recbole_ssm.errors import InputError
 
 
@@ -129,3 +130,25 @@ def test_ready_made_splits_are_read_as_they_are(tmp_path):
     (tmp_path / "tiny" / "tiny.valid.inter").unlink()
     with pytest.raises(InputError, match=r"tiny\.valid\.inter"):
         check_atomic_files(make_config(tmp_path, **keys))
+
+
+def test_plain_columns_are_read_to_the_last_bit(tmp_path):
+    """As pandas' Python parser, which RecBole uses, reads them; columns that are not wanted are left out."""
+    numbers = [0.1, 1 / 3, 978300760.0, 1e-310, 123456789012345678.0, float("nan")]
+    frame = pd.DataFrame(
+        {"user:token": ["007", "é b", "1.0", "NaNa", "x", "-"], "n:float": numbers, "t:token_seq": "a b"}
+    )
+    frame.to_csv(tmp_path / "a.inter", sep="\t", index=False)
+    assert read_header(tmp_path / "a.inter", "\t", "utf-8") == {"user": "token", "n": "float", "t": "token_seq"}
+    read = read_plain_columns(tmp_path / "a.inter", {"user": "token", "n": "float"}, "\t", "utf-8")
+    types = {"user:token": str, "n:float": np.float64}
+    expected = pd.read_csv(tmp_path / "a.inter", delimiter="\t", usecols=list(types), dtype=types, engine="python")
+    assert list(read) == ["user", "n"]
+    assert read["user"].tolist() == expected["user:token"].tolist() == frame["user:token"].tolist()
+    assert read["n"].to_numpy().tobytes() == expected["n:float"].to_numpy().tobytes()
+
+
+def test_a_value_that_is_no_number_is_named_with_its_line(tmp_path):
+    (tmp_path / "a.inter").write_text("user:token\tn:float\nu\t1\nv\t\nw\tsoon\n")
+    with pytest.raises(InputError, match=r"a.inter, line 4: column n:float holds 'soon'"):
+        read_plain_columns(tmp_path / "a.inter", {"user": "token", "n": "float"}, "\t", "utf-8")
