@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from recbole_ssm.ops.packing import positions
 
 _STEPS_KEPT = 32
-"""States are kept for the backward pass once in so many steps and recomputed in between."""
+"""States are kept for the backward pass once in so many steps and computed again in between."""
 
 
 def scan_side_by_side(u, dt, A, B, C, cu_seqlens, initial_state):
@@ -23,37 +23,66 @@ def scan_side_by_side(u, dt, A, B, C, cu_seqlens, initial_state):
     position = positions(cu_seqlens, T)
     by_time = (position * S + rank.repeat_interleave(lengths, output_size=T)).argsort()
     alive = position.bincount().tolist()
-
-    if initial_state is None:
-        state = u.new_zeros(S, *A.shape)
-    else:
-        state = initial_state[order]
-    inputs = [tensor[by_time] for tensor in (dt * u, dt, B, C)]
-    finished = [state[alive[0] :]] if alive else [state]
-    state = state[: alive[0]] if alive else state
-    outputs, start = [], 0
-    for first in range(0, len(alive), _STEPS_KEPT):
-        block = alive[first : first + _STEPS_KEPT]
-        end = start + sum(block)
-        following = alive[first + _STEPS_KEPT] if first + _STEPS_KEPT < len(alive) else 0
-        y, state, ended = checkpoint(
-            _steps, state, A, *(tensor[start:end] for tensor in inputs), [*block, following], use_reentrant=False
-        )
-        outputs.append(y)
-        finished.append(ended)
-        start = end
-    y = torch.cat(outputs)[by_time.argsort()] if outputs else u
-    return y, torch.cat(finished[::-1])[rank]
+    state = u.new_zeros(S, *A.shape) if initial_state is None else initial_state[order]
+    inputs = (tensor[by_time] for tensor in (dt * u, dt))
+    y, final = _Loop.apply(*inputs, A, B[by_time], C[by_time], state, alive)
+    return y[by_time.argsort()], final[rank]
 
 
-def _steps(state, A, dtu, dt, B, C, alive):
-    """A few steps of the recurrence: outputs, the states that go on, and those of sequences that ended."""
-    outputs, finished, start = [], [], 0
-    for now, following in zip(alive, alive[1:], strict=False):
-        step = slice(start, start + now)
-        state = torch.exp(dt[step, :, None] * A) * state + dtu[step, :, None] * B[step, None, :]
-        outputs.append(torch.einsum("sen,sn->se", state, C[step]))
-        finished.append(state[following:])
-        state = state[:following]
-        start += now
-    return torch.cat(outputs), state, torch.cat(finished[::-1])
+def _step(state, dtu, dt, A, B):
+    """The decays (S, E, N) of a step, and the states after it."""
+    decay = torch.exp(dt[..., None] * A)
+    return decay, torch.addcmul(decay * state, dtu[..., None], B[:, None])
+
+
+class _Loop(torch.autograd.Function):
+    """dtu, dt (T, E), A (E, N), B, C (T, N) and the states (S, E, N) to y (T, E) and the states when sequences end.
+
+    Tokens are sorted by time; the first ``alive[t]`` sequences have a token at time t.
+    """
+
+    @staticmethod
+    def forward(ctx, dtu, dt, A, B, C, state, alive):
+        y, kept, ended, end = torch.empty_like(dtu), [], [], 0
+        for t, now in enumerate(alive):
+            ended.append(state[now:])
+            state = state[:now]
+            if t % _STEPS_KEPT == 0:
+                kept.append(state)
+            step, end = slice(end, end + now), end + now
+            _, state = _step(state, dtu[step], dt[step], A, B[step])
+            torch.matmul(state, C[step, :, None], out=y[step, :, None])
+        ctx.save_for_backward(dtu, dt, A, B, C, *kept)
+        ctx.alive = alive
+        return y, torch.cat([state, *ended[::-1]])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy, d_final):
+        dtu, dt, A, B, C, *kept = ctx.saved_tensors
+        alive = ctx.alive
+        d_dtu, d_dt, dA, dB, dC = (torch.empty_like(tensor) for tensor in (dtu, dt, A, B, C))
+        dA.zero_()
+        ends = torch.tensor([0, *alive]).cumsum(0).tolist()
+        d_state = d_final[: alive[-1]] if alive else d_final
+        for number in reversed(range(len(kept))):
+            times = range(number * _STEPS_KEPT, min((number + 1) * _STEPS_KEPT, len(alive)))
+            after, noted = kept[number], []
+            for t in times:
+                before, step = after[: alive[t]], slice(ends[t], ends[t + 1])
+                decay, after = _step(before, dtu[step], dt[step], A, B[step])
+                noted.append((before, decay, after))
+            for t in reversed(times):
+                (before, decay, after), step = noted.pop(), slice(ends[t], ends[t + 1])
+                d_state = torch.addcmul(d_state, dy[step, :, None], C[step, None])
+                torch.matmul(dy[step, None], after, out=dC[step, None])
+                torch.matmul(dtu[step, None], d_state, out=dB[step, None])
+                torch.matmul(d_state, B[step, :, None], out=d_dtu[step, :, None])
+                d_state = d_state.mul_(decay)
+                d_log_decay = d_state * before
+                d_dt[step] = (d_log_decay * A).sum(-1)
+                dA += torch.einsum("sen,se->en", d_log_decay, dt[step])
+                if t:
+                    d_state = torch.cat([d_state, d_final[alive[t] : alive[t - 1]]])
+        d_initial = torch.cat([d_state, d_final[alive[0] :]]) if alive else d_final
+        return d_dtu, d_dt, dA, dB, dC, d_initial, None
