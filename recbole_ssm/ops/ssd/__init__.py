@@ -33,9 +33,8 @@ def ssd(
     """``h[t] = exp(dt[t] A) h[t-1] + dt[t] x[t] B[t]^T;  y[t] = h[t] C[t] + D x[t]`` within each sequence.
 
     The state is one (P, N) matrix per head with a scalar decay (Mamba-2, arXiv 2405.21060). It is zero, or
-    ``initial_state``, at the start of each sequence. Without states, which is how models are trained, a decay below
-    exp(-20) per step counts as exp(-20): less than float32 resolves. Half precision is computed in float32, and y
-    returned in the type of x.
+    ``initial_state``, at the start of each sequence. A decay below exp(-20) per step may count as exp(-20), which is
+    less than float32 resolves. Half precision is computed in float32, and y returned in the type of x.
 
     Args:
         x: (T, H, P) inputs.
