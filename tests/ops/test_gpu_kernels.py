@@ -7,6 +7,7 @@ plain functions with their documented meaning, so that what is handed to them, a
 import os
 import subprocess
 import sys
+from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -100,12 +101,28 @@ def causal_conv1d_fn(x, weight, bias=None, seq_idx=None, activation=None):
 
 @pytest.fixture
 def fake_packages(monkeypatch):
-    """mamba-ssm and causal-conv1d as they document themselves, and CPU tensors taken for a GPU's."""
-    fakes = packages(mamba_ssm__ops__triton__ssd_combined=mamba_chunk_scan_combined, causal_conv1d=causal_conv1d_fn)
+    """mamba-ssm and causal-conv1d as they document themselves, and CPU tensors taken for a GPU's.
+
+    Returns the list of functions called, which grows with each call.
+    """
+    called = []
+
+    def noted(function):
+        @wraps(function)
+        def noting(*arguments, **options):
+            called.append(function.__name__)
+            return function(*arguments, **options)
+
+        return noting
+
+    fakes = packages(
+        mamba_ssm__ops__triton__ssd_combined=noted(mamba_chunk_scan_combined), causal_conv1d=noted(causal_conv1d_fn)
+    )
     for name, module in fakes.items():
         monkeypatch.setitem(sys.modules, name, module)
     for op in ("ssd", "conv1d"):
         monkeypatch.setattr(sys.modules[f"recbole_ssm.ops.{op}"], "choose", lambda op, *tensors: "mamba_ssm")
+    return called
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -115,7 +132,9 @@ def test_what_mamba_ssm_is_given_for_ssd(fake_packages, reverse, skip):
 
     case = SsdCase((7, 1, 20), groups=2, heads_per_group=2, reverse=reverse, skip=skip)
     contract.check_recurrence_without_states(case, torch.float64)
+    assert fake_packages == ["mamba_chunk_scan_combined"]
     contract.check_recurrence(case, torch.float64)  # states: in PyTorch
+    assert fake_packages == ["mamba_chunk_scan_combined"]
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -131,6 +150,7 @@ def test_what_causal_conv1d_is_given(fake_packages, channels, width, reverse, ac
     else:
         y = reference.depthwise_conv1d(x, weight, bias, borders(lengths), width - 1)
     torch.testing.assert_close(found, F.silu(y) if activation else y)
+    assert fake_packages == (["causal_conv1d_fn"] if (channels, width) in [(8, 4), (16, 2)] else [])
 
 
 def test_mamba_ssm_takes_no_tensors_of_a_cpu():

@@ -103,7 +103,12 @@ INLINE void VARIANT(conv1d_backward_channels)(const Convolution *c, int W, int t
 
 /* ---- a share of the channels, sequence by sequence; the usual numbers of taps unrolled ---- */
 
-#define FOR_CONVOLUTIONS(CHANNELS)                                                                                     \
+#define CHANNELS(n)                                                                                                    \
+    do {                                                                                                               \
+        const int taps = n;                                                                                            \
+        FOR_CHANNELS(first, last, CONVOLVE);                                                                           \
+    } while (0)
+#define FOR_CONVOLUTIONS                                                                                               \
     for (int64_t q = 0; q < c->sequences; q++) {                                                                       \
         if (c->taps == 4)                                                                                              \
             CHANNELS(4);                                                                                               \
@@ -115,27 +120,16 @@ INLINE void VARIANT(conv1d_backward_channels)(const Convolution *c, int W, int t
 
 static void VARIANT(conv1d)(const Convolution *c, int64_t first, int64_t last, float *y) {
 #define CONVOLVE(W, width) VARIANT(conv1d_channels)(c, W, taps, q, e0, width, y)
-#define CHANNELS(n)                                                                                                    \
-    do {                                                                                                               \
-        const int taps = n;                                                                                            \
-        FOR_CHANNELS(first, last, CONVOLVE);                                                                           \
-    } while (0)
-    FOR_CONVOLUTIONS(CHANNELS)
+    FOR_CONVOLUTIONS
 #undef CONVOLVE
-#undef CHANNELS
 }
 
 static void VARIANT(conv1d_backward)(const Convolution *c, int64_t first, int64_t last, const float *dy, float *dx, float *d_weight,
                                      float *d_bias) {
 #define CONVOLVE(W, width) VARIANT(conv1d_backward_channels)(c, W, taps, q, e0, width, dy, dx, d_weight, d_bias)
-#define CHANNELS(n)                                                                                                    \
-    do {                                                                                                               \
-        const int taps = n;                                                                                            \
-        FOR_CHANNELS(first, last, CONVOLVE);                                                                           \
-    } while (0)
-    FOR_CONVOLUTIONS(CHANNELS)
+    FOR_CONVOLUTIONS
 #undef CONVOLVE
-#undef CHANNELS
 }
 #undef FOR_CONVOLUTIONS
+#undef CHANNELS
 #undef FOR_TAPS
