@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recbole_ssm.ops import native
+from recbole_ssm.ops.backend import choose
+from recbole_ssm.ops.packing import RowItems
 from recbole_ssm.ops.precision import HALF, autocast_type
 
 _CACHED, _ALIVE = 1 << 18, 1 << 24
@@ -20,9 +23,17 @@ def _rows_per_block(n_items: int) -> int:
 
 
 def linear_cross_entropy(
-    hidden: Tensor, weight: Tensor, target: Tensor, *, ignore_index: int = -100, reduction: str = "mean"
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    *,
+    bias: Tensor | None = None,
+    seen: RowItems | None = None,
+    seen_bias: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
 ) -> Tensor:
-    """``F.cross_entropy(hidden @ weight.T, target)``, a block of rows at a time.
+    """``F.cross_entropy(hidden @ weight.T + bias, target)``, a block of rows at a time.
 
     Each block's gradients are taken while its logits are at hand (as in Liger Kernel and in arXiv 2411.09009), so
     at most 16 million logits, or 16 rows of them, exist at any time, whatever R and V are. Under autocast the matrix
@@ -32,6 +43,9 @@ def linear_cross_entropy(
         hidden: (R, d).
         weight: (V, d), for tied embeddings the embedding table.
         target: (R,) int64 in ``0..V-1``, or ``ignore_index``.
+        bias: (V,), added to the logits of every row.
+        seen: items of each row whose logits have ``seen_bias`` added.
+        seen_bias: one number, shape () or (1,); goes with ``seen``.
         ignore_index: rows with this target count nothing.
         reduction: ``"mean"`` over the rows that count, or ``"sum"``.
 
@@ -40,60 +54,80 @@ def linear_cross_entropy(
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is 'mean' or 'sum', not {reduction!r}")
-    keep = target != ignore_index
+    if (seen is None) != (seen_bias is None):
+        raise ValueError("seen and seen_bias are given together or not at all")
+    counts = target != ignore_index
     half = autocast_type(hidden) or next((t.dtype for t in (hidden, weight) if t.dtype in HALF), None)
     if half is not None:
         hidden, weight = hidden.float(), weight.float()
     with torch.autocast(hidden.device.type, enabled=False) if half is not None else nullcontext():
-        total = _LinearCrossEntropy.apply(hidden, weight, target, keep, half or hidden.dtype)
-    return total / keep.sum() if reduction == "mean" else total
+        rows = target.where(counts, -1), seen
+        total = _LinearCrossEntropy.apply(hidden, weight, bias, seen_bias, *rows, half or hidden.dtype)
+    return total / counts.sum() if reduction == "mean" else total
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Sum over the kept rows; gradients are computed in the forward pass and scaled in the backward pass.
-
-    Matrices are multiplied in the type ``product``.
-    """
+    """Sum over the rows that count; gradients are computed in the forward pass and scaled in the backward pass."""
 
     @staticmethod
-    def forward(ctx, hidden, weight, target, keep, product):
-        rows = _rows_per_block(len(weight))
-        needs_grad = any(ctx.needs_input_grad[:2])
-        grad_hidden = torch.empty_like(hidden) if needs_grad else None
-        table = weight.to(product)
-        columns = table.T.contiguous()
-        grad_columns = torch.zeros_like(weight.T, memory_format=torch.contiguous_format) if needs_grad else None
-        total = hidden.new_zeros(())
-        for start in range(0, len(hidden), rows):
-            block = slice(start, start + rows)
-            h, kept = hidden[block], keep[block]
-            column = target[block].where(kept, 0)
-            logits = (h.to(product) @ columns).to(h.dtype)
-            at_target = logits.gather(1, column[:, None])
-            largest = logits.amax(1, keepdim=True)
-            unnormalised = logits.sub_(largest).exp_()
-            z = unnormalised.sum(1, keepdim=True)
-            total += (z.log() + largest - at_target)[kept].sum()
-            if not needs_grad:
-                continue
-            # d loss / d logits = softmax - onehot(target), zero where the row does not count. The softmax is never
-            # formed: its rows are scaled where they are narrow, before and after the products.
-            scale = kept[:, None] / z
-            unnormalised = unnormalised.to(product)
-            grad_hidden[block] = (unnormalised @ table) * scale - weight[column] * kept[:, None]
-            scaled = (h * scale).to(product).T
-            if product == weight.dtype:
-                grad_columns.addmm_(scaled, unnormalised)
-            else:
-                grad_columns += scaled @ unnormalised
-        if needs_grad:
-            grad_weight = grad_columns.T.contiguous()
-            grad_weight.index_add_(0, target.where(keep, 0), hidden * keep[:, None], alpha=-1.0)
-            ctx.save_for_backward(grad_hidden, grad_weight)
+    def forward(ctx, hidden, weight, bias, seen_bias, target, seen, product):
+        needs_grad = any(ctx.needs_input_grad)
+        small = weight.numel() <= native.LARGEST_WEIGHT
+        if product == hidden.dtype and small and choose("cross_entropy", hidden, weight, bias, seen_bias) == "native":
+            total, *gradients = native.cross_entropy(hidden, weight, bias, seen_bias, target, seen, needs_grad)
+        else:
+            total, *gradients = _by_blocks(hidden, weight, bias, seen_bias, target, seen, needs_grad, product)
+        ctx.save_for_backward(*gradients)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        grad_hidden, grad_weight = ctx.saved_tensors
-        return grad * grad_hidden, grad * grad_weight, None, None, None
+        return *(None if saved is None else grad * saved for saved in ctx.saved_tensors), None, None, None
+
+
+def _by_blocks(hidden, weight, bias, seen_bias, target, seen, needs_grad, product) -> tuple[Tensor | None, ...]:
+    """The sum over the rows whose target is not negative, and its gradients; matrices are multiplied in ``product``."""
+    rows = _rows_per_block(len(weight))
+    d_hidden = torch.empty_like(hidden)
+    d_columns = torch.zeros_like(weight.T, memory_format=torch.contiguous_format)
+    d_bias = None if bias is None else torch.zeros_like(bias)
+    d_seen_bias = None if seen_bias is None else torch.zeros_like(seen_bias)
+    table = weight.to(product)
+    columns = table.T.contiguous()
+    total = hidden.new_zeros(())
+    for start in range(0, len(hidden), rows):
+        block = slice(start, start + rows)
+        h, kept, column = hidden[block], target[block] >= 0, target[block].clamp(min=0)
+        logits = (h.to(product) @ columns).to(h.dtype)
+        if bias is not None:
+            logits += bias
+        if seen is not None:
+            row, item = seen.of_rows(block)
+            logits.index_put_((row, item), seen_bias.expand(len(row)), accumulate=True)
+        at_target = logits.gather(1, column[:, None])
+        largest = logits.amax(1, keepdim=True)
+        unnormalised = logits.sub_(largest).exp_()
+        z = unnormalised.sum(1, keepdim=True)
+        total += (z.log() + largest - at_target)[kept].sum()
+        if not needs_grad:
+            continue
+        # d loss / d logits = softmax - onehot(target), zero where the row does not count. The softmax is never
+        # formed: its rows are scaled where they are narrow, before and after the products.
+        scale = kept[:, None] / z
+        if bias is not None:
+            d_bias += scale[:, 0] @ unnormalised
+        if seen is not None:
+            d_seen_bias += (unnormalised[row, item] * scale[row, 0]).sum() - (item == target[block][row]).sum()
+        unnormalised = unnormalised.to(product)
+        d_hidden[block] = (unnormalised @ table) * scale - weight[column] * kept[:, None]
+        scaled = (h * scale).to(product).T
+        if product == weight.dtype:
+            d_columns.addmm_(scaled, unnormalised)
+        else:
+            d_columns += scaled @ unnormalised
+    kept, column = target >= 0, target.clamp(min=0)
+    d_weight = d_columns.T.contiguous().index_add_(0, column, hidden * kept[:, None], alpha=-1.0)
+    if bias is not None:
+        d_bias.index_add_(0, column, kept.to(d_bias.dtype), alpha=-1.0)
+    return total, d_hidden, d_weight, d_bias, d_seen_bias

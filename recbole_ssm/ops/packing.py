@@ -7,6 +7,8 @@ A packed batch is one stream of ``T`` tokens holding ``S`` sequences one after a
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -92,3 +94,31 @@ def pack_padded(padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """
     valid = torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
     return padded[valid], cumulative_lengths(lengths)
+
+
+class RowItems(NamedTuple):
+    """Different items for each of R rows, as ranges of one list, which may overlap."""
+
+    items: Tensor
+    """(n,) int64; negative ones are none."""
+    start: Tensor
+    """(R,) int64, where the items of a row begin."""
+    end: Tensor
+    """(R,) int64, where they end."""
+
+    def of_rows(self, block: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Row (counted from the block's first) and item of each pair in a block of rows."""
+        start, lengths = self.start[block], (self.end - self.start)[block]
+        index, cu_seqlens = gather_ranges(start, lengths)
+        row, item = sequence_index(cu_seqlens, len(index)).long(), self.items[index]
+        return row[item >= 0], item[item >= 0]
+
+
+def items_read(tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> RowItems:
+    """What a causal reader has read at each token, or at the tokens ``readout`` (R,); each item once, 0 never."""
+    sequence = sequence_index(cu_seqlens, len(tokens)).long()
+    key, order = (sequence * (tokens.max() + 1) + tokens).sort(stable=True)
+    fresh = tokens > 0
+    fresh[order[1:]] &= key[1:] != key[:-1]
+    start, end = cu_seqlens[:-1].long()[sequence], torch.arange(1, len(tokens) + 1, device=tokens.device)
+    return RowItems(tokens.where(fresh, -1), at(readout, start), at(readout, end))

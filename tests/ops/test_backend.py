@@ -7,7 +7,7 @@ from packed_cases import borders, compiled, randn, relative_error
 from scan_contract import SelectiveScanCase, SsdCase
 
 from recbole_ssm.ops import causal_conv1d, native, reference, use_backend
-from recbole_ssm.ops.backend import choose, describe_backends
+from recbole_ssm.ops.backend import OPS, choose, describe_backends
 
 needs_library = pytest.mark.skipif(not compiled(torch.float32), reason="the C library is not built")
 
@@ -54,7 +54,7 @@ def test_what_a_backend_does_not_take_runs_in_pytorch():
 
 def test_backends_are_described():
     with use_backend("torch"):
-        assert describe_backends(torch.device("cpu")) == "ssd torch, selective_scan torch, conv1d torch, dropout torch"
+        assert describe_backends(torch.device("cpu")) == ", ".join(f"{op} torch" for op in OPS)
 
 
 @pytest.fixture(params=["any", "AVX2", "AVX-512"])

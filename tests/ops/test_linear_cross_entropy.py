@@ -6,11 +6,21 @@ import torch.nn.functional as F
 from packed_cases import randn, relative_error
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recbole_ssm.ops import linear_cross_entropy
+from recbole_ssm.ops import linear_cross_entropy, native, use_backend
+from recbole_ssm.ops.packing import RowItems
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
-SIZES = [(1, 2), (7, 2), (50, 3), (64, 100), (1, 5000), (300, 5000), (450, 5000)]
+SIZES = [(1, 2), (7, 2), (50, 3), (64, 100), (1, 5000), (73, 64), (300, 5000), (450, 5000)]
 """Rows and classes; the last ones are more rows than a block holds."""
+
+compiled = pytest.mark.skipif(native.library() is None, reason="the C library is not built")
+
+
+@pytest.fixture(params=["torch", pytest.param("native", marks=compiled)], autouse=True)
+def backend(request):
+    with use_backend(request.param):
+        yield request.param
+
 
 both_types = pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 
@@ -139,6 +149,62 @@ def test_second_derivative_is_right_or_refused():
         except RuntimeError:
             return
     torch.testing.assert_close(*found)
+
+
+def row_items(rows, classes):
+    """Up to 20 items for each row, not the same number for each; some of them are none."""
+    generator = torch.Generator().manual_seed(rows * classes)
+    items = torch.randperm(classes, generator=generator)[:20]
+    items[::4] = -1
+    start = torch.randint(0, len(items), (rows,), generator=generator)
+    return RowItems(items, start, torch.maximum(start, torch.randint(0, len(items) + 1, (rows,), generator=generator)))
+
+
+@both_types
+@pytest.mark.parametrize("amount", [0.0, -2.0, 1.5])
+@pytest.mark.parametrize(("rows", "classes"), SIZES)
+def test_biases_of_classes_and_of_seen_items(rows, classes, amount, dtype):
+    """Loss and all four gradients, against logits that the biases are added to."""
+    hidden, weight, target = inputs_of(rows, classes, dtype)
+    seen = row_items(rows, classes)
+
+    def leaves(dtype):
+        given = hidden, weight, randn(classes, seed=3), torch.tensor([amount])
+        return [tensor.to(dtype).clone().requires_grad_() for tensor in given]
+
+    found, want = leaves(dtype), leaves(torch.float64)
+    loss = linear_cross_entropy(*found[:2], target, bias=found[2], seen=seen, seen_bias=found[3])
+    row, item = seen.of_rows()
+    logits = (want[0] @ want[1].T + want[2]).index_put((row, item), want[3].expand(len(row)), accumulate=True)
+    expected = F.cross_entropy(logits, target)
+    loss.backward()
+    expected.backward()
+    assert relative_error(loss, expected) < TOLERANCE[dtype]
+    scale = max(leaf.grad.norm() for leaf in want)
+    for actual, wanted in zip(found, want, strict=True):
+        assert (actual.grad - wanted.grad).norm() < TOLERANCE[dtype] * max(wanted.grad.norm(), 0.1 * scale)
+
+
+def test_seen_items_and_their_bias_go_together():
+    with pytest.raises(ValueError, match="together"):
+        linear_cross_entropy(*inputs_of(3, 4), seen=row_items(3, 4))
+
+
+@compiled
+@pytest.mark.parametrize("width", [6, 16, 80])
+def test_threads_and_machines_agree(width):
+    """The C library's forms for each kind of machine, and shares of rows that are no multiple of anything."""
+    hidden, weight, target = inputs_of(233, 333, torch.float32, width)
+    want = evaluate(direct, hidden.double(), weight.double(), target)
+    try:
+        for threads, machine in ((1, 2), (3, 2), (2, 1), (1, 0)):
+            torch.set_num_threads(threads)  # the fixture one_thread sets it back
+            native.library().recbole_ssm_use(machine)
+            with use_backend("native"):
+                found = evaluate(linear_cross_entropy, hidden, weight, target)
+            assert all(relative_error(*pair) < 1e-5 for pair in zip(found, want, strict=True))
+    finally:
+        native.library().recbole_ssm_use(2)
 
 
 def test_logits_of_all_rows_never_exist_together():

@@ -11,6 +11,7 @@ from recbole_ssm.ops.packing import (
     flip_borders,
     flip_index,
     gather_ranges,
+    items_read,
     pack_padded,
     positions,
     sequence_index,
@@ -76,3 +77,18 @@ def test_borders_may_be_of_either_type(kind):
     assert positions(cu_seqlens, 4).tolist() == [0, 1, 2, 0]
     assert flip_index(cu_seqlens, 4).tolist() == [2, 1, 0, 3]
     assert sequence_index(cu_seqlens, 4).tolist() == [0, 0, 0, 1]
+
+
+@given(lengths=sequence_lengths(), seed=st.integers(0, 9))
+def test_items_read_are_those_of_the_sequence_so_far_once_each(lengths, seed):
+    tokens = torch.randint(0, 5, (sum(lengths),), generator=torch.Generator().manual_seed(seed))
+    readout = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(seed))[: len(tokens) // 2]
+    starts = [part.start for part in slices(lengths) for _ in range(part.start, part.stop)]
+    for rows in (None, readout):
+        found = {row: [] for row in range(len(tokens if rows is None else rows))}
+        for row, item in zip(*items_read(tokens, borders(lengths), rows).of_rows(), strict=True):
+            found[int(row)].append(int(item))
+        for row, items in found.items():
+            token = row if rows is None else int(rows[row])
+            assert len(items) == len(set(items))
+            assert set(items) == set(tokens[starts[token] : token + 1].tolist()) - {0}

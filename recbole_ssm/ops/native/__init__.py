@@ -4,9 +4,20 @@ Built by ``pip install`` where a C compiler is there. Everything that it compute
 """
 
 from recbole_ssm.ops.native.conv1d import MOST_TAPS, conv1d
+from recbole_ssm.ops.native.cross_entropy import LARGEST_WEIGHT, cross_entropy
 from recbole_ssm.ops.native.dropout import dropout
 from recbole_ssm.ops.native.loading import library, takes
 from recbole_ssm.ops.native.selective_scan import selective_scan
 from recbole_ssm.ops.native.ssd import ssd
 
-__all__ = ["MOST_TAPS", "conv1d", "dropout", "library", "selective_scan", "ssd", "takes"]
+__all__ = [
+    "LARGEST_WEIGHT",
+    "MOST_TAPS",
+    "conv1d",
+    "cross_entropy",
+    "dropout",
+    "library",
+    "selective_scan",
+    "ssd",
+    "takes",
+]

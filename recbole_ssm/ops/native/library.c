@@ -5,6 +5,7 @@
  * share out the channels, so that each writes memory of its own; what has to be summed over channels goes into buffers of
  * each thread's own.
  */
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,8 @@ enum {
     MOST_VECTORS = 4, /* worked on together: TOGETHER of them, as the registers of a machine allow */
     MOST_ROWS = 6,    /* of a product of matrices, worked on together */
     SEGMENT = 16,     /* steps of a scan between two kept states */
-    MOST_TAPS = 16    /* of a convolution */
+    MOST_TAPS = 16,   /* of a convolution */
+    PANEL = 64        /* columns of a matrix of logits, worked on together */
 };
 
 typedef struct {
@@ -74,6 +76,30 @@ typedef struct {
     int32_t ahead;             /* tap k meets token t + k - taps + 1 + ahead */
     int32_t silu, threads;
 } Convolution;
+
+typedef struct {
+    int64_t rows, items, width;          /* the width is a multiple of 16 */
+    const float *hidden, *weight, *bias; /* (rows, width), (items, width), (items) or NULL */
+    const int64_t *target;               /* (rows); what is negative counts nothing */
+    const int64_t *seen;                 /* items that have seen_bias added, or NULL; what is negative is none */
+    const int64_t *seen_from, *seen_to;  /* (rows): those of row r are seen[seen_from[r]:seen_to[r]], all different */
+    float seen_bias;
+    int32_t threads;
+} CrossEntropy;
+
+typedef struct {
+    float *hidden;        /* (rows, width), overwritten */
+    float *weight, *bias; /* of this thread, (items, width) and (items), added to; bias may be NULL */
+    double *seen_bias;    /* of this thread, added to */
+} CrossEntropyGradients;
+
+/* Logits: panels, elements from one row to the next, and rows together, whose logits fill 32 MB at most (but for 6). */
+static int64_t panels_of(int64_t items) { return (items + PANEL - 1) / PANEL; }
+static int64_t row_of(int64_t items) { return panels_of(items) * PANEL + CACHE_LINE; }
+static int64_t rows_together(int64_t items) {
+    const int64_t rows = (1 << 23) / row_of(items) / MOST_ROWS * MOST_ROWS;
+    return rows < MOST_ROWS ? MOST_ROWS : SMALLER(rows, 12 * MOST_ROWS);
+}
 
 /* Most steps of a chunk: the more states, the more a chunk is worth that is long. */
 static int64_t most_steps(const Ssd *s) { return s->states < 64 ? 32 : 64; }
@@ -135,13 +161,16 @@ typedef struct {
     void (*ssd_backward)(const Ssd *, const SsdGradients *, int64_t, int64_t, float *);
     void (*conv1d)(const Convolution *, int64_t, int64_t, float *);
     void (*conv1d_backward)(const Convolution *, int64_t, int64_t, const float *, float *, float *, float *);
+    void (*cross_entropy_panels)(const CrossEntropy *, float *);
+    double (*cross_entropy)(const CrossEntropy *, const CrossEntropyGradients *, int64_t, int64_t, const float *, float *);
     void (*dropout)(int64_t, int64_t, const float *, uint64_t, uint32_t, float, float *);
 } Kernels;
 
 #define KERNELS(machine)                                                                                               \
     {                                                                                                                  \
         scan_##machine, scan_backward_##machine, ssd_room_##machine, ssd_##machine, ssd_backward_##machine,            \
-            conv1d_##machine, conv1d_backward_##machine, dropout_##machine                                             \
+            conv1d_##machine, conv1d_backward_##machine, cross_entropy_panels_##machine, cross_entropy_##machine,          \
+            dropout_##machine                                             \
     }
 
 /* Kinds of machines; no wider one than this is used. */
@@ -204,7 +233,7 @@ static float *cleared(int64_t floats) {
 }
 
 /* Changes whenever a structure or a function of the interface does. */
-int recbole_ssm_interface(void) { return 5; }
+int recbole_ssm_interface(void) { return 6; }
 
 /* Uses no wider kind of machine than this (0 any, 1 AVX2, 2 AVX-512), which tests want; returns the kind in use. */
 int recbole_ssm_use(int kind) {
@@ -346,6 +375,34 @@ int recbole_ssm_conv1d_backward(const Convolution *c, const float *dy, float *dx
         kernels()->conv1d_backward(c, share(c->channels, thread, c->threads), share(c->channels, thread + 1, c->threads), dy,
                                    dx, d_weight, d_bias);
     return 0;
+}
+
+/* loss (threads) of each thread's rows. d_hidden (rows, width) is overwritten and may be NULL, as may all gradients then;
+ * d_weight (threads, items, width), d_bias (threads, items) and d_seen_bias (threads) start at zero and are added to.
+ * Returns as above. */
+int recbole_ssm_cross_entropy(const CrossEntropy *s, double *loss, float *d_hidden, float *d_weight, float *d_bias,
+                              double *d_seen_bias) {
+    int failed = 0;
+    const int64_t block = rows_together(s->items);
+    float *panels = room(panels_of(s->items) * PANEL * s->width / CACHE_LINE);
+    if (!panels) return 1;
+    kernels()->cross_entropy_panels(s, panels);
+#pragma omp parallel for num_threads(s->threads) schedule(static) reduction(| : failed)
+    for (int64_t thread = 0; thread < s->threads; thread++) {
+        const CrossEntropyGradients g = {d_hidden, d_weight + thread * s->items * s->width,
+                                         d_bias ? d_bias + thread * s->items : NULL, d_seen_bias + thread};
+        const unsigned mode = flush_denormals();
+        float *work = cleared(block * (row_of(s->items) + s->width + 1));
+        if (work)
+            loss[thread] = kernels()->cross_entropy(s, d_hidden ? &g : NULL, s->rows * thread / s->threads,
+                                                    s->rows * (thread + 1) / s->threads, panels, work);
+        else
+            failed = 1;
+        free(work);
+        restore(mode);
+    }
+    free(panels);
+    return failed;
 }
 
 /* y = x scale where a random number below 2^32, of the seed and the place, is `least` or more, else 0: n floats. */

@@ -4,6 +4,7 @@
 #include "scan.h"
 #include "ssd.h"
 #include "conv1d.h"
+#include "cross_entropy.h"
 #include "dropout.h"
 #undef MACHINE
 #undef LANES

@@ -1,0 +1,98 @@
+/* Softmax cross-entropy of logits W hidden (+ bias), a block of rows at a time, with its gradients.
+ *
+ * Of a block's logits l only u = exp(l - max l) is kept, in a buffer that fits a second-level cache. With z the sum of
+ * u's row, the loss of a row is log z + max l - l[target] and its gradient with respect to l is u / z - onehot(target). u
+ * itself is never divided: what multiplies it is narrower.
+ *
+ * Rows are filled up to whole vectors. The logits' columns go by panels of PANEL, for which W is copied transposed. */
+
+/* panels (panel, width, PANEL) = W transposed. */
+static void VARIANT(cross_entropy_panels)(const CrossEntropy *s, float *panels) {
+    const float none[LANES] = {0};
+    for (int64_t v = 0; v < panels_of(s->items) * PANEL; v += LANES)
+        for (int64_t k = 0; k < s->width; k += LANES) {
+            float square[LANES * LANES];
+            for (int64_t r = 0; r < LANES; r++)
+                memcpy(square + r * LANES, v + r < s->items ? s->weight + (v + r) * s->width + k : none, sizeof none);
+            VARIANT(transpose)(LANES, LANES, square, LANES, panels + (v / PANEL * s->width + k) * PANEL + v % PANEL, PANEL);
+        }
+}
+
+/* u = exp(l - max l) in place, of one row; what lies behind its end becomes 0. */
+INLINE void VARIANT(softmax_row)(const CrossEntropy *s, float *l, float *largest, float *z) {
+    vec most = (vec){0} - INFINITY, sum = {0};
+    FOR_COLUMNS(v, width, s->items) {
+        vec at = VARIANT(load)(l + v, LANES);
+        if (s->bias) VARIANT(store)(l + v, at += VARIANT(load)(s->bias + v, width), LANES);
+        if (width < LANES)
+            for (int64_t i = width; i < LANES; i++) at[i] = -INFINITY;
+        const ivec more = at > most;
+        most = (vec)(((ivec)at & more) | ((ivec)most & ~more));
+    }
+    *largest = most[0];
+    for (int i = 1; i < LANES; i++)
+        if (most[i] > *largest) *largest = most[i];
+    FOR_COLUMNS(v, width, s->items) {
+        vec at = VARIANT(exp)(VARIANT(load)(l + v, LANES) - *largest);
+        if (width < LANES)
+            for (int64_t i = width; i < LANES; i++) at[i] = 0.0f;
+        VARIANT(store)(l + v, at, LANES);
+        sum += at;
+    }
+    *z = VARIANT(sum_of)(sum);
+}
+
+/* The rows from first to last; returns their summed loss. Gradients of the sum, if wanted (g is not NULL), are added to. */
+static double VARIANT(cross_entropy)(const CrossEntropy *s, const CrossEntropyGradients *g, int64_t first, int64_t last,
+                                     const float *panels, float *work) {
+    const int64_t K = s->width, n_panels = panels_of(s->items), row = row_of(s->items), block = rows_together(s->items);
+    float *const u = work, *const scaled = u + block * row, *const scales = scaled + block * K;
+    double loss = 0.0;
+    for (int64_t start = first; start < last; start += block) {
+        const int64_t n = SMALLER(block, last - start);
+        const float *const hidden = s->hidden + start * K;
+        const int64_t *const target = s->target + start;
+        for (int64_t p = 0; p < n_panels; p++)
+            VARIANT(multiply)(n, PANEL, K, hidden, K, 1, panels + p * PANEL * K, PANEL, u + p * PANEL, row, 0, WHOLE);
+        for (int64_t r = 0; r < n; r++) {
+            const int64_t from = s->seen ? s->seen_from[start + r] : 0, to = s->seen ? s->seen_to[start + r] : 0;
+            const int counts = target[r] >= 0;
+            float *const l = u + r * row, largest, z;
+            for (int64_t i = from; i < to; i++)
+                if (s->seen[i] >= 0) l[s->seen[i]] += s->seen_bias;
+            const float logit = counts ? l[target[r]] + (s->bias ? s->bias[target[r]] : 0.0f) : 0.0f;
+            VARIANT(softmax_row)(s, l, &largest, &z);
+            if (counts) loss += logf(z) + (largest - logit);
+            if (!g) continue;
+            scales[r] = counts ? 1.0f / z : 0.0f;
+            for (int64_t k = 0; k < K; k += LANES)
+                VARIANT(store)(scaled + r * K + k, VARIANT(load)(hidden + r * K + k, LANES) * scales[r], LANES);
+            for (int64_t i = from; i < to; i++)
+                if (s->seen[i] >= 0) *g->seen_bias += l[s->seen[i]] * scales[r] - (s->seen[i] == target[r]);
+        }
+        if (!g) continue;
+        float *const d_hidden = g->hidden + start * K;
+        for (int64_t p = 0; p < n_panels; p++) {
+            const int64_t v = p * PANEL, items = SMALLER(s->items - v, PANEL);
+            VARIANT(multiply)(n, K, items, u + v, row, 1, s->weight + v * K, K, d_hidden, K, p > 0, WHOLE);
+            VARIANT(multiply)(items, K, n, u + v, 1, row, scaled, K, g->weight + v * K, K, 1, WHOLE);
+        }
+        for (int64_t r = 0; r < n; r++) {
+            float *const d = d_hidden + r * K;
+            const int64_t at = target[r] < 0 ? 0 : target[r];
+            const float counts = target[r] >= 0;
+            for (int64_t k = 0; k < K; k++) {
+                d[k] = d[k] * scales[r] - counts * s->weight[at * K + k];
+                g->weight[at * K + k] -= counts * hidden[r * K + k];
+            }
+            if (s->bias) g->bias[at] -= counts;
+        }
+        if (!s->bias) continue;
+        FOR_COLUMNS(v, width, s->items) {
+            vec sum = VARIANT(load)(g->bias + v, width);
+            for (int64_t r = 0; r < n; r++) sum += VARIANT(load)(u + r * row + v, LANES) * scales[r];
+            VARIANT(store)(g->bias + v, sum, width);
+        }
+    }
+    return loss;
+}

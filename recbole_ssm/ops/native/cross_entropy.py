@@ -1,0 +1,78 @@
+"""Softmax cross-entropy over a catalogue in C."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recbole_ssm.ops.native.loading import call, pointer
+from recbole_ssm.ops.packing import RowItems
+
+LARGEST_WEIGHT = 1 << 23
+"""Elements. Each thread sums gradients of its own; of larger tables that takes long, and much memory."""
+
+_MULTIPLE = 16
+"""Of the width that the library takes."""
+
+
+class _Description(ctypes.Structure):
+    """Mirrors ``CrossEntropy`` in library.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("rows", "items", "width")),
+        *((name, ctypes.c_void_p) for name in ("hidden", "weight", "bias", "target", "seen", "seen_from", "seen_to")),
+        ("seen_bias", ctypes.c_float),
+        ("threads", ctypes.c_int32),
+    ]
+
+
+def cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    seen_bias: Tensor | None,
+    target: Tensor,
+    seen: RowItems | None,
+    needs_grad: bool,
+) -> tuple[Tensor | None, ...]:
+    """Summed loss of the rows whose target is not negative, and its gradients, in float32.
+
+    Args:
+        hidden: (R, d).
+        weight: (V, d).
+        bias: (V,) or None, added to all logits.
+        seen_bias: (), (1,) or None, added to the logits of a row's seen items.
+        target: (R,) int64.
+        seen: items of each row, or None.
+        needs_grad: whether gradients are wanted.
+
+    Returns:
+        The loss () and the gradients of hidden, weight, bias and seen_bias; None for what is None or not wanted.
+    """
+    (rows, width), items = hidden.shape, len(weight)
+    fill = -width % _MULTIPLE
+    hidden, weight = (F.pad(tensor, (0, fill)) for tensor in (hidden, weight))
+    given = hidden, weight, bias, target, *(seen or (None, None, None))
+    data = [None if tensor is None else tensor.contiguous() for tensor in given]
+    threads = max(1, min(torch.get_num_threads(), rows // 16))
+    added = 0.0 if seen_bias is None else float(seen_bias)
+    description = _Description(rows, items, width + fill, *map(pointer, data), added, threads)
+    loss = hidden.new_zeros(threads, dtype=torch.float64)
+    if not needs_grad:
+        call("cross_entropy", description, loss, None, None, None, None)
+        return loss.sum().float(), None, None, None, None
+    d_hidden, d_weight = hidden.new_empty(hidden.shape), hidden.new_zeros(threads, items, width + fill)
+    d_bias = None if bias is None else hidden.new_zeros(threads, items)
+    d_seen_bias = torch.zeros_like(loss)
+    call("cross_entropy", description, loss, d_hidden, d_weight, d_bias, d_seen_bias)
+    d_weight = d_weight[0] if threads == 1 else d_weight.sum(0)
+    return (
+        loss.sum().float(),
+        d_hidden[:, :width],
+        d_weight[:, :width],
+        None if bias is None else d_bias.sum(0),
+        None if seen_bias is None else d_seen_bias.sum().float().expand_as(seen_bias),
+    )
