@@ -5,6 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from recbole_ssm.layers.dropout import Dropout
+from recbole_ssm.ops import native
+from recbole_ssm.ops.backend import choose
+from recbole_ssm.ops.precision import autocast_type
 
 
 class FeedForward(nn.Module):
@@ -25,9 +28,19 @@ class FeedForward(nn.Module):
         self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(d_model, eps=1e-12)
         self.dropout_after_norm = dropout_after_norm
+        self._fits = d_model % native.WIDTHS == 0 and d_inner % native.WIDTHS == 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., d_model) to (..., d_model)."""
+        """(R, d_model) to (R, d_model)."""
+        dropout = self.dropout.p if self.training else 0.0
+        if dropout < 1 and autocast_type(x) is None and self._fits and choose("feed_forward", x) == "native":
+            return native.feed_forward(
+                x,
+                *(self.w_1.weight, self.w_1.bias, self.w_2.weight, self.w_2.bias, self.norm.weight, self.norm.bias),
+                self.norm.eps,
+                dropout=dropout,
+                dropout_after_norm=self.dropout_after_norm,
+            )
         y = self.w_2(self.dropout(self.activation(self.w_1(x))))
         if self.dropout_after_norm:
             return self.dropout(self.norm(y + x))

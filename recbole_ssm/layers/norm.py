@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_ssm.ops import native
+from recbole_ssm.ops.backend import choose
+
 
 class GatedRMSNorm(nn.Module):
     """``RMSNorm(y * silu(z))`` as in Mamba-2, or ``RMSNorm(y) * silu(z)`` (``norm_before_gate``) as in Hydra."""
@@ -17,7 +20,9 @@ class GatedRMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:
-        """y and z: (..., size); returns (..., size)."""
+        """y and z: (R, size); returns (R, size)."""
+        if choose("gated_norm", y, z, self.weight) == "native":
+            return native.gated_norm(y, z, self.weight, self.eps, norm_before_gate=self.norm_before_gate)
         if self.norm_before_gate:
             return self._norm(y) * F.silu(z)
         return self._norm(y * F.silu(z))

@@ -1,4 +1,4 @@
-"""Which code computes scans, convolutions, softmax loss and dropout: a choice for the whole process.
+"""Which code computes what here exists in several forms: a choice for the whole process.
 
 =============  =======================================================================================================
 ``auto``       the fastest that takes the tensors at hand
@@ -24,7 +24,7 @@ from torch import Tensor
 from recbole_ssm.ops import mamba_ssm, native
 
 BACKENDS = ("auto", "torch", "native", "mamba_ssm", "triton")
-OPS = ("ssd", "selective_scan", "conv1d", "cross_entropy", "dropout")
+OPS = ("ssd", "selective_scan", "conv1d", "cross_entropy", "feed_forward", "gated_norm", "dropout")
 
 _INSTALL = {
     "native": "no C compiler was found when this package was installed: install one, and install the package again",

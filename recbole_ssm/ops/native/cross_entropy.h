@@ -53,7 +53,9 @@ static double VARIANT(cross_entropy)(const CrossEntropy *s, const CrossEntropyGr
         const float *const hidden = s->hidden + start * K;
         const int64_t *const target = s->target + start;
         for (int64_t p = 0; p < n_panels; p++)
-            VARIANT(multiply)(n, PANEL, K, hidden, K, 1, panels + p * PANEL * K, PANEL, u + p * PANEL, row, 0, WHOLE);
+            for (int64_t k = 0; k < K; k += MOST_INNER)
+                VARIANT(multiply)(n, PANEL, SMALLER(K - k, MOST_INNER), hidden + k, K, 1, panels + (p * K + k) * PANEL, PANEL,
+                                  u + p * PANEL, row, k > 0, WHOLE);
         for (int64_t r = 0; r < n; r++) {
             const int64_t from = s->seen ? s->seen_from[start + r] : 0, to = s->seen ? s->seen_to[start + r] : 0;
             const int counts = target[r] >= 0;
@@ -74,8 +76,8 @@ static double VARIANT(cross_entropy)(const CrossEntropy *s, const CrossEntropyGr
         float *const d_hidden = g->hidden + start * K;
         for (int64_t p = 0; p < n_panels; p++) {
             const int64_t v = p * PANEL, items = SMALLER(s->items - v, PANEL);
-            VARIANT(multiply)(n, K, items, u + v, row, 1, s->weight + v * K, K, d_hidden, K, p > 0, WHOLE);
-            VARIANT(multiply)(items, K, n, u + v, 1, row, scaled, K, g->weight + v * K, K, 1, WHOLE);
+            VARIANT(multiply_large)(n, K, items, u + v, row, 1, s->weight + v * K, K, d_hidden, K, p > 0);
+            VARIANT(multiply_large)(items, K, n, u + v, 1, row, scaled, K, g->weight + v * K, K, 1);
         }
         for (int64_t r = 0; r < n; r++) {
             float *const d = d_hidden + r * K;

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_ssm.ops.native.loading import call, pointer
+from recbole_ssm.ops.native.loading import call, pointer, threads_for_rows
 from recbole_ssm.ops.packing import RowItems
 
 LARGEST_WEIGHT = 1 << 23
@@ -57,7 +57,7 @@ def cross_entropy(
     hidden, weight = (F.pad(tensor, (0, fill)) for tensor in (hidden, weight))
     given = hidden, weight, bias, target, *(seen or (None, None, None))
     data = [None if tensor is None else tensor.contiguous() for tensor in given]
-    threads = max(1, min(torch.get_num_threads(), rows // 16))
+    threads = threads_for_rows(rows)
     added = 0.0 if seen_bias is None else float(seen_bias)
     description = _Description(rows, items, width + fill, *map(pointer, data), added, threads)
     loss = hidden.new_zeros(threads, dtype=torch.float64)

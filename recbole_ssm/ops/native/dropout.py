@@ -15,14 +15,18 @@ def dropout(x: Tensor, p: float) -> Tensor:
     return _Dropout.apply(x, p, int(torch.randint(2**63 - 1, ())))
 
 
+def least_number(p: float) -> int:
+    """What a random number below 2**32 must reach to be kept."""
+    return min(round(p * 2**32), 2**32 - 1)
+
+
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, p, seed):
         ctx.p, ctx.seed = p, seed
         x = x.contiguous()
         y = torch.empty_like(x)
-        least = min(round(p * 2**32), 2**32 - 1)
-        numbers = ctypes.c_uint64(seed), ctypes.c_uint32(least), ctypes.c_float(1 / (1 - p))
+        numbers = ctypes.c_uint64(seed), ctypes.c_uint32(least_number(p)), ctypes.c_float(1 / (1 - p))
         threads = ctypes.c_int64(max(1, min(torch.get_num_threads(), x.numel() >> 15)))
         library().recbole_ssm_dropout(
             ctypes.c_int64(x.numel()), ctypes.c_void_p(pointer(x)), *numbers, ctypes.c_void_p(pointer(y)), threads

@@ -26,7 +26,9 @@ enum {
     MOST_ROWS = 6,    /* of a product of matrices, worked on together */
     SEGMENT = 16,     /* steps of a scan between two kept states */
     MOST_TAPS = 16,   /* of a convolution */
-    PANEL = 64        /* columns of a matrix of logits, worked on together */
+    PANEL = 64,       /* columns of a large matrix, worked on together */
+    MOST_INNER = 128, /* rows of it, likewise */
+    ROWS_OF_TILE = 96 /* of a feed-forward network, worked on together */
 };
 
 typedef struct {
@@ -92,6 +94,29 @@ typedef struct {
     float *weight, *bias; /* of this thread, (items, width) and (items), added to; bias may be NULL */
     double *seen_bias;    /* of this thread, added to */
 } CrossEntropyGradients;
+
+typedef struct {
+    int64_t rows, width, y_row, z_row;
+    const float *y, *z, *weight; /* (rows, width), (rows, width), (width) */
+    float eps;
+    int32_t norm_before_gate, threads;
+} GatedNorm;
+
+typedef struct {
+    int64_t rows, width, inner;
+    const float *x;                 /* (rows, width) */
+    const float *W1, *W1T, *b1;     /* (inner, width), (width, inner), (inner) */
+    const float *W2, *W2T, *b2;     /* (width, inner), (inner, width), (width) */
+    const float *weight, *bias;     /* of the norm, (width) */
+    uint64_t seeds[2];              /* of both dropouts */
+    uint32_t least;                 /* as in recbole_ssm_dropout; 0 for none */
+    float scale, eps;
+    int32_t dropout_after_norm, threads;
+} FeedForward;
+
+typedef struct {
+    float *x, *W1, *b1, *W2, *b2, *weight, *bias;
+} FeedForwardGradients;
 
 /* Logits: panels, elements from one row to the next, and rows together, whose logits fill 32 MB at most (but for 6). */
 static int64_t panels_of(int64_t items) { return (items + PANEL - 1) / PANEL; }
@@ -163,6 +188,11 @@ typedef struct {
     void (*conv1d_backward)(const Convolution *, int64_t, int64_t, const float *, float *, float *, float *);
     void (*cross_entropy_panels)(const CrossEntropy *, float *);
     double (*cross_entropy)(const CrossEntropy *, const CrossEntropyGradients *, int64_t, int64_t, const float *, float *);
+    void (*gated_norm)(const GatedNorm *, int64_t, int64_t, float *, float *);
+    void (*gated_norm_backward)(const GatedNorm *, int64_t, int64_t, float *, const float *, float *, float *, float *);
+    void (*feed_forward)(const FeedForward *, int64_t, int64_t, float *, float *, float *, float *, float *);
+    void (*feed_forward_backward)(const FeedForward *, int64_t, int64_t, float *, const float *, const float *, const float *,
+                                  const float *, const FeedForwardGradients *);
     void (*dropout)(int64_t, int64_t, const float *, uint64_t, uint32_t, float, float *);
 } Kernels;
 
@@ -170,6 +200,7 @@ typedef struct {
     {                                                                                                                  \
         scan_##machine, scan_backward_##machine, ssd_room_##machine, ssd_##machine, ssd_backward_##machine,            \
             conv1d_##machine, conv1d_backward_##machine, cross_entropy_panels_##machine, cross_entropy_##machine,          \
+            gated_norm_##machine, gated_norm_backward_##machine, feed_forward_##machine, feed_forward_backward_##machine,  \
             dropout_##machine                                             \
     }
 
@@ -233,7 +264,7 @@ static float *cleared(int64_t floats) {
 }
 
 /* Changes whenever a structure or a function of the interface does. */
-int recbole_ssm_interface(void) { return 6; }
+int recbole_ssm_interface(void) { return 7; }
 
 /* Uses no wider kind of machine than this (0 any, 1 AVX2, 2 AVX-512), which tests want; returns the kind in use. */
 int recbole_ssm_use(int kind) {
@@ -402,6 +433,85 @@ int recbole_ssm_cross_entropy(const CrossEntropy *s, double *loss, float *d_hidd
         restore(mode);
     }
     free(panels);
+    return failed;
+}
+
+/* out (rows, width). Returns as above. */
+int recbole_ssm_gated_norm(const GatedNorm *s, float *out) {
+    int failed = 0;
+#pragma omp parallel for num_threads(s->threads) schedule(static) reduction(| : failed)
+    for (int64_t thread = 0; thread < s->threads; thread++) {
+        float *work = cleared(2 * (s->width + CACHE_LINE));
+        if (work)
+            kernels()->gated_norm(s, s->rows * thread / s->threads, s->rows * (thread + 1) / s->threads, work, out);
+        else
+            failed = 1;
+        free(work);
+    }
+    return failed;
+}
+
+/* dy and dz (rows, width); d_weight (threads, width) starts at zero and is added to. Returns as above. */
+int recbole_ssm_gated_norm_backward(const GatedNorm *s, const float *d_out, float *dy, float *dz, float *d_weight) {
+    int failed = 0;
+#pragma omp parallel for num_threads(s->threads) schedule(static) reduction(| : failed)
+    for (int64_t thread = 0; thread < s->threads; thread++) {
+        float *work = cleared(2 * (s->width + CACHE_LINE));
+        if (work)
+            kernels()->gated_norm_backward(s, s->rows * thread / s->threads, s->rows * (thread + 1) / s->threads, work, d_out, dy,
+                                           dz, d_weight + thread * s->width);
+        else
+            failed = 1;
+        free(work);
+    }
+    return failed;
+}
+
+/* y (rows, width). kept (rows, inner), normed (rows, width) and factor (rows) are for the backward pass and may be NULL
+ * together. Returns as above. */
+int recbole_ssm_feed_forward(const FeedForward *s, float *y, float *kept, float *normed, float *factor) {
+    int failed = 0;
+#pragma omp parallel for num_threads(s->threads) schedule(static) reduction(| : failed)
+    for (int64_t thread = 0; thread < s->threads; thread++) {
+        const unsigned mode = flush_denormals();
+        float *work = cleared(ROWS_OF_TILE * s->inner);
+        if (work)
+            kernels()->feed_forward(s, s->rows * thread / s->threads, s->rows * (thread + 1) / s->threads, work, y, kept, normed,
+                                    factor);
+        else
+            failed = 1;
+        free(work);
+        restore(mode);
+    }
+    return failed;
+}
+
+/* dx (rows, width). Gradients (threads, ...) of W1, b1, W2, b2 and of the norm's weight and bias start at zero and are added to.
+ * Returns as above. */
+int recbole_ssm_feed_forward_backward(const FeedForward *s, const float *dy, const float *kept, const float *normed,
+                                      const float *factor, float *dx, float *dW1, float *db1, float *dW2, float *db2,
+                                      float *d_weight, float *d_bias) {
+    int failed = 0;
+#pragma omp parallel for num_threads(s->threads) schedule(static) reduction(| : failed)
+    for (int64_t thread = 0; thread < s->threads; thread++) {
+        const int64_t D = s->width, E = s->inner;
+        const FeedForwardGradients g = {dx,
+                                        dW1 + thread * D * E,
+                                        db1 + thread * E,
+                                        dW2 + thread * D * E,
+                                        db2 + thread * D,
+                                        d_weight + thread * D,
+                                        d_bias + thread * D};
+        const unsigned mode = flush_denormals();
+        float *work = cleared(ROWS_OF_TILE * (2 * E + D));
+        if (work)
+            kernels()->feed_forward_backward(s, s->rows * thread / s->threads, s->rows * (thread + 1) / s->threads, work, dy,
+                                             kept, normed, factor, &g);
+        else
+            failed = 1;
+        free(work);
+        restore(mode);
+    }
     return failed;
 }
 

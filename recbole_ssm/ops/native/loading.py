@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-_INTERFACE = 6
+_INTERFACE = 7
 """Of library.c: a library left behind by another version is not used."""
 
 
@@ -59,3 +59,8 @@ def rows_contiguous(tensor: Tensor) -> Tensor:
 def threads_for(channels: int) -> int:
     """As many as torch uses, if each has a vector of channels to work on."""
     return max(1, min(torch.get_num_threads(), channels // 16))
+
+
+def threads_for_rows(rows: int) -> int:
+    """As many as torch uses, if each has some rows to work on."""
+    return max(1, min(torch.get_num_threads(), rows // 64))

@@ -6,6 +6,8 @@
 #include "conv1d.h"
 #include "cross_entropy.h"
 #include "dropout.h"
+#include "gated_norm.h"
+#include "feed_forward.h"
 #undef MACHINE
 #undef LANES
 #undef TOGETHER

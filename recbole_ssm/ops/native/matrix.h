@@ -52,6 +52,23 @@ static void VARIANT(multiply)(int64_t rows, int64_t columns, int64_t inner, cons
 #undef BLOCK
 }
 
+/* The same for matrices of any size: a large B by blocks that are copied together, since rows a power of two apart share
+ * places in a cache. */
+static void VARIANT(multiply_large)(int64_t rows, int64_t columns, int64_t inner, const float *A, int64_t a_row, int64_t a_column,
+                                    const float *B, int64_t b_row, float *C, int64_t c_row, int add) {
+    float block[MOST_INNER * PANEL];
+    if (inner * b_row <= MOST_INNER * MOST_INNER * 2) {
+        VARIANT(multiply)(rows, columns, inner, A, a_row, a_column, B, b_row, C, c_row, add, WHOLE);
+        return;
+    }
+    for (int64_t k = 0; k < inner; k += MOST_INNER)
+        for (int64_t j = 0; j < columns; j += PANEL) {
+            const int64_t depth = SMALLER(inner - k, MOST_INNER), width = SMALLER(columns - j, PANEL);
+            for (int64_t i = 0; i < depth; i++) memcpy(block + i * PANEL, B + (k + i) * b_row + j, width * sizeof(float));
+            VARIANT(multiply)(rows, width, depth, A + k * a_column, a_row, a_column, block, PANEL, C + j, c_row, add || k, WHOLE);
+        }
+}
+
 INLINE vec VARIANT(zip_low)(vec a, vec b) {
 #if LANES == 16
     return SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
