@@ -96,9 +96,9 @@ def test_the_gradient_is_of_what_dropout_left(form, after):
         assert abs((gradient.double() * direction).sum().item() - difference) < 5e-3 * abs(difference) + 5e-3
 
 
-def test_first_dropout_keeps_the_mean(form):
+def test_dropouts_keep_the_mean(form):
     """Where the norm is nearly linear, since its input hardly varies."""
-    layer = randomised(FeedForward(16, 64, 0.25, dropout_after_norm=True))
+    layer = randomised(FeedForward(16, 64, 0.25))
     layer.w_1.weight.data.zero_()
     x = torch.tensor([100.0, -100.0]).repeat(8).expand(20_000, -1)
     torch.manual_seed(0)
