@@ -21,9 +21,11 @@ import torch.nn.functional as F
 from measuring import added_memory_mib, alternate, machine, median_ratio, sgemm_gflops
 from torch import Tensor, nn
 
-from recbole_ssm.layers import Mamba, Mamba2
+from recbole_ssm.layers import FeedForward, Mamba, Mamba2
+from recbole_ssm.layers.norm import GatedRMSNorm
 from recbole_ssm.ops import causal_conv1d, linear_cross_entropy, selective_scan, ssd, use_backend
-from recbole_ssm.ops.packing import cumulative_lengths
+from recbole_ssm.ops.packing import cumulative_lengths, positions
+from recbole_ssm.ops.ssd.chunked import ssd_chunked
 
 
 @dataclass
@@ -101,6 +103,20 @@ def padded_ssd_chunks(x, dt, A, B, C, chunk):
     return (inside + carried).flatten(1, 2)[:, :L]
 
 
+def plain_mamba2(mixer, hidden, cu_seqlens):
+    """The mixer over a packed stream by PyTorch's own differentiation: exact chunks, shifted products, no kernels."""
+    H, P, N = mixer.nheads, mixer.headdim, mixer.d_state
+    z, xBC, dt = mixer.in_proj(hidden).split([mixer.d_inner, mixer.d_inner + 2 * N, H], -1)
+    place, weight = positions(cu_seqlens, len(hidden))[:, None], mixer.conv1d.weight.squeeze(1)
+    taps = weight.shape[1]
+    shifted = (xBC.roll(k, 0).masked_fill(place < k, 0.0) * weight[:, taps - 1 - k] for k in range(taps))
+    x, B, C = F.silu(sum(shifted) + mixer.conv1d.bias).split([mixer.d_inner, N, N], -1)
+    heads, dt, A = x.unflatten(-1, (H, P)), F.softplus(dt + mixer.dt_bias), -torch.exp(mixer.A_log)
+    y = ssd_chunked(heads, dt, A, B[:, None], C[:, None], cu_seqlens, None)[0] + mixer.D[:, None] * heads
+    normed = F.rms_norm(y.flatten(1) * F.silu(z), (mixer.d_inner,), mixer.norm.weight, mixer.norm.eps)
+    return mixer.out_proj(normed)
+
+
 def packed_attention(q, k, v, lengths):
     """Causal attention within each sequence, (T, H, P), a sequence at a time: nothing padded."""
     pieces = zip(*(tensor.split(lengths) for tensor in (q, k, v)), strict=True)
@@ -138,6 +154,7 @@ def ssd_cases(n_tokens: int) -> Iterator[Case]:
 
             chunk = {"ml": 32, "am": 16}[kind]  # faster than longer ones, and they take less memory
             peers = {
+                "packed exact chunks, autograd": lambda t=packed, cu=cu_seqlens: ssd_chunked(*t, cu, None)[0],
                 "padded ssd_minimal": lambda padded=padded, chunk=chunk: padded_ssd_chunks(*padded, chunk),
                 "packed SDPA": lambda qkv=qkv, lengths=lengths: packed_attention(*qkv, lengths.tolist()),
             }
@@ -203,9 +220,24 @@ def cross_entropy_cases(n_tokens: int) -> Iterator[Case]:
     ):
         hidden, weight = torch.randn(T, d, requires_grad=True), (torch.randn(V, d) * 0.02).requires_grad_()
         target = torch.randint(V, (T,))
-        ours = {"torch": lambda h=hidden, w=weight, t=target: linear_cross_entropy(h, w, t)}
+
+        def run(h=hidden, w=weight, t=target):
+            return linear_cross_entropy(h, w, t)
+
+        ours = {backend: _on(backend, run) for backend in ("native", "torch")}
         peers = {"F.cross_entropy": lambda h=hidden, w=weight, t=target: F.cross_entropy(h @ w.T, t)}
         yield Case("cross_entropy", f"V{V} d{d}", T, ours, peers, [hidden, weight], 6 * T * V * d / 1e9)
+
+
+def layer_cases(n_tokens: int) -> Iterator[Case]:
+    """What stands beside the mixers, at widths 64 and 256."""
+    for d in (64, 256):
+        x, y, z = (torch.randn(n_tokens, width, requires_grad=True) for width in (d, 2 * d, 2 * d))
+        norm, network = GatedRMSNorm(2 * d), FeedForward(d, 4 * d, 0.2).train()
+        for name, layer, inputs in (("gated norm", norm, (y, z)), ("feed-forward", network, (x,))):
+            ours = {b: _on(b, lambda layer=layer, inputs=inputs: layer(*inputs)) for b in ("native", "torch")}
+            gflop = 6 * n_tokens * 8 * d * d / 1e9 if layer is network else None
+            yield Case("layer", f"{name} d{d}", n_tokens, ours, {}, [*inputs, *layer.parameters()], gflop)
 
 
 def mixer_cases(n_tokens: int) -> Iterator[Case]:
@@ -224,6 +256,8 @@ def mixer_cases(n_tokens: int) -> Iterator[Case]:
             backends = {backend: _on(backend, ours) for backend in ("native", "torch")}
             peer, parameters = transformers_mixer(name)
             peers = {} if peer is None else {"transformers, padded": lambda peer=peer, rows=rows: peer(rows)}
+            if isinstance(mixer, Mamba2):
+                peers["packed, plain autograd"] = lambda m=mixer, h=hidden, cu=cu_seqlens: plain_mamba2(m, h, cu)
             leaves = [hidden, rows, *mixer.parameters(), *parameters]
             yield Case("mixer", f"{kind} {name}", n_tokens, backends, peers, leaves)
 
@@ -251,6 +285,7 @@ CASES = {
     "selective_scan": selective_scan_cases,
     "conv1d": conv1d_cases,
     "cross_entropy": cross_entropy_cases,
+    "layer": layer_cases,
     "mixer": mixer_cases,
 }
 

@@ -123,7 +123,7 @@ static int64_t panels_of(int64_t items) { return (items + PANEL - 1) / PANEL; }
 static int64_t row_of(int64_t items) { return panels_of(items) * PANEL + CACHE_LINE; }
 static int64_t rows_together(int64_t items) {
     const int64_t rows = (1 << 23) / row_of(items) / MOST_ROWS * MOST_ROWS;
-    return rows < MOST_ROWS ? MOST_ROWS : SMALLER(rows, 12 * MOST_ROWS);
+    return rows < MOST_ROWS ? MOST_ROWS : SMALLER(rows, 8 * MOST_ROWS);
 }
 
 /* Most steps of a chunk: the more states, the more a chunk is worth that is long. */
