@@ -62,6 +62,13 @@ FOR_ALL_MODELS = (
         choices=("recbole", "exact"),
     ),
     Option("filter_seen", bool, "items of the history cannot be recommended (sequential models, full ranking)"),
+    Option(
+        "lr_schedule",
+        str,
+        "the learning rate stays as it is, or rises for the first tenth of all epochs and then falls along a cosine to "
+        "nothing (torch's OneCycleLR); epochs is then how long the training is, not a limit to it",
+        choices=("constant", "one_cycle"),
+    ),
 )
 
 FOR_OUR_MODELS = (
@@ -100,6 +107,8 @@ FOR_OUR_MODELS = (
     Option("dropout_prob", float, "dropout probability", low=0, high=1),
     Option("loss_type", str, "full softmax cross-entropy, or BPR on sampled negatives", choices=("CE", "BPR")),
     Option("initializer_range", float, "standard deviation of initial weights", low=0),
+    Option("item_bias", bool, "learn a number for each item that is added to its score"),
+    Option("repeat_bias", bool, "learn one number that is added to the scores of all items of the history"),
     Option("d_state", int, "state size N of the recurrence", low=1),
     Option("d_conv", int, "width of the convolution in front of it (odd for Hydra4Rec)", low=1),
     Option("expand", int, "inner width of a mixer over hidden_size", low=1),

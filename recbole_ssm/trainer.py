@@ -1,4 +1,4 @@
-"""RecBole's trainers, with checkpoints that hold data only."""
+"""RecBole's trainers, with a schedule of the learning rate, and checkpoints that hold data only."""
 
 from __future__ import annotations
 
@@ -10,9 +10,29 @@ from time import perf_counter
 import torch
 from recbole.utils import get_trainer
 
+from recbole_ssm.optimisation import decay_matrices_only, fused_adam, one_cycle
+
 
 class TrainingDiverged(ArithmeticError):
     """The training loss is no number any more."""
+
+
+class ScheduledTraining:
+    """Mixed into the trainer that RecBole has for a model: ``lr_schedule``, and for our models a faster optimiser."""
+
+    schedule = None
+
+    def _build_optimizer(self, **given):
+        if self.config.is_packed and not given:
+            groups = decay_matrices_only(self.model, self.weight_decay)
+            optimizer = fused_adam(self.learner, groups, self.learning_rate)
+            return optimizer or super()._build_optimizer(params=groups)
+        return super()._build_optimizer(**given)
+
+    def fit(self, train_data, *args, **kwargs):
+        if self.config["lr_schedule"] == "one_cycle" and self.schedule is None:
+            self.schedule = one_cycle(self.optimizer, self.epochs * len(train_data))
+        return super().fit(train_data, *args, **kwargs)
 
 
 class PlainCheckpoints:
@@ -93,6 +113,6 @@ def _plain(value):
 
 
 def create_trainer(config, model):
-    """The trainer that RecBole has for the model, writing plain checkpoints."""
+    """The trainer that RecBole has for the model, with what is added here."""
     base = get_trainer(config["MODEL_TYPE"], config["model"])
-    return type(base.__name__, (PlainCheckpoints, base), {})(config, model)
+    return type(base.__name__, (PlainCheckpoints, ScheduledTraining, base), {})(config, model)

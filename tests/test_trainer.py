@@ -237,3 +237,46 @@ def test_the_trainer_is_the_one_that_recbole_has_for_the_model(tiny, model, name
     _, trainer, _ = make_trainer(make_config(tiny, model))
     assert type(trainer).__name__ == name
     assert isinstance(trainer, getattr(recbole.trainer, name))
+
+
+def test_one_cycle_rises_for_a_tenth_of_the_training_and_falls_to_nothing(tiny):
+    config = make_config(
+        tiny, "2Mamba4Rec", lr_schedule="one_cycle", learning_rate=0.01, epochs=5, train_batch_tokens=40
+    )
+    _, trainer, (train, valid, _) = make_trainer(config)
+    rates = []
+    trainer.optimizer.register_step_post_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
+    trainer.fit(train, valid, saved=False, verbose=False)
+    steps = 5 * len(train)
+    assert abs(len(rates) - steps) <= 5  # batches of so many tokens are not exactly as many in every epoch
+    assert max(rates) == pytest.approx(0.01, rel=0.05)
+    assert rates.index(max(rates)) == pytest.approx(steps / 10, abs=2)
+    assert rates[0] < 0.005
+    assert min(rates) == rates[-1] < 1e-6
+
+
+def test_a_constant_rate_stays(tiny):
+    _, trainer, (train, valid, _) = make_trainer(make_config(tiny, "2Mamba4Rec", learning_rate=0.01, epochs=2))
+    trainer.fit(train, valid, saved=False, verbose=False)
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == [0.01, 0.01]
+
+
+def test_recbole_models_can_have_the_schedule_too(tiny):
+    config = make_config(tiny, "GRU4Rec", lr_schedule="one_cycle", epochs=2)
+    _, trainer, (train, valid, _) = make_trainer(config)
+    trainer.fit(train, valid, saved=False, verbose=False)
+    assert trainer.optimizer.param_groups[0]["lr"] < 1e-6
+
+
+@pytest.mark.parametrize("learner", ["adam", "adamw", "sgd"])
+def test_weights_decay_but_no_biases_norms_and_step_sizes(tiny, learner):
+    """Each parameter is in one group, with RecBole's learner in its fastest form."""
+    config = make_config(tiny, "Mamba4Rec", learner=learner, weight_decay=0.1, learning_rate=0.02)
+    _, trainer, _ = make_trainer(config)
+    assert type(trainer.optimizer).__name__.lower() == learner
+    assert {group["lr"] for group in trainer.optimizer.param_groups} == {0.02}
+    decay = {id(p): group["weight_decay"] for group in trainer.optimizer.param_groups for p in group["params"]}
+    assert len(decay) == len(list(trainer.model.parameters()))
+    weights = ("item_embedding.weight", "proj.weight", "w_1.weight", "w_2.weight", "conv1d.weight")
+    for name, parameter in trainer.model.named_parameters():
+        assert decay[id(parameter)] == (0.1 if name.endswith(weights) else 0.0), name

@@ -9,7 +9,7 @@ from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 
 from recbole_ssm.ops import linear_cross_entropy
-from recbole_ssm.ops.packing import last_tokens, pack_padded
+from recbole_ssm.ops.packing import RowItems, items_read, last_tokens, pack_padded
 
 
 class PackedSequentialRecommender(SequentialRecommender):
@@ -18,6 +18,10 @@ class PackedSequentialRecommender(SequentialRecommender):
     A subclass builds its layers in ``__init__``, ends it with ``self.apply(self._init_weights)``, and gives
     :meth:`encode`. A batch is an :class:`Interaction` with ``item_id_list`` (T,) and ``cu_seqlens`` (S + 1,), or one
     of RecBole's with a padded ``item_id_list`` (S, L) and ``item_length`` (S,), which is packed on entry.
+
+    The score of an item is its embedding times the representation, plus, if the configuration asks for them, a number
+    of its own (``item_bias``) and one number for all items that the history holds (``repeat_bias``), which says how
+    likely people are to come back to what they had. Both are learned, and 0 at first.
     """
 
     causal = True
@@ -29,6 +33,8 @@ class PackedSequentialRecommender(SequentialRecommender):
         self.loss_type = config["loss_type"]
         self.initializer_range = config["initializer_range"]
         self.item_embedding = nn.Embedding(self.n_items, self.hidden_size, padding_idx=padding_idx)
+        self.item_bias = nn.Parameter(torch.zeros(self.n_items)) if config["item_bias"] else None
+        self.repeat_bias = nn.Parameter(torch.zeros(1)) if config["repeat_bias"] else None
         self.bpr_loss = BPRLoss()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -60,8 +66,7 @@ class PackedSequentialRecommender(SequentialRecommender):
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Representation (S, hidden_size) of each history."""
-        tokens, cu_seqlens = self.packed(interaction)
-        return self.encode(tokens, cu_seqlens, last_tokens(cu_seqlens))
+        return self._read(interaction)[0]
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean loss over the targets: one for each history, or, where ``item_id`` is (T,), one for each token."""
@@ -69,24 +74,51 @@ class PackedSequentialRecommender(SequentialRecommender):
         tokens, cu_seqlens = self.packed(interaction)
         readout = None if len(target) == len(tokens) else last_tokens(cu_seqlens)
         hidden = self.encode(tokens, cu_seqlens, readout)
+        seen = self._seen(tokens, cu_seqlens, readout)
         if self.loss_type == "CE":
-            return linear_cross_entropy(hidden, self.item_embedding.weight, target)
+            biases = {"bias": self.item_bias, "seen": seen, "seen_bias": self.repeat_bias}
+            return linear_cross_entropy(hidden, self.item_embedding.weight, target, **biases)
         negative = interaction[self.NEG_ITEM_ID].view(-1, len(target))  # (K, R): K negatives of each target
-        return self.bpr_loss(self._score(hidden, target), self._score(hidden, negative))
+        rows = torch.arange(len(target), device=target.device)
+        return self.bpr_loss(self._score(hidden, target, seen, rows), self._score(hidden, negative, seen, rows))
 
-    def _score(self, hidden: Tensor, items: Tensor) -> Tensor:
-        return (hidden * self.item_embedding(items)).sum(-1)
+    def _seen(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None) -> RowItems | None:
+        return None if self.repeat_bias is None else items_read(tokens, cu_seqlens, readout)
+
+    def _score(self, hidden: Tensor, items: Tensor, seen: RowItems | None, rows: Tensor) -> Tensor:
+        """Scores (..., R) of ``items`` (..., R) for representations (R, d) of the rows (R,) of ``seen``."""
+        score = (hidden * self.item_embedding(items)).sum(-1)
+        if self.item_bias is not None:
+            score = score + self.item_bias[items]
+        if seen is not None:
+            row, item = seen.of_rows()
+            score = score + self.repeat_bias * torch.isin(rows * self.n_items + items, row * self.n_items + item)
+        return score
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores (R,) of the candidates ``item_id`` (R,).
 
         Candidate r belongs to history ``candidate_seq_idx[r]`` where the batch has that field, else to history r.
         """
-        hidden = self(interaction)
+        hidden, seen = self._read(interaction)
+        items = interaction[self.ITEM_ID]
+        rows = torch.arange(len(items), device=items.device)
         if "candidate_seq_idx" in interaction:
-            hidden = hidden[interaction["candidate_seq_idx"]]
-        return self._score(hidden, interaction[self.ITEM_ID])
+            rows = interaction["candidate_seq_idx"]
+        return self._score(hidden[rows], items, seen, rows)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores (S, n_items) of every item after each history."""
-        return torch.matmul(self(interaction), self.item_embedding.weight.T)
+        hidden, seen = self._read(interaction)
+        scores = torch.matmul(hidden, self.item_embedding.weight.T)
+        if self.item_bias is not None:
+            scores += self.item_bias
+        if seen is not None:
+            scores[seen.of_rows()] += self.repeat_bias
+        return scores
+
+    def _read(self, interaction: Interaction) -> tuple[Tensor, RowItems | None]:
+        """Representation (S, hidden_size) and items of each history."""
+        tokens, cu_seqlens = self.packed(interaction)
+        readout = last_tokens(cu_seqlens)
+        return self.encode(tokens, cu_seqlens, readout), self._seen(tokens, cu_seqlens, readout)

@@ -35,6 +35,7 @@ N_ITEMS = 50
 LENGTHS = (5, 1, 24, 3)
 SMALL = {"hidden_size": 16, "d_state": 4, "num_layers": 2}
 HEADS = {"headdim": 8}
+BIASES = {"item_bias": True, "repeat_bias": True}
 
 MODELS = {
     "Mamba4Rec": ("Mamba4Rec", SMALL),
@@ -44,6 +45,8 @@ MODELS = {
     "SSD4Rec, aligned": ("SSD4Rec", SMALL | HEADS | {"beta": 0.5, "align_backward": True}),
     "SSD4Rec, raw embedding": ("SSD4Rec", SMALL | HEADS | {"norm_embedding": False}),
     "Hydra4Rec": ("Hydra4Rec", SMALL | HEADS),
+    "2Mamba4Rec, biases": ("2Mamba4Rec", SMALL | HEADS | BIASES),
+    "SSD4Rec, biases": ("SSD4Rec", SMALL | HEADS | BIASES),
 }
 CAUSAL = ["Mamba4Rec", "Mamba4Rec, 1 layer", "2Mamba4Rec"]
 BIDIRECTIONAL = ["SSD4Rec", "SSD4Rec, aligned", "SSD4Rec, raw embedding", "Hydra4Rec"]
@@ -203,11 +206,20 @@ def test_a_readout_is_the_same_tokens_of_the_whole_output(name, layers):
 @each_model
 @torch.no_grad()
 def test_scores_are_products_with_the_embedding_of_the_items(name):
-    """The last output of each history, against all items, one item, or the candidates that name their history."""
+    """The last output of each history, against all items, one item, or the candidates that name their history.
+
+    The biases are added: of each item, and of all items that are in the history.
+    """
     model = make(name)
     batch = packed_batch()
     last = model.encode(batch["item_id_list"], batch["cu_seqlens"])[batch["cu_seqlens"][1:].long() - 1]
     scores = last @ model.item_embedding.weight.T
+    if "biases" in name:
+        assert model.item_bias.all()
+        assert model.repeat_bias.all()
+        scores += model.item_bias
+        for row, history in zip(scores, slices(LENGTHS), strict=True):
+            row[batch["item_id_list"][history].unique()] += model.repeat_bias
     torch.testing.assert_close(model.full_sort_predict(batch), scores)
     torch.testing.assert_close(model.predict(batch), scores[torch.arange(len(LENGTHS)), batch["item_id"]])
     row, item = torch.tensor([2, 0, 2, 3, 1, 0]), torch.tensor([7, 7, 0, 49, 3, 1])
@@ -354,13 +366,15 @@ def three_users(tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize("biases", [{}, BIASES], ids=["no biases", "biases"])
 @pytest.mark.parametrize(("model", "loss_type"), [("Mamba4Rec", "CE"), ("2Mamba4Rec", "CE"), ("2Mamba4Rec", "BPR")])
-def test_whole_sequences_train_as_all_prefixes_do(three_users, model, loss_type, monkeypatch):
+def test_whole_sequences_train_as_all_prefixes_do(three_users, model, loss_type, biases, monkeypatch):
     """The same sum of losses over an epoch, and the same gradient of every parameter: the same targets."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     results = {}
     for train_samples in ("all_prefixes", "whole_sequence"):
         keys = {"train_samples": train_samples, "dropout_prob": 0.0, "train_batch_size": 2, "loss_type": loss_type}
+        keys |= biases
         config = make_config(three_users, model, **keys)
         _, (train, *_) = make_loaders(config)
         torch.manual_seed(0)
