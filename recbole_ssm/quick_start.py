@@ -43,7 +43,8 @@ def run(
 
     Returns:
         RecBole's ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``, and
-        ``epochs``, ``seconds_per_epoch`` (median, training only), ``parameters``,
+        ``epochs``, ``seconds_per_epoch`` (median, training only), ``history`` (see
+        :class:`recbole_ssm.trainer.History`), ``parameters``,
         ``parameters_without_item_embedding``, ``peak_memory_gib`` and ``checkpoint`` (None if not saved).
 
     Raises:
@@ -82,8 +83,11 @@ def run(
             "valid_score_bigger": config["valid_metric_bigger"],
             "best_valid_result": best_valid_result,
             "test_result": test_result,
-            "epochs": len(trainer.epoch_seconds),
-            "seconds_per_epoch": median(trainer.epoch_seconds) if trainer.epoch_seconds else None,
+            "epochs": len(trainer.history),
+            "seconds_per_epoch": median(epoch["train_seconds"] for epoch in trainer.history)
+            if trainer.history
+            else None,
+            "history": trainer.history,
             "parameters": total,
             "parameters_without_item_embedding": body,
             "peak_memory_gib": peak_memory_gib(config["device"]),

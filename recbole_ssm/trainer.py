@@ -1,4 +1,4 @@
-"""RecBole's trainers, with a schedule of the learning rate, and checkpoints that hold data only."""
+"""RecBole's trainers, with a schedule of the learning rate, a history, and checkpoints that hold data only."""
 
 from __future__ import annotations
 
@@ -35,24 +35,41 @@ class ScheduledTraining:
         return super().fit(train_data, *args, **kwargs)
 
 
+class History:
+    """Mixed into the trainer that RecBole has for a model: what each epoch gave, and how long it took."""
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.history: list[dict] = []
+        """Of each epoch ``epoch`` (from 1), ``train_loss`` (mean over batches), ``train_seconds``, and where it was
+        validated ``valid_seconds`` and ``valid_result``."""
+
+    def _train_epoch(self, train_data, *args, **kwargs):
+        start = perf_counter()
+        loss = super()._train_epoch(train_data, *args, **kwargs)
+        seconds = perf_counter() - start
+        total = sum(loss) if isinstance(loss, tuple) else loss
+        epoch = {"epoch": len(self.history) + 1, "train_loss": total / len(train_data), "train_seconds": seconds}
+        self.history.append(epoch)
+        return loss
+
+    def _valid_epoch(self, *args, **kwargs):
+        start = perf_counter()
+        score, result = super()._valid_epoch(*args, **kwargs)
+        self.history[-1] |= {"valid_seconds": perf_counter() - start, "valid_result": dict(result)}
+        return score, result
+
+
 class PlainCheckpoints:
     """Mixed into the trainer that RecBole has for a model.
 
     RecBole pickles its whole configuration into a checkpoint, and torch >= 2.6 rightly refuses to load that. Here the
-    configuration is stored as plain values, so that ``torch.load(file)`` needs no trust. Also keeps
-    ``epoch_seconds``, the training time of each epoch.
+    configuration is stored as plain values, so that ``torch.load(file)`` needs no trust.
     """
 
     def __init__(self, config, model):
         super().__init__(config, model)
-        self.epoch_seconds: list[float] = []
         self.saved_model_file = _unused(self.saved_model_file)
-
-    def _train_epoch(self, *args, **kwargs):
-        start = perf_counter()
-        loss = super()._train_epoch(*args, **kwargs)
-        self.epoch_seconds.append(perf_counter() - start)
-        return loss
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         file = kwargs.pop("saved_model_file", self.saved_model_file)
@@ -115,4 +132,4 @@ def _plain(value):
 def create_trainer(config, model):
     """The trainer that RecBole has for the model, with what is added here."""
     base = get_trainer(config["MODEL_TYPE"], config["model"])
-    return type(base.__name__, (PlainCheckpoints, ScheduledTraining, base), {})(config, model)
+    return type(base.__name__, (PlainCheckpoints, History, ScheduledTraining, base), {})(config, model)

@@ -106,7 +106,7 @@ def test_training_goes_on_with_other_samples_in_every_epoch(tiny):
     trainer.model.calculate_loss = remember
     batches = len(train)
     trainer.fit(train, valid, saved=False, show_progress=False, verbose=False)
-    assert len(trainer.epoch_seconds) == 3
+    assert len(trainer.history) == 3
     assert len(set(seen)) == len(seen) > 2 * batches
 
 
@@ -203,7 +203,7 @@ def test_early_stopping_is_recboles(tiny):
     scores = iter([0.3, 0.5, 0.4, 0.4, 0.4, 0.9])
     trainer._valid_epoch = lambda *_, **__: (next(scores), {})
     trainer.fit(train, valid, show_progress=False, verbose=False)
-    assert len(trainer.epoch_seconds) == 5
+    assert len(trainer.history) == 5
     assert trainer.best_valid_score == 0.5
 
 

@@ -12,6 +12,10 @@ from recbole_ssm.ops import linear_cross_entropy
 from recbole_ssm.ops.packing import RowItems, items_read, last_tokens, pack_padded
 
 
+_REPEAT_RATE = 10.0
+"""The parameter ``repeat_bias`` counts ten times: Adam moves every parameter alike, and this one has furthest to go."""
+
+
 class PackedSequentialRecommender(SequentialRecommender):
     """A sequential recommender over a packed stream of interactions.
 
@@ -76,7 +80,7 @@ class PackedSequentialRecommender(SequentialRecommender):
         hidden = self.encode(tokens, cu_seqlens, readout)
         seen = self._seen(tokens, cu_seqlens, readout)
         if self.loss_type == "CE":
-            biases = {"bias": self.item_bias, "seen": seen, "seen_bias": self.repeat_bias}
+            biases = {"bias": self.item_bias, "seen": seen, "seen_bias": self._bias_of_seen()}
             return linear_cross_entropy(hidden, self.item_embedding.weight, target, **biases)
         negative = interaction[self.NEG_ITEM_ID].view(-1, len(target))  # (K, R): K negatives of each target
         rows = torch.arange(len(target), device=target.device)
@@ -85,6 +89,9 @@ class PackedSequentialRecommender(SequentialRecommender):
     def _seen(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None) -> RowItems | None:
         return None if self.repeat_bias is None else items_read(tokens, cu_seqlens, readout)
 
+    def _bias_of_seen(self) -> Tensor | None:
+        return None if self.repeat_bias is None else _REPEAT_RATE * self.repeat_bias
+
     def _score(self, hidden: Tensor, items: Tensor, seen: RowItems | None, rows: Tensor) -> Tensor:
         """Scores (..., R) of ``items`` (..., R) for representations (R, d) of the rows (R,) of ``seen``."""
         score = (hidden * self.item_embedding(items)).sum(-1)
@@ -92,7 +99,7 @@ class PackedSequentialRecommender(SequentialRecommender):
             score = score + self.item_bias[items]
         if seen is not None:
             row, item = seen.of_rows()
-            score = score + self.repeat_bias * torch.isin(rows * self.n_items + items, row * self.n_items + item)
+            score = score + self._bias_of_seen() * torch.isin(rows * self.n_items + items, row * self.n_items + item)
         return score
 
     def predict(self, interaction: Interaction) -> Tensor:
@@ -114,7 +121,7 @@ class PackedSequentialRecommender(SequentialRecommender):
         if self.item_bias is not None:
             scores += self.item_bias
         if seen is not None:
-            scores[seen.of_rows()] += self.repeat_bias
+            scores[seen.of_rows()] += self._bias_of_seen()
         return scores
 
     def _read(self, interaction: Interaction) -> tuple[Tensor, RowItems | None]:

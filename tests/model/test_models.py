@@ -219,7 +219,7 @@ def test_scores_are_products_with_the_embedding_of_the_items(name):
         assert model.repeat_bias.all()
         scores += model.item_bias
         for row, history in zip(scores, slices(LENGTHS), strict=True):
-            row[batch["item_id_list"][history].unique()] += model.repeat_bias
+            row[batch["item_id_list"][history].unique()] += 10 * model.repeat_bias
     torch.testing.assert_close(model.full_sort_predict(batch), scores)
     torch.testing.assert_close(model.predict(batch), scores[torch.arange(len(LENGTHS)), batch["item_id"]])
     row, item = torch.tensor([2, 0, 2, 3, 1, 0]), torch.tensor([7, 7, 0, 49, 3, 1])

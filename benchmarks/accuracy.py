@@ -1,0 +1,203 @@
+"""How accurate the recipes are: trains them, keeps what each run gave, and writes the tables from that.
+
+    python benchmarks/accuracy.py --data_path=/data 2Mamba4Rec-ml-1m Mamba4Rec-ml-1m --seeds 2020 2021 2022
+    python benchmarks/accuracy.py --tables
+
+A recipe is a file of ``properties/recipe/``, named MODEL-DATASET. Each run is a process of its own and leaves
+``results/runs/RECIPE-SEED.json``; one whose file is there is not run again, so that the command can be repeated after
+an interruption. ``--set key=value`` changes the recipe, and then ``--name`` names the runs. Afterwards, and with
+``--tables`` at once, ``results/README.md`` is written from all files.
+
+The model of the best epoch by the validation metric is tested with and without the items that a user has already had:
+the same scores, ranked twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+from measuring import machine
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results"
+METRICS = {"HR": "hit", "NDCG": "ndcg", "MRR": "mrr"}
+INTRODUCTION = """# Results
+
+Written by `python benchmarks/accuracy.py --tables` from `runs/*.json`, each of which says its command, commit
+and versions, its hardware and every epoch. Test set, leave one out, ranking of all items; the model of the
+epoch with the best validation NDCG@10. Mean ± standard deviation over seeds. Times are medians: training per
+epoch, and training and validation up to the best epoch. *Published figures are in italics.* What was tried
+and did not help is in [NOTES.md](NOTES.md)."""
+
+
+def command_of(recipe: str, seed: int, data_path: str | None, changes: list[str]) -> list[str]:
+    """The arguments of run_recbole_ssm.py that train a recipe."""
+    model, _, dataset = recipe.partition("-")
+    given = [f"--data_path={data_path}"] if data_path else []
+    return [
+        f"--model={model}",
+        f"--dataset={dataset}",
+        *given,
+        f"--config_files=recipe/{recipe}",
+        f"--seed={seed}",
+        *(f"--{change}" for change in changes),
+    ]
+
+
+def train_and_test(arguments: list[str], threads: int | None) -> dict:
+    """One run in this process: what it was, what it took and what it gave."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    from recbole_ssm.config import Config
+    from recbole_ssm.data import create_dataset, data_preparation
+    from recbole_ssm.quick_start import run
+    from recbole_ssm.trainer import create_trainer
+
+    first = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
+    model, dataset, files = (first.pop(key) for key in ("model", "dataset", "config_files"))
+    keys = [f"--{key}={value}" for key, value in first.items()]
+    keys += ["--topk=[10,20]", "--metrics=['Hit','NDCG','MRR']", "--show_progress=False"]
+    result = run(model, dataset, [files], command_line=keys)
+    tested = {}
+    for filter_seen in (False, True):
+        config = Config(model, dataset, [files], command_line=[*keys, f"--filter_seen={filter_seen}"])
+        data = create_dataset(config, packed=config.is_packed)
+        train, valid, test = data_preparation(config, data)
+        trainer = create_trainer(config, config.model_class(config, train._dataset).to(config["device"]))
+        tested["filtered" if filter_seen else "unfiltered"] = {
+            name: dict(trainer.evaluate(loader, model_file=result["checkpoint"]))
+            for name, loader in (("valid", valid), ("test", test))
+        }
+    best = max(result["history"], key=lambda epoch: epoch["valid_result"]["ndcg@10"])["epoch"]
+    until_best = result["history"][:best]
+    return {
+        "command": "python run_recbole_ssm.py " + shlex.join(a for a in arguments if not a.startswith("--data_path=")),
+        "commit": subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+        ).stdout.strip(),
+        "versions": {name: version(name) for name in ("torch", "recbole", "numpy", "recbole-ssm")}
+        | {"python": platform.python_version()},
+        "hardware": {"cpu": machine()["cpu"], "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+        | ({"gpu": torch.cuda.get_device_name()} if config["device"].type == "cuda" else {}),
+        "model": model,
+        "dataset": dataset,
+        "time_order": config["time_order"],
+        "seed": config["seed"],
+        "recipe": yaml.safe_load((ROOT / "properties" / f"{files}.yaml").read_text(encoding="utf-8")),
+        "metrics": tested,
+        "best_epoch": best,
+        "seconds_to_best": sum(epoch["train_seconds"] + epoch["valid_seconds"] for epoch in until_best),
+        **{key: result[key] for key in ("epochs", "seconds_per_epoch", "parameters", "peak_memory_gib", "history")},
+        "parameters_without_item_embedding": result["parameters_without_item_embedding"],
+    }
+
+
+def spread(values: list[float]) -> str:
+    """Mean, and the standard deviation where there is one."""
+    mean = f"{statistics.mean(values):.4f}".removeprefix("0")
+    if len(values) == 1:
+        return mean
+    return mean + " ± " + f"{statistics.stdev(values):.4f}".removeprefix("0")
+
+
+def table(runs: list[dict], published: list[dict], filtered: str) -> list[str]:
+    """Rows of one dataset, order in time and filter: ours, then what has been published for the same."""
+    columns = [f"{name}@{k}" for k in (10, 20) for name in METRICS]
+    head = ["", *columns, "seeds", "parameters", "s / epoch", "s to best", "GiB"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    by_name: dict[str, list[dict]] = {}
+    for run in runs:
+        by_name.setdefault(run["name"], []).append(run)
+
+    def rank(item):
+        return -statistics.mean(run["metrics"][filtered]["test"]["ndcg@10"] for run in item[1])
+
+    for name, same in sorted(by_name.items(), key=rank):
+        tests = [run["metrics"][filtered]["test"] for run in same]
+        cells = [spread([t[f"{METRICS[c.split('@')[0]]}@{c.split('@')[1]}"] for t in tests]) for c in columns]
+        cells += [str(len(same)), f"{same[0]['parameters']:,}"]
+        for key, digits in (("seconds_per_epoch", 0), ("seconds_to_best", 0), ("peak_memory_gib", 1)):
+            cells.append(f"{statistics.median(run[key] for run in same):.{digits}f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for row in published:
+        cells = [f"{row[c]:.4f}".removeprefix("0") if c in row else "" for c in columns]
+        lines.append(f"| *{row['model']}: {row['source']}* | " + " | ".join([*cells, "", "", "", "", ""]) + " |")
+    return lines
+
+
+def write_tables() -> Path:
+    """``results/README.md`` from all runs, and from what ``benchmarks/published.yaml`` says others have reached."""
+    runs = []
+    for file in sorted((RESULTS / "runs").glob("*.json")):
+        runs.append({"name": re.sub(r"-\d+$", "", file.stem), **json.loads(file.read_text(encoding="utf-8"))})
+    published = yaml.safe_load((ROOT / "benchmarks" / "published.yaml").read_text(encoding="utf-8"))
+    lines = [INTRODUCTION]
+    for key in sorted({(run["dataset"], run["time_order"]) for run in runs}):
+        here = [run for run in runs if (run["dataset"], run["time_order"]) == key]
+        for filtered in ("unfiltered", "filtered"):
+            theirs = [p for p in published if (p["dataset"], p["time_order"], p["filter"]) == (*key, filtered)]
+            what = "items of the history excluded" if filtered == "filtered" else "no item excluded"
+            lines += ["", f"## {key[0]}, time_order: {key[1]}, {what}", "", *table(here, theirs, filtered)]
+        models = sorted({(run["name"], re.sub(r" --seed=\d+", "", run["command"])) for run in here})
+        hardware = sorted({f"{run['hardware']['cpu']}, {run['hardware']['threads']} thread(s)" for run in here})
+        lines += ["", *(f"- {name}: `{command}`" for name, command in models), f"- on {'; '.join(hardware)}"]
+    target = RESULTS / "README.md"
+    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return target
+
+
+def main() -> None:
+    """Run what the command line asks for and has no result yet, then write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[2020])
+    parser.add_argument("--data_path")
+    parser.add_argument("--threads", type=int, help="of each run; torch's own choice if not given")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="what differs from the recipe")
+    parser.add_argument("--name", help="of the runs, in place of the recipe's")
+    parser.add_argument("--tables", action="store_true", help="only write the tables")
+    parser.add_argument("--here", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.set and not options.name:
+        parser.error("--set needs --name: what is no recipe any more has another name")
+    (RESULTS / "runs").mkdir(parents=True, exist_ok=True)
+    failed = []
+    for seed in options.seeds:
+        for recipe in [] if options.tables else options.recipes:
+            target = RESULTS / "runs" / f"{options.name or recipe}-{seed}.json"
+            arguments = command_of(recipe, seed, options.data_path, options.set)
+            if options.here:
+                options.here.write_text(json.dumps(train_and_test(arguments, options.threads), indent=1))
+                return
+            if target.exists():
+                print(f"{target.name} is there")
+                continue
+            unfinished = target.with_suffix(".part")
+            child = [sys.executable, __file__, recipe, f"--seeds={seed}", f"--here={unfinished}"]
+            child += [f"--data_path={options.data_path}"] if options.data_path else []
+            child += [f"--threads={options.threads}"] if options.threads else []
+            child += ["--name=x", "--set", *options.set] if options.set else []
+            if subprocess.run(child, check=False).returncode:
+                failed.append(target.stem)
+                continue
+            unfinished.rename(target)
+    print(f"written: {write_tables()}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
