@@ -267,14 +267,18 @@ def _check_our_model(config: Config) -> None:
         check_backend(config["ssm_backend"])
     except ValueError as error:
         raise InputError(f"ssm_backend: {error}") from error
+    if config["ssm_backend"] in ("mamba_ssm", "triton") and config["device"].type != "cuda":
+        raise InputError(
+            f"ssm_backend: {config['ssm_backend']} computes on a GPU only, and none is used here; set auto"
+        )
     for key in ("save_dataloaders", "dataloaders_save_path", "transform"):
         if config[key]:
             raise InputError(f"{key} does not apply to packed batches; remove it")
-    if config["headdim"] is not None and config["expand"] * config["hidden_size"] % config["headdim"]:
-        raise InputError(
-            f"headdim {config['headdim']} does not divide expand * hidden_size = "
-            f"{config['expand'] * config['hidden_size']}"
-        )
+    inner = (config["expand"] or 1) * config["hidden_size"]
+    if config["headdim"] is not None and inner % config["headdim"]:
+        raise InputError(f"headdim {config['headdim']} does not divide expand * hidden_size = {inner}")
+    if config["n_heads"] is not None and config["hidden_size"] % config["n_heads"]:
+        raise InputError(f"n_heads {config['n_heads']} does not divide hidden_size {config['hidden_size']}")
     if config["model"] == "Hydra4Rec" and config["d_conv"] % 2 == 0:
         raise InputError(
             f"d_conv must be odd for Hydra4Rec, since its convolution is centred, but is {config['d_conv']}"

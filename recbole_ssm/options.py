@@ -113,6 +113,8 @@ FOR_OUR_MODELS = (
     Option("d_conv", int, "width of the convolution in front of it (odd for Hydra4Rec)", low=1),
     Option("expand", int, "inner width of a mixer over hidden_size", low=1),
     Option("headdim", int, "width of a head (Mamba-2, Hydra); divides expand * hidden_size", low=1, optional=True),
+    Option("n_heads", int, "PackedSASRec: heads; divides hidden_size", low=1, optional=True),
+    Option("max_positions", int, "PackedSASRec: positions that have an embedding of their own", low=1, optional=True),
     Option("beta", float, "SSD4Rec: weight of the backward direction", optional=True),
     Option(
         "mask_ratio",

@@ -16,6 +16,8 @@ MODELS = {
     "Mamba4Rec": "recbole_ssm.model.mamba4rec:Mamba4Rec",
     "2Mamba4Rec": "recbole_ssm.model.two_mamba4rec:TwoMamba4Rec",
     "Hydra4Rec": "recbole_ssm.model.hydra4rec:Hydra4Rec",
+    "LRURec": "recbole_ssm.model.lrurec:LRURec",
+    "PackedSASRec": "recbole_ssm.model.packed_sasrec:PackedSASRec",
 }
 """Models of this package: name to ``module:class``. Names need not be Python identifiers."""
 

@@ -84,11 +84,13 @@ def test_without_use_gpu_the_device_is_the_cpu(monkeypatch):
 
 
 def test_models_of_this_package_are_packed_and_recboles_are_not():
-    assert [Config(name, "ml-100k").is_packed for name in [*MODELS, "SASRec", "BPR"]] == [True] * 4 + [False] * 2
+    assert [Config(name, "ml-100k").is_packed for name in [*MODELS, "SASRec", "BPR"]] == [True] * len(MODELS) + [
+        False
+    ] * 2
 
 
 def test_every_registered_name_has_a_class_and_properties():
-    assert list(MODELS) == ["SSD4Rec", "Mamba4Rec", "2Mamba4Rec", "Hydra4Rec"]
+    assert list(MODELS) == ["SSD4Rec", "Mamba4Rec", "2Mamba4Rec", "Hydra4Rec", "LRURec", "PackedSASRec"]
     for name in MODELS:
         assert model_class(name).__module__.startswith("recbole_ssm.model.")
         assert (properties_folder() / "model" / f"{name}.yaml").is_file()

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from recbole_ssm.ops import linear_cross_entropy
 from recbole_ssm.ops.packing import RowItems, items_read, last_tokens, pack_padded
 
-
 _REPEAT_RATE = 10.0
 """The parameter ``repeat_bias`` counts ten times: Adam moves every parameter alike, and this one has furthest to go."""
 

@@ -29,7 +29,7 @@ class MixerLayer(nn.Module):
 class Mamba4Rec(PackedSequentialRecommender):
     """Embedding, dropout, LayerNorm, then layers of a mixer and a feed-forward network; scores by tied embeddings.
 
-    2Mamba4Rec and Hydra4Rec are this model with another mixer.
+    2Mamba4Rec, Hydra4Rec, LRURec and PackedSASRec are this model with another mixer.
     """
 
     def __init__(self, config, dataset):
@@ -47,10 +47,14 @@ class Mamba4Rec(PackedSequentialRecommender):
         """The token mixer of one layer."""
         return Mamba(self.hidden_size, config["d_state"], config["d_conv"], config["expand"])
 
+    def embed(self, tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """What goes into the first layer, before dropout and LayerNorm: (T, hidden_size)."""
+        return self.item_embedding(tokens)
+
     def encode(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
         """See :meth:`PackedSequentialRecommender.encode`."""
         *layers, last = self.layers
-        hidden = self.norm(self.dropout(self.item_embedding(tokens)))
+        hidden = self.norm(self.dropout(self.embed(tokens, cu_seqlens)))
         for layer in layers:
             hidden = layer(hidden, cu_seqlens)
         return last(hidden, cu_seqlens, readout)

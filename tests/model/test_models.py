@@ -45,10 +45,12 @@ MODELS = {
     "SSD4Rec, aligned": ("SSD4Rec", SMALL | HEADS | {"beta": 0.5, "align_backward": True}),
     "SSD4Rec, raw embedding": ("SSD4Rec", SMALL | HEADS | {"norm_embedding": False}),
     "Hydra4Rec": ("Hydra4Rec", SMALL | HEADS),
+    "LRURec": ("LRURec", {"hidden_size": 16, "num_layers": 2, "item_bias": False}),
+    "PackedSASRec": ("PackedSASRec", {"hidden_size": 16, "num_layers": 2, "max_positions": 20}),
     "2Mamba4Rec, biases": ("2Mamba4Rec", SMALL | HEADS | BIASES),
     "SSD4Rec, biases": ("SSD4Rec", SMALL | HEADS | BIASES),
 }
-CAUSAL = ["Mamba4Rec", "Mamba4Rec, 1 layer", "2Mamba4Rec"]
+CAUSAL = ["Mamba4Rec", "Mamba4Rec, 1 layer", "2Mamba4Rec", "LRURec", "PackedSASRec"]
 BIDIRECTIONAL = ["SSD4Rec", "SSD4Rec, aligned", "SSD4Rec, raw embedding", "Hydra4Rec"]
 
 each_model = pytest.mark.parametrize("name", MODELS)
@@ -343,7 +345,7 @@ def test_initial_weights(name):
             assert not parameter.any(), key
         elif key.endswith(("w_1.weight", "w_2.weight", "in_proj.weight", "out_proj.weight")):
             assert parameter.std().item() == pytest.approx(0.05, rel=0.15), key
-    assert steps == len(model.layers)
+    assert steps == (0 if name in ("LRURec", "PackedSASRec") else len(model.layers))
 
 
 @pytest.mark.parametrize(("model", "body"), [("Mamba4Rec", 72_256), ("2Mamba4Rec", 78_624)])
@@ -367,7 +369,10 @@ def three_users(tmp_path_factory):
 
 
 @pytest.mark.parametrize("biases", [{}, BIASES], ids=["no biases", "biases"])
-@pytest.mark.parametrize(("model", "loss_type"), [("Mamba4Rec", "CE"), ("2Mamba4Rec", "CE"), ("2Mamba4Rec", "BPR")])
+@pytest.mark.parametrize(
+    ("model", "loss_type"),
+    [("Mamba4Rec", "CE"), ("2Mamba4Rec", "CE"), ("2Mamba4Rec", "BPR"), ("LRURec", "CE"), ("PackedSASRec", "CE")],
+)
 def test_whole_sequences_train_as_all_prefixes_do(three_users, model, loss_type, biases, monkeypatch):
     """The same sum of losses over an epoch, and the same gradient of every parameter: the same targets."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

@@ -1,0 +1,40 @@
+"""The LRU mixer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from recbole_ssm.ops.linear_recurrence import linear_recurrence
+from recbole_ssm.ops.packing import at
+
+
+class LRU(nn.Module):
+    """Linear recurrent unit (arXiv 2303.06349), as LRURec uses it: ``Re(C h)``, ``h = decay h + gamma B x``, complex.
+
+    Args:
+        d_model: model width.
+        expand: states over ``d_model``.
+        r_min: least magnitude of an initial decay.
+        r_max: greatest.
+    """
+
+    def __init__(self, d_model: int, expand: int = 2, r_min: float = 0.8, r_max: float = 0.99):
+        super().__init__()
+        size = expand * d_model
+        magnitude = torch.sqrt(torch.rand(size) * (r_max**2 - r_min**2) + r_min**2)  # even over the ring
+        self.nu_log = nn.Parameter(torch.log(-torch.log(magnitude)))
+        self.theta_log = nn.Parameter(torch.log(2 * math.pi * torch.rand(size).clamp(min=1e-6)))
+        self.gamma_log = nn.Parameter(torch.log(torch.sqrt(1 - magnitude**2)))
+        self.in_proj = nn.Linear(d_model, 2 * size)
+        self.out_proj = nn.Linear(2 * size, d_model)
+
+    def forward(self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
+        """As :meth:`recbole_ssm.layers.Mamba2.forward`."""
+        decay = torch.polar(torch.exp(-torch.exp(self.nu_log)), torch.exp(self.theta_log))
+        inputs = self.in_proj(hidden).to(decay.real.dtype).unflatten(-1, (2, -1))  # float32 under autocast too
+        real, imaginary = (inputs * torch.exp(self.gamma_log)).unbind(-2)
+        h = linear_recurrence(torch.complex(real, imaginary), decay, cu_seqlens)
+        return self.out_proj(torch.cat([at(readout, h.real), at(readout, h.imag)], -1))

@@ -1,0 +1,14 @@
+"""LRURec: "Linear Recurrent Units for Sequential Recommendation", over packed histories."""
+
+from __future__ import annotations
+
+from recbole_ssm.layers import LRU
+from recbole_ssm.model.mamba4rec import Mamba4Rec
+
+
+class LRURec(Mamba4Rec):
+    """Mamba4Rec's layout with linear recurrent units, and by default a bias of each item (``item_bias``)."""
+
+    def make_mixer(self, config) -> LRU:
+        """The token mixer of one layer."""
+        return LRU(self.hidden_size, config["expand"])

@@ -1,0 +1,30 @@
+"""PackedSASRec: SASRec (arXiv 1808.09781) under the same regime as the models of this package, to compare them with."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from recbole_ssm.layers import CausalSelfAttention
+from recbole_ssm.model.mamba4rec import Mamba4Rec
+from recbole_ssm.ops.packing import positions
+
+
+class PackedSASRec(Mamba4Rec):
+    """Mamba4Rec's layout with attention and learned positions, which is RecBole's SASRec but for attention dropout.
+
+    Positions count from a history's first item that is read; from ``max_positions`` on they are the last one's.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.position_embedding = nn.Embedding(config["max_positions"], self.hidden_size)
+        self._init_weights(self.position_embedding)
+
+    def make_mixer(self, config) -> CausalSelfAttention:
+        """The token mixer of one layer."""
+        return CausalSelfAttention(self.hidden_size, config["n_heads"])
+
+    def embed(self, tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """Items and their positions, (T, hidden_size)."""
+        place = positions(cu_seqlens, len(tokens)).clamp(max=self.position_embedding.num_embeddings - 1)
+        return self.item_embedding(tokens) + self.position_embedding(place)
