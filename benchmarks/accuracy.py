@@ -30,14 +30,14 @@ import yaml
 from measuring import machine
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "results"
 METRICS = {"HR": "hit", "NDCG": "ndcg", "MRR": "mrr"}
 INTRODUCTION = """# Results
 
 Written by `python benchmarks/accuracy.py --tables` from `runs/*.json`, each of which says its command, commit
 and versions, its hardware and every epoch. Test set, leave one out, ranking of all items; the model of the
 epoch with the best validation NDCG@10. Mean ± standard deviation over seeds. Times are medians: training per
-epoch, and training and validation up to the best epoch. *Published figures are in italics.* What was tried
+epoch, and training and validation up to the best epoch. *Published figures are in italics.*
+(b): with `repeat_bias`, one learned number on the items of the history. What was tried
 and did not help is in [NOTES.md](NOTES.md)."""
 
 
@@ -61,11 +61,22 @@ def train_and_test(arguments: list[str], threads: int | None) -> dict:
 
     if threads:
         torch.set_num_threads(threads)
+    from recbole_ssm import __version__
     from recbole_ssm.config import Config
     from recbole_ssm.data import create_dataset, data_preparation
     from recbole_ssm.quick_start import run
     from recbole_ssm.trainer import create_trainer
 
+    circumstances = {  # before hours of training, not after them
+        "command": "python run_recbole_ssm.py " + shlex.join(a for a in arguments if not a.startswith("--data_path=")),
+        "commit": subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+        ).stdout.strip(),
+        "versions": {name: version(name) for name in ("torch", "recbole", "numpy")}
+        | {"recbole_ssm": __version__, "python": platform.python_version()},
+        "hardware": {"cpu": machine()["cpu"], "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+        | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
+    }
     first = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
     model, dataset, files = (first.pop(key) for key in ("model", "dataset", "config_files"))
     keys = [f"--{key}={value}" for key, value in first.items()]
@@ -84,19 +95,12 @@ def train_and_test(arguments: list[str], threads: int | None) -> dict:
     best = max(result["history"], key=lambda epoch: epoch["valid_result"]["ndcg@10"])["epoch"]
     until_best = result["history"][:best]
     return {
-        "command": "python run_recbole_ssm.py " + shlex.join(a for a in arguments if not a.startswith("--data_path=")),
-        "commit": subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-        ).stdout.strip(),
-        "versions": {name: version(name) for name in ("torch", "recbole", "numpy", "recbole-ssm")}
-        | {"python": platform.python_version()},
-        "hardware": {"cpu": machine()["cpu"], "cores": os.cpu_count(), "threads": torch.get_num_threads()}
-        | ({"gpu": torch.cuda.get_device_name()} if config["device"].type == "cuda" else {}),
+        **circumstances,
         "model": model,
         "dataset": dataset,
         "time_order": config["time_order"],
         "seed": config["seed"],
-        "recipe": yaml.safe_load((ROOT / "properties" / f"{files}.yaml").read_text(encoding="utf-8")),
+        "repeat_bias": bool(config["repeat_bias"]),
         "metrics": tested,
         "best_epoch": best,
         "seconds_to_best": sum(epoch["train_seconds"] + epoch["valid_seconds"] for epoch in until_best),
@@ -131,17 +135,18 @@ def table(runs: list[dict], published: list[dict], filtered: str) -> list[str]:
         cells += [str(len(same)), f"{same[0]['parameters']:,}"]
         for key, digits in (("seconds_per_epoch", 0), ("seconds_to_best", 0), ("peak_memory_gib", 1)):
             cells.append(f"{statistics.median(run[key] for run in same):.{digits}f}")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        mark = " (b)" if same[0]["repeat_bias"] else ""
+        lines.append(f"| {name}{mark} | " + " | ".join(cells) + " |")
     for row in published:
         cells = [f"{row[c]:.4f}".removeprefix("0") if c in row else "" for c in columns]
         lines.append(f"| *{row['model']}: {row['source']}* | " + " | ".join([*cells, "", "", "", "", ""]) + " |")
     return lines
 
 
-def write_tables() -> Path:
-    """``results/README.md`` from all runs, and from what ``benchmarks/published.yaml`` says others have reached."""
+def write_tables(results: Path) -> Path:
+    """``README.md`` of the folder, from all its runs and from ``benchmarks/published.yaml``."""
     runs = []
-    for file in sorted((RESULTS / "runs").glob("*.json")):
+    for file in sorted((results / "runs").glob("*.json")):
         runs.append({"name": re.sub(r"-\d+$", "", file.stem), **json.loads(file.read_text(encoding="utf-8"))})
     published = yaml.safe_load((ROOT / "benchmarks" / "published.yaml").read_text(encoding="utf-8"))
     lines = [INTRODUCTION]
@@ -154,7 +159,7 @@ def write_tables() -> Path:
         models = sorted({(run["name"], re.sub(r" --seed=\d+", "", run["command"])) for run in here})
         hardware = sorted({f"{run['hardware']['cpu']}, {run['hardware']['threads']} thread(s)" for run in here})
         lines += ["", *(f"- {name}: `{command}`" for name, command in models), f"- on {'; '.join(hardware)}"]
-    target = RESULTS / "README.md"
+    target = results / "README.md"
     target.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return target
 
@@ -168,16 +173,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of each run; torch's own choice if not given")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="what differs from the recipe")
     parser.add_argument("--name", help="of the runs, in place of the recipe's")
+    parser.add_argument("--results", type=Path, default=ROOT / "results", help="where runs and tables are kept")
     parser.add_argument("--tables", action="store_true", help="only write the tables")
     parser.add_argument("--here", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.set and not options.name:
         parser.error("--set needs --name: what is no recipe any more has another name")
-    (RESULTS / "runs").mkdir(parents=True, exist_ok=True)
+    runs = options.results / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
     failed = []
     for seed in options.seeds:
         for recipe in [] if options.tables else options.recipes:
-            target = RESULTS / "runs" / f"{options.name or recipe}-{seed}.json"
+            target = runs / f"{options.name or recipe}-{seed}.json"
             arguments = command_of(recipe, seed, options.data_path, options.set)
             if options.here:
                 options.here.write_text(json.dumps(train_and_test(arguments, options.threads), indent=1))
@@ -194,7 +201,7 @@ def main() -> None:
                 failed.append(target.stem)
                 continue
             unfinished.rename(target)
-    print(f"written: {write_tables()}")
+    print(f"written: {write_tables(options.results)}")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

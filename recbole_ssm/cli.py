@@ -61,7 +61,9 @@ def _value(arguments: Sequence[str], key: str) -> str | None:
 def help_text(data_path: str) -> str:
     """Models, datasets and this package's keys."""
     shipped = sorted(
-        str(f.relative_to(properties_folder()).with_suffix("")) for f in properties_folder().glob("p*/*.yaml")
+        str(file.relative_to(properties_folder()).with_suffix(""))
+        for folder in ("recipe", "paper", "protocol")
+        for file in properties_folder().glob(f"{folder}/*.yaml")
     )
     lines = [
         f"usage: {_USAGE}",

@@ -1,0 +1,92 @@
+"""benchmarks/accuracy.py: recipes become runs, runs become tables; and a recipe still gives what is stored."""
+
+import json
+import statistics
+import subprocess
+import sys
+
+import pytest
+from atomic import ROOT
+
+from recbole_ssm.config import Config, properties_folder
+
+SCRIPT = ROOT / "benchmarks" / "accuracy.py"
+
+
+def accuracy(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-W", "ignore", str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def some_run(folder, name, seed, ndcg, **keys):
+    """A file as a run leaves it."""
+    found = {f"{metric}@{k}": ndcg for metric in ("hit", "ndcg", "mrr") for k in (10, 20)}
+    run = {
+        "command": f"python run_recbole_ssm.py --model={name.partition('-')[0]} --seed={seed}",
+        "dataset": "ml-1m",
+        "time_order": "exact",
+        "repeat_bias": True,
+        "hardware": {"cpu": "a processor", "threads": 1},
+        "metrics": {kind: {"test": found, "valid": found} for kind in ("filtered", "unfiltered")},
+        "parameters": 1234,
+        "seconds_per_epoch": 10.0,
+        "seconds_to_best": 50.0,
+        "peak_memory_gib": 1.0,
+    }
+    (folder / "runs").mkdir(exist_ok=True)
+    (folder / "runs" / f"{name}-{seed}.json").write_text(json.dumps(run | keys))
+
+
+def test_tables_are_written_from_runs_and_from_what_is_published(tmp_path):
+    some_run(tmp_path, "Mamba4Rec-ml-1m", 1, 0.10)
+    some_run(tmp_path, "Mamba4Rec-ml-1m", 2, 0.20)
+    some_run(tmp_path, "2Mamba4Rec-ml-1m", 1, 0.25, repeat_bias=False)
+    done = accuracy("--tables", "--results", tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "README.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith(("| 2Mamba4Rec", "| Mamba4Rec"))]
+    assert rows[0].startswith("| 2Mamba4Rec-ml-1m | .2500 | .2500")  # the best first, once for each kind of ranking
+    assert rows[1].startswith("| Mamba4Rec-ml-1m (b) | .1500 ± .0707 | .1500 ± .0707")
+    assert "| 2 | 1,234 | 10 | 50 | 1.0 |" in rows[1]
+    assert len(rows) == 4
+    filtered = lines.index("## ml-1m, time_order: exact, items of the history excluded")
+    assert any("LRURec" in line and ".1930" in line for line in lines[filtered:])
+    assert not any("LRURec" in line for line in lines[:filtered])
+
+
+def test_what_is_there_is_not_run_again_and_what_fails_is_named(tmp_path):
+    some_run(tmp_path, "2Mamba4Rec-ml-1m", 1, 0.1)
+    done = accuracy("2Mamba4Rec-ml-1m", "Mamba4Rec-nothing", "--seeds", 1, "--results", tmp_path)
+    assert "2Mamba4Rec-ml-1m-1.json is there" in done.stdout
+    assert done.returncode == 1
+    assert "failed: Mamba4Rec-nothing-1" in done.stderr
+    assert [file.name for file in (tmp_path / "runs").iterdir()] == ["2Mamba4Rec-ml-1m-1.json"]
+
+
+def test_a_changed_recipe_needs_a_name():
+    done = accuracy("2Mamba4Rec-ml-100k", "--set", "epochs=1")
+    assert done.returncode == 2
+    assert "--name" in done.stderr
+
+
+@pytest.mark.parametrize("file", sorted(path.stem for path in properties_folder().glob("recipe/*.yaml")))
+def test_recipes_fit_their_models_and_datasets(file):
+    model, _, dataset = file.partition("-")
+    config = Config(model, dataset, [f"recipe/{file}"])
+    assert config.is_packed
+    assert config["stopping_step"] >= config["epochs"]  # a schedule is to be finished
+
+
+def test_a_recipe_gives_what_is_stored(tmp_path):
+    """A minute of training on ml-100k, from the recipe to the test metric, which random numbers move a little."""
+    stored = [json.loads(f.read_text()) for f in (ROOT / "results" / "runs").glob("2Mamba4Rec-ml-100k-*.json")]
+    assert len(stored) >= 3
+    done = accuracy("2Mamba4Rec-ml-100k", "--seeds", 1, "--threads", 1, "--results", tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((tmp_path / "runs" / "2Mamba4Rec-ml-100k-1.json").read_text())
+    for kind in ("unfiltered", "filtered"):
+        values = [run["metrics"][kind]["test"]["ndcg@10"] for run in stored]
+        noise = max(statistics.stdev(values), 0.002)
+        assert abs(found["metrics"][kind]["test"]["ndcg@10"] - statistics.mean(values)) < 3 * noise
+    assert len(found["history"]) == found["epochs"] == 12
+    assert found["seconds_to_best"] <= sum(e["train_seconds"] + e["valid_seconds"] for e in found["history"])
