@@ -20,6 +20,9 @@ from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 
 _AT_LEAST = {"train_batch_size": 1, "eval_batch_size": 1, "learning_rate": 0, "weight_decay": 0, "seed": 0, "worker": 0}
 
+LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+"""Those that RecBole knows; any other word would be Adam to it."""
+
 
 def properties_folder() -> Path:
     """Where the defaults are: inside the package once installed, beside it in a checkout."""
@@ -217,6 +220,8 @@ def _check_recbole_types(config: Config) -> None:
             raise InputError(f"{key} must be {kind}, but is {value!r}")
         if key in _AT_LEAST and value < _AT_LEAST[key]:
             raise InputError(f"{key} must be {_AT_LEAST[key]} or more, but is {value!r}")
+    if str(config["learner"]).lower() not in LEARNERS:
+        raise InputError(f"learner must be one of {', '.join(LEARNERS)}, but is {config['learner']!r}")
     if config["seed"] >= 2**32:
         raise InputError(f"seed must be less than 2**32, but is {config['seed']}")
     if config["clip_grad_norm"] is not None and not isinstance(config["clip_grad_norm"], dict):

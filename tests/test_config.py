@@ -225,6 +225,14 @@ def test_a_backend_that_is_not_installed_is_refused_at_once(monkeypatch, backend
         Config("2Mamba4Rec", "ml-100k", config_dict={"ssm_backend": backend})
 
 
+@pytest.mark.parametrize("backend", ["mamba_ssm", "triton"])
+def test_a_backend_of_gpus_is_refused_without_one(monkeypatch, backend):
+    monkeypatch.setattr("recbole_ssm.ops.backend._installed", lambda name: True)
+    keys = {"ssm_backend": backend, "use_gpu": False}
+    with pytest.raises(InputError, match=f"{backend} computes on a GPU only"):
+        Config("2Mamba4Rec", "ml-100k", config_dict=keys)
+
+
 def test_an_unknown_key_for_one_of_recboles_models_is_a_warning():
     config = Config("SASRec", "ml-100k", config_dict={"n_layerz": 4})
     assert config["n_layerz"] == 4
