@@ -5,8 +5,11 @@ from dataclasses import replace
 import pytest
 import scan_contract as contract
 import torch
+import torch.nn.functional as F
 from hypothesis import example, given
 from scan_contract import EXTREME_TOLERANCE, SsdCase, ssd_cases
+
+from recbole_ssm.ops.native.ssd import _owners
 
 MIXED = SsdCase((7, 1, 40, 9), groups=2, heads_per_group=2)
 BACKWARD = replace(MIXED, reverse=True)
@@ -111,9 +114,25 @@ def test_inputs_stay_as_they_are(dtype, case):
     contract.check_inputs_stay_as_they_are(case, dtype)
 
 
-def test_threads_change_nothing(dtype):
-    """Also where they do not share the channels evenly."""
-    contract.check_threads(SsdCase((7, 1, 40, 9), groups=2, heads_per_group=2, headdim=28), dtype)
+@pytest.mark.parametrize(
+    ("lengths", "by_sequence"),
+    [((7, 1, 40, 9), False), ((3000,), False), ((30, 1, 31, 64, 29, 0, 33, 20, 40), True), ((5,) * 20, True)],
+)
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_threads_change_nothing(dtype, lengths, by_sequence, reverse):
+    """Whether they share out sequences, or, where these are too uneven, heads: also where heads are no multiple."""
+    chunks = torch.tensor([(length + 31) // 32 for length in lengths])
+    assert (_owners(F.pad(chunks.cumsum(0), (1, 0)), 3) is not None) == by_sequence
+    case = SsdCase(lengths, groups=2, heads_per_group=2, headdim=28, reverse=reverse)
+    contract.check_threads(case, dtype)
+
+
+def test_sequences_are_dealt_out_evenly():
+    lengths = torch.randint(1, 60, (200,), generator=torch.Generator().manual_seed(0))
+    owner = _owners(F.pad(lengths.cumsum(0), (1, 0)), 4)
+    shares = owner.bincount(lengths.double(), minlength=4) / lengths.sum()
+    assert owner.dtype == torch.int32
+    assert ((shares > 0.24) & (shares < 0.26)).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float32-compiled"], indirect=True)

@@ -55,6 +55,7 @@ typedef struct {
     const int32_t *cu_seqlens;              /* (sequences + 1) */
     const int64_t *first_chunk;             /* (sequences + 1), of each sequence */
     const int32_t *steps;                   /* of each chunk */
+    const int32_t *owner;                   /* (sequences), the thread of each; or NULL: the threads share the heads */
     const float *x, *dt, *B, *C;            /* (tokens, channels, heads or states) */
     const float *A, *D;                     /* (heads); D may be NULL */
     const float *initial;                   /* (sequences, states, channels) or NULL */
@@ -63,10 +64,15 @@ typedef struct {
 
 typedef struct {
     const float *dy, *flowing, *kept, *d_final;
-    float *dx, *d_dt, *d_initial; /* each head is written by the one thread that has it */
-    double *dA, *dD;              /* (heads), likewise, added to */
-    float *dB, *dC;               /* of this thread, (tokens, states) */
+    float *dx, *d_dt, *d_initial; /* each head of each sequence is written by the one thread that has it */
+    double *dA, *dD;              /* of this thread, (heads), added to */
+    float *dB, *dC;               /* (tokens, states), of this thread where threads share the heads */
 } SsdGradients;
+
+/* A thread's part of a scan: some heads of all sequences, or all heads of some. */
+typedef struct {
+    int64_t thread, head, n_heads;
+} Part;
 
 typedef struct {
     int64_t sequences, channels, taps;
@@ -126,6 +132,12 @@ static int64_t rows_together(int64_t items) {
     return rows < MOST_ROWS ? MOST_ROWS : SMALLER(rows, 8 * MOST_ROWS);
 }
 
+static Part part_of(const Ssd *s, int64_t thread) {
+    if (s->owner) return (Part){thread, 0, s->heads};
+    const int64_t first = s->heads * thread / s->threads;
+    return (Part){thread, first, s->heads * (thread + 1) / s->threads - first};
+}
+
 /* Most steps of a chunk: the more states, the more a chunk is worth that is long. */
 static int64_t most_steps(const Ssd *s) { return s->states < 64 ? 32 : 64; }
 
@@ -182,8 +194,8 @@ typedef struct {
     void (*scan)(const Scan *, int64_t, int64_t, void *, float *, float *, float *);
     void (*scan_backward)(const Scan *, const ScanGradients *, int64_t, int64_t, void *);
     int64_t (*ssd_room)(const Ssd *, int64_t, int);
-    void (*ssd)(const Ssd *, int64_t, int64_t, float *, float *, float *, float *, float *);
-    void (*ssd_backward)(const Ssd *, const SsdGradients *, int64_t, int64_t, float *);
+    void (*ssd)(const Ssd *, Part, float *, float *, float *, float *, float *);
+    void (*ssd_backward)(const Ssd *, const SsdGradients *, Part, float *);
     void (*conv1d)(const Convolution *, int64_t, int64_t, float *);
     void (*conv1d_backward)(const Convolution *, int64_t, int64_t, const float *, float *, float *, float *);
     void (*cross_entropy_panels)(const CrossEntropy *, float *);
@@ -264,7 +276,7 @@ static float *cleared(int64_t floats) {
 }
 
 /* Changes whenever a structure or a function of the interface does. */
-int recbole_ssm_interface(void) { return 7; }
+int recbole_ssm_interface(void) { return 8; }
 
 /* Uses no wider kind of machine than this (0 any, 1 AVX2, 2 AVX-512), which tests want; returns the kind in use. */
 int recbole_ssm_use(int kind) {
@@ -352,11 +364,11 @@ int recbole_ssm_ssd(const Ssd *s, float *y, float *flowing, float *kept, float *
     int failed = 0;
 #pragma omp parallel for num_threads(s->threads) schedule(static) reduction(| : failed)
     for (int64_t thread = 0; thread < s->threads; thread++) {
-        const int64_t first = s->heads * thread / s->threads, n_heads = s->heads * (thread + 1) / s->threads - first;
+        const Part part = part_of(s, thread);
         const unsigned mode = flush_denormals();
-        float *work = cleared(kernels()->ssd_room(s, n_heads, 0));
+        float *work = cleared(kernels()->ssd_room(s, part.n_heads, 0));
         if (work)
-            kernels()->ssd(s, first, n_heads, work, y, flowing, kept, final);
+            kernels()->ssd(s, part, work, y, flowing, kept, final);
         else
             failed = 1;
         free(work);
@@ -365,21 +377,23 @@ int recbole_ssm_ssd(const Ssd *s, float *y, float *flowing, float *kept, float *
     return failed;
 }
 
-/* dA and dD (heads) start at zero and are added to. dB and dC are (threads, tokens, states). d_final, dD and d_initial may be
- * NULL. Returns as above. */
+/* dA and dD (threads, heads) start at zero and are added to. dB and dC are (threads, tokens, states), or (tokens, states) if
+ * sequences have owners. d_final, dD and d_initial may be NULL. Returns as above. */
 int recbole_ssm_ssd_backward(const Ssd *s, int64_t tokens, const float *dy, const float *flowing, const float *kept,
                              const float *d_final, float *dx, float *d_dt, double *dA, float *dB, float *dC, double *dD,
                              float *d_initial) {
     int failed = 0;
 #pragma omp parallel for num_threads(s->threads) schedule(static) reduction(| : failed)
     for (int64_t thread = 0; thread < s->threads; thread++) {
-        const int64_t first = s->heads * thread / s->threads, n_heads = s->heads * (thread + 1) / s->threads - first;
-        const int64_t own = thread * tokens * s->states;
-        const SsdGradients g = {dy, flowing, kept, d_final, dx, d_dt, d_initial, dA, dD, dB + own, dC + own};
+        const Part part = part_of(s, thread);
+        const int64_t own = s->owner ? 0 : thread * tokens * s->states;
+        const SsdGradients g = {
+            dy, flowing, kept, d_final, dx, d_dt, d_initial, dA + thread * s->heads, dD ? dD + thread * s->heads : NULL,
+            dB + own, dC + own};
         const unsigned mode = flush_denormals();
-        float *work = cleared(kernels()->ssd_room(s, n_heads, 1));
+        float *work = cleared(kernels()->ssd_room(s, part.n_heads, 1));
         if (work)
-            kernels()->ssd_backward(s, &g, first, n_heads, work);
+            kernels()->ssd_backward(s, &g, part, work);
         else
             failed = 1;
         free(work);

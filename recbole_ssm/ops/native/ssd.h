@@ -11,7 +11,8 @@
  * The gradient of a log decay is what flows through it, from the tokens before to those from it on: counted from the
  * chunk's start, what inputs have given less what outputs have taken.
  *
- * A thread has some of the heads. Its matrices are filled up to whole vectors. */
+ * A thread has all heads of some sequences, or, where sequences cannot be shared out evenly, some heads of all; then each thread
+ * makes an S of its own. Matrices are filled up to whole vectors. */
 
 #define Room VARIANT(Room)
 typedef struct {
@@ -115,14 +116,14 @@ INLINE void VARIANT(take_in)(const Ssd *s, Room *k, int64_t sequence, int64_t at
         for (int64_t j = i + 1; j < L; j++) k->S[i * k->Q + j] = 0.0f;
 }
 
-/* The thread's heads, from `head` on. `flowing` (tokens, channels), if given, gets y without D x, and `kept` the H of each
+/* A thread's part. `flowing` (tokens, channels), if given, gets y without D x, and `kept` the H of each
  * chunk that has one; `final` (sequences, states, channels) may be NULL. */
-static void VARIANT(ssd)(const Ssd *s, int64_t head, int64_t n_heads, float *room, float *y, float *flowing, float *kept,
-                         float *final) {
+static void VARIANT(ssd)(const Ssd *s, Part part, float *room, float *y, float *flowing, float *kept, float *final) {
     Room room_, *k = &room_;
-    VARIANT(lay_out)(s, head, n_heads, 0, room, k);
-    const int64_t channels = s->heads * k->P, columns = n_heads * k->P, e0 = head * k->P, size = s->states * channels;
+    VARIANT(lay_out)(s, part.head, part.n_heads, 0, room, k);
+    const int64_t channels = s->heads * k->P, columns = k->n_heads * k->P, e0 = k->head * k->P, size = s->states * channels;
     for (int64_t q = 0; q < s->sequences; q++) {
+        if (s->owner && s->owner[q] != part.thread) continue;
         int entering = s->initial != NULL;
         if (entering) VARIANT(copy_states)(s, k, k->H, k->E, s->initial + q * size + e0, channels);
         for (int64_t chunk = s->first_chunk[q], at = 0; chunk < s->first_chunk[q + 1]; at += s->steps[chunk++]) {
@@ -238,12 +239,13 @@ INLINE void VARIANT(chunk_backward)(const Ssd *s, const SsdGradients *g, Room *k
         }
 }
 
-/* The thread's heads, from `head` on. */
-static void VARIANT(ssd_backward)(const Ssd *s, const SsdGradients *g, int64_t head, int64_t n_heads, float *room) {
+/* A thread's part. */
+static void VARIANT(ssd_backward)(const Ssd *s, const SsdGradients *g, Part part, float *room) {
     Room room_, *k = &room_;
-    VARIANT(lay_out)(s, head, n_heads, 1, room, k);
-    const int64_t channels = s->heads * k->P, e0 = head * k->P, size = s->states * channels;
+    VARIANT(lay_out)(s, part.head, part.n_heads, 1, room, k);
+    const int64_t channels = s->heads * k->P, e0 = k->head * k->P, size = s->states * channels;
     for (int64_t q = 0; q < s->sequences; q++) {
+        if (s->owner && s->owner[q] != part.thread) continue;
         int leaving = g->d_final != NULL;
         if (leaving) VARIANT(copy_states)(s, k, k->dH, k->E, g->d_final + q * size + e0, channels);
         int64_t at = s->cu_seqlens[q + 1] - s->cu_seqlens[q];
