@@ -36,8 +36,9 @@ def linear_cross_entropy(
     """``F.cross_entropy(hidden @ weight.T + bias, target)``, a block of rows at a time.
 
     Each block's gradients are taken while its logits are at hand (as in Liger Kernel and in arXiv 2411.09009), so
-    at most 16 million logits, or 16 rows of them, exist at any time, whatever R and V are. Under autocast the matrix
-    products are in its type, exponentials and all sums in float32, as are half-precision inputs.
+    at most 16 million logits, or 16 rows of them, exist at any time (in C: of each thread), whatever R and V are.
+    Under autocast the matrix products are in its type, exponentials and all sums in float32, as are half-precision
+    inputs.
 
     Args:
         hidden: (R, d).

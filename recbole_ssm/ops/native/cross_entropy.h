@@ -1,8 +1,8 @@
 /* Softmax cross-entropy of logits W hidden (+ bias), a block of rows at a time, with its gradients.
  *
- * Of a block's logits l only u = exp(l - max l) is kept, in a buffer that fits a second-level cache. With z the sum of
- * u's row, the loss of a row is log z + max l - l[target] and its gradient with respect to l is u / z - onehot(target). u
- * itself is never divided: what multiplies it is narrower.
+ * Of a block's logits l only u = exp(l - max l) is kept, in a buffer that caches hold if there are some thousand items.
+ * With z the sum of u's row, the loss of a row is log z + max l - l[target] and its gradient with respect to l is
+ * u / z - onehot(target). u itself is never divided: what multiplies it is narrower.
  *
  * Rows are filled up to whole vectors. The logits' columns go by panels of PANEL, for which W is copied transposed. */
 
