@@ -33,14 +33,10 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(R, d_model) to (R, d_model)."""
         dropout = self.dropout.p if self.training else 0.0
-        if dropout < 1 and autocast_type(x) is None and self._fits and choose("feed_forward", x) == "native":
-            return native.feed_forward(
-                x,
-                *(self.w_1.weight, self.w_1.bias, self.w_2.weight, self.w_2.bias, self.norm.weight, self.norm.bias),
-                self.norm.eps,
-                dropout=dropout,
-                dropout_after_norm=self.dropout_after_norm,
-            )
+        given = x, *(p for part in (self.w_1, self.w_2, self.norm) for p in (part.weight, part.bias))
+        if dropout < 1 and autocast_type(x) is None and self._fits and choose("feed_forward", *given) == "native":
+            after = self.dropout_after_norm
+            return native.feed_forward(*given, self.norm.eps, dropout=dropout, dropout_after_norm=after)
         y = self.w_2(self.dropout(self.activation(self.w_1(x))))
         if self.dropout_after_norm:
             return self.dropout(self.norm(y + x))

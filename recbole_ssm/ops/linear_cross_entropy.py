@@ -91,7 +91,7 @@ def _by_blocks(hidden, weight, bias, seen_bias, target, seen, needs_grad, produc
     """The sum over the rows whose target is not negative, and its gradients; matrices are multiplied in ``product``."""
     rows = _rows_per_block(len(weight))
     d_hidden = torch.empty_like(hidden)
-    d_columns = torch.zeros_like(weight.T, memory_format=torch.contiguous_format)
+    d_columns = torch.zeros_like(weight.T, memory_format=torch.contiguous_format) if needs_grad else None
     d_bias = None if bias is None else torch.zeros_like(bias)
     d_seen_bias = None if seen_bias is None else torch.zeros_like(seen_bias)
     table = weight.to(product)
@@ -127,6 +127,8 @@ def _by_blocks(hidden, weight, bias, seen_bias, target, seen, needs_grad, produc
             d_columns.addmm_(scaled, unnormalised)
         else:
             d_columns += scaled @ unnormalised
+    if not needs_grad:
+        return total, None, None, None, None
     kept, column = target >= 0, target.clamp(min=0)
     d_weight = d_columns.T.contiguous().index_add_(0, column, hidden * kept[:, None], alpha=-1.0)
     if bias is not None:

@@ -227,6 +227,13 @@ def test_logits_of_all_rows_never_exist_together():
     assert 0 < largest.elements < rows * classes / 4
 
 
+def test_a_target_beyond_the_classes_is_refused():
+    hidden, weight, target = inputs_of(5, 4, torch.float32)
+    target[-1] = 4
+    with pytest.raises((IndexError, RuntimeError)):
+        linear_cross_entropy(hidden, weight, target)
+
+
 def test_unknown_reduction_is_refused():
     with pytest.raises(ValueError, match="none"):
         linear_cross_entropy(*inputs_of(3, 4), reduction="none")

@@ -53,6 +53,9 @@ def cross_entropy(
         The loss () and the gradients of hidden, weight, bias and seen_bias; None for what is None or not wanted.
     """
     (rows, width), items = hidden.shape, len(weight)
+    for index in (target, *([] if seen is None else [seen.items])):
+        if len(index) and int(index.max()) >= items:
+            raise IndexError(f"item {int(index.max())} is not one of the {items} rows of weight")
     fill = -width % _MULTIPLE
     hidden, weight = (F.pad(tensor, (0, fill)) for tensor in (hidden, weight))
     given = hidden, weight, bias, target, *(seen or (None, None, None))
