@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from recbole_ssm.layers.dropout import Dropout
 from recbole_ssm.ops import native
 from recbole_ssm.ops.backend import choose
-from recbole_ssm.ops.precision import autocast_type
 
 
 class FeedForward(nn.Module):
@@ -33,8 +32,9 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(R, d_model) to (R, d_model)."""
         dropout = self.dropout.p if self.training else 0.0
-        given = x, *(p for part in (self.w_1, self.w_2, self.norm) for p in (part.weight, part.bias))
-        if dropout < 1 and autocast_type(x) is None and self._fits and choose("feed_forward", *given) == "native":
+        parameters = [p for part in (self.w_1, self.w_2, self.norm) for p in (part.weight, part.bias)]
+        given = x.to(parameters[0].dtype), *parameters
+        if dropout < 1 and self._fits and choose("feed_forward", *given) == "native":
             after = self.dropout_after_norm
             return native.feed_forward(*given, self.norm.eps, dropout=dropout, dropout_after_norm=after)
         y = self.w_2(self.dropout(self.activation(self.w_1(x))))

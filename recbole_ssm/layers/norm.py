@@ -21,8 +21,9 @@ class GatedRMSNorm(nn.Module):
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:
         """y and z: (R, size); returns (R, size)."""
-        if choose("gated_norm", y, z, self.weight) == "native":
-            return native.gated_norm(y, z, self.weight, self.eps, norm_before_gate=self.norm_before_gate)
+        given = y.to(self.weight.dtype), z.to(self.weight.dtype), self.weight
+        if choose("gated_norm", *given) == "native":
+            return native.gated_norm(*given, self.eps, norm_before_gate=self.norm_before_gate)
         if self.norm_before_gate:
             return self._norm(y) * F.silu(z)
         return self._norm(y * F.silu(z))

@@ -37,8 +37,8 @@ def linear_cross_entropy(
 
     Each block's gradients are taken while its logits are at hand (as in Liger Kernel and in arXiv 2411.09009), so
     at most 16 million logits, or 16 rows of them, exist at any time (in C: of each thread), whatever R and V are.
-    Under autocast the matrix products are in its type, exponentials and all sums in float32, as are half-precision
-    inputs.
+    Half precision is computed in float32, but for PyTorch's products of matrices, which are in its type, as they are
+    under autocast.
 
     Args:
         hidden: (R, d).
@@ -74,7 +74,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx, hidden, weight, bias, seen_bias, target, seen, product):
         needs_grad = any(ctx.needs_input_grad)
         small = weight.numel() <= native.LARGEST_WEIGHT
-        if product == hidden.dtype and small and choose("cross_entropy", hidden, weight, bias, seen_bias) == "native":
+        if small and choose("cross_entropy", hidden, weight, bias, seen_bias) == "native":
             total, *gradients = native.cross_entropy(hidden, weight, bias, seen_bias, target, seen, needs_grad)
         else:
             total, *gradients = _by_blocks(hidden, weight, bias, seen_bias, target, seen, needs_grad, product)

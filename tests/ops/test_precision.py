@@ -1,11 +1,15 @@
 """Half precision and autocast: outputs and gradients within 1e-2, states and sums in float32."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from packed_cases import borders, randn, relative_error
 from scan_contract import SelectiveScanCase, SsdCase, call, evaluate
 
+from recbole_ssm.layers import FeedForward
+from recbole_ssm.layers.norm import GatedRMSNorm
 from recbole_ssm.ops import causal_conv1d, linear_cross_entropy, reference, use_backend
 
 BOUND = 1e-2
@@ -68,8 +72,9 @@ def test_the_convolution_in_bfloat16(backend):
     assert relative_error(y, F.silu(reference.depthwise_conv1d(x.double(), weight, bias, borders(lengths), 3))) < BOUND
 
 
+@backends
 @pytest.mark.parametrize("how", ["autocast", "half precision"])
-def test_cross_entropy(how):
+def test_cross_entropy(how, backend):
     """The loss comes in float32, gradients in the type of what they belong to."""
     hidden, weight = randn(50, 16), randn(700, 16, seed=1)
     target = torch.arange(50) * 13
@@ -79,11 +84,30 @@ def test_cross_entropy(how):
     expected.backward()
     kind = torch.float32 if how == "autocast" else torch.bfloat16
     leaves = [tensor.to(kind).requires_grad_() for tensor in (hidden, weight)]
-    with torch.autocast("cpu", enabled=how == "autocast"):
+    with use_backend(backend), torch.autocast("cpu", enabled=how == "autocast"):
         loss = linear_cross_entropy(*leaves, target)
     loss.backward()
     assert loss.dtype == torch.float32
     assert relative_error(loss, expected) < BOUND
     for leaf, right in zip(leaves, exact, strict=True):
         assert leaf.grad.dtype == kind
+        assert relative_error(leaf.grad, right.grad) < 2 * BOUND
+
+
+@backends
+@pytest.mark.parametrize("layer, inputs", [(FeedForward(16, 64, 0.0), 1), (GatedRMSNorm(16), 2)], ids=["ffn", "norm"])
+def test_layers_under_autocast(layer, inputs, backend):
+    """As in a model: what comes in is half precision, and the parameters are not."""
+    halves = [randn(9, 16, seed=seed).bfloat16() for seed in range(inputs)]
+    exact = [half.double().requires_grad_() for half in halves]
+    expected = deepcopy(layer).double()(*exact)
+    weights = randn(9, 16, seed=7)
+    (weights * expected).sum().backward()
+    leaves = [half.requires_grad_() for half in halves]
+    with use_backend(backend), torch.autocast("cpu"):
+        y = layer(*leaves)
+    (weights * y).sum().backward()
+    assert relative_error(y, expected) < BOUND
+    for leaf, right in zip(leaves, exact, strict=True):
+        assert leaf.grad.dtype == torch.bfloat16
         assert relative_error(leaf.grad, right.grad) < 2 * BOUND
