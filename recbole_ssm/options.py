@@ -83,6 +83,14 @@ FOR_OUR_MODELS = (
         "prefixes_per_user", int, "how many prefixes sampled_prefixes draws per user and epoch", low=1, optional=True
     ),
     Option(
+        "causal_epochs",
+        int,
+        "SSD4Rec, Hydra4Rec: so many epochs at first train on whole sequences, with the forward direction alone, which "
+        "gives many more targets for the price of one; the epochs after them train both",
+        low=0,
+        optional=True,
+    ),
+    Option(
         "train_batch_tokens",
         int,
         "interactions per training batch at most, in place of train_batch_size",

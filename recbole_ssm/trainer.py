@@ -31,7 +31,9 @@ class ScheduledTraining:
 
     def fit(self, train_data, *args, **kwargs):
         if self.config["lr_schedule"] == "one_cycle" and self.schedule is None:
-            self.schedule = one_cycle(self.optimizer, self.epochs * len(train_data))
+            epochs = self.epochs
+            steps = train_data.total(epochs) if self.config.is_packed else epochs * len(train_data)
+            self.schedule = one_cycle(self.optimizer, steps)
         return super().fit(train_data, *args, **kwargs)
 
 
@@ -45,11 +47,12 @@ class History:
         validated ``valid_seconds`` and ``valid_result``."""
 
     def _train_epoch(self, train_data, *args, **kwargs):
+        batches = len(train_data)
         start = perf_counter()
         loss = super()._train_epoch(train_data, *args, **kwargs)
         seconds = perf_counter() - start
         total = sum(loss) if isinstance(loss, tuple) else loss
-        epoch = {"epoch": len(self.history) + 1, "train_loss": total / len(train_data), "train_seconds": seconds}
+        epoch = {"epoch": len(self.history) + 1, "train_loss": total / batches, "train_seconds": seconds}
         self.history.append(epoch)
         return loss
 

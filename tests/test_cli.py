@@ -119,6 +119,8 @@ MISTAKES = [
     case("--d_conv=4", model="Hydra4Rec", words=["d_conv", "odd", "4"], name="Hydra4Rec --d_conv=4"),
     case("--train_samples=whole_sequence", model="SSD4Rec", words=["whole_sequence", "SSD4Rec", "sampled_prefixes"]),
     case("--train_samples=whole_sequence", model="Hydra4Rec", words=["whole_sequence", "Hydra4Rec", "all_prefixes"]),
+    case("--causal_epochs=1", words=["causal_epochs", "2Mamba4Rec", "whole_sequence"]),
+    case("--causal_epochs=2", "--epochs=2", model="SSD4Rec", words=["causal_epochs 2", "2 epochs"]),
     case("--save_dataloaders=True", words=["save_dataloaders"]),
     # evaluation
     case("--valid_metric=NDCG@7", words=["valid_metric", "'NDCG@7'", "topk", "[10]"]),

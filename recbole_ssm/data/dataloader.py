@@ -7,19 +7,18 @@ import torch
 from recbole.data.dataloader import NegSampleEvalDataLoader
 from recbole.data.interaction import Interaction
 from recbole.utils import InputType
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recbole_ssm.data.collate import mask_items, pack_histories
 from recbole_ssm.data.dataset import PackedDataset
-from recbole_ssm.data.training_samples import TrainingBatches
+from recbole_ssm.data.training_samples import PlannedBatch, TrainingBatches
 
 
 class PackedTrainDataLoader(DataLoader):
     """Packed training batches, as ``train_samples``, ``train_batch_size`` and ``train_batch_tokens`` ask for them.
 
-    A batch has ``item_id`` (S,), or (T,) with ``whole_sequence``; where the loss is pairwise also ``neg_item_id``
-    (K * targets,), K negatives of each target by RecBole's sampler.
+    A batch has ``item_id`` (S,), or (T,) with ``whole_sequence`` and in ``causal_epochs``; where the loss is pairwise
+    also ``neg_item_id`` (K * targets,), K negatives of each target by RecBole's sampler.
 
     Args:
         config: the configuration.
@@ -34,7 +33,6 @@ class PackedTrainDataLoader(DataLoader):
         self._dataset = dataset
         self._sampler = sampler
         self._list_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
-        self._next_item_field = config["ITEM_ID_FIELD"] if config["train_samples"] == "whole_sequence" else None
         self._mask_ratio = config["mask_ratio"] or 0.0
         self._n_negatives = 0
         if config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE and sampler is not None:
@@ -47,6 +45,7 @@ class PackedTrainDataLoader(DataLoader):
             batch_tokens=config["train_batch_tokens"],
             shuffle=shuffle,
             seed=config["seed"],
+            causal_epochs=config["causal_epochs"] or 0,
         )
         super().__init__(
             dataset,
@@ -56,10 +55,15 @@ class PackedTrainDataLoader(DataLoader):
             pin_memory=config["device"].type == "cuda",
         )
 
-    def _collate(self, planned: tuple[Tensor, int]) -> Interaction:
-        rows, seed = planned
+    def total(self, epochs: int) -> int:
+        """How many batches so many epochs have, see :meth:`TrainingBatches.total`."""
+        return self.batch_sampler.total(epochs)
+
+    def _collate(self, planned: PlannedBatch) -> Interaction:
+        rows, seed, whole_sequences = planned
         batch = self._dataset.samples(rows)
-        pack_histories(batch, self._dataset.history, self._list_field, self._next_item_field)
+        next_item_field = self._dataset.iid_field if whole_sequences else None
+        pack_histories(batch, self._dataset.history, self._list_field, next_item_field)
         if self._n_negatives:
             positives = batch[self._dataset.iid_field].numpy()
             # RecBole's sampler draws from numpy's global state, which workers would share.

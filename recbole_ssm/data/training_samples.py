@@ -3,9 +3,13 @@
 The number of tokens is what training costs. RecBole trains on every prefix of every user, each encoded anew
 (``all_prefixes``). ``sampled_prefixes`` takes a few of each user's, other ones in every epoch. ``whole_sequence`` reads
 each user once and predicts after every token, which a causal model may do: the same targets for the price of one.
+A bidirectional model can begin so in its forward direction alone (``causal_epochs``).
 """
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -48,16 +52,27 @@ def last_prefixes(dataset: PackedDataset) -> Tensor:
     return rows
 
 
-class TrainingBatches(Sampler):
-    """Plans each epoch: yields ``(row numbers, seed)`` of one batch after another.
+class PlannedBatch(NamedTuple):
+    """What the collate function is told of a batch."""
 
-    Epoch e of seed s is always the same plan, whatever was drawn before it. The seed is for what the collate function
-    draws, so that batches do not depend on the number of worker processes.
+    rows: Tensor
+    """(S,) int64, row numbers of its samples."""
+    seed: int
+    """For what the collate function draws, so that batches do not depend on the number of worker processes."""
+    whole_sequences: bool
+    """Whether there is a target after every item."""
+
+
+class TrainingBatches(Sampler):
+    """Plans each epoch: yields a :class:`PlannedBatch` after another.
+
+    Epoch e of seed s is always the same plan, whatever was drawn before it.
 
     Args:
         dataset: the training split.
         train_samples: ``all_prefixes``, ``sampled_prefixes`` or ``whole_sequence``.
         prefixes_per_user: how many ``sampled_prefixes`` draws.
+        causal_epochs: so many epochs at first have ``whole_sequence``, whatever ``train_samples`` says.
         batch_size: sequences of a batch, or None.
         batch_tokens: tokens of a batch at most (a single longer sequence is a batch of its own), or None.
         shuffle: whether the order changes from epoch to epoch.
@@ -74,35 +89,36 @@ class TrainingBatches(Sampler):
         batch_tokens: int | None,
         shuffle: bool,
         seed: int,
+        causal_epochs: int = 0,
     ):
         self.users = dataset.inter_feat[dataset.uid_field]
         self.lengths = dataset.inter_feat[dataset.item_list_length_field]
-        self.whole_sequences = last_prefixes(dataset) if train_samples == "whole_sequence" else None
+        self.causal_epochs = math.inf if train_samples == "whole_sequence" else causal_epochs
+        self.whole_sequences = last_prefixes(dataset) if self.causal_epochs else None
         self.prefixes_per_user = prefixes_per_user if train_samples == "sampled_prefixes" else None
         self.batch_size, self.batch_tokens = batch_size, batch_tokens
         self.shuffle, self.seed = shuffle, seed
         self.epoch = 0
-        self._planned: tuple[int, list[tuple[Tensor, int]]] | None = None
+        self._planned: tuple[int, list[PlannedBatch]] | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """Continue with the plan of this epoch (counted from 0)."""
         self.epoch = epoch
 
-    def _plan(self) -> list[tuple[Tensor, int]]:
-        if self._planned is None or self._planned[0] != self.epoch:
-            (seed,) = np.random.SeedSequence((self.seed, self.epoch)).generate_state(1).tolist()
+    def _plan(self, epoch: int) -> list[PlannedBatch]:
+        if self._planned is None or self._planned[0] != epoch:
+            (seed,) = np.random.SeedSequence((self.seed, epoch)).generate_state(1).tolist()
             generator = torch.Generator().manual_seed(seed)
-            rows = self._rows(generator)
+            whole = epoch < self.causal_epochs
+            rows = self.whole_sequences if whole else self._prefixes(generator)
             if self.shuffle:
                 rows = rows[torch.randperm(len(rows), generator=generator)]
             batches = list(self._batches(rows))
             seeds = torch.randint(2**62, (len(batches),), generator=generator).tolist()
-            self._planned = self.epoch, list(zip(batches, seeds, strict=True))
+            self._planned = epoch, [PlannedBatch(*given, whole) for given in zip(batches, seeds, strict=True)]
         return self._planned[1]
 
-    def _rows(self, generator: torch.Generator) -> Tensor:
-        if self.whole_sequences is not None:
-            return self.whole_sequences
+    def _prefixes(self, generator: torch.Generator) -> Tensor:
         if self.prefixes_per_user is not None:
             return sample_prefixes(self.users, self.prefixes_per_user, generator)
         return torch.arange(len(self.users))
@@ -121,9 +137,14 @@ class TrainingBatches(Sampler):
             first, used = after, ends[after - 1]
 
     def __iter__(self):
-        yield from self._plan()
+        yield from self._plan(self.epoch)
         self.epoch += 1
 
     def __len__(self) -> int:
         """Batches of the epoch that comes next."""
-        return len(self._plan())
+        return len(self._plan(self.epoch))
+
+    def total(self, epochs: int) -> int:
+        """Batches of so many epochs, if each of a kind has as many as the first of its kind."""
+        causal = min(self.causal_epochs, epochs)
+        return causal * len(self._plan(0)) + (epochs - causal) * len(self._plan(causal))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.layers.initialisation import inverse_softplus_dt
 from recbole_ssm.layers.norm import GatedRMSNorm
-from recbole_ssm.ops import centred_conv1d, ssd
+from recbole_ssm.ops import causal_conv1d, centred_conv1d, ssd
 from recbole_ssm.ops.packing import at, positions
 
 
@@ -53,11 +53,21 @@ class Hydra(nn.Module):
         self.norm = GatedRMSNorm(self.d_inner, norm_before_gate=True)
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
 
-    def forward(self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
-        """As :meth:`recbole_ssm.layers.Mamba2.forward`."""
+    def forward(
+        self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, *, causal: bool = False
+    ) -> Tensor:
+        """As :meth:`recbole_ssm.layers.Mamba2.forward`.
+
+        With ``causal`` a token is mixed with those before it alone: the lower triangle and the diagonal, behind the
+        half of the convolution that looks back.
+        """
         G, N, H, P = self.ngroups, self.d_state, self.nheads, self.headdim
         z, xBC, dt = self.in_proj(hidden).split([self.d_inner, self.d_inner + 4 * G * N, 2 * H], dim=-1)
-        xBC = centred_conv1d(xBC, self.conv1d.weight.squeeze(1), self.conv1d.bias, cu_seqlens)
+        taps, bias = self.conv1d.weight.squeeze(1), self.conv1d.bias
+        if causal:
+            xBC = causal_conv1d(xBC, taps[:, : taps.shape[1] // 2 + 1], bias, cu_seqlens)
+        else:
+            xBC = centred_conv1d(xBC, taps, bias, cu_seqlens)
         x, BC_forward, BC_backward = xBC.split([self.d_inner, 2 * G * N, 2 * G * N], dim=-1)
         dt_forward, dt_backward = F.softplus(dt.unflatten(-1, (2, H)) + self.dt_bias).unbind(-2)
         A = -torch.exp(self.A_log)
@@ -68,9 +78,11 @@ class Hydra(nn.Module):
             return ssd(heads, dt, A, B, C, cu_seqlens, reverse=reverse)
 
         first = (positions(cu_seqlens, len(hidden)) == 0)[:, None, None]
-        last = first.roll(-1, 0)
         lower = scan(dt_forward, BC_forward, reverse=False).roll(1, 0).masked_fill(first, 0.0)
-        upper = scan(dt_backward, BC_backward, reverse=True).roll(-1, 0).masked_fill(last, 0.0)
         diagonal = (self.fc_D(at(readout, x)) + self.D)[..., None]
-        y = at(readout, lower) + at(readout, upper) + at(readout, heads) * diagonal
+        y = at(readout, lower) + at(readout, heads) * diagonal
+        if not causal:
+            last = first.roll(-1, 0)
+            upper = scan(dt_backward, BC_backward, reverse=True).roll(-1, 0).masked_fill(last, 0.0)
+            y = y + at(readout, upper)
         return self.out_proj(self.norm(y.flatten(-2), at(readout, z)))

@@ -28,7 +28,10 @@ class PackedSequentialRecommender(SequentialRecommender):
     """
 
     causal = True
-    """Whether the output at a token depends on nothing after it, so that every token can be trained to predict."""
+    """Whether the output at a token depends on nothing after it, so that every token can be trained to predict.
+
+    :meth:`encode` of a model that is not takes ``causal=True``, for what it makes of a history in one direction.
+    """
 
     def __init__(self, config, dataset, *, padding_idx: int | None = 0):
         super().__init__(config, dataset)
@@ -72,11 +75,15 @@ class PackedSequentialRecommender(SequentialRecommender):
         return self._read(interaction)[0]
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Mean loss over the targets: one for each history, or, where ``item_id`` is (T,), one for each token."""
+        """Mean loss over the targets: one for each history, or, where ``item_id`` is (T,), one for each token.
+
+        With a target after each token a bidirectional model reads in one direction (``causal_epochs``).
+        """
         target = interaction[self.POS_ITEM_ID]
         tokens, cu_seqlens = self.packed(interaction)
-        readout = None if len(target) == len(tokens) else last_tokens(cu_seqlens)
-        hidden = self.encode(tokens, cu_seqlens, readout)
+        readout = last_tokens(cu_seqlens) if len(target) == len(cu_seqlens) - 1 else None
+        one_way = {"causal": True} if readout is None and not self.causal else {}
+        hidden = self.encode(tokens, cu_seqlens, readout, **one_way)
         seen = self._seen(tokens, cu_seqlens, readout)
         if self.loss_type == "CE":
             biases = {"bias": self.item_bias, "seen": seen, "seen_bias": self._bias_of_seen()}

@@ -20,9 +20,9 @@ class MixerLayer(nn.Module):
         self.ffn = FeedForward(d_model, 4 * d_model, dropout)
         self.residual = residual
 
-    def forward(self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
-        """(T, d_model) to (T, d_model), or to (R, d_model) for the tokens ``readout`` (R,)."""
-        mixed = self.dropout(self.mixer(hidden, cu_seqlens, readout))
+    def forward(self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, **options) -> Tensor:
+        """(T, d_model) to (T, d_model), or to (R, d_model) for the tokens ``readout`` (R,); options are the mixer's."""
+        mixed = self.dropout(self.mixer(hidden, cu_seqlens, readout, **options))
         return self.ffn(self.norm(mixed + at(readout, hidden) if self.residual else mixed))
 
 
@@ -51,10 +51,10 @@ class Mamba4Rec(PackedSequentialRecommender):
         """What goes into the first layer, before dropout and LayerNorm: (T, hidden_size)."""
         return self.item_embedding(tokens)
 
-    def encode(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
-        """See :meth:`PackedSequentialRecommender.encode`."""
+    def encode(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, **options) -> Tensor:
+        """See :meth:`PackedSequentialRecommender.encode`; options are the mixers'."""
         *layers, last = self.layers
         hidden = self.norm(self.dropout(self.embed(tokens, cu_seqlens)))
         for layer in layers:
-            hidden = layer(hidden, cu_seqlens)
-        return last(hidden, cu_seqlens, readout)
+            hidden = layer(hidden, cu_seqlens, **options)
+        return last(hidden, cu_seqlens, readout, **options)

@@ -29,13 +29,14 @@ class BiSSDLayer(nn.Module):
         self.dropout = Dropout(dropout)
         self.ffn = FeedForward(d_model, 4 * d_model, dropout, dropout_after_norm=True)
 
-    def forward(self, x: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
-        """(T, d_model) to (T, d_model), or to (R, d_model) for the tokens ``readout`` (R,)."""
-        mirrored = readout if self.align_backward else at(readout, flip_index(cu_seqlens, len(x)))
+    def forward(self, x: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, *, causal: bool = False) -> Tensor:
+        """(T, d_model) to (T, d_model), or to (R, d_model) for the tokens ``readout`` (R,); ``causal`` leaves out b."""
         projected = self.mixer.in_proj(x)
-        f = self.mixer.mix(projected, cu_seqlens, readout)
-        b = self.mixer.mix(projected, cu_seqlens, mirrored, reverse=True)
-        return self.ffn(self.dropout(self.norm(f + self.beta * b + at(readout, x))))
+        y = self.mixer.mix(projected, cu_seqlens, readout)
+        if not causal:
+            mirrored = readout if self.align_backward else at(readout, flip_index(cu_seqlens, len(x)))
+            y = y + self.beta * self.mixer.mix(projected, cu_seqlens, mirrored, reverse=True)
+        return self.ffn(self.dropout(self.norm(y + at(readout, x))))
 
 
 class SSD4Rec(PackedSequentialRecommender):
@@ -56,12 +57,14 @@ class SSD4Rec(PackedSequentialRecommender):
         self.layers = nn.ModuleList(BiSSDLayer(config) for _ in range(config["num_layers"]))
         self.apply(self._init_weights)
 
-    def encode(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
+    def encode(
+        self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, *, causal: bool = False
+    ) -> Tensor:
         """See :meth:`PackedSequentialRecommender.encode`."""
         *layers, last = self.layers
         hidden = self.item_embedding(tokens)
         if self.norm_embedding:
             hidden = self.norm(self.dropout(hidden))
         for layer in layers:
-            hidden = layer(hidden, cu_seqlens)
-        return last(hidden, cu_seqlens, readout)
+            hidden = layer(hidden, cu_seqlens, causal=causal)
+        return last(hidden, cu_seqlens, readout, causal=causal)

@@ -130,6 +130,13 @@ def test_whole_sequences_have_every_training_target_once(tiny):
     assert sorted(pairs) == sorted(zip(feat["user_id"].tolist(), feat["item_id"].tolist(), strict=True))
 
 
+def test_after_causal_epochs_each_history_has_one_target(tiny):
+    loader = train_loader(tiny, model="SSD4Rec", mask_ratio=0.0, causal_epochs=1, epochs=2, train_batch_tokens=64)
+    first, second = list(loader), list(loader)
+    assert all(len(batch["item_id"]) == len(batch["item_id_list"]) for batch in first)
+    assert all(len(batch["item_id"]) == len(batch) for batch in second)
+
+
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec"])
 def test_the_loader_masks_where_the_model_asks_for_it(tiny, model):
     keys = {"mask_ratio": 0.3} if model == "SSD4Rec" else {}

@@ -28,7 +28,7 @@ def plan(dataset, train_samples="all_prefixes", **arguments) -> TrainingBatches:
 
 def epoch(batches: TrainingBatches) -> list[list[int]]:
     """Row numbers of each batch."""
-    return [rows.tolist() for rows, _ in batches]
+    return [batch.rows.tolist() for batch in batches]
 
 
 def rows_of(batches: list[list[int]]) -> list[int]:
@@ -120,6 +120,20 @@ def test_whole_sequence_of_a_split_by_ratio_has_as_many_targets_as_all_prefixes(
     assert train.inter_feat["item_length"][rows].sum() == len(train)
 
 
+def test_causal_epochs_are_whole_sequences_and_prefixes_follow(train):
+    """Each epoch is what it would be without the others, and says which kind it is."""
+    limit = {"batch_tokens": 60, "prefixes_per_user": 2}
+    mixed = plan(train, "sampled_prefixes", causal_epochs=2, **limit)
+    total = mixed.total(5)
+    epochs = [list(mixed) for _ in range(5)]
+    whole, prefixes = plan(train, "whole_sequence", **limit), plan(train, "sampled_prefixes", **limit)
+    expected = [epoch(whole) for _ in range(5)][:2] + [epoch(prefixes) for _ in range(5)][2:]
+    assert [[batch.rows.tolist() for batch in batches] for batches in epochs] == expected
+    assert [{batch.whole_sequences for batch in batches} for batches in epochs] == [{True}] * 2 + [{False}] * 3
+    assert total == pytest.approx(sum(map(len, epochs)), abs=5)
+    assert total == 2 * len(epochs[0]) + 3 * len(epochs[2])
+
+
 def test_whole_sequence_refuses_a_split_with_gaps(train):
     without = train.copy(train.inter_feat[torch.arange(len(train)) != 1])
     assert without.inter_feat["user_id"][0] == without.inter_feat["user_id"][1]  # the second of three or more is gone
@@ -165,10 +179,10 @@ def test_a_seed_is_a_plan_and_every_epoch_has_another(train, kind, k):
 
 def test_seeds_for_the_collate_function_differ_between_batches_and_epochs(train):
     batches = plan(train, batch_size=10)
-    seeds = [seed for _ in range(3) for _, seed in batches]
+    seeds = [batch.seed for _ in range(3) for batch in batches]
     assert len(set(seeds)) == len(seeds) > 30
     again = plan(train, batch_size=10)
-    assert [seed for _ in range(3) for _, seed in again] == seeds
+    assert [batch.seed for _ in range(3) for batch in again] == seeds
 
 
 def test_without_shuffle_rows_come_in_order_in_every_epoch(train):

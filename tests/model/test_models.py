@@ -275,6 +275,23 @@ def test_bidirectional_models_see_the_whole_history_at_its_end(name):
     assert influence(model, 15)[-1].all()
 
 
+@pytest.mark.parametrize("name", BIDIRECTIONAL)
+def test_bidirectional_models_can_read_in_one_direction(name):
+    """Each output is then what the history up to its token gives, and so a target after every token can be trained."""
+    model = make(name)
+    batch = packed_batch(item_id=some_tokens(sum(LENGTHS), seed=1))
+    tokens, cu_seqlens = batch["item_id_list"], batch["cu_seqlens"]
+    hidden = model.encode(tokens, cu_seqlens, causal=True)
+    for part in slices(LENGTHS):
+        for end in range(part.start + 1, part.stop + 1):
+            prefix = tokens[part.start : end]
+            alone_ = model.encode(prefix, alone(len(prefix)), torch.tensor([len(prefix) - 1]), causal=True)
+            torch.testing.assert_close(hidden[end - 1 : end], alone_)
+    expected = F.cross_entropy(hidden @ model.item_embedding.weight.T, batch["item_id"])
+    torch.testing.assert_close(model.calculate_loss(batch), expected)
+    assert not torch.allclose(hidden, model.encode(tokens, cu_seqlens))
+
+
 @pytest.mark.parametrize("name", ["SSD4Rec, aligned", "Hydra4Rec"])
 def test_aligned_models_see_the_whole_history_everywhere(name):
     assert influence(make(name), 15).all()
