@@ -6,15 +6,20 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
+from recbole_ssm.checkpoint import CheckpointNotWritten
 from recbole_ssm.config import properties_folder
 from recbole_ssm.data.atomic_files import find_datasets
 from recbole_ssm.errors import InputError
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 from recbole_ssm.quick_start import run
 from recbole_ssm.registry import MODELS, recbole_models
+from recbole_ssm.resume import Interrupted
 from recbole_ssm.trainer import TrainingDiverged
 
-_USAGE = "python run_recbole_ssm.py --model=NAME --dataset=NAME [--config_files=FILE,FILE] [--key=value ...]"
+_USAGE = (
+    "python run_recbole_ssm.py --model=NAME --dataset=NAME [--config_files=FILE,FILE] [--resume[=FILE]] "
+    "[--key=value ...]"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,15 +29,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; by default those of this process.
 
     Returns:
-        Exit status: 0 done, 1 the training diverged, 2 something in the arguments or the data cannot be used.
+        Exit status: 0 done, 1 the training diverged or could not be saved, 2 something in the arguments or the data
+        cannot be used, 128 + N signal N stopped the training.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if {"-h", "--help"} & set(arguments):
         print(help_text(_value(arguments, "data_path") or "dataset"))
         return 0
-    rest = [
-        argument for argument in arguments if not argument.startswith(("--config_files=", "--model=", "--dataset="))
-    ]
+    arguments = ["--trust_checkpoint=True" if argument == "--trust_checkpoint" else argument for argument in arguments]
+    ours = ("--config_files=", "--model=", "--dataset=", "--resume=")
+    rest = [argument for argument in arguments if not argument.startswith(ours) and argument != "--resume"]
     try:
         files = _value(arguments, "config_files") or ""
         run(
@@ -40,13 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             dataset=_value(arguments, "dataset"),
             config_file_list=files.replace(",", " ").split(),
             command_line=rest,
+            resume=_value(arguments, "resume") or "--resume" in arguments,
         )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except TrainingDiverged as error:
+    except (TrainingDiverged, CheckpointNotWritten) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        return 128 + error.signal_number
     return 0
 
 

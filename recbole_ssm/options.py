@@ -63,6 +63,11 @@ FOR_ALL_MODELS = (
     ),
     Option("filter_seen", bool, "items of the history cannot be recommended (sequential models, full ranking)"),
     Option(
+        "trust_checkpoint",
+        bool,
+        "also read a checkpoint that holds Python objects, as RecBole's do: reading it runs code that stands in it",
+    ),
+    Option(
         "lr_schedule",
         str,
         "the learning rate stays as it is, or rises for the first tenth of all epochs and then falls along a cosine to "

@@ -20,7 +20,8 @@ from recbole_ssm.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.backend import describe_backends, use_backend
-from recbole_ssm.trainer import create_trainer
+from recbole_ssm.resume import check_configuration, find_latest
+from recbole_ssm.trainer import create_trainer, plain
 
 
 def run(
@@ -30,6 +31,7 @@ def run(
     config_dict: dict | None = None,
     saved: bool = True,
     command_line: Iterable[str] = (),
+    resume: bool | str | Path = False,
 ) -> dict:
     """Train a model, keep the best epoch by the validation metric, and test it: RecBole's ``run_recbole``.
 
@@ -40,6 +42,8 @@ def run(
         config_dict: keys and values.
         saved: keep the best model in ``checkpoint_dir`` and test it; else the last one is tested.
         command_line: arguments ``--key=value``; nothing is read from ``sys.argv``.
+        resume: go on with a training that was interrupted: the checkpoint, or True for the newest in
+            ``checkpoint_dir`` of this model and dataset (there may be none, then it begins anew).
 
     Returns:
         RecBole's ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``, and
@@ -50,6 +54,8 @@ def run(
     Raises:
         InputError: what was given cannot be used; nothing has been trained.
         TrainingDiverged: the loss became NaN or infinite.
+        CheckpointNotWritten: the disk is full, or the folder cannot be written to.
+        Interrupted: SIGTERM or Ctrl-C, with the training saved.
     """
     config = Config(model, dataset, config_file_list, config_dict, command_line)
     init_seed(config["seed"], config["reproducibility"])
@@ -60,6 +66,7 @@ def run(
         logger.info(config)
         for note in config.notes:
             logger.warning(note)
+        begun = _begun(config, resume)
         if config.is_packed:
             logger.info(set_color("Backends", "pink") + f": {describe_backends(config['device'])}")
 
@@ -73,6 +80,8 @@ def run(
         recommender = config.model_class(config, train_data._dataset).to(config["device"])
         logger.info(recommender)
         trainer = create_trainer(config, recommender)
+        if begun is not None:
+            trainer.resume_checkpoint(begun)
         progress = config["show_progress"]
         best_valid_score, best_valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=progress)
         test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=progress)
@@ -94,7 +103,21 @@ def run(
             "checkpoint": trainer.saved_model_file if saved else None,
         }
         _log_summary(config, result)
+        if saved:
+            trainer.latest_file.unlink(missing_ok=True)
     return result
+
+
+def _begun(config, resume: bool | str | Path) -> str | Path | None:
+    """The checkpoint to go on with, if it was begun with this configuration."""
+    if not resume:
+        return None
+    file = find_latest(config["checkpoint_dir"], config["model"], config["dataset"]) if resume is True else resume
+    if file is None:
+        getLogger().warning(f"{config['checkpoint_dir']} holds nothing to resume: the training begins anew")
+    else:
+        check_configuration(file, plain(config.final_config_dict), trust=bool(config["trust_checkpoint"]))
+    return file
 
 
 def _log_summary(config, result: dict) -> None:

@@ -10,7 +10,11 @@ from time import perf_counter
 import torch
 from recbole.utils import get_trainer
 
+import recbole_ssm
+from recbole_ssm import checkpoint
+from recbole_ssm.data.fingerprint import fingerprint, item_vocabulary
 from recbole_ssm.optimisation import decay_matrices_only, fused_adam, one_cycle
+from recbole_ssm.resume import Resumable
 
 
 class TrainingDiverged(ArithmeticError):
@@ -52,42 +56,56 @@ class History:
         loss = super()._train_epoch(train_data, *args, **kwargs)
         seconds = perf_counter() - start
         total = sum(loss) if isinstance(loss, tuple) else loss
-        epoch = {"epoch": len(self.history) + 1, "train_loss": total / batches, "train_seconds": seconds}
-        self.history.append(epoch)
+        self.history.append({"epoch": len(self.history) + 1, "train_loss": total / batches, "train_seconds": seconds})
         return loss
 
     def _valid_epoch(self, *args, **kwargs):
         start = perf_counter()
         score, result = super()._valid_epoch(*args, **kwargs)
-        self.history[-1] |= {"valid_seconds": perf_counter() - start, "valid_result": dict(result)}
+        result_ = {name: float(value) for name, value in result.items()}
+        self.history[-1] |= {"valid_seconds": perf_counter() - start, "valid_result": result_}
         return score, result
 
 
-class PlainCheckpoints:
-    """Mixed into the trainer that RecBole has for a model.
+class SafeCheckpoints:
+    """Mixed into the trainer that RecBole has for a model: checkpoints as :mod:`recbole_ssm.checkpoint` writes them.
 
-    RecBole pickles its whole configuration into a checkpoint, and torch >= 2.6 rightly refuses to load that. Here the
-    configuration is stored as plain values, so that ``torch.load(file)`` needs no trust.
+    RecBole pickles its whole configuration into a checkpoint, which torch >= 2.6 rightly refuses to load, and writes
+    it in place. Here the configuration is stored as plain values, beside the names of all items and what it was on.
     """
 
     def __init__(self, config, model):
         super().__init__(config, model)
         self.saved_model_file = _unused(self.saved_model_file)
+        self.trained_on: dict = {}
+        """What checkpoints say of the data."""
+
+    def fit(self, train_data, *args, **kwargs):
+        dataset = train_data._dataset
+        self.trained_on = {"dataset": fingerprint(dataset), "item_vocabulary": item_vocabulary(dataset)}
+        return super().fit(train_data, *args, **kwargs)
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         file = kwargs.pop("saved_model_file", self.saved_model_file)
-        state = {
-            "config": _plain(self.config.final_config_dict),
+        checkpoint.write(file, self._checkpoint(epoch))
+        if verbose:
+            self.logger.info(f"Saving current: {file}")
+
+    def _checkpoint(self, epoch: int) -> dict:
+        """RecBole's keys, and what else a reader may want to know."""
+        return {
+            "versions": {"recbole_ssm": recbole_ssm.__version__, "torch": str(torch.__version__)},
+            "config": plain(self.config.final_config_dict),
+            **self.trained_on,
             "epoch": epoch,
             "cur_step": self.cur_step,
             "best_valid_score": float(self.best_valid_score),
+            "history": plain(self.history[: epoch + 1]),
             "state_dict": self.model.state_dict(),
             "other_parameter": self._plain_other_parameters(),
             "optimizer": self.optimizer.state_dict(),
+            "training": self.training_state(),
         }
-        torch.save(state, file)
-        if verbose:
-            self.logger.info(f"Saving current: {file}")
 
     def _plain_other_parameters(self) -> dict:
         """What a model keeps beside its parameters, if it can be stored as data; modules are in state_dict anyway."""
@@ -98,13 +116,27 @@ class PlainCheckpoints:
             self.logger.warning(f"not in the checkpoint, since it holds data only: {', '.join(left_out)}")
         return plain
 
+    def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
+        if eval_data and load_best_model:
+            file = model_file or self.saved_model_file
+            state = checkpoint.read(file, self.device, trust=bool(self.config["trust_checkpoint"]))
+            self.model.load_state_dict(state["state_dict"])
+            self.model.load_other_parameter(state.get("other_parameter"))
+            self.logger.info(f"Loading model structure and parameters from {file}")
+        return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+
     def _check_nan(self, loss):
-        if not torch.isfinite(loss):
-            raise TrainingDiverged(
-                f"the training loss became {loss.item()}; lower learning_rate ({self.config['learning_rate']}) or set "
-                "clip_grad_norm: {'max_norm': 1.0}. "
-                f"The best model so far, if an epoch was completed, is {self.saved_model_file}"
-            )
+        if torch.isfinite(loss):
+            super()._check_nan(loss)
+            return
+        broken = [name for name, value in self.model.named_parameters() if not torch.isfinite(value).all()]
+        where = f"not finite: {', '.join(broken[:3])}{' and others' * (len(broken) > 3)}" if broken else "all finite"
+        kept = Path(self.saved_model_file)
+        raise TrainingDiverged(
+            f"the training loss became {loss.item()} in epoch {len(self.history) + 1} (parameters {where}); lower "
+            f"learning_rate ({self.config['learning_rate']}) or set clip_grad_norm: {{'max_norm': 1.0}}. "
+            + (f"The best model so far is {kept}" if kept.exists() else "No epoch was completed")
+        )
 
 
 _given: set[Path] = set()
@@ -121,13 +153,15 @@ def _unused(file: str) -> str:
     raise AssertionError("count() does not end")
 
 
-def _plain(value):
+def plain(value):
     """Numbers, words, and lists and dicts of them; anything else by its name."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
-        return [_plain(item) for item in value]
-    if isinstance(value, bool | int | float | str) or value is None:
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value)  # numpy's are no plain ones
+    if isinstance(value, bool | int | str) or value is None:
         return value
     return value.name if isinstance(value, Enum) else str(value)
 
@@ -135,4 +169,4 @@ def _plain(value):
 def create_trainer(config, model):
     """The trainer that RecBole has for the model, with what is added here."""
     base = get_trainer(config["MODEL_TYPE"], config["model"])
-    return type(base.__name__, (PlainCheckpoints, History, ScheduledTraining, base), {})(config, model)
+    return type(base.__name__, (SafeCheckpoints, History, ScheduledTraining, Resumable, base), {})(config, model)

@@ -14,10 +14,12 @@ import pandas as pd
 import pytest
 import recbole
 import torch
+from recbole.utils import init_seed
 
 from recbole_ssm.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.registry import MODELS
+from recbole_ssm.trainer import create_trainer
 
 ROOT = Path(__file__).parent.parent
 ML_100K = Path(recbole.__file__).parent / "dataset_example" / "ml-100k" / "ml-100k.inter"
@@ -102,6 +104,13 @@ def make_loaders(config: Config):
     """The dataset of a configuration, and its loaders."""
     dataset = create_dataset(config, packed=config.is_packed)
     return dataset, data_preparation(config, dataset)
+
+
+def make_trainer(config):
+    """A trainer of a new model, and the loaders of training, validation and test data."""
+    init_seed(config["seed"], config["reproducibility"])
+    dataset, loaders = make_loaders(config)
+    return dataset, create_trainer(config, config.model_class(config, loaders[0]._dataset)), loaders
 
 
 def isolate(monkeypatch, folder: Path) -> None:

@@ -12,14 +12,13 @@ from atomic import (
     interactions,
     isolate,
     make_config,
-    make_loaders,
+    make_trainer,
     read_interactions,
     write_dataset,
 )
 from recbole.data.interaction import Interaction
-from recbole.utils import init_seed
 
-from recbole_ssm.trainer import TrainingDiverged, create_trainer
+from recbole_ssm.trainer import TrainingDiverged
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +31,6 @@ def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trainer")
     write_dataset(folder, interactions())
     return folder
-
-
-def make_trainer(config):
-    """A trainer of a new model, and the loaders of training, validation and test data."""
-    init_seed(config["seed"], config["reproducibility"])
-    dataset, loaders = make_loaders(config)
-    return dataset, create_trainer(config, config.model_class(config, loaders[0]._dataset)), loaders
 
 
 def metrics_at(k: int, scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:

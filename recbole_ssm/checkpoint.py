@@ -1,0 +1,140 @@
+"""Checkpoint files: data only, whole or not at all, and checked when they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from recbole_ssm.errors import InputError
+
+FORMAT = "recbole-ssm checkpoint"
+VERSION = 1
+"""Of the format. A file of a later one is refused."""
+
+
+class CheckpointError(InputError):
+    """A file that cannot be taken for a checkpoint; the message says what to do."""
+
+
+class CheckpointNotWritten(OSError):
+    """There was no room, or no permission; what stood in the file before still stands there."""
+
+
+def write(path: str | Path, state: dict) -> None:
+    """Put a state into a file, so that a crash at any moment leaves the old file or the new one.
+
+    It goes to a temporary file in the same folder, and to the disk, before that takes the place of the old one.
+
+    Args:
+        path: the file.
+        state: tensors, numbers, words, None, and lists, tuples and dicts of these.
+
+    Raises:
+        CheckpointNotWritten: the file is as it was, and nothing is left beside it.
+    """
+    path = Path(path)
+    state = {"format": FORMAT, "format_version": VERSION, "checksum": checksum(state), **state}
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with unfinished.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        unfinished.unlink(missing_ok=True)
+        needed = sum(tensor.nbytes for tensor in _tensors(state))
+        free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
+        raise CheckpointNotWritten(
+            f"the checkpoint {path} could not be written ({str(error).splitlines()[0]}): it needs "
+            f"{needed / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free. "
+            + ("The one before it is still there" if path.exists() else "There is none before it")
+        ) from error
+
+
+def read(path: str | Path, device: torch.device | str = "cpu", *, trust: bool = False) -> dict:
+    """The state that :func:`write` put into a file.
+
+    Args:
+        path: the file.
+        device: where its tensors go.
+        trust: also take what RecBole or others wrote, **which runs code that stands in the file**.
+
+    Raises:
+        CheckpointError: the file is missing, cut off, altered, of a later version, or not from here.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    try:
+        state = torch.load(path, map_location=device, weights_only=not trust)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is no checkpoint of this package: it holds Python objects, as RecBole's do, and reading "
+            "those runs code that stands in the file. If you trust where it comes from, say --trust_checkpoint"
+        ) from error
+    except Exception as error:  # damaged bytes can fail in any way
+        raise CheckpointError(f"{path} cannot be read: it is cut off, damaged, or no checkpoint") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        if trust and isinstance(state, dict) and "state_dict" in state:
+            return state
+        raise CheckpointError(f"{path} is no checkpoint of this package")
+    if state["format_version"] > VERSION:
+        raise CheckpointError(
+            f"{path} was written by a later version of this package (format {state['format_version']}; this version "
+            f"reads up to {VERSION}); update the package"
+        )
+    expected = state.pop("checksum", None)
+    if checksum({key: value for key, value in state.items() if key not in ("format", "format_version")}) != expected:
+        raise CheckpointError(f"{path} has been altered or damaged since it was written: its checksum does not agree")
+    return state
+
+
+def checksum(value) -> str:
+    """BLAKE2 of all that is in a state: keys, values, and the type, shape and bits of tensors."""
+    digest = hashlib.blake2b(digest_size=32)
+    for part in _parts(value):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts(value) -> Iterator[bytes]:
+    if isinstance(value, dict):
+        yield f"dict {len(value)}".encode()
+        for key, item in value.items():
+            yield repr(key).encode()
+            yield from _parts(item)
+    elif isinstance(value, list | tuple):
+        yield f"list {len(value)}".encode()
+        for item in value:
+            yield from _parts(item)
+    elif isinstance(value, torch.Tensor):
+        yield f"{value.dtype} {tuple(value.shape)}".encode()
+        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    else:
+        yield repr(value).encode()
+
+
+def _tensors(value) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name last, where the system can: Windows cannot open a folder."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

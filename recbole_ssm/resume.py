@@ -1,0 +1,265 @@
+"""Trainings that can be stopped at any moment and go on as if they had not been.
+
+Before each epoch, and when the process is told to stop, all that decides how a training goes on is written beside the
+best model, as ``NAME.latest.pth``. That file is removed when the run has come to its end.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from recbole_ssm import checkpoint
+from recbole_ssm.checkpoint import CheckpointError
+from recbole_ssm.random_state import random_state, set_random_state
+
+_SUFFIX = ".latest.pth"
+
+_MAY_DIFFER = {
+    *("checkpoint_dir", "data_path", "dataset_save_path", "trust_checkpoint"),  # where things are
+    *("device", "use_gpu", "gpu_id", "worker", "eval_batch_size"),  # what computes them
+    *("log_wandb", "wandb_project", "show_progress", "state"),  # what is shown of them
+}
+"""Keys of the configuration that do not decide what a training comes to."""
+
+
+class Interrupted(Exception):
+    """The training was told to stop, and is saved."""
+
+    def __init__(self, signal_number: int, file: Path):
+        super().__init__(f"interrupted; {file} keeps the training as it stands, and --resume goes on with it")
+        self.signal_number = signal_number
+
+
+class Resumable:
+    """Mixed into the trainer that RecBole has for a model, next to it."""
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self._left_off: dict | None = None
+        self._finished = self._saved = False
+        self._before_validation: dict | None = None
+        self._stop_signal: int | None = None
+        self._train_data = None
+        self._batches, self._batches_done, self._loss_so_far = 0, 0, 0.0
+
+    @property
+    def latest_file(self) -> Path:
+        """Where the training is kept as it stands."""
+        return Path(self.saved_model_file).with_suffix(_SUFFIX)
+
+    def resume_checkpoint(self, resume_file) -> None:
+        """Take over a training; ``fit`` goes on with it.
+
+        Args:
+            resume_file: ``NAME.latest.pth``, or a best model, to go on from its epoch.
+
+        Raises:
+            CheckpointError: it cannot be read, or is of another model.
+        """
+        state = checkpoint.read(resume_file, self.device, trust=bool(self.config["trust_checkpoint"]))
+        if state["config"]["model"] != self.config["model"]:
+            raise CheckpointError(f"{resume_file} is of {state['config']['model']}, not of {self.config['model']}")
+        try:
+            self.model.load_state_dict(state["state_dict"])
+        except RuntimeError as error:
+            raise CheckpointError(f"{resume_file} is of a {self.config['model']} of another size") from error
+        self.model.load_other_parameter(state.get("other_parameter"))
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.start_epoch, self.cur_step = state["epoch"] + 1, state["cur_step"]
+        self.best_valid_score = state["best_valid_score"]
+        self.saved_model_file = str(resume_file).removesuffix(_SUFFIX).removesuffix(".pth") + ".pth"
+        self._finished = self.start_epoch >= self.epochs or self.cur_step > self.stopping_step
+        if state.get("training"):
+            self._left_off = state
+            self.history = state["history"]
+            results = (epoch["valid_result"] for epoch in self.history if "valid_result" in epoch)
+            best = [result for result in results if result.get(self.valid_metric) == self.best_valid_score]
+            self.best_valid_result = best[-1] if best else None
+        self.logger.info(f"{resume_file} is loaded: the training goes on with epoch {self.start_epoch}")
+
+    def fit(self, train_data, valid_data=None, verbose=True, saved=True, *args, **kwargs):
+        self._train_data, self._saved = train_data, saved
+        if self._left_off is not None and self._left_off["dataset"] != self.trained_on["dataset"]:
+            raise CheckpointError(
+                f"the training was on other data ({self._left_off['dataset']}) than these "
+                f"({self.trained_on['dataset']}); resume it with the data it had, or start anew without --resume"
+            )
+        if self._finished:
+            return self.best_valid_score, self.best_valid_result
+        if self._left_off is not None:
+            _repeat_draws(train_data, self._left_off["training"]["epoch_start"])
+        with self._listening():
+            result = super().fit(train_data, valid_data, verbose, saved, *args, **kwargs)
+            if saved:
+                self._save_latest(len(self.history) - 1)
+        return result
+
+    def _train_epoch(self, train_data, epoch_idx, *args, **kwargs):
+        left_off, self._left_off = self._left_off, None
+        self._epoch, self._loss_so_far = epoch_idx, 0.0
+        batches = _Batches(train_data, self._stop_if_told)
+        if left_off is not None:
+            training = left_off["training"]
+            self.optimizer.load_state_dict(left_off["optimizer"])  # once more: a new schedule has set learning rates
+            if self.schedule is not None:
+                self.schedule.load_state_dict(training["schedule"])
+            self._epoch_start, self._loss_so_far = training["epoch_start"], training["loss"]
+            _repeat_draws(train_data, self._epoch_start)
+            batches.leave_out(training["batches_done"], training["random"])
+        else:
+            self._epoch_start = _draws(train_data)
+            if self._saved:
+                self._save_latest(epoch_idx - 1)
+        before = self._loss_so_far
+        loss = super()._train_epoch(batches, epoch_idx, *args, **kwargs)
+        self._batches = batches.number
+        return loss if isinstance(loss, tuple) else (loss or 0.0) + before
+
+    def _check_nan(self, loss):
+        super()._check_nan(loss)
+        self._loss_so_far += loss.item()
+
+    def _valid_epoch(self, *args, **kwargs):
+        self._before_validation = random_state()  # some models' loaders draw in it, and it will be repeated
+        try:
+            self._stop_if_told(self._batches)
+            return super()._valid_epoch(*args, **kwargs)
+        finally:
+            self._before_validation = None
+
+    def _stop_if_told(self, batches_done: int) -> None:
+        """Between two batches, or while nothing is changed: save, and raise :class:`Interrupted`."""
+        if self._stop_signal is None:
+            return
+        if batches_done and not self.enable_scaler:  # of which RecBole makes a new one in each epoch
+            self._save_latest(self._epoch - 1, batches_done)
+        raise Interrupted(self._stop_signal, self.latest_file)
+
+    def _save_latest(self, epoch: int, batches_done: int = 0) -> None:
+        """The training after ``epoch``, and so many batches of the next one."""
+        self._batches_done = batches_done
+        checkpoint.write(self.latest_file, self._checkpoint(epoch))
+        self._batches_done = 0
+
+    def training_state(self) -> dict:
+        """What a checkpoint has to hold, beside model and optimiser, for the training to go on; empty before it."""
+        if self._train_data is None:
+            return {}
+        within = self._batches_done > 0
+        return {
+            "batches_done": self._batches_done,
+            "loss": self._loss_so_far if within else 0.0,
+            "epoch_start": self._epoch_start if within else _draws(self._train_data),
+            "random": self._before_validation or random_state(),
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+        }
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """SIGTERM and Ctrl-C stop the training where it can be saved; a second one stops it at once."""
+        if not self._saved or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def stop(number, _frame) -> None:
+            self._stop_signal = number
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            if self._before_validation is not None:
+                self._stop_if_told(self._batches)
+
+        for number in before:
+            signal.signal(number, stop)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _Batches:
+    """A loader for the time of one epoch, which can begin in the midst of it and asks before each batch."""
+
+    def __init__(self, loader, before_batch):
+        self._loader = loader
+        self._before_batch = before_batch
+        self._left_out, self._numbers = 0, None
+        self.number = 0
+        """How many batches have been handed out or left out."""
+
+    def leave_out(self, batches: int, numbers: dict) -> None:
+        """Do not hand out the first batches; after them go on with these random numbers."""
+        self._left_out, self._numbers = batches, numbers
+
+    def __getattr__(self, name: str):
+        return getattr(self._loader, name)
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self):
+        for batch in self._loader:
+            if self.number >= self._left_out:
+                self._go_on()
+                self._before_batch(self.number)
+                yield batch
+            self.number += 1
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._left_out and self._numbers is not None:
+            set_random_state(self._numbers)
+            self._numbers = None
+
+
+def _draws(train_data) -> dict:
+    """What decides the batches of the epoch that comes next, and all random numbers in it."""
+    generator = getattr(train_data, "generator", None)
+    return {
+        "random": random_state(),
+        "generator": None if generator is None else generator.get_state(),
+        "epoch": getattr(train_data.batch_sampler, "epoch", None),
+    }
+
+
+def _repeat_draws(train_data, draws: dict) -> None:
+    set_random_state(draws["random"])
+    if draws["generator"] is not None:
+        train_data.generator.set_state(draws["generator"].cpu())
+    if draws["epoch"] is not None:
+        train_data.batch_sampler.set_epoch(draws["epoch"])
+
+
+def find_latest(folder: str | Path, model: str, dataset: str) -> Path | None:
+    """The newest training of a model on a dataset that was not brought to its end; None if there is none."""
+    files = sorted(Path(folder).glob(f"{model}-*{_SUFFIX}"), key=lambda file: file.stat().st_mtime, reverse=True)
+    return next((file for file in files if checkpoint.read(file)["config"]["dataset"] == dataset), None)
+
+
+def check_configuration(file: str | Path, given: dict, *, trust: bool = False) -> None:
+    """Raise :class:`CheckpointError` if a training was begun with another configuration than the one that is given.
+
+    Args:
+        file: the checkpoint; one that RecBole wrote says too little, and is not checked.
+        given: the configuration of this run, in plain values.
+        trust: as :func:`recbole_ssm.checkpoint.read` has it.
+    """
+    stored = checkpoint.read(file, trust=trust)["config"]
+    if not isinstance(stored, dict):
+        return
+    may_differ = _MAY_DIFFER | ({"epochs"} if given.get("lr_schedule") == "constant" else set())
+    other = [
+        f"{key} {stored.get(key)!r} (now {given.get(key)!r})"
+        for key in sorted(stored.keys() | given.keys())
+        if key not in may_differ and stored.get(key) != given.get(key)
+    ]
+    if other:
+        raise CheckpointError(
+            f"{file} was begun with {', '.join(other[:5])}; resume it with the same configuration, or start anew "
+            "without --resume"
+        )
