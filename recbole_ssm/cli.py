@@ -76,7 +76,7 @@ def help_text(data_path: str) -> str:
         for file in properties_folder().glob(f"{folder}/*.yaml")
     )
     lines = [
-        f"usage: {_USAGE}",
+        *textwrap.wrap(f"usage: {_USAGE}", 100, subsequent_indent="  ", break_on_hyphens=False),
         "",
         "Train a model, keep the best epoch by the validation metric, and test it. Every key of RecBole is understood.",
         "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from recbole_ssm.errors import InputError
 from recbole_ssm.ops.backend import check_backend
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 
-_AT_LEAST = {"train_batch_size": 1, "eval_batch_size": 1, "learning_rate": 0, "weight_decay": 0, "seed": 0, "worker": 0}
+_AT_LEAST = {
+    **{"train_batch_size": 1, "eval_batch_size": 1, "learning_rate": 0, "weight_decay": 0, "seed": 0, "worker": 0},
+    **{"epochs": 0, "stopping_step": 0, "metric_decimal_place": 0},
+}
 
 LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
 """Those that RecBole knows; any other word would be Adam to it."""
@@ -124,9 +128,23 @@ class Config(RecBoleConfig):
             raise InputError(f"no model is given; say --model=NAME, for example {next(iter(registry.MODELS))}")
         if dataset is None and "dataset" not in self.external_config_dict:
             raise InputError("no dataset is given; say --dataset=NAME, for example ml-100k")
+        dataset = dataset if dataset is not None else self.external_config_dict["dataset"]
+        if dataset in ("", ".", "..") or Path(dataset).name != dataset:
+            raise InputError(
+                f"dataset {dataset!r} must be the name of a folder in data_path; set --data_path to another"
+            )
         name = model if isinstance(model, str) else model.__name__
         found = registry.model_class(name) if isinstance(model, str) else model
-        return name, found, dataset if dataset is not None else self.external_config_dict["dataset"]
+        return name, found, dataset
+
+    def _merge_external_config_dict(self):
+        super()._merge_external_config_dict()
+        given = self.external_config_dict
+        for key in ("metrics", "topk"):
+            if given.get(key) == []:
+                raise InputError(f"{key} must not be empty")
+        if not isinstance(given.get("valid_metric", ""), str):
+            raise InputError(f"valid_metric must be like NDCG@10, but is {given['valid_metric']!r}")
 
     def _load_internal_config_dict(self, model, model_class, dataset) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
@@ -164,11 +182,17 @@ def _find_config_file(file: str | Path) -> Path:
 
 def _check(config: Config) -> None:
     _check_unknown_keys(config)
+    applicable = _keys_of_model(config["model"]) if config.is_packed else None
     for option in FOR_ALL_MODELS + (FOR_OUR_MODELS if config.is_packed else ()):
-        if option.name in config:
+        if option.some_models and applicable and option.name not in applicable:
+            if config[option.name] is not None:
+                config.notes.append(f"{option.name} does not apply to {config['model']} and is passed over")
+        elif option.name in config:
             option.check(config[option.name])
     _check_recbole_types(config)
     _check_split(config)
+    _check_fields(config)
+    _check_intervals(config)
     _check_valid_metric(config)
     if config.is_packed:
         _check_our_model(config)
@@ -176,6 +200,12 @@ def _check(config: Config) -> None:
         raise InputError("filter_seen needs a full ranking; set eval_args: {'mode': 'full'} or filter_seen: False")
     if config["use_gpu"] and config["device"].type == "cpu":
         config.notes.append("use_gpu is on, but there is no GPU here: running on the CPU")
+
+
+def _keys_of_model(model: str) -> frozenset[str]:
+    """Keys with a default for a model; none for a model that has no file of defaults."""
+    file = properties_folder() / "model" / f"{model}.yaml"
+    return frozenset(yaml.safe_load(file.read_text(encoding="utf-8"))) if file.is_file() else frozenset()
 
 
 @lru_cache(maxsize=1)
@@ -222,6 +252,10 @@ def _check_recbole_types(config: Config) -> None:
             raise InputError(f"{key} must be {_AT_LEAST[key]} or more, but is {value!r}")
     if str(config["learner"]).lower() not in LEARNERS:
         raise InputError(f"learner must be one of {', '.join(LEARNERS)}, but is {config['learner']!r}")
+    if not isinstance(config["field_separator"], str) or not config["field_separator"]:
+        raise InputError("field_separator must not be empty; between the columns of a file stands, for example, a tab")
+    if not config["checkpoint_dir"]:
+        raise InputError("checkpoint_dir must not be empty")
     if config["seed"] >= 2**32:
         raise InputError(f"seed must be less than 2**32, but is {config['seed']}")
     if config["clip_grad_norm"] is not None and not isinstance(config["clip_grad_norm"], dict):
@@ -239,11 +273,28 @@ def _check_split(config: Config) -> None:
         raise InputError(f"eval_args: order must be {' or '.join(orders)} for {config['model']}, but is {order!r}")
     kind, value = next(iter(split.items())) if isinstance(split, dict) and len(split) == 1 else (None, None)
     parts = ("valid_and_test", "valid_only", "test_only")
-    if not ((kind == "LS" and value in parts) or (kind in ("RS", "TS") and isinstance(value, list | tuple))):
+    shares = isinstance(value, list | tuple) and all(isinstance(v, int | float) and v >= 0 for v in value)
+    whole = kind == "TS" or (shares and len(value) == 3 and value[0] > 0)
+    if not ((kind == "LS" and value in parts) or (kind in ("RS", "TS") and shares and whole)):
         raise InputError(
             f"eval_args: split must be {{'LS': one of {', '.join(parts)}}}, or {{'RS': [0.8, 0.1, 0.1]}}, "
             f"or TS likewise, but is {split!r}"
         )
+
+
+def _check_fields(config: Config) -> None:
+    names = [config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
+    if len(set(names)) < 3:
+        raise InputError(f"USER_ID_FIELD, ITEM_ID_FIELD and TIME_FIELD must be three columns, but are {names}")
+
+
+def _check_intervals(config: Config) -> None:
+    """RecBole passes over what it does not understand in them."""
+    number = r"\s*-?(\d+(\.\d*)?|inf)\s*"
+    for key in ("user_inter_num_interval", "item_inter_num_interval"):
+        value = config[key]
+        if value is not None and not re.fullmatch(rf"\s*[\[(]{number},{number}[\])]\s*", str(value)):
+            raise InputError(f"{key} must be like '[5,inf)', but is {value!r}")
 
 
 def _check_valid_metric(config: Config) -> None:

@@ -23,6 +23,8 @@ class Option:
     low: float | None = None
     high: float | None = None
     optional: bool = False
+    some_models: bool = False
+    """Whether it applies only to models that have a default of it."""
 
     @property
     def values(self) -> str:
@@ -122,26 +124,25 @@ FOR_OUR_MODELS = (
     Option("initializer_range", float, "standard deviation of initial weights", low=0),
     Option("item_bias", bool, "learn a number for each item that is added to its score"),
     Option("repeat_bias", bool, "learn one number that is added to the scores of all items of the history"),
-    Option("d_state", int, "state size N of the recurrence", low=1),
-    Option("d_conv", int, "width of the convolution in front of it (odd for Hydra4Rec)", low=1),
-    Option("expand", int, "inner width of a mixer over hidden_size", low=1),
-    Option("headdim", int, "width of a head (Mamba-2, Hydra); divides expand * hidden_size", low=1, optional=True),
-    Option("n_heads", int, "PackedSASRec: heads; divides hidden_size", low=1, optional=True),
-    Option("max_positions", int, "PackedSASRec: positions that have an embedding of their own", low=1, optional=True),
-    Option("beta", float, "SSD4Rec: weight of the backward direction", optional=True),
+    Option("d_state", int, "state size N of the recurrence", low=1, some_models=True),
+    Option("d_conv", int, "width of the convolution in front of it (odd for Hydra4Rec)", low=1, some_models=True),
+    Option("expand", int, "inner width of a mixer over hidden_size", low=1, some_models=True),
+    Option("headdim", int, "width of a head (Mamba-2, Hydra); divides expand * hidden_size", low=1, some_models=True),
+    Option("n_heads", int, "PackedSASRec: heads; divides hidden_size", low=1, some_models=True),
+    Option("max_positions", int, "PackedSASRec: positions with an embedding of their own", low=1, some_models=True),
+    Option("beta", float, "SSD4Rec: weight of the backward direction", some_models=True),
     Option(
         "mask_ratio",
         float,
-        "SSD4Rec: probability that an item of the history is masked in training",
+        "probability that an item of the history is hidden in training (SSD4Rec learns a vector for that)",
         low=0,
         high=1,
-        optional=True,
     ),
-    Option("norm_embedding", bool, "SSD4Rec: dropout and LayerNorm on the embedding", optional=True),
+    Option("norm_embedding", bool, "SSD4Rec: dropout and LayerNorm on the embedding", some_models=True),
     Option(
         "align_backward",
         bool,
         "SSD4Rec: put each backward output at its own token (released code: False)",
-        optional=True,
+        some_models=True,
     ),
 )

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import torch
 from recbole.utils import init_logger, init_seed, set_color
@@ -67,6 +68,8 @@ def run(
         for note in config.notes:
             logger.warning(note)
         begun = _begun(config, resume)
+        if saved:
+            _check_folder(Path(config["checkpoint_dir"]))
         if config.is_packed:
             logger.info(set_color("Backends", "pink") + f": {describe_backends(config['device'])}")
 
@@ -77,7 +80,7 @@ def run(
         train_data, valid_data, test_data = data_preparation(config, data)
 
         init_seed(config["seed"], config["reproducibility"])
-        recommender = config.model_class(config, train_data._dataset).to(config["device"])
+        recommender = _make_model(config, train_data._dataset)
         logger.info(recommender)
         trainer = create_trainer(config, recommender)
         if begun is not None:
@@ -106,6 +109,28 @@ def run(
         if saved:
             trainer.latest_file.unlink(missing_ok=True)
     return result
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise InputError, before any work, if checkpoints cannot be kept there."""
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    try:
+        with TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise InputError(f"checkpoint_dir {str(folder)!r} cannot be written to ({error}); name another") from error
+
+
+def _make_model(config, dataset) -> nn.Module:
+    try:
+        return config.model_class(config, dataset).to(config["device"])
+    except (MemoryError, RuntimeError) as error:  # torch's for "out of memory" is either
+        if "memory" not in str(error):
+            raise
+        raise InputError(
+            f"{config['model']} with {dataset.item_num - 1:,} items and hidden_size {config['hidden_size']} does not "
+            "fit into memory"
+        ) from error
 
 
 def _begun(config, resume: bool | str | Path) -> str | Path | None:

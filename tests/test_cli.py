@@ -79,6 +79,18 @@ MISTAKES = [
     case("--TIME_FIELD=when", words=["tiny.inter", "when:float"]),
     case('--load_col={"inter": ["user_id", "item_id"]}', words=["load_col", "timestamp"]),
     case('--val_interval={"price": "[0,1]"}', words=["price"]),
+    case(dataset="../tiny", words=["'../tiny'", "data_path"]),
+    case("--USER_ID_FIELD=item_id", words=["USER_ID_FIELD", "three columns"]),
+    case("--user_inter_num_interval=abc", words=["user_inter_num_interval", "[5,inf)", "'abc'"]),
+    case("--item_inter_num_interval=5", words=["item_inter_num_interval", "[5,inf)"]),
+    case("--encoding=foo", words=["encoding", "'foo'"]),
+    case("--field_separator=", words=["field_separator", "empty"]),
+    case("--hidden_size=1000000000000", words=["hidden_size 1000000000000", "memory"]),
+    case("--checkpoint_dir=", words=["checkpoint_dir", "empty"]),
+    case("--checkpoint_dir=/dev/null", words=["checkpoint_dir", "/dev/null", "another"]),
+    case("--epochs=-1", words=["epochs", "0 or more"]),
+    case("--stopping_step=-1", words=["stopping_step", "0 or more"]),
+    case("--headdim=None", words=["headdim", "whole number"]),
     # values
     case("--dropout_prob=2", words=["dropout_prob", "from 0 to 1", "2"]),
     case("--dropout_prob=high", words=["dropout_prob", "'high'"]),
@@ -125,6 +137,11 @@ MISTAKES = [
     # evaluation
     case("--valid_metric=NDCG@7", words=["valid_metric", "'NDCG@7'", "topk", "[10]"]),
     case("--ssm_backend=cuda", words=["ssm_backend", "native", "'cuda'"]),
+    case("--valid_metric=3", words=["valid_metric", "NDCG@10", "3"]),
+    case("--metrics=[]", words=["metrics", "empty"]),
+    case("--topk=[]", words=["topk", "empty"]),
+    case('--eval_args={"order": "TO", "split": {"RS": [0.8]}}', words=["eval_args", "[0.8]"]),
+    case('--eval_args={"order": "TO", "split": {"RS": [0, 0, 1]}}', words=["eval_args", "[0, 0, 1]"]),
     case("--valid_metric=AUC", words=["valid_metric", "'AUC'"]),
     case("--topk=0", words=["topk", "positive"]),
     case("--topk=many", words=["topk", "many"]),
@@ -189,6 +206,13 @@ def test_an_error_of_the_data_is_the_last_line_behind_the_log(datasets, tmp_path
     assert lines[-1].startswith("error: dataset 'single'")
     assert sum(line.startswith("error: ") for line in lines) == 1
     assert not (tmp_path / "saved").exists()
+
+
+def test_keys_that_a_model_has_no_use_for_are_named(datasets, caplog):
+    assert main(arguments(datasets, "--n_heads=2")) == 0
+    assert [record.getMessage() for record in caplog.records if "does not apply" in record.getMessage()] == [
+        "n_heads does not apply to 2Mamba4Rec and is passed over"
+    ]
 
 
 def test_a_user_with_a_single_interaction_is_left_out_with_a_warning(datasets, caplog):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +26,7 @@ def check_atomic_files(config) -> None:
     """Look for the interaction files of ``config`` and read their headers.
 
     Raises:
-        InputError: a folder, a file or a column is missing, or a column has the wrong type.
+        InputError: a folder, a file, a column or a time is missing, or a column has the wrong type.
     """
     name, folder = config["dataset"], Path(config["data_path"])
     if not folder.is_dir():
@@ -38,16 +40,30 @@ def check_atomic_files(config) -> None:
         if not file.is_file():
             raise InputError(f"dataset {name!r}: the file {file.resolve()} is missing")
         _check_columns(config, file)
+        separator = config["field_separator"]
+        if config["MODEL_TYPE"] == ModelType.SEQUENTIAL and len(separator) == 1:
+            _check_order(file, config["TIME_FIELD"], separator, config["encoding"])
 
 
-def read_header(file: str | Path, separator: str, encoding: str) -> dict[str, str]:
-    """Columns of an atomic file in their order, and their types; a type is empty where the header has none."""
-    with open(file, encoding=encoding) as lines:
+def read_header(file: str | Path, separator: str, encoding: str | None) -> dict[str, str]:
+    """Columns of an atomic file in their order, and their types; a type is empty where the header has none.
+
+    Raises:
+        InputError: the file is empty or not a text in this encoding, or names a column twice.
+    """
+    with _naming_the_encoding(file, encoding), open(file, encoding=_with_mark(encoding)) as lines:
         header = lines.readline().rstrip("\r\n")
-    return dict(column.partition(":")[::2] for column in header.split(separator))
+    if not header:
+        raise InputError(f"{file} is empty; its first line must be like user_id:token{separator}item_id:token")
+    columns = [column.partition(":")[::2] for column in header.split(separator)]
+    names = [name for name, _ in columns]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{file}: the header names column {twice} more than once")
+    return dict(columns)
 
 
-def read_plain_columns(file: str | Path, kinds: dict[str, str], separator: str, encoding: str) -> pd.DataFrame:
+def read_plain_columns(file: str | Path, kinds: dict[str, str], separator: str, encoding: str | None) -> pd.DataFrame:
     """Columns of an atomic file: words for the type ``token``, float64, to the last bit, for ``float``.
 
     Args:
@@ -59,14 +75,67 @@ def read_plain_columns(file: str | Path, kinds: dict[str, str], separator: str, 
     Raises:
         InputError: a value is no number, or lines differ in their number of columns.
     """
+    _check_lines(file, separator)
     names = {f"{field}:{kind}": np.float64 if kind == "float" else str for field, kind in kinds.items()}
     read = partial(pd.read_csv, file, delimiter=separator, usecols=list(names), encoding=encoding, engine="c")
-    try:
-        frame = read(dtype=names, float_precision="round_trip")
-    except ValueError as error:
-        _name_wrong_number(file, read(dtype=str)[[name for name, kind in names.items() if kind is not str]])
-        raise InputError(f"{file} cannot be read: {error}") from error
+    with _naming_the_encoding(file, encoding):
+        try:
+            frame = read(dtype=names, float_precision="round_trip")
+        except pd.errors.ParserError as error:
+            raise InputError(
+                f"{file} cannot be read: {error}. A value that begins with a quotation mark must end with one"
+            ) from error
+        except ValueError as error:
+            if isinstance(error, UnicodeError):
+                raise
+            _name_wrong_number(file, read(dtype=str)[[name for name, kind in names.items() if kind is not str]])
+            raise InputError(f"{file} cannot be read: {error}") from error
     return frame.set_axis(list(kinds), axis=1)
+
+
+def _with_mark(encoding: str | None) -> str:
+    """UTF-8 if no encoding is named, and in UTF-8 the mark that Windows puts before a text is no part of it."""
+    return "utf-8-sig" if encoding is None or encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+
+
+@contextmanager
+def _naming_the_encoding(file: str | Path, encoding: str | None) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeError as error:
+        raise InputError(
+            f"{file} is no text in {encoding or 'UTF-8'} ({error}); name its encoding with --encoding=..., for "
+            "example latin-1"
+        ) from error
+    except LookupError as error:
+        raise InputError(f"encoding {encoding!r} is unknown; set --encoding=utf-8, or what the files have") from error
+
+
+def _check_lines(file: str | Path, separator: str) -> None:
+    """Raise InputError unless all lines have as many columns as the header, which pandas does not always notice.
+
+    A file with quotation marks is left to pandas: within them a separator separates nothing.
+    """
+    mark = separator.encode()
+    with open(file, "rb") as content:
+        expected = content.readline().count(mark)
+        separators = lines = 0
+        last = b"\n"
+        while block := content.read(1 << 24):
+            if b'"' in block:
+                return
+            separators += block.count(mark)
+            lines += block.count(b"\n")
+            last = block
+        lines += not last.endswith(b"\n")
+        if separators == expected * lines:
+            return
+        content.seek(0)
+        for number, line in enumerate(content, 1):
+            if line.strip(b"\r\n") and line.count(mark) != expected:
+                raise InputError(
+                    f"{file}, line {number}: it has {line.count(mark) + 1} columns, and the header {expected + 1}"
+                )
 
 
 def _name_wrong_number(file: str | Path, words: pd.DataFrame) -> None:
@@ -74,6 +143,18 @@ def _name_wrong_number(file: str | Path, words: pd.DataFrame) -> None:
         wrong = words[column][pd.to_numeric(words[column], errors="coerce").isna() & words[column].notna()]
         if len(wrong):
             raise InputError(f"{file}, line {wrong.index[0] + 2}: column {column} holds {wrong.iloc[0]!r}")
+
+
+def _check_order(file: Path, field: str, separator: str, encoding: str | None) -> None:
+    """Raise InputError unless every line has a time: RecBole would give it the mean of all."""
+    times = read_plain_columns(file, {field: "float"}, separator, encoding)[field].to_numpy()
+    wrong = np.flatnonzero(~np.isfinite(times))
+    if len(wrong):
+        raise InputError(
+            f"{file}, line {wrong[0] + 2}: {field} is {times[wrong[0]]}, so that the interaction has no place in time"
+            + (f" (and so in {len(wrong) - 1} other lines)" if len(wrong) > 1 else "")
+            + "; give it a time, or remove it"
+        )
 
 
 def _check_columns(config, file: Path) -> None:

@@ -33,7 +33,7 @@ class PackedTrainDataLoader(DataLoader):
         self._dataset = dataset
         self._sampler = sampler
         self._list_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
-        self._mask_ratio = config["mask_ratio"] or 0.0
+        self._mask_ratio = config["mask_ratio"]
         self._n_negatives = 0
         if config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE and sampler is not None:
             self._n_negatives = config["train_neg_sample_args"]["sample_num"]

@@ -1,11 +1,14 @@
 """Are the files there, and have they what a run needs?"""
 
+import gzip
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from atomic import interactions, make_config, make_loaders, make_splits, write_dataset
 
+from recbole_ssm.data import create_dataset
 from recbole_ssm.data.atomic_files import check_atomic_files, find_datasets, read_header, read_plain_columns
 from recbole_ssm.errors import InputError
 
@@ -146,6 +149,103 @@ def test_plain_columns_are_read_to_the_last_bit(tmp_path):
     assert list(read) == ["user", "n"]
     assert read["user"].tolist() == expected["user:token"].tolist() == frame["user:token"].tolist()
     assert read["n"].to_numpy().tobytes() == expected["n:float"].to_numpy().tobytes()
+
+
+HEADER = "user_id:token\titem_id:token\ttimestamp:float"
+LINES = [f"u{line % 7}\ti{line % 5}\t{978300000 + line}" for line in range(60)]
+
+
+def text(*lines: str, header: str = HEADER, at: int = 10) -> bytes:
+    """A good file, with some lines before its line ``at + 2``."""
+    return "\n".join([header, *LINES[:at], *lines, *LINES[at:], ""]).encode()
+
+
+MALFORMED = {
+    "empty": (b"", ["is empty", "user_id:token"]),
+    "only a line end": (b"\n", ["is empty"]),
+    "only a header": (HEADER.encode() + b"\n", ["is empty after filtering"]),
+    "binary": (bytes(range(256)), ["is no text in UTF-8", "--encoding"]),
+    "another encoding": (text("u1\tü\t978300000").decode().encode("latin-1"), ["UTF-8", "latin-1"]),
+    "compressed": (gzip.compress(text()), ["is no text"]),
+    "UTF-16": (text().decode().encode("utf-16"), ["is no text"]),
+    "another separator": (text().replace(b"\t", b","), ["user_id:token"]),
+    "a column twice": (text().replace(b"timestamp:float", b"timestamp:float\titem_id:token"), ["item_id", "once"]),
+    "a line too short": (text("u1\ti1"), ["line 12", "2 columns", "3"]),
+    "a line too long": (text("u1\ti1\t978300000\tx"), ["line 12", "4 columns"]),
+    "one too short, one too long": (text("u1\ti1", "u1\ti1\t978300000\tx"), ["line 12", "timestamp"]),
+    "cut off": (text()[:-14], ["line 61"]),
+    "no time": (text("u1\ti1\t"), ["line 12", "timestamp", "give it a time"]),
+    "NaN for a time": (text("u1\ti1\tnan", "u1\ti1\tNA"), ["line 12", "1 other line"]),
+    "infinite time": (text("u1\ti1\tinf"), ["line 12", "inf"]),
+    "a word for a time": (text("u1\ti1\tsoon"), ["line 12", "'soon'"]),
+    "a date for a time": (text("u1\ti1\t2001-01-01"), ["line 12", "'2001-01-01'"]),
+    "a quotation mark": (text('u1\t"i1\t978300000'), ["cannot be read", "quotation mark"]),
+    "an unknown type": (text(header=HEADER.replace("float", "flaot")), ["timestamp:float", "timestamp:flaot"]),
+    "a space behind a type": (text(header=HEADER.replace("token", "token ")), ["user_id:token"]),
+}
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
+@pytest.mark.parametrize(("content", "words"), MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_file_is_one_sentence(tmp_path, model, content, words):
+    """The same for RecBole's models, before RecBole reads it."""
+    write_dataset(tmp_path, interactions()).write_bytes(content)
+    with pytest.raises(InputError) as error:
+        create_dataset(make_config(tmp_path, model), packed=model != "SASRec")
+    assert all(word in str(error.value) for word in words), str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+WELL_FORMED = {
+    "as it is": text(),
+    "a mark of UTF-8 before it": b"\xef\xbb\xbf" + text(),
+    "line ends of Windows": text().replace(b"\n", b"\r\n"),
+    "no end of the last line": text()[:-1],
+    "lines in another order": "\n".join([HEADER, *reversed(LINES)]).encode(),
+    "blank lines": text("", ""),
+    "times before 1970": text().replace(b"\t9783", b"\t-9783"),
+}
+
+
+@pytest.mark.parametrize("content", WELL_FORMED.values(), ids=WELL_FORMED)
+def test_what_is_unusual_but_clear_is_read(tmp_path, content):
+    write_dataset(tmp_path, interactions()).write_bytes(content)
+    _, splits = make_splits(make_config(tmp_path, time_order="exact"))
+    lines = [line.split("\t") for line in content.decode("utf-8-sig").splitlines()[1:] if line]
+    lines.sort(key=lambda line: float(line[2]))
+    expected = [item for user in splits[0].id2token("user_id", range(1, 8)) for u, item, _ in lines if u == user]
+    assert splits[0].id2token("item_id", splits[0].history.numpy()).tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["two words ", "日本", "é" * 300, "-1", "0", "1e5", "[PAD]", "'", "a,b;c|d"])
+def test_names_of_items_are_any_words(tmp_path, name):
+    write_dataset(tmp_path, interactions()).write_bytes(text().replace(b"\ti1\t", f"\t{name}\t".encode()))
+    _, splits = make_splits(make_config(tmp_path))
+    found = splits[0].id2token("item_id", splits[0].history.numpy()).tolist()
+    assert found.count(name) == 12
+
+
+def test_a_history_longer_than_16_bits_count(tmp_path):
+    """One user with 70,000 interactions, which two batches hold: the training and the test history."""
+    rows = range(70_000)
+    frame = pd.DataFrame({"user_id": "u", "item_id": [f"i{row % 50}" for row in rows], "timestamp": map(float, rows)})
+    write_dataset(tmp_path, frame)
+    _, (train, _, test) = make_loaders(make_config(tmp_path))
+    (batch,) = train
+    assert len(batch["item_id_list"]) == len(batch["item_id"]) == 69_997
+    ((interaction, *_),) = test
+    assert interaction["cu_seqlens"].tolist() == [0, 69_999]
+
+
+def test_items_that_only_the_test_holds_are_ranked_like_all_others(tmp_path):
+    frame = interactions()
+    last = frame.sort_values("timestamp").groupby("user_id").tail(1).index
+    frame.loc[last[0], "item_id"] = "unheard of"
+    write_dataset(tmp_path, frame)
+    dataset, (_, _, test) = make_loaders(make_config(tmp_path))
+    number = dataset.token2id("item_id", "unheard of")
+    targets = torch.cat([positive_i for *_, positive_i in test])
+    assert (targets == number).sum() == 1
 
 
 def test_a_value_that_is_no_number_is_named_with_its_line(tmp_path):
