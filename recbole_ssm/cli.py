@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 from recbole_ssm.checkpoint import CheckpointNotWritten
 from recbole_ssm.config import properties_folder
 from recbole_ssm.data.atomic_files import find_datasets
 from recbole_ssm.errors import InputError
+from recbole_ssm.inspection import describe, evaluate
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 from recbole_ssm.quick_start import run
 from recbole_ssm.registry import MODELS, recbole_models
 from recbole_ssm.resume import Interrupted
 from recbole_ssm.trainer import TrainingDiverged
 
+_PROGRAM = "python -m recbole_ssm"
 _USAGE = (
     "python run_recbole_ssm.py --model=NAME --dataset=NAME [--config_files=FILE,FILE] [--resume[=FILE]] "
     "[--key=value ...]"
@@ -26,28 +31,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for.
 
     Args:
-        arguments: without the program's name; by default those of this process.
+        arguments: without the program's name; by default those of this process. The first may be one of
+            :data:`VERBS`; without one it is ``train``.
 
     Returns:
         Exit status: 0 done, 1 the training diverged or could not be saved, 2 something in the arguments or the data
         cannot be used, 128 + N signal N stopped the training.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if {"-h", "--help"} & set(arguments):
-        print(help_text(_value(arguments, "data_path") or "dataset"))
-        return 0
     arguments = ["--trust_checkpoint=True" if argument == "--trust_checkpoint" else argument for argument in arguments]
-    ours = ("--config_files=", "--model=", "--dataset=", "--resume=")
-    rest = [argument for argument in arguments if not argument.startswith(ours) and argument != "--resume"]
+    verb = arguments.pop(0) if arguments and arguments[0] in VERBS else "train"
     try:
-        files = _value(arguments, "config_files") or ""
-        run(
-            model=_value(arguments, "model"),
-            dataset=_value(arguments, "dataset"),
-            config_file_list=files.replace(",", " ").split(),
-            command_line=rest,
-            resume=_value(arguments, "resume") or "--resume" in arguments,
-        )
+        VERBS[verb](arguments)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -57,7 +52,73 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as error:
         print(error, file=sys.stderr)
         return 128 + error.signal_number
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     return 0
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Train a model, keep the best epoch by the validation metric, and test it."""
+    if {"-h", "--help"} & set(arguments):
+        print(help_text(_value(arguments, "data_path") or "dataset"))
+        return
+    ours = ("--config_files=", "--model=", "--dataset=", "--resume=")
+    files = _value(arguments, "config_files") or ""
+    run(
+        model=_value(arguments, "model"),
+        dataset=_value(arguments, "dataset"),
+        config_file_list=files.replace(",", " ").split(),
+        command_line=[a for a in arguments if not a.startswith(ours) and a != "--resume"],
+        resume=_value(arguments, "resume") or "--resume" in arguments,
+    )
+
+
+def evaluate_model(arguments: Sequence[str]) -> None:
+    """Validate and test the model of a checkpoint, as it was configured but for what is given here."""
+    if {"-h", "--help"} & set(arguments):
+        print(
+            f"usage: {_PROGRAM} evaluate --checkpoint=FILE [--dataset=NAME] [--filter_seen=True] [--topk=[5,20]] "
+            f"[--key=value ...] [--json=FILE]\n\n{evaluate_model.__doc__}"
+        )
+        return
+    ours = ("--checkpoint=", "--dataset=", "--json=")
+    rest = [a for a in arguments if not a.startswith(ours)]
+    _report(evaluate(_checkpoint(arguments), _value(arguments, "dataset"), rest), arguments)
+
+
+def inspect(arguments: Sequence[str]) -> None:
+    """Say what is in a checkpoint: what was trained, on what, and how well."""
+    if {"-h", "--help"} & set(arguments):
+        print(f"usage: {_PROGRAM} inspect --checkpoint=FILE [--json=FILE]\n\n{inspect.__doc__}")
+        return
+    unknown = [a for a in arguments if not a.startswith(("--checkpoint=", "--json="))]
+    if unknown:
+        raise InputError(f"inspect has no use for {unknown[0]!r}; it takes --checkpoint=FILE and --json=FILE")
+    _report(describe(_checkpoint(arguments)), arguments)
+
+
+VERBS = {"train": train, "evaluate": evaluate_model, "inspect": inspect}
+"""What can be asked for, by the first word of the command line."""
+
+
+def _checkpoint(arguments: Sequence[str]) -> str:
+    file = _value(arguments, "checkpoint")
+    if file is None:
+        raise InputError("no checkpoint is given; say --checkpoint=FILE, for example one in saved/")
+    return file
+
+
+def _report(found: dict, arguments: Sequence[str]) -> None:
+    """Print a table of two columns, and write it as JSON where that is asked for."""
+    file = _value(arguments, "json")
+    if file is not None:
+        try:
+            Path(file).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"--json={file} cannot be written: {error}") from error
+    for name, value in found.items():
+        words = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
+        print("\n".join(textwrap.wrap(f"{name:<20}{words}", 110, subsequent_indent=" " * 20)))
 
 
 def _value(arguments: Sequence[str], key: str) -> str | None:
@@ -79,6 +140,7 @@ def help_text(data_path: str) -> str:
         *textwrap.wrap(f"usage: {_USAGE}", 100, subsequent_indent="  ", break_on_hyphens=False),
         "",
         "Train a model, keep the best epoch by the validation metric, and test it. Every key of RecBole is understood.",
+        f"{_PROGRAM} VERB does more: {', '.join(list(VERBS)[1:])}; VERB --help explains each.",
         "",
         *_wrapped("models", ", ".join(MODELS)),
         *_wrapped("RecBole's models", ", ".join(recbole_models())),

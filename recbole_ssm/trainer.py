@@ -92,10 +92,11 @@ class SafeCheckpoints:
             self.logger.info(f"Saving current: {file}")
 
     def _checkpoint(self, epoch: int) -> dict:
-        """RecBole's keys, and what else a reader may want to know."""
+        """RecBole's keys, and what else a reader may want to know; ``given`` is the configuration without defaults."""
         return {
             "versions": {"recbole_ssm": recbole_ssm.__version__, "torch": str(torch.__version__)},
             "config": plain(self.config.final_config_dict),
+            "given": plain(self.config.external_config_dict),
             **self.trained_on,
             "epoch": epoch,
             "cur_step": self.cur_step,

@@ -1,0 +1,91 @@
+"""What a checkpoint holds, and how good the model in it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from recbole.utils import init_seed
+
+from recbole_ssm import checkpoint
+from recbole_ssm.checkpoint import CheckpointError
+from recbole_ssm.config import Config
+from recbole_ssm.data import create_dataset, data_preparation
+from recbole_ssm.data.fingerprint import fingerprint, item_vocabulary
+from recbole_ssm.ops.backend import use_backend
+from recbole_ssm.trainer import create_trainer
+
+
+def describe(file: str | Path) -> dict:
+    """What was trained, on what, and how well.
+
+    Args:
+        file: a checkpoint, of the best model or of a training as it stood.
+
+    Returns:
+        ``model``, ``dataset`` (name, sizes and hash of the training data), ``given`` (what differed from the
+        defaults), ``epoch`` (from 1), ``epochs_trained``, ``valid_result`` of that epoch, ``parameters``, ``versions``.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    state = checkpoint.read(file)
+    history = state["history"]
+    return {
+        "model": state["config"]["model"],
+        "dataset": state["dataset"],
+        "given": state["given"],
+        "epoch": state["epoch"] + 1,
+        "epochs_trained": len(history),
+        "valid_result": next((e["valid_result"] for e in reversed(history) if "valid_result" in e), None),
+        "parameters": sum(tensor.numel() for tensor in state["state_dict"].values()),
+        "versions": state["versions"],
+    }
+
+
+def evaluate(file: str | Path, dataset: str | None = None, command_line: Iterable[str] = ()) -> dict:
+    """Validate and test the model of a checkpoint, as it was configured but for what is given here.
+
+    Args:
+        file: the checkpoint.
+        dataset: another dataset with the same items; None for the one that it was trained on.
+        command_line: arguments ``--key=value``, for example ``--filter_seen=True`` or ``--topk=[5,20]``.
+
+    Returns:
+        ``valid_result`` and ``test_result``; ``time_order`` and ``filter_seen``, under which they hold; and whether the
+        training data are those that the model had (``same_training_data``).
+
+    Raises:
+        CheckpointError: the file cannot be read, or the dataset has other items.
+        InputError: something else that is given cannot be used.
+    """
+    state = checkpoint.read(file)
+    dataset = dataset or state["config"]["dataset"]
+    given = {key: value for key, value in state["given"].items() if key not in ("model", "dataset")}
+    config = Config(state["config"]["model"], dataset, config_dict=given, command_line=command_line)
+    init_seed(config["seed"], config["reproducibility"])
+    with use_backend(config["ssm_backend"] or "auto"):
+        data = create_dataset(config, packed=config.is_packed)
+        train, valid, test = data_preparation(config, data)
+        known, here = state["item_vocabulary"], item_vocabulary(data)
+        if known != here:
+            other = len(set(here) ^ set(known))
+            raise CheckpointError(
+                f"{file} knows the items of {state['dataset']['name']!r}, and dataset {dataset!r} has "
+                + (f"{other} others" if other else "them in another order")
+                + "; evaluate it on the data that it was trained on"
+            )
+        model = config.model_class(config, train._dataset).to(config["device"])
+        model.load_state_dict(state["state_dict"])
+        model.load_other_parameter(state["other_parameter"])
+        trainer = create_trainer(config, model)
+        trainer.eval_collector.data_collect(train)
+        results = [trainer.evaluate(loader, load_best_model=False) for loader in (valid, test)]
+    valid_result, test_result = ({name: float(value) for name, value in result.items()} for result in results)
+    return {
+        "valid_result": valid_result,
+        "test_result": test_result,
+        "time_order": config["time_order"],
+        "filter_seen": config["filter_seen"],
+        "same_training_data": fingerprint(train._dataset) == state["dataset"],
+    }

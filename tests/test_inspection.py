@@ -1,0 +1,97 @@
+"""The verbs that look into a checkpoint: what is in it, and how good its model is."""
+
+import json
+from pathlib import Path
+
+import pytest
+from atomic import interactions, isolate, small, write_dataset
+
+import recbole_ssm
+from recbole_ssm.cli import main
+
+
+@pytest.fixture(autouse=True)
+def folder_of_its_own(tmp_path, monkeypatch):
+    isolate(monkeypatch, tmp_path)
+    write_dataset(tmp_path, interactions())
+
+
+def train(folder, model="2Mamba4Rec", **keys) -> dict:
+    given = {"data_path": str(folder), "use_gpu": False, "show_progress": False, "epochs": 3, "learning_rate": 0.01}
+    return recbole_ssm.run(model, "tiny", config_dict={**given, **small(model), **keys})
+
+
+def ask(*arguments: str) -> dict:
+    """What a verb writes as JSON."""
+    assert main([*arguments, "--json=found.json"]) == 0
+    return json.loads(Path("found.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
+def test_evaluate_gives_what_the_run_gave(tmp_path, model):
+    result = train(tmp_path, model, time_order="exact", metric_decimal_place=6)
+    found = ask("evaluate", f"--checkpoint={result['checkpoint']}")
+    assert found["valid_result"] == pytest.approx(result["best_valid_result"])
+    assert found["test_result"] == pytest.approx(result["test_result"])
+    assert (found["time_order"], found["filter_seen"], found["same_training_data"]) == ("exact", False, True)
+
+
+def test_evaluate_with_another_configuration(tmp_path):
+    result = train(tmp_path)
+    file = f"--checkpoint={result['checkpoint']}"
+    found = ask("evaluate", file, "--filter_seen=True", "--topk=[3]", "--valid_metric=MRR@3", "--metrics=['MRR']")
+    assert set(found["test_result"]) == {"mrr@3"}
+    filtered = train(tmp_path, filter_seen=True)["test_result"]
+    assert ask("evaluate", file, "--filter_seen=True")["test_result"] == pytest.approx(filtered)
+    assert filtered != result["test_result"]
+
+
+def test_inspect_says_what_was_trained(tmp_path):
+    result = train(tmp_path)
+    found = ask("inspect", f"--checkpoint={result['checkpoint']}")
+    assert found["model"] == "2Mamba4Rec"
+    assert found["given"]["learning_rate"] == 0.01
+    assert (found["dataset"]["name"], found["dataset"]["users"], found["dataset"]["items"]) == ("tiny", 30, 40)
+    assert found["parameters"] == result["parameters"]
+    assert found["valid_result"] == pytest.approx({k: float(v) for k, v in result["best_valid_result"].items()})
+    assert found["epoch"] == 1 + max(range(3), key=lambda e: result["history"][e]["valid_result"]["ndcg@10"])
+
+
+def test_what_is_printed_names_every_part(tmp_path, capsys):
+    file = f"--checkpoint={train(tmp_path)['checkpoint']}"
+    capsys.readouterr()
+    assert main(["inspect", file]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 110
+    for word in ("model", "2Mamba4Rec", "dataset", "tiny", "learning_rate 0.01", "ndcg@10"):
+        assert word in " ".join(lines)
+
+
+def test_other_items_are_refused(tmp_path, capfd):
+    file = f"--checkpoint={train(tmp_path)['checkpoint']}"
+    frame = interactions()
+    write_dataset(tmp_path, frame.assign(item_id=frame["item_id"].replace("i3", "i999")), "other")
+    assert main(["evaluate", file, "--dataset=other"]) == 2
+    assert "2 others" in capfd.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["inspect"], ["--checkpoint=FILE"]),
+        (["evaluate", "--checkpoint=none.pth"], ["there is no checkpoint none.pth"]),
+        (["inspect", "--checkpoint=none.pth", "--topk=3"], ["'--topk=3'"]),
+        (["inspekt"], ["'inspekt'", "--key=value"]),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_one_line(arguments, words, capfd):
+    assert main(arguments) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "inspect"])
+def test_help_of_a_verb(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: python -m recbole_ssm {verb} --checkpoint=FILE")
