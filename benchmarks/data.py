@@ -92,9 +92,8 @@ def main() -> None:
         print(json.dumps(prepare(folder, name, kind == "recbole")))
         return
     rows = []
-    print(
-        f"{'interactions':>13} {'dataset':10}{'read s':>9}{'split s':>9}{'epoch s':>9}{'peak GiB':>10}{'bytes each':>12}"
-    )
+    heads = f"{'read s':>9}{'split s':>9}{'epoch s':>9}{'peak GiB':>10}{'bytes each':>12}"
+    print(f"{'interactions':>13} {'dataset':10}{heads}")
     with tempfile.TemporaryDirectory() as folder:
         for interactions in options.interactions:
             file = generate(Path(folder), interactions)
