@@ -18,6 +18,7 @@ from recbole_ssm import registry
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.backend import check_backend
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
+from recbole_ssm.processes import join, rank, world_size
 
 _AT_LEAST = {
     **{"train_batch_size": 1, "eval_batch_size": 1, "learning_rate": 0, "weight_decay": 0, "seed": 0, "worker": 0},
@@ -167,7 +168,15 @@ class Config(RecBoleConfig):
     def _init_device(self) -> None:
         if not self.final_config_dict["use_gpu"]:
             self.final_config_dict["gpu_id"] = ""
+        if "local_rank" in self.final_config_dict:
+            raise InputError("local_rank is not a key here; start several processes with torchrun --nproc_per_node=N")
         super()._init_device()
+        if world_size() > 1:
+            # To RecBole each process is the only one: its own way divides batches and metrics otherwise.
+            self.final_config_dict["device"] = join(self.final_config_dict["use_gpu"])
+            self.final_config_dict["local_rank"] = rank()
+            if rank() > 0:
+                self.final_config_dict |= {"state": "error", "show_progress": False}
 
 
 def _find_config_file(file: str | Path) -> Path:

@@ -21,6 +21,7 @@ from recbole_ssm.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.backend import describe_backends, use_backend
+from recbole_ssm.processes import of_first, rank
 from recbole_ssm.resume import check_configuration, find_latest
 from recbole_ssm.trainer import create_trainer, plain
 
@@ -83,6 +84,8 @@ def run(
         recommender = _make_model(config, train_data._dataset)
         logger.info(recommender)
         trainer = create_trainer(config, recommender)
+        if rank() > 0:
+            init_seed(config["seed"] + rank(), config["reproducibility"])  # dropout of its own, from the same weights
         if begun is not None:
             trainer.resume_checkpoint(begun)
         progress = config["show_progress"]
@@ -106,7 +109,7 @@ def run(
             "checkpoint": trainer.saved_model_file if saved else None,
         }
         _log_summary(config, result)
-        if saved:
+        if saved and rank() == 0:
             trainer.latest_file.unlink(missing_ok=True)
     return result
 
@@ -137,7 +140,9 @@ def _begun(config, resume: bool | str | Path) -> str | Path | None:
     """The checkpoint to go on with, if it was begun with this configuration."""
     if not resume:
         return None
-    file = find_latest(config["checkpoint_dir"], config["model"], config["dataset"]) if resume is True else resume
+    file = resume
+    if resume is True:  # as the first process sees it: it may be writing one before the others have looked
+        file = of_first(find_latest(config["checkpoint_dir"], config["model"], config["dataset"]))
     if file is None:
         getLogger().warning(f"{config['checkpoint_dir']} holds nothing to resume: the training begins anew")
     else:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from recbole_ssm import checkpoint
 from recbole_ssm.checkpoint import CheckpointError
+from recbole_ssm.processes import everyones, rank, world_size
 from recbole_ssm.random_state import random_state, set_random_state
 
 _SUFFIX = ".latest.pth"
 
 _MAY_DIFFER = {
     *("checkpoint_dir", "data_path", "dataset_save_path", "trust_checkpoint"),  # where things are
-    *("device", "use_gpu", "gpu_id", "worker", "eval_batch_size"),  # what computes them
+    *("device", "use_gpu", "gpu_id", "local_rank", "worker", "eval_batch_size"),  # what computes them
     *("log_wandb", "wandb_project", "show_progress", "state"),  # what is shown of them
 }
 """Keys of the configuration that do not decide what a training comes to."""
@@ -133,16 +134,17 @@ class Resumable:
 
     def _stop_if_told(self, batches_done: int) -> None:
         """Between two batches, or while nothing is changed: save, and raise :class:`Interrupted`."""
-        if self._stop_signal is None:
+        told = next((number for number in everyones(self._stop_signal) if number is not None), None)
+        if told is None:
             return
         if batches_done and not self.enable_scaler:  # of which RecBole makes a new one in each epoch
             self._save_latest(self._epoch - 1, batches_done)
-        raise Interrupted(self._stop_signal, self.latest_file)
+        raise Interrupted(told, self.latest_file)
 
     def _save_latest(self, epoch: int, batches_done: int = 0) -> None:
         """The training after ``epoch``, and so many batches of the next one."""
         self._batches_done = batches_done
-        checkpoint.write(self.latest_file, self._checkpoint(epoch))
+        self._write(self.latest_file, self._checkpoint(epoch))
         self._batches_done = 0
 
     def training_state(self) -> dict:
@@ -152,9 +154,9 @@ class Resumable:
         within = self._batches_done > 0
         return {
             "batches_done": self._batches_done,
-            "loss": self._loss_so_far if within else 0.0,
+            "loss": sum(everyones(self._loss_so_far)) / world_size() if within else 0.0,
             "epoch_start": self._epoch_start if within else _draws(self._train_data),
-            "random": self._before_validation or random_state(),
+            "random": everyones(self._before_validation or random_state()),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
         }
 
@@ -170,7 +172,7 @@ class Resumable:
             self._stop_signal = number
             for each, handler in before.items():
                 signal.signal(each, handler)
-            if self._before_validation is not None:
+            if self._before_validation is not None and world_size() == 1:
                 self._stop_if_told(self._batches)
 
         for number in before:
@@ -192,8 +194,8 @@ class _Batches:
         self.number = 0
         """How many batches have been handed out or left out."""
 
-    def leave_out(self, batches: int, numbers: dict) -> None:
-        """Do not hand out the first batches; after them go on with these random numbers."""
+    def leave_out(self, batches: int, numbers: list[dict]) -> None:
+        """Do not hand out the first batches; after them go on with these random numbers, of each process."""
         self._left_out, self._numbers = batches, numbers
 
     def __getattr__(self, name: str):
@@ -213,7 +215,7 @@ class _Batches:
 
     def _go_on(self) -> None:
         if self._left_out and self._numbers is not None:
-            set_random_state(self._numbers)
+            set_random_state(self._numbers[rank()])
             self._numbers = None
 
 
@@ -221,14 +223,16 @@ def _draws(train_data) -> dict:
     """What decides the batches of the epoch that comes next, and all random numbers in it."""
     generator = getattr(train_data, "generator", None)
     return {
-        "random": random_state(),
+        "random": everyones(random_state()),
         "generator": None if generator is None else generator.get_state(),
         "epoch": getattr(train_data.batch_sampler, "epoch", None),
     }
 
 
 def _repeat_draws(train_data, draws: dict) -> None:
-    set_random_state(draws["random"])
+    if len(draws["random"]) != world_size():
+        raise CheckpointError(f"the training had {len(draws['random'])} processes, not {world_size()}; start as many")
+    set_random_state(draws["random"][rank()])
     if draws["generator"] is not None:
         train_data.generator.set_state(draws["generator"].cpu())
     if draws["epoch"] is not None:

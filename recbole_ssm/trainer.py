@@ -14,7 +14,9 @@ import recbole_ssm
 from recbole_ssm import checkpoint
 from recbole_ssm.data.fingerprint import fingerprint, item_vocabulary
 from recbole_ssm.optimisation import decay_matrices_only, fused_adam, one_cycle
+from recbole_ssm.processes import everyones, of_first, rank
 from recbole_ssm.resume import Resumable
+from recbole_ssm.shared_training import SharedTraining
 
 
 class TrainingDiverged(ArithmeticError):
@@ -76,7 +78,7 @@ class SafeCheckpoints:
 
     def __init__(self, config, model):
         super().__init__(config, model)
-        self.saved_model_file = _unused(self.saved_model_file)
+        self.saved_model_file = of_first(_unused(self.saved_model_file))
         self.trained_on: dict = {}
         """What checkpoints say of the data."""
 
@@ -87,9 +89,14 @@ class SafeCheckpoints:
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         file = kwargs.pop("saved_model_file", self.saved_model_file)
-        checkpoint.write(file, self._checkpoint(epoch))
+        self._write(file, self._checkpoint(epoch))
         if verbose:
             self.logger.info(f"Saving current: {file}")
+
+    def _write(self, file, state: dict) -> None:
+        """Of several processes the first writes."""
+        if rank() == 0:
+            checkpoint.write(file, state)
 
     def _checkpoint(self, epoch: int) -> dict:
         """RecBole's keys, and what else a reader may want to know; ``given`` is the configuration without defaults."""
@@ -120,6 +127,7 @@ class SafeCheckpoints:
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
         if eval_data and load_best_model:
             file = model_file or self.saved_model_file
+            everyones(None)  # the first process has written it by now
             state = checkpoint.read(file, self.device, trust=bool(self.config["trust_checkpoint"]))
             self.model.load_state_dict(state["state_dict"])
             self.model.load_other_parameter(state.get("other_parameter"))
@@ -170,4 +178,6 @@ def plain(value):
 def create_trainer(config, model):
     """The trainer that RecBole has for the model, with what is added here."""
     base = get_trainer(config["MODEL_TYPE"], config["model"])
-    return type(base.__name__, (SafeCheckpoints, History, ScheduledTraining, Resumable, base), {})(config, model)
+    return type(base.__name__, (SafeCheckpoints, History, ScheduledTraining, Resumable, SharedTraining, base), {})(
+        config, model
+    )

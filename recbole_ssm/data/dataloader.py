@@ -11,7 +11,9 @@ from torch.utils.data import DataLoader
 
 from recbole_ssm.data.collate import mask_items, pack_histories
 from recbole_ssm.data.dataset import PackedDataset
+from recbole_ssm.data.shared import SHARE, own_rows
 from recbole_ssm.data.training_samples import PlannedBatch, TrainingBatches
+from recbole_ssm.processes import rank, share_out, world_size
 
 
 class PackedTrainDataLoader(DataLoader):
@@ -61,7 +63,15 @@ class PackedTrainDataLoader(DataLoader):
 
     def _collate(self, planned: PlannedBatch) -> Interaction:
         rows, seed, whole_sequences = planned
+        share = None
+        if world_size() > 1:
+            lengths = self._dataset.inter_feat[self._dataset.item_list_length_field][rows]
+            owner = share_out(lengths, world_size())
+            mine, share = own_rows(owner, lengths if whole_sequences else lengths.sign(), rank(), world_size())
+            rows = rows[mine]
         batch = self._dataset.samples(rows)
+        if share is not None:
+            batch[SHARE] = share
         next_item_field = self._dataset.iid_field if whole_sequences else None
         pack_histories(batch, self._dataset.history, self._list_field, next_item_field)
         if self._n_negatives:

@@ -15,7 +15,9 @@ from recbole_ssm.data.atomic_files import check_atomic_files
 from recbole_ssm.data.dataloader import PackedNegSampleEvalDataLoader, PackedTrainDataLoader
 from recbole_ssm.data.dataset import PackedDataset, chronological_history, order_exactly
 from recbole_ssm.data.seen_filter import add_seen_filter
+from recbole_ssm.data.shared import SharedCollate
 from recbole_ssm.errors import InputError
+from recbole_ssm.processes import rank, world_size
 
 
 def create_dataset(config, *, packed: bool):
@@ -87,6 +89,8 @@ def data_preparation(config, dataset):
         loaders = _packed_loaders(config, dataset)
     else:
         loaders = prepare_recbole_data(config, dataset)
+        if world_size() > 1:
+            loaders[0].collate_fn = SharedCollate(loaders[0].collate_fn, rank(), world_size())
     if filters:
         add_seen_filter(loaders, *history)
     return loaders

@@ -1,0 +1,81 @@
+"""Several processes, as ``torchrun`` starts them: who they are, what they share, and what they tell one another."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from recbole_ssm.errors import InputError
+
+_PATIENCE = timedelta(minutes=30)
+"""How long a process waits for the others, one of which may be reading data or evaluating."""
+
+
+def world_size() -> int:
+    """How many processes there are; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return int(os.environ.get("RANK", "0")) if world_size() > 1 else 0
+
+
+def join(use_gpu: bool) -> torch.device:
+    """Meet the others, over NCCL where each has a GPU, else over gloo.
+
+    Returns:
+        The device of this process.
+
+    Raises:
+        InputError: there are GPUs, but fewer than processes on this machine.
+    """
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    gpus = torch.cuda.device_count() if use_gpu and torch.cuda.is_available() else 0
+    if 0 < gpus <= local:
+        raise InputError(
+            f"{os.environ.get('LOCAL_WORLD_SIZE', world_size())} processes on a machine with {gpus} GPUs; start as "
+            "many as there are GPUs, or say --use_gpu=False"
+        )
+    if gpus:
+        torch.cuda.set_device(local)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if gpus else "gloo", timeout=_PATIENCE)
+    return torch.device("cuda", local) if gpus else torch.device("cpu")
+
+
+def everyones(value: Any) -> list:
+    """The value that each process has, by rank; all processes must ask."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def of_first(value: Any) -> Any:
+    """The value that the first process has; all processes must ask."""
+    if world_size() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]
+
+
+def share_out(sizes: torch.Tensor, parts: int) -> torch.Tensor:
+    """Deal things out so that the parts are about equally large.
+
+    Args:
+        sizes: (R,) size of each thing.
+        parts: how many parts there are.
+
+    Returns:
+        (R,) int64, the part of each: by size, to and fro.
+    """
+    place = torch.arange(len(sizes))
+    turn = torch.minimum(place % (2 * parts), 2 * parts - 1 - place % (2 * parts))
+    return torch.empty_like(turn).index_copy_(0, sizes.argsort(descending=True, stable=True), turn)
