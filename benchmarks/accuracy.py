@@ -61,11 +61,9 @@ def train_and_test(arguments: list[str], threads: int | None) -> dict:
 
     if threads:
         torch.set_num_threads(threads)
-    from recbole_ssm import __version__
-    from recbole_ssm.config import Config
-    from recbole_ssm.data import create_dataset, data_preparation
+    from recbole_ssm import __version__, checkpoint
+    from recbole_ssm.inspection import evaluate
     from recbole_ssm.quick_start import run
-    from recbole_ssm.trainer import create_trainer
 
     circumstances = {  # before hours of training, not after them
         "command": "python run_recbole_ssm.py " + shlex.join(a for a in arguments if not a.startswith("--data_path=")),
@@ -82,16 +80,11 @@ def train_and_test(arguments: list[str], threads: int | None) -> dict:
     keys = [f"--{key}={value}" for key, value in first.items()]
     keys += ["--topk=[10,20]", "--metrics=['Hit','NDCG','MRR']", "--show_progress=False"]
     result = run(model, dataset, [files], command_line=keys)
+    config = checkpoint.read(result["checkpoint"])["config"]
     tested = {}
-    for filter_seen in (False, True):
-        config = Config(model, dataset, [files], command_line=[*keys, f"--filter_seen={filter_seen}"])
-        data = create_dataset(config, packed=config.is_packed)
-        train, valid, test = data_preparation(config, data)
-        trainer = create_trainer(config, config.model_class(config, train._dataset).to(config["device"]))
-        tested["filtered" if filter_seen else "unfiltered"] = {
-            name: dict(trainer.evaluate(loader, model_file=result["checkpoint"]))
-            for name, loader in (("valid", valid), ("test", test))
-        }
+    for kind, filter_seen in (("unfiltered", False), ("filtered", True)):
+        found = evaluate(result["checkpoint"], command_line=[f"--filter_seen={filter_seen}"])
+        tested[kind] = {"valid": found["valid_result"], "test": found["test_result"]}
     best = max(result["history"], key=lambda epoch: epoch["valid_result"]["ndcg@10"])["epoch"]
     until_best = result["history"][:best]
     return {
@@ -100,7 +93,7 @@ def train_and_test(arguments: list[str], threads: int | None) -> dict:
         "dataset": dataset,
         "time_order": config["time_order"],
         "seed": config["seed"],
-        "repeat_bias": bool(config["repeat_bias"]),
+        "repeat_bias": bool(config.get("repeat_bias")),
         "metrics": tested,
         "best_epoch": best,
         "seconds_to_best": sum(epoch["train_seconds"] + epoch["valid_seconds"] for epoch in until_best),
