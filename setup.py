@@ -48,6 +48,6 @@ setup(
     extras_require={
         "cuda": ["mamba-ssm>=2.2.3", "causal-conv1d>=1.4", "triton>=3.0"],
         "tune": ["ray[tune]", 'setuptools<82; python_version < "3.12"'],
-        "test": ["hypothesis>=6.100", "pytest>=8", "ruff>=0.8", "transformers>=4.50,<5"],
+        "test": ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", "ruff>=0.8", "transformers>=4.50,<5"],
     },
 )
