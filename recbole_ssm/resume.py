@@ -97,6 +97,7 @@ class Resumable:
             result = super().fit(train_data, valid_data, verbose, saved, *args, **kwargs)
             if saved:
                 self._save_latest(len(self.history) - 1)
+                self._stop_if_told(batches_done=0)
         return result
 
     def _train_epoch(self, train_data, epoch_idx, *args, **kwargs):
@@ -225,7 +226,7 @@ def _draws(train_data) -> dict:
     return {
         "random": everyones(random_state()),
         "generator": None if generator is None else generator.get_state(),
-        "epoch": getattr(train_data.batch_sampler, "epoch", None),
+        "epoch": getattr(getattr(train_data, "batch_sampler", None), "epoch", None),
     }
 
 
