@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 import recbole.trainer
-import torch
-from atomic import interactions, isolate, make_config, make_loaders, make_trainer, small, write_dataset
+from atomic import (
+    interactions,
+    isolate,
+    make_config,
+    make_loaders,
+    make_trainer,
+    small,
+    train_slowly_saved,
+    write_dataset,
+)
 
 from recbole_ssm import checkpoint
 from recbole_ssm.checkpoint import CheckpointError, checksum
@@ -228,21 +236,6 @@ def test_resume_on_the_command_line(tiny, capfd, caplog):
     assert best_model() == expected
 
 
-def _train_slowly_saved(folder: str, arguments: list[str], slow: bool) -> None:
-    """In a process of its own: a training whose saves take long, so that many kills meet one."""
-    os.chdir(folder)
-    torch.set_num_threads(1)
-    if slow:
-        original = os.fsync
-
-        def fsync(descriptor):
-            time.sleep(0.02)
-            original(descriptor)
-
-        os.fsync = fsync
-    raise SystemExit(main(arguments))
-
-
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9")
 def test_twenty_kills_at_random_moments(tiny, tmp_path):
     """kill -9 at any time, also while a checkpoint is being written: the training ends with the same model."""
@@ -252,7 +245,7 @@ def test_twenty_kills_at_random_moments(tiny, tmp_path):
     def start(folder, slow):
         folder.mkdir(exist_ok=True)
         process = context.Process(
-            target=_train_slowly_saved, args=(str(folder), command(tiny, "--resume", "--state=ERROR"), slow)
+            target=train_slowly_saved, args=(str(folder), command(tiny, "--resume", "--state=ERROR"), slow)
         )
         process.start()
         return process
