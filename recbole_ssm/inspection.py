@@ -24,20 +24,18 @@ def describe(file: str | Path) -> dict:
 
     Returns:
         ``model``, ``dataset`` (name, sizes and hash of the training data), ``given`` (what differed from the
-        defaults), ``epoch`` (from 1), ``epochs_trained``, ``valid_result`` of that epoch, ``parameters``, ``versions``.
+        defaults), ``epoch`` (from 1), ``valid_result`` of that epoch, ``parameters``, ``versions``.
 
     Raises:
         CheckpointError: the file cannot be read.
     """
     state = checkpoint.read(file)
-    history = state["history"]
     return {
         "model": state["config"]["model"],
         "dataset": state["dataset"],
         "given": state["given"],
         "epoch": state["epoch"] + 1,
-        "epochs_trained": len(history),
-        "valid_result": next((e["valid_result"] for e in reversed(history) if "valid_result" in e), None),
+        "valid_result": next((e["valid_result"] for e in reversed(state["history"]) if "valid_result" in e), None),
         "parameters": sum(tensor.numel() for tensor in state["state_dict"].values()),
         "versions": state["versions"],
     }

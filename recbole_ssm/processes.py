@@ -66,16 +66,10 @@ def of_first(value: Any) -> Any:
     return values[0]
 
 
-def share_out(sizes: torch.Tensor, parts: int) -> torch.Tensor:
-    """Deal things out so that the parts are about equally large.
-
-    Args:
-        sizes: (R,) size of each thing.
-        parts: how many parts there are.
-
-    Returns:
-        (R,) int64, the part of each: by size, to and fro.
-    """
-    place = torch.arange(len(sizes))
-    turn = torch.minimum(place % (2 * parts), 2 * parts - 1 - place % (2 * parts))
-    return torch.empty_like(turn).index_copy_(0, sizes.argsort(descending=True, stable=True), turn)
+def greatest(number: int) -> int:
+    """The greatest number that any process has; all processes must ask."""
+    if world_size() == 1:
+        return number
+    value = torch.tensor(number, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(value, dist.ReduceOp.MAX)
+    return int(value)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from recbole_ssm import checkpoint
 from recbole_ssm.checkpoint import CheckpointError
-from recbole_ssm.processes import everyones, rank, world_size
+from recbole_ssm.processes import everyones, greatest, rank, world_size
 from recbole_ssm.random_state import random_state, set_random_state
 
 _SUFFIX = ".latest.pth"
@@ -43,7 +43,7 @@ class Resumable:
         self._left_off: dict | None = None
         self._finished = self._saved = False
         self._before_validation: dict | None = None
-        self._stop_signal: int | None = None
+        self._stop_signal = 0
         self._train_data = None
         self._batches, self._batches_done, self._loss_so_far = 0, 0, 0.0
 
@@ -135,8 +135,8 @@ class Resumable:
 
     def _stop_if_told(self, batches_done: int) -> None:
         """Between two batches, or while nothing is changed: save, and raise :class:`Interrupted`."""
-        told = next((number for number in everyones(self._stop_signal) if number is not None), None)
-        if told is None:
+        told = greatest(self._stop_signal)
+        if not told:
             return
         if batches_done and not self.enable_scaler:  # of which RecBole makes a new one in each epoch
             self._save_latest(self._epoch - 1, batches_done)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_ssm.data.shared import SharedCollate, own_rows
-from recbole_ssm.processes import share_out
+from recbole_ssm.ops.packing import share_out
 
 TWO = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone")
 

@@ -96,6 +96,21 @@ def pack_padded(padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return padded[valid], cumulative_lengths(lengths)
 
 
+def share_out(sizes: torch.Tensor, parts: int) -> torch.Tensor:
+    """Deal things out so that the parts are about equally large.
+
+    Args:
+        sizes: (R,) size of each thing.
+        parts: how many parts there are.
+
+    Returns:
+        (R,) int64, the part of each: by size, to and fro.
+    """
+    place = torch.arange(len(sizes))
+    turn = torch.minimum(place % (2 * parts), 2 * parts - 1 - place % (2 * parts))
+    return torch.empty_like(turn).index_copy_(0, sizes.argsort(descending=True, stable=True), turn)
+
+
 class RowItems(NamedTuple):
     """Different items for each of R rows, as ranges of one list, which may overlap."""
 

@@ -7,6 +7,7 @@ import ctypes
 import torch
 
 from recbole_ssm.ops.native.loading import call, pointer, rows_contiguous
+from recbole_ssm.ops.packing import share_out
 
 
 def ssd(x, dt, A, B, C, cu_seqlens, D, initial_state, *, reverse: bool, return_final_state: bool):
@@ -50,9 +51,7 @@ class _Description(ctypes.Structure):
 def _owners(first_chunk: torch.Tensor, threads: int) -> torch.Tensor | None:
     """The thread (S,) of each sequence, dealt out by length, to and fro; None where one gets a fifth too much."""
     chunks = first_chunk.diff()
-    place = torch.arange(len(chunks))
-    turn = torch.minimum(place % (2 * threads), 2 * threads - 1 - place % (2 * threads))
-    owner = torch.empty_like(turn).index_copy_(0, chunks.argsort(descending=True), turn)
+    owner = share_out(chunks, threads)
     most = owner.bincount(chunks.double(), minlength=threads).max()
     return owner.int() if most * threads < 1.2 * first_chunk[-1] else None
 
