@@ -26,7 +26,7 @@ class CheckpointNotWritten(OSError):
     """There was no room, or no permission; what stood in the file before still stands there."""
 
 
-def write(path: str | Path, state: dict) -> None:
+def write(path: str | Path, state: dict, *, format: str = FORMAT) -> None:
     """Put a state into a file, so that a crash at any moment leaves the old file or the new one.
 
     It goes to a temporary file in the same folder, and to the disk, before that takes the place of the old one.
@@ -34,12 +34,13 @@ def write(path: str | Path, state: dict) -> None:
     Args:
         path: the file.
         state: tensors, numbers, words, None, and lists, tuples and dicts of these.
+        format: what the file is, for :func:`read` to tell.
 
     Raises:
         CheckpointNotWritten: the file is as it was, and nothing is left beside it.
     """
     path = Path(path)
-    state = {"format": FORMAT, "format_version": VERSION, "checksum": checksum(state), **state}
+    state = {"format": format, "format_version": VERSION, "checksum": checksum(state), **state}
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with unfinished.open("wb") as file:
@@ -53,19 +54,20 @@ def write(path: str | Path, state: dict) -> None:
         needed = sum(tensor.nbytes for tensor in _tensors(state))
         free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
         raise CheckpointNotWritten(
-            f"the checkpoint {path} could not be written ({str(error).splitlines()[0]}): it needs "
+            f"{path} could not be written ({str(error).splitlines()[0]}): it needs "
             f"{needed / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free. "
             + ("The one before it is still there" if path.exists() else "There is none before it")
         ) from error
 
 
-def read(path: str | Path, device: torch.device | str = "cpu", *, trust: bool = False) -> dict:
+def read(path: str | Path, device: torch.device | str = "cpu", *, trust: bool = False, format: str = FORMAT) -> dict:
     """The state that :func:`write` put into a file.
 
     Args:
         path: the file.
         device: where its tensors go.
         trust: also take what RecBole or others wrote, **which runs code that stands in the file**.
+        format: what the file must be.
 
     Raises:
         CheckpointError: the file is missing, cut off, altered, of a later version, or not from here.
@@ -82,10 +84,10 @@ def read(path: str | Path, device: torch.device | str = "cpu", *, trust: bool = 
         ) from error
     except Exception as error:  # damaged bytes can fail in any way
         raise CheckpointError(f"{path} cannot be read: it is cut off, damaged, or no checkpoint") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or state.get("format") != format:
         if trust and isinstance(state, dict) and "state_dict" in state:
             return state
-        raise CheckpointError(f"{path} is no checkpoint of this package")
+        raise CheckpointError(f"{path} is no {format.partition(' ')[2]} of this package")
     if state["format_version"] > VERSION:
         raise CheckpointError(
             f"{path} was written by a later version of this package (format {state['format_version']}; this version "

@@ -198,6 +198,10 @@ def _check(config: Config) -> None:
                 config.notes.append(f"{option.name} does not apply to {config['model']} and is passed over")
         elif option.name in config:
             option.check(config[option.name])
+    if not config.is_packed:
+        of_ours = {option.name for option in FOR_OUR_MODELS} - config._internal_recbole_types.keys()
+        for key in sorted(of_ours & config.external_config_dict.keys()):
+            config.notes.append(f"{key} is for the models of this package: {config['model']} passes it over")
     _check_recbole_types(config)
     _check_split(config)
     _check_fields(config)

@@ -112,6 +112,13 @@ FOR_OUR_MODELS = (
         optional=True,
     ),
     Option(
+        "dataset_cache",
+        str,
+        "a folder where the dataset is kept as it is once read and filtered: the next start with the same files and "
+        "settings takes it from there; None for nothing kept",
+        optional=True,
+    ),
+    Option(
         "ssm_backend",
         str,
         "what computes scans and convolutions: the fastest that is there, or always the same (see the README)",

@@ -22,11 +22,14 @@ def find_datasets(data_path: str | Path) -> list[str]:
     return sorted(d.name for d in folder.iterdir() if d.is_dir() and any(d.glob(f"{d.name}*.inter")))
 
 
-def check_atomic_files(config) -> None:
+def check_atomic_files(config) -> list[Path]:
     """Look for the interaction files of ``config`` and read their headers.
 
+    Returns:
+        The files.
+
     Raises:
-        InputError: a folder, a file, a column or a time is missing, or a column has the wrong type.
+        InputError: a folder, a file or a column is missing, or a column has the wrong type.
     """
     name, folder = config["dataset"], Path(config["data_path"])
     if not folder.is_dir():
@@ -36,13 +39,12 @@ def check_atomic_files(config) -> None:
             f"holds {name}/{name}.inter. Found there now: {', '.join(found) or 'no dataset'}; ml-100k is always there"
         )
     parts = config["benchmark_filename"]
-    for file in [folder / f"{name}.inter"] if parts is None else [folder / f"{name}.{part}.inter" for part in parts]:
+    files = [folder / f"{name}.inter"] if parts is None else [folder / f"{name}.{part}.inter" for part in parts]
+    for file in files:
         if not file.is_file():
             raise InputError(f"dataset {name!r}: the file {file.resolve()} is missing")
         _check_columns(config, file)
-        separator = config["field_separator"]
-        if config["MODEL_TYPE"] == ModelType.SEQUENTIAL and len(separator) == 1:
-            _check_order(file, config["TIME_FIELD"], separator, config["encoding"])
+    return files
 
 
 def read_header(file: str | Path, separator: str, encoding: str | None) -> dict[str, str]:
@@ -145,9 +147,20 @@ def _name_wrong_number(file: str | Path, words: pd.DataFrame) -> None:
             raise InputError(f"{file}, line {wrong.index[0] + 2}: column {column} holds {wrong.iloc[0]!r}")
 
 
-def _check_order(file: Path, field: str, separator: str, encoding: str | None) -> None:
-    """Raise InputError unless every line has a time: RecBole would give it the mean of all."""
-    times = read_plain_columns(file, {field: "float"}, separator, encoding)[field].to_numpy()
+def check_times(config, file: str | Path, times: pd.Series | None = None) -> None:
+    """Raise InputError unless every line has a time: RecBole would give it the mean of all.
+
+    Args:
+        config: the configuration.
+        file: of interactions.
+        times: their column of times, in the order of the lines; None to read it.
+    """
+    field, separator = config["TIME_FIELD"], config["field_separator"]
+    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL or len(separator) != 1:
+        return
+    if times is None:
+        times = read_plain_columns(file, {field: "float"}, separator, config["encoding"])[field]
+    times = times.to_numpy()
     wrong = np.flatnonzero(~np.isfinite(times))
     if len(wrong):
         raise InputError(

@@ -9,7 +9,8 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
-from recbole_ssm.data.atomic_files import read_header, read_plain_columns
+from recbole_ssm.data import cache
+from recbole_ssm.data.atomic_files import check_times, read_header, read_plain_columns
 from recbole_ssm.data.collate import pack_histories
 
 HISTORY_START = "history_start"
@@ -25,10 +26,19 @@ class PackedDataset(SequentialDataset):
     sorted by user and time, and a sample is its target's columns plus a range of ``history``. Filtering, splitting,
     caching and printing are RecBole's own code, and so is loading but for the parser of plain files.
 
+    Args:
+        config: the configuration.
+        kept: what :mod:`recbole_ssm.data.cache` has kept of this dataset; None to load it from its files.
+
     Attributes:
         history: (n_interactions,) int64, items by user and time.
         user_start: (n_users,) int64, where each user begins in ``history``.
     """
+
+    def __init__(self, config, kept: dict | None = None):
+        self._kept = kept
+        super().__init__(config)
+        del self._kept
 
     @classmethod
     def from_loaded(cls, dataset: SequentialDataset) -> PackedDataset:
@@ -36,6 +46,15 @@ class PackedDataset(SequentialDataset):
         packed = cls.__new__(cls)
         packed.__dict__.update(dataset.__dict__)
         return packed
+
+    def _from_scratch(self) -> None:
+        if self._kept is None:
+            super()._from_scratch()
+            return
+        self._get_preset()
+        self._get_field_from_config()
+        cache.restore(self, self._kept)
+        self._init_alias()
 
     def _load_feat(self, filepath, source):
         """RecBole's, with pandas' C parser in place of its Python parser where it reads no column of sequences."""
@@ -49,17 +68,23 @@ class PackedDataset(SequentialDataset):
         }
         plain = {FeatureType.TOKEN.value, FeatureType.FLOAT.value}
         if not kinds or not plain.issuperset(kinds.values()) or len(separator) != 1 or source == "link":
+            if source == FeatureSource.INTERACTION:
+                check_times(self.config, filepath)
             return super()._load_feat(filepath, source)
         for field, kind in kinds.items():
             self.set_field_property(field, FeatureType(kind), source, 1)
             if kind == FeatureType.FLOAT.value:
                 self.field2bucketnum[field] = 2
-        return read_plain_columns(filepath, kinds, separator, encoding)
+        frame = read_plain_columns(filepath, kinds, separator, encoding)
+        if source == FeatureSource.INTERACTION:
+            check_times(self.config, filepath, frame[self.time_field])
+        return frame
 
     def data_augmentation(self) -> None:
         """Index every prefix of every user, where RecBole writes it out; order and truncation are the same."""
         self._check_field("uid_field", "time_field")
-        self.sort(by=[self.uid_field, self.time_field], ascending=True)
+        users, times = (self.inter_feat[field].numpy() for field in (self.uid_field, self.time_field))
+        self.inter_feat = self.samples(by_user_and_time(users, times), join=False)
         users = self.inter_feat[self.uid_field]
         self.history = self.inter_feat[self.iid_field]
         self.user_start = torch.searchsorted(users, torch.arange(self.user_num))
@@ -88,6 +113,17 @@ class PackedDataset(SequentialDataset):
         rows = Interaction({field: values[index] for field, values in self.inter_feat.interaction.items()})
         return self.join(rows) if join else rows
 
+    def leave_one_out(self, group_by: str | None, leave_one_mode: str) -> list[PackedDataset]:
+        """RecBole's split, with its order of samples, but by arrays: it keeps a Python number for each sample."""
+        if group_by is None:
+            return super().leave_one_out(group_by, leave_one_mode)  # which says what is wrong
+        self._drop_unused_col()
+        rows, left = _by_group(self.inter_feat[group_by].numpy(), 2 if leave_one_mode == "valid_and_test" else 1)
+        last, before = rows[left == 1], rows[left == 2]
+        held_out = {"valid_and_test": (before, last), "valid_only": (last, before), "test_only": (before, last)}
+        parts = (rows[left == 0], *held_out[leave_one_mode])
+        return [self.copy(self.samples(torch.from_numpy(part), join=False)) for part in parts]
+
     def __getitems__(self, index):
         """Hand the row numbers of a batch through to the loader's collate function, which packs them at once."""
         return index
@@ -107,6 +143,40 @@ class PackedDataset(SequentialDataset):
         return self._create_sparse_matrix(pairs, self.uid_field, self.iid_field, form, None)
 
 
+def _by_group(groups: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows group by group, in the order in which the groups begin, and which of them are a group's last.
+
+    Args:
+        groups: (R,) the number of each row's group.
+        n: how many of a group's last rows are told apart.
+
+    Returns:
+        rows (R,), and for each 1 to ``n`` if it is the last to n-th last of its group, but never the first, else 0.
+    """
+    size = np.bincount(groups)
+    first = np.empty_like(size)
+    first[groups[::-1]] = np.arange(len(groups))[::-1]  # of several, the last assignment stays
+    rows = np.argsort(first[groups], kind="stable")
+    groups = groups[rows]
+    begins = np.flatnonzero(np.diff(groups, prepend=-1))
+    size = size[groups]
+    from_end = size - (np.arange(len(rows)) - np.repeat(begins, size[begins]))
+    return rows, np.where(from_end <= np.minimum(n, size - 1), from_end, 0)
+
+
+def by_user_and_time(users: np.ndarray, times: np.ndarray) -> np.ndarray | slice:
+    """RecBole's order of a history: the rows sorted by user and time in float32, stably.
+
+    Returns:
+        their numbers (R,), or a slice of all if they are sorted so.
+    """
+    times = times.astype(np.float32)
+    step = np.diff(users)
+    if ((step > 0) | ((step == 0) & (np.diff(times) >= 0))).all():
+        return slice(None)
+    return np.lexsort((times, users))
+
+
 def order_exactly(dataset) -> None:
     """Put a loaded, unbuilt dataset in exact order of time, ties in the order of the file.
 
@@ -124,7 +194,7 @@ def chronological_history(dataset) -> tuple[Tensor, Tensor]:
     """
     feat = dataset.inter_feat
     users = feat[dataset.uid_field].to_numpy()
-    order = np.lexsort((feat[dataset.time_field].to_numpy().astype(np.float32), users))  # stable, as RecBole's
+    order = by_user_and_time(users, feat[dataset.time_field].to_numpy())
     items = torch.from_numpy(feat[dataset.iid_field].to_numpy()[order])
     start = np.searchsorted(users[order], np.arange(dataset.user_num))
     return items, torch.from_numpy(start)

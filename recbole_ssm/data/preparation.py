@@ -11,9 +11,10 @@ from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoa
 from recbole.data.utils import create_samplers
 from recbole.utils import ModelType, set_color
 
-from recbole_ssm.data.atomic_files import check_atomic_files
+from recbole_ssm.data import cache
+from recbole_ssm.data.atomic_files import check_atomic_files, check_times
 from recbole_ssm.data.dataloader import PackedNegSampleEvalDataLoader, PackedTrainDataLoader
-from recbole_ssm.data.dataset import PackedDataset, chronological_history, order_exactly
+from recbole_ssm.data.dataset import PackedDataset, by_user_and_time, chronological_history, order_exactly
 from recbole_ssm.data.seen_filter import add_seen_filter
 from recbole_ssm.data.shared import SharedCollate
 from recbole_ssm.errors import InputError
@@ -30,9 +31,14 @@ def create_dataset(config, *, packed: bool):
     Raises:
         InputError: files or columns are missing, nothing is left after filtering, or no user has two interactions.
     """
-    check_atomic_files(config)
+    files = check_atomic_files(config)
     try:
-        dataset = PackedDataset(config) if packed and not _needs_recbole(config) else create_recbole_dataset(config)
+        if packed and not _needs_recbole(config):
+            dataset = _load_packed(config)
+        else:
+            for file in files:
+                check_times(config, file)
+            dataset = create_recbole_dataset(config)
     except (KeyError, TypeError, ValueError) as error:
         if "feat is empty" not in str(error):
             raise InputError(f"dataset {config['dataset']!r} cannot be read: {str(error).splitlines()[0]}") from error
@@ -50,6 +56,17 @@ def create_dataset(config, *, packed: bool):
         return dataset
     _check_history_lengths(dataset)
     return PackedDataset.from_loaded(dataset) if packed and not isinstance(dataset, PackedDataset) else dataset
+
+
+def _load_packed(config) -> PackedDataset:
+    """From its files, or as an earlier run has kept it."""
+    file = cache.kept_file(config)
+    kept = cache.find(file)
+    dataset = PackedDataset(config, kept)
+    if file is not None and kept is None:
+        users, times = (dataset.inter_feat[field].to_numpy() for field in (dataset.uid_field, dataset.time_field))
+        cache.keep(dataset, file, by_user_and_time(users, times))
+    return dataset
 
 
 def _needs_recbole(config) -> bool:

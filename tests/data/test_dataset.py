@@ -151,6 +151,18 @@ def test_every_split_has_the_samples_of_recboles_dataset(part_of_ml_100k, eval_a
         assert_same_samples(one, other)
 
 
+@pytest.mark.parametrize("parts", ["valid_and_test", "valid_only", "test_only"])
+def test_users_with_hardly_any_sample_are_split_as_in_recbole(tmp_path, parts):
+    write_dataset(tmp_path, interactions(n_users=60, shortest=2, longest=5, seed=1))
+    keys = {"eval_args": LEAVE_ONE_OUT | {"split": {"LS": parts}}, "MAX_ITEM_LIST_LENGTH": 50}
+    _, packed = make_splits(make_config(tmp_path, **keys))
+    _, padded = make_splits(make_config(tmp_path, "SASRec", **keys))
+    for one, other in zip(packed, padded, strict=True):
+        if len(other):
+            assert_same_samples(one, other, ("user_id", "item_id", "item_length", "timestamp"))
+        assert len(one) == len(other)
+
+
 def test_features_of_users_and_items_are_joined_as_in_recbole():
     columns = {
         "inter": ["user_id", "item_id", "timestamp"],

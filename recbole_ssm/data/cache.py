@@ -1,0 +1,114 @@
+"""A loaded dataset kept in arrays on the disk, so that the next start need not read, filter and number text again."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from logging import getLogger
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from recbole.utils import FeatureSource, FeatureType
+
+from recbole_ssm import checkpoint
+from recbole_ssm.errors import InputError
+
+FORMAT = "recbole-ssm dataset"
+_FRAMES = ("inter_feat", "user_feat", "item_feat")
+
+
+def kept_file(config) -> Path | None:
+    """Where the dataset of a configuration is kept: the name holds a hash of all that decides what it is.
+
+    That is the content of its atomic files, RecBole's keys for datasets, and the versions of who reads them.
+
+    Args:
+        config: the configuration; ``dataset_cache`` is the folder, None for nothing kept.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
+    if config["dataset_cache"] is None:
+        return None
+    folder, name = Path(config["dataset_cache"]), config["dataset"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"dataset_cache {str(folder)!r} cannot be used ({error}); name another folder") from error
+    digest = hashlib.blake2b(digest_size=16)
+    keys = [*config.parameters["Dataset"], "encoding", "numerical_features", "discretization"]
+    settings = {key: config[key] for key in keys}
+    versions = [version(package) for package in ("recbole", "pandas", "recbole-ssm")]
+    digest.update(repr((checkpoint.VERSION, versions, sorted(settings.items()))).encode())
+    for file in sorted(f for f in Path(config["data_path"]).iterdir() if f.name.startswith(f"{name}.")):
+        digest.update(file.name.encode())
+        with file.open("rb") as content:
+            while block := content.read(1 << 24):
+                digest.update(block)
+    return folder / f"{name}-{digest.hexdigest()}.pth"
+
+
+def find(file: Path | None) -> dict | None:
+    """What is kept in a file; None if there is nothing that can be used."""
+    if file is None or not file.exists():
+        return None
+    try:
+        return checkpoint.read(file, format=FORMAT)
+    except checkpoint.CheckpointError as error:
+        getLogger().warning(f"{error}; the dataset is read anew")
+        return None
+
+
+def keep(dataset, file: Path, order: np.ndarray | slice) -> None:
+    """Write a loaded and filtered dataset to a file; where that cannot be, say why.
+
+    Args:
+        dataset: not yet built.
+        file: from :func:`kept_file`.
+        order: of its interactions, by user and time, so that they need not be sorted again.
+    """
+    frames = {name: getattr(dataset, name) for name in _FRAMES if getattr(dataset, name) is not None}
+    if dataset._preloaded_weight or any(kind.hasobject for frame in frames.values() for kind in frame.dtypes):
+        getLogger().warning("dataset_cache keeps columns of single values only: this dataset is not kept")
+        return
+    tensors = {
+        name: {field: torch.from_numpy(column.to_numpy()) for field, column in frame.items()}
+        for name, frame in frames.items()
+    }
+    tensors["inter_feat"] = {field: column[order] for field, column in tensors["inter_feat"].items()}
+    fields = {
+        field: {
+            "type": kind.value,
+            "source": FeatureSource(dataset.field2source[field]).value,
+            "length": int(dataset.field2seqlen[field]),
+            "buckets": dataset.field2bucketnum.get(field),
+            "names": [str(name) for name in dataset.field2id_token[field]] if field in dataset.field2id_token else None,
+        }
+        for field, kind in dataset.field2type.items()
+    }
+    try:
+        checkpoint.write(file, {"frames": tensors, "fields": fields}, format=FORMAT)
+    except checkpoint.CheckpointNotWritten as error:
+        getLogger().warning(f"the dataset is not kept: {error}")
+
+
+def restore(dataset, kept: dict) -> None:
+    """Give an empty dataset what :func:`keep` has written."""
+    for name in _FRAMES:
+        columns = kept["frames"].get(name)
+        if columns is not None:
+            columns = pd.DataFrame({field: column.numpy() for field, column in columns.items()}, copy=False)
+        setattr(dataset, name, columns)
+    for field, what in kept["fields"].items():
+        dataset.field2type[field] = FeatureType(what["type"])
+        dataset.field2source[field] = FeatureSource(what["source"])
+        dataset.field2seqlen[field] = what["length"]
+        if what["buckets"] is not None:
+            dataset.field2bucketnum[field] = what["buckets"]
+        if what["names"] is not None:
+            names = np.array(what["names"])
+            dataset.field2id_token[field] = names
+            dataset.field2token_id[field] = {name: number for number, name in enumerate(names)}
+    dataset.feat_name_list = dataset._build_feat_name_list()
