@@ -51,12 +51,14 @@ def read_header(file: str | Path, separator: str, encoding: str | None) -> dict[
     """Columns of an atomic file in their order, and their types; a type is empty where the header has none.
 
     Raises:
-        InputError: the file is empty or not a text in this encoding, or names a column twice.
+        InputError: the file is empty or not a text in this encoding, or a column's name is odd or stands there twice.
     """
     with _naming_the_encoding(file, encoding), open(file, encoding=_with_mark(encoding)) as lines:
         header = lines.readline().rstrip("\r\n")
     if not header:
         raise InputError(f"{file} is empty; its first line must be like user_id:token{separator}item_id:token")
+    if '"' in header or "\0" in header:
+        raise InputError(f"{file}: the header {header!r} must hold no quotation marks and no zero bytes")
     columns = [column.partition(":")[::2] for column in header.split(separator)]
     names = [name for name, _ in columns]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -77,7 +79,9 @@ def read_plain_columns(file: str | Path, kinds: dict[str, str], separator: str, 
     Raises:
         InputError: a value is no number, or lines differ in their number of columns.
     """
-    _check_lines(file, separator)
+    with _naming_the_encoding(file, encoding):
+        if (separator + "\n").encode(encoding or "utf-8") == (separator + "\n").encode("ascii", "replace"):
+            _check_lines(file, separator)
     names = {f"{field}:{kind}": np.float64 if kind == "float" else str for field, kind in kinds.items()}
     read = partial(pd.read_csv, file, delimiter=separator, usecols=list(names), encoding=encoding, engine="c")
     with _naming_the_encoding(file, encoding):
@@ -116,19 +120,27 @@ def _naming_the_encoding(file: str | Path, encoding: str | None) -> Iterator[Non
 def _check_lines(file: str | Path, separator: str) -> None:
     """Raise InputError unless all lines have as many columns as the header, which pandas does not always notice.
 
-    A file with quotation marks is left to pandas: within them a separator separates nothing.
+    Neither does it notice zero bytes, at which it stops, and carriage returns within a line, at which it errs. A file
+    with quotation marks is left to pandas: within them a separator separates nothing.
     """
     mark = separator.encode()
     with open(file, "rb") as content:
         expected = content.readline().count(mark)
-        separators = lines = 0
+        content.seek(0)
+        separators, lines, returns, quoted = -expected, -1, 0, False
         last = b"\n"
         while block := content.read(1 << 24):
-            if b'"' in block:
-                return
+            if b"\0" in block:
+                raise InputError(f"{file} is no text: it holds zero bytes; it is damaged, or needs --encoding=utf-16")
+            quoted = quoted or b'"' in block
             separators += block.count(mark)
             lines += block.count(b"\n")
+            returns += block.count(b"\r") - block.count(b"\r\n") - (last[-1:] + block[:1] == b"\r\n")
             last = block
+        if quoted:
+            return
+        if returns:
+            raise InputError(f"{file}: {returns} carriage returns end no line; lines must end with \\n or \\r\\n")
         lines += not last.endswith(b"\n")
         if separators == expected * lines:
             return

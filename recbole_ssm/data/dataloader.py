@@ -1,10 +1,10 @@
-"""Loaders of packed batches. Full ranking needs none: RecBole's own takes whatever its dataset returns."""
+"""Loaders of packed batches."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from recbole.data.dataloader import NegSampleEvalDataLoader
+from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
 from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 from torch.utils.data import DataLoader
@@ -87,6 +87,20 @@ class PackedTrainDataLoader(DataLoader):
             generator = torch.Generator().manual_seed(seed)
             batch[self._list_field] = mask_items(batch[self._list_field], self._mask_ratio, generator)
         return batch
+
+
+class PackedFullSortEvalDataLoader(FullSortEvalDataLoader):
+    """RecBole's full ranking, by batches of ``eval_batch_size`` histories, or of as few as a large catalogue asks for.
+
+    RecBole ranks the scores of a batch with several matrices of their size. Here they have :data:`LARGEST` numbers at
+    most, whatever the number of items is, or a row.
+    """
+
+    LARGEST = 1 << 25
+
+    def _init_batch_size_and_step(self) -> None:
+        self.step = min(self.config["eval_batch_size"], max(self.LARGEST // self._dataset.item_num, 1))
+        self.set_batch_size(self.step)
 
 
 class PackedNegSampleEvalDataLoader(NegSampleEvalDataLoader):

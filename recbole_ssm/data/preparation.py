@@ -7,13 +7,17 @@ from pathlib import Path
 
 from recbole.data import create_dataset as create_recbole_dataset
 from recbole.data import data_preparation as prepare_recbole_data
-from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
+from recbole.data.dataloader import NegSampleEvalDataLoader
 from recbole.data.utils import create_samplers
 from recbole.utils import ModelType, set_color
 
 from recbole_ssm.data import cache
 from recbole_ssm.data.atomic_files import check_atomic_files, check_times
-from recbole_ssm.data.dataloader import PackedNegSampleEvalDataLoader, PackedTrainDataLoader
+from recbole_ssm.data.dataloader import (
+    PackedFullSortEvalDataLoader,
+    PackedNegSampleEvalDataLoader,
+    PackedTrainDataLoader,
+)
 from recbole_ssm.data.dataset import PackedDataset, by_user_and_time, chronological_history, order_exactly
 from recbole_ssm.data.seen_filter import add_seen_filter
 from recbole_ssm.data.shared import SharedCollate
@@ -125,7 +129,7 @@ def _packed_loaders(config, dataset: PackedDataset):
     for phase, split, sampler in zip(("valid", "test"), splits[1:], samplers[1:], strict=True):
         mode = config["eval_args"]["mode"][phase]
         if mode == "full":
-            loader = FullSortEvalDataLoader
+            loader = PackedFullSortEvalDataLoader
         elif mode == "labeled":
             loader = NegSampleEvalDataLoader
         else:
