@@ -4,12 +4,12 @@
 
 Each size is generated (as many interactions per user and item as MovieLens-20M has, with a heavy tail) and goes
 through reading, splitting and the packing of one epoch, in a process of its own: this package's dataset from the file
-("packed"), and as ``dataset_cache`` has kept it ("kept"). ``--recbole`` adds what RecBole takes to read and filter the
-file, which it does before anything else ("reading"), and its own dataset for SASRec ("recbole"), whose memory grows
-with interactions times MAX_ITEM_LIST_LENGTH. Prints a table and writes JSON.
+("packed"), and as ``dataset_cache`` has kept it ("kept"). ``--kinds`` may also name what RecBole takes to read and
+filter the file, which it does before anything else ("reading"), and its own dataset for SASRec ("recbole"), whose
+memory grows with interactions times MAX_ITEM_LIST_LENGTH. Prints a table and writes JSON.
 
 ``--items 1000000`` instead trains an epoch of 2Mamba4Rec, one target per user, on a catalogue of so many items, each of
-which 10,000 users have had between them, ranks all items for each user twice, and says what that took.
+which 2,000 users have had between them, ranks all items for each user twice, and says what that took.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from measuring import machine
 
 INTERACTIONS, USERS, ITEMS = 20_000_000, 138_000, 27_000
 """Of MovieLens-20M."""
+
+
+KINDS = ("packed", "kept", "reading", "recbole")
 
 
 def generate(folder: Path, interactions: int, users: int | None = None, every_item: int = 0, seed: int = 0) -> Path:
@@ -103,7 +106,8 @@ def catalogue(folder: str, name: str) -> dict:
     from recbole_ssm.quick_start import run as train
 
     keys = {"data_path": folder, "use_gpu": False, "epochs": 1, "show_progress": False, "state": "error"}
-    keys |= {"train_samples": "sampled_prefixes", "prefixes_per_user": 1, "checkpoint_dir": f"{folder}/saved"}
+    keys |= {"train_samples": "sampled_prefixes", "prefixes_per_user": 1, "train_batch_tokens": 16_384}
+    keys |= {"checkpoint_dir": f"{folder}/saved"}
     start = time.perf_counter()
     result = train("2Mamba4Rec", name, config_dict=keys)
     epoch = result["history"][0]
@@ -128,7 +132,7 @@ def measure_catalogues(sizes: list[int], file: Path) -> None:
     print(f"{'items':>10}{'parameters':>13}{'epoch s':>10}{'ranking s':>11}{'all s':>8}{'peak GiB':>10}")
     with tempfile.TemporaryDirectory() as folder:
         for items in sizes:
-            name = generate(Path(folder), items * 11 // 10, users=10_000, every_item=items).parent.name
+            name = generate(Path(folder), items * 11 // 10, users=2_000, every_item=items).parent.name
             done = run(folder, name, "catalogue")
             if done.returncode:
                 sys.exit(f"{items} items: {done.stderr}")
@@ -148,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--interactions", type=int, nargs="+", default=[1_000_000, INTERACTIONS])
     parser.add_argument("--items", type=int, nargs="+", default=[], help="measure catalogues of so many items instead")
-    parser.add_argument("--recbole", action="store_true", help="also RecBole's own reading, and its own dataset")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS[:2], help="what is measured")
     parser.add_argument("--json", type=Path, default=Path("data.json"))
     parser.add_argument("--here", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -166,7 +170,7 @@ def main() -> None:
         for interactions in options.interactions:
             file = generate(Path(folder), interactions)
             run(folder, file.parent.name, "kept")  # which keeps it
-            for kind in ("packed", "kept", "reading", "recbole") if options.recbole else ("packed", "kept"):
+            for kind in options.kinds:
                 done = run(folder, file.parent.name, kind)
                 if done.returncode:
                     print(f"{interactions:>13,} {kind:10} failed: {done.stderr.strip().splitlines()[-1:]}", flush=True)

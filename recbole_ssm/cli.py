@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
 import textwrap
@@ -97,7 +98,70 @@ def inspect(arguments: Sequence[str]) -> None:
     _report(describe(_checkpoint(arguments)), arguments)
 
 
-VERBS = {"train": train, "evaluate": evaluate_model, "inspect": inspect}
+def compare_models(arguments: Sequence[str]) -> None:
+    """Train several models on the same data and test items, and report which is better, and what each costs.
+
+    Each run is a process of its own. What is done is not done again, so that the same command goes on after an
+    interruption, also in the midst of a training; more models or seeds may be added. Written to the folder --out:
+    report.html (self-contained), table.md, table.csv, results.json, and the log of each run.
+
+    --models     names, of this package or of RecBole, separated by commas
+    --dataset    name
+    --seeds      how many (2020, 2021, ...), or which, separated by commas; default 3
+    --budget     seconds of training of each run: the epoch that is then going on is its last
+    --baseline   the model that the others are tested against; default the first
+    --out        folder; default compare/DATASET
+    --key=value  for all models; also --config_files=FILE,FILE
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(
+            f"usage: {_PROGRAM} compare --models=NAME,NAME --dataset=NAME [--seeds=3] [--budget=SECONDS] "
+            f"[--baseline=NAME] [--out=FOLDER] [--key=value ...]\n\n{textwrap.dedent('    ' + compare_models.__doc__)}"
+        )
+        return
+    from recbole_ssm.compare import Study, compare  # with matplotlib, which training does without
+
+    ours = ("models", "dataset", "seeds", "budget", "baseline", "out", "config_files")
+    given = {key: _value(arguments, key) for key in ours}
+    for key in ("models", "dataset"):
+        if not given[key]:
+            raise InputError(f"compare needs --{key}=...; compare --help explains it")
+    models = given["models"].split(",")
+    if len(set(models)) < len(models):
+        raise InputError(f"--models={given['models']} names a model twice")
+    study = Study(
+        models=models,
+        dataset=given["dataset"],
+        seeds=_seeds(given["seeds"] or "3"),
+        folder=Path(given["out"] or Path("compare") / given["dataset"]),
+        files=(given["config_files"] or "").replace(",", " ").split(),
+        keys=[a for a in arguments if not a.startswith(tuple(f"--{key}=" for key in ours))],
+        budget=_seconds(given["budget"]),
+    )
+    compare(study, given["baseline"], f"{_PROGRAM} compare {shlex.join(arguments)}")
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        numbers = [int(word) for word in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers) or numbers == [0]:
+        raise InputError(f"--seeds={text} must be how many, or different whole numbers separated by commas")
+    return numbers if len(numbers) > 1 else [2020 + number for number in range(numbers[0])]
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        seconds = None if text is None else float(text)
+    except ValueError:
+        seconds = 0.0
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise InputError(f"--budget={text} must be a number of seconds")
+    return seconds
+
+
+VERBS = {"train": train, "evaluate": evaluate_model, "inspect": inspect, "compare": compare_models}
 """What can be asked for, by the first word of the command line."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from recbole.utils import init_seed
 
@@ -57,6 +59,33 @@ def evaluate(file: str | Path, dataset: str | None = None, command_line: Iterabl
         CheckpointError: the file cannot be read, or the dataset has other items.
         InputError: something else that is given cannot be used.
     """
+    with loaded(file, dataset, command_line) as (config, trainer, (train, valid, test), trained_on):
+        results = [trainer.evaluate(loader, load_best_model=False) for loader in (valid, test)]
+    valid_result, test_result = ({name: float(value) for name, value in result.items()} for result in results)
+    return {
+        "valid_result": valid_result,
+        "test_result": test_result,
+        "time_order": config["time_order"],
+        "filter_seen": config["filter_seen"],
+        "same_training_data": fingerprint(train._dataset) == trained_on,
+    }
+
+
+class Loaded(NamedTuple):
+    """A trained model, and what it takes to try it."""
+
+    config: Config
+    trainer: object
+    """RecBole's trainer of the model, which is ``trainer.model``."""
+    loaders: tuple
+    """Of training, validation and test data."""
+    trained_on: dict
+    """Fingerprint of the data that the model was trained on."""
+
+
+@contextmanager
+def loaded(file: str | Path, dataset: str | None = None, command_line: Iterable[str] = ()) -> Iterator[Loaded]:
+    """The model of a checkpoint with its data, for as long as the context lasts; arguments as in :func:`evaluate`."""
     state = checkpoint.read(file)
     dataset = dataset or state["config"]["dataset"]
     given = {key: value for key, value in state["given"].items() if key not in ("model", "dataset")}
@@ -78,12 +107,4 @@ def evaluate(file: str | Path, dataset: str | None = None, command_line: Iterabl
         model.load_other_parameter(state["other_parameter"])
         trainer = create_trainer(config, model)
         trainer.eval_collector.data_collect(train)
-        results = [trainer.evaluate(loader, load_best_model=False) for loader in (valid, test)]
-    valid_result, test_result = ({name: float(value) for name, value in result.items()} for result in results)
-    return {
-        "valid_result": valid_result,
-        "test_result": test_result,
-        "time_order": config["time_order"],
-        "filter_seen": config["filter_seen"],
-        "same_training_data": fingerprint(train._dataset) == state["dataset"],
-    }
+        yield Loaded(config, trainer, (train, valid, test), state["dataset"])

@@ -70,6 +70,13 @@ FOR_ALL_MODELS = (
         "also read a checkpoint that holds Python objects, as RecBole's do: reading it runs code that stands in it",
     ),
     Option(
+        "time_budget",
+        float,
+        "seconds of training and validation after which no further epoch is begun; None for no limit",
+        low=0,
+        optional=True,
+    ),
+    Option(
         "lr_schedule",
         str,
         "the learning rate stays as it is, or rises for the first tenth of all epochs and then falls along a cosine to "

@@ -17,6 +17,7 @@ from recbole_ssm.optimisation import decay_matrices_only, fused_adam, one_cycle
 from recbole_ssm.processes import everyones, of_first, rank
 from recbole_ssm.resume import Resumable
 from recbole_ssm.shared_training import SharedTraining
+from recbole_ssm.time_budget import TimeBudget
 
 
 class TrainingDiverged(ArithmeticError):
@@ -178,6 +179,5 @@ def plain(value):
 def create_trainer(config, model):
     """The trainer that RecBole has for the model, with what is added here."""
     base = get_trainer(config["MODEL_TYPE"], config["model"])
-    return type(base.__name__, (SafeCheckpoints, History, ScheduledTraining, Resumable, SharedTraining, base), {})(
-        config, model
-    )
+    added = (SafeCheckpoints, History, TimeBudget, ScheduledTraining, Resumable, SharedTraining)
+    return type(base.__name__, (*added, base), {})(config, model)

@@ -13,7 +13,7 @@ from recbole_ssm.ops.backend import choose
 from recbole_ssm.ops.packing import RowItems
 from recbole_ssm.ops.precision import HALF, autocast_type
 
-_CACHED, _ALIVE = 1 << 18, 1 << 24
+_CACHED, _ALIVE = 1 << 18, 1 << 26
 """Logits of a block: rather few enough for a second-level cache, and never more than this."""
 
 
@@ -36,7 +36,7 @@ def linear_cross_entropy(
     """``F.cross_entropy(hidden @ weight.T + bias, target)``, a block of rows at a time.
 
     Each block's gradients are taken while its logits are at hand (as in Liger Kernel and in arXiv 2411.09009), so
-    at most 16 million logits, or 16 rows of them, exist at any time (in C: of each thread), whatever R and V are.
+    at most 67 million logits, or 16 rows of them, exist at any time (in C: of each thread), whatever R and V are.
     Half precision is computed in float32, but for PyTorch's products of matrices, which are in its type, as they are
     under autocast.
 

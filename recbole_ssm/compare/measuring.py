@@ -1,0 +1,99 @@
+"""What a trained model does for each test sample, and how long it takes to recommend."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import numpy as np
+import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
+
+METRICS = {"hit": "HR", "ndcg": "NDCG", "mrr": "MRR"}
+"""RecBole's names of the metrics that are compared, and the papers'."""
+
+AT = 10
+
+
+@torch.no_grad()
+def by_sample(trainer, train, loader) -> dict[str, np.ndarray]:
+    """The metrics at 10 of each test sample, as RecBole computes them before it takes the mean.
+
+    Args:
+        trainer: RecBole's, with the trained model.
+        train: loader of training data.
+        loader: of test data.
+
+    Returns:
+        ``hit``, ``ndcg`` and ``mrr`` (N,) float64; ``user`` and ``item`` (N,), the names of user and target (the item
+        is empty where a user has several); for a sequential model ``length`` (N,) of the history, as the model may
+        read it, and ``popularity`` (N,), how often the item is a training target.
+    """
+    seen = []
+    evaluate = trainer.evaluator.evaluate
+    trainer.evaluator.evaluate = lambda struct: seen.append(struct) or evaluate(struct)
+    try:
+        trainer.evaluate(loader, load_best_model=False)
+    finally:
+        trainer.evaluator.evaluate = evaluate
+    found = {}
+    for name in METRICS:
+        metric = trainer.evaluator.metric_class[name]
+        positives, lengths = metric.used_info(seen[0])
+        values = metric.metric_info(positives, lengths) if name == "ndcg" else metric.metric_info(positives)
+        found[name] = values[:, AT - 1].astype(np.float64)
+    dataset = loader._dataset
+    if getattr(loader, "is_sequential", True) and len(dataset) == len(found["hit"]):
+        users, items = (dataset.inter_feat[field].numpy() for field in (dataset.uid_field, dataset.iid_field))
+        found["item"] = dataset.id2token(dataset.iid_field, items)
+        found["length"] = dataset.inter_feat[dataset.item_list_length_field].numpy()
+        targets = train._dataset.inter_feat[dataset.iid_field].numpy()
+        found["popularity"] = np.bincount(targets, minlength=dataset.item_num)[items]
+    else:
+        users = loader.uid_list.numpy()
+        targets = [loader.uid2positive_item[user] for user in users]
+        names = dataset.field2id_token[dataset.iid_field]
+        found["item"] = np.array([str(names[int(items[0])]) if len(items) == 1 else "" for items in targets])
+    found["user"] = dataset.id2token(dataset.uid_field, users)
+    return found
+
+
+@torch.no_grad()
+def latency(trainer, loader, users: int, seconds: float = 2.0, most: int = 200) -> dict | None:
+    """How long the ten best of all items take, from the numbers of test samples: batch, model, scores, ranking.
+
+    Histories are read anew each time; nothing is kept between them.
+
+    Args:
+        trainer: RecBole's, with the trained model.
+        loader: of test data, with a full ranking; of another there is no latency, and None is returned.
+        users: how many histories at a time; as many as there are if there are fewer.
+        seconds: how long it is tried, if not ``most`` times; five times at least.
+        most: tries.
+
+    Returns:
+        ``users`` at a time, ``tries``, ``median_ms`` and ``p99_ms``, and ``mean_history`` of those tried.
+    """
+    if not isinstance(loader, FullSortEvalDataLoader):
+        return None
+    trainer.model.eval()
+    trainer.tot_item_num = loader._dataset.item_num
+    trainer.item_tensor = loader._dataset.get_item_feature().to(trainer.device)
+    size = min(users, loader.sample_size)
+    draw = np.random.default_rng(0)
+    took, lengths = [], []
+    while len(took) < 6 or (sum(took) < seconds and len(took) <= most):
+        rows = draw.choice(loader.sample_size, size, replace=False)
+        start = perf_counter()
+        batch = loader.collate_fn(rows)
+        torch.topk(trainer._full_sort_batch_eval(batch)[1], AT, dim=-1).indices.cpu()
+        took.append(perf_counter() - start)
+        if "item_length" in batch[0]:
+            lengths.append(batch[0]["item_length"].double().mean().item())
+    took = [1000 * each for each in took[1:]]  # the first one warms up
+    return {
+        "users": size,
+        "tries": len(took),
+        "median_ms": float(np.median(took)),
+        "p99_ms": float(np.quantile(took, 0.99)),
+        "mean_history": float(np.mean(lengths)) if lengths else None,
+    }

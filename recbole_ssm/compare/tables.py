@@ -1,0 +1,148 @@
+"""A comparison as a table: in the terminal, as Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from statistics import mean
+
+from rich.console import Group
+from rich.table import Table
+
+from recbole_ssm.compare.measuring import AT, METRICS
+from recbole_ssm.compare.significance import stars
+from recbole_ssm.compare.summary import Row, spread
+
+COLUMNS = {
+    "HR@10": "share of test items among the first ten",
+    "NDCG@10": "the same, discounted by rank; stars: against the baseline",
+    "MRR@10": "mean of 1 / rank, 0 below the tenth",
+    "1 user ms": "the ten best for one user, history read anew: median (99th percentile)",
+    "1024 users ms": "the same for 1,024 users at once, or as many as there are",
+    "users / s": "users per second in full ranking, from the column before",
+    "parameters": "trainable numbers",
+    "without items": "the same without the embedding of items",
+    "s / epoch": "seconds of training per epoch, median",
+    "s to best": "seconds of training and validation up to the best epoch",
+    "GiB": "most memory held in training",
+    "seeds": "runs",
+}
+"""Columns, and what they say."""
+
+_NARROW = (
+    ("HR@10", "NDCG@10", "MRR@10", "seeds"),
+    ("1 user ms", "1024 users ms", "users / s"),
+    ("parameters", "without items", "s / epoch", "s to best", "GiB"),
+)
+
+
+def cells(row: Row) -> dict[str, str]:
+    """A model's words in each column."""
+
+    def number(value: float | None, form: str) -> str:
+        return "" if value is None else format(value, form)
+
+    def time(kind: str) -> str:
+        middle = row.middle(lambda run: run[kind] and run[kind]["median_ms"])
+        high = row.middle(lambda run: run[kind] and run[kind]["p99_ms"])
+        return "" if middle is None else f"{middle:.2f} ({high:.2f})"
+
+    found = {}
+    for metric, name in METRICS.items():
+        found[f"{name}@{AT}"] = spread(row.scores(metric)) + stars(row.p_values.get(metric, 1.0))
+    return found | {
+        "1 user ms": time("latency_one"),
+        "1024 users ms": time("latency_many"),
+        "users / s": number(users_per_second(row), ",.0f"),
+        "parameters": f"{row.runs[0]['parameters']:,}",
+        "without items": f"{row.runs[0]['parameters_without_item_embedding']:,}",
+        "s / epoch": number(row.middle(lambda run: run["seconds_per_epoch"]), ".1f"),
+        "s to best": number(row.middle(lambda run: run["seconds_to_best"]), ".0f"),
+        "GiB": number(row.middle(lambda run: run["peak_memory_gib"]), ".2f"),
+        "seeds": str(len(row.runs)),
+    }
+
+
+def users_per_second(row: Row) -> float | None:
+    """Of full ranking, many users at a time."""
+    return row.middle(
+        lambda run: run["latency_many"] and 1000 * run["latency_many"]["users"] / run["latency_many"]["median_ms"]
+    )
+
+
+def footnotes(rows: list[Row], baseline: str) -> list[str]:
+    """What holds for the whole table."""
+    first = rows[0].runs[0]
+    machine = first["machine"]
+    history = next((run["latency_one"]["mean_history"] for row in rows for run in row.runs if run["latency_one"]), None)
+    return [
+        f"time_order {first['time_order']}, filter_seen {first['filter_seen']}; the model of the epoch with the best "
+        f"validation NDCG@{AT}; mean ± standard deviation over seeds, times and memory medians over seeds.",
+        f"Stars: paired permutation test over test samples (means over seeds) against {baseline}, Holm-corrected: "
+        "* p < .05, ** p < .01, *** p < .001.",
+        f"On {machine['processor']}, {machine['threads']} thread(s), {machine['device']}."
+        + (f" Latency with histories of {history:.0f} items on average." if history else ""),
+    ]
+
+
+def terminal(rows: list[Row], baseline: str) -> Group:
+    """For rich to print: tables narrow enough for a terminal, one below the other."""
+    parts = []
+    for names in _NARROW:
+        table = Table()
+        table.add_column("")
+        for name in names:
+            table.add_column(name, justify="right")
+        for row in rows:
+            found = cells(row)
+            table.add_row(title(row, baseline), *(found[name] for name in names))
+        parts.append(table)
+    return Group(*parts, *footnotes(rows, baseline))
+
+
+def markdown(rows: list[Row], baseline: str) -> str:
+    """A table, what its columns say, and its footnotes."""
+    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * len(COLUMNS)]
+    lines += [f"| {title(row, baseline)} | " + " | ".join(cells(row).values()) + " |" for row in rows]
+    lines += ["", *(f"- {name}: {text}" for name, text in COLUMNS.items()), "", *footnotes(rows, baseline)]
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(rows: list[Row]) -> str:
+    """Numbers to their last digit, a line for each model."""
+    text = io.StringIO()
+    records = [record(row) for row in rows]
+    writer = csv.DictWriter(text, fieldnames=list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
+
+
+def record(row: Row) -> dict:
+    """Numbers of a model, by flat names."""
+    found: dict = {"model": row.model, "seeds": len(row.runs)}
+    for metric, name in METRICS.items():
+        scores = row.scores(metric)
+        found[f"{name}@{AT}"] = mean(scores)
+        found[f"{name}@{AT} deviation"] = float(spread_of(scores))
+        found[f"{name}@{AT} p"] = row.p_values.get(metric)
+    for kind in ("latency_one", "latency_many"):
+        for what in ("users", "median_ms", "p99_ms", "mean_history"):
+            found[f"{kind} {what}"] = row.middle(lambda run, kind=kind, what=what: run[kind] and run[kind][what])
+    found["users_per_second"] = users_per_second(row)
+    for key in ("parameters", "parameters_without_item_embedding"):
+        found[key] = row.runs[0][key]
+    for key in ("seconds_per_epoch", "seconds_to_best", "peak_memory_gib"):
+        found[key] = row.middle(lambda run, key=key: run[key])
+    return found
+
+
+def spread_of(values: list[float]) -> float:
+    """Standard deviation; 0 of a single value."""
+    average = mean(values)
+    return (sum((v - average) ** 2 for v in values) / max(len(values) - 1, 1)) ** 0.5
+
+
+def title(row: Row, baseline: str) -> str:
+    """What a row is called."""
+    return row.model + (" (baseline)" if row.model == baseline else "")

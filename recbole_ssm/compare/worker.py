@@ -1,0 +1,95 @@
+"""One run of a comparison, in a process of its own: ``python -m recbole_ssm.compare.worker FILE``."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import threading
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from recbole_ssm.checkpoint import CheckpointNotWritten
+from recbole_ssm.compare.measuring import by_sample, latency
+from recbole_ssm.errors import InputError
+from recbole_ssm.inspection import loaded
+from recbole_ssm.quick_start import run
+from recbole_ssm.trainer import TrainingDiverged
+
+
+def train_and_measure(asked: dict) -> tuple[dict, dict[str, np.ndarray]]:
+    """Train a model, or go on with its training, and try the best epoch on the test data.
+
+    Args:
+        asked: ``model``, ``dataset``, ``files`` and ``keys`` (arguments ``--key=value``).
+
+    Returns:
+        What goes into the tables, and :func:`by_sample`.
+    """
+    result = run(asked["model"], asked["dataset"], asked["files"], command_line=asked["keys"], resume=True)
+    with loaded(result["checkpoint"]) as (config, trainer, (train, _, test), _):
+        samples = by_sample(trainer, train, test)
+        one, many = latency(trainer, test, 1), latency(trainer, test, 1024)
+        settings = {key: config[key] for key in ("time_order", "filter_seen", "seed")}
+    history = result["history"]
+    scores = [epoch["valid_result"][config["valid_metric"].lower()] for epoch in history if "valid_result" in epoch]
+    best = int(np.argmax(scores) if config["valid_metric_bigger"] else np.argmin(scores))
+    measured = {
+        **settings,
+        "test_result": {name: float(value) for name, value in result["test_result"].items()},
+        "best_epoch": best + 1,
+        "seconds_to_best": sum(e["train_seconds"] + e.get("valid_seconds", 0.0) for e in history[: best + 1]),
+        **{key: result[key] for key in ("epochs", "seconds_per_epoch", "parameters", "peak_memory_gib", "history")},
+        "parameters_without_item_embedding": result["parameters_without_item_embedding"],
+        "latency_one": one,
+        "latency_many": many,
+        "versions": {name: version(name) for name in ("recbole-ssm", "recbole", "torch")},
+        "machine": {"processor": _processor(), "threads": torch.get_num_threads(), "device": str(config["device"])},
+    }
+    return measured, samples
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.is_file() else []
+    return names[0].partition(":")[2].strip() if names else platform.processor()
+
+
+def _end_with_parent() -> None:
+    """Stop when the process that asked for this run is gone, so that its next start need not share the files."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(file: str) -> int:
+    """Do what ``FILE.json`` asks for, and leave ``FILE.npz`` and ``FILE.result.json``, or exit with an error."""
+    _end_with_parent()
+    asked = json.loads(Path(file).read_text(encoding="utf-8"))
+    try:
+        measured, samples = train_and_measure(asked)
+    except (InputError, TrainingDiverged, CheckpointNotWritten) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+    target = Path(file)
+    with open(target.with_suffix(".npz.part"), "wb") as content:
+        np.savez_compressed(content, **{name: np.asarray(values) for name, values in samples.items()})
+    target.with_suffix(".npz.part").replace(target.with_suffix(".npz"))
+    unfinished = target.with_suffix(".result.part")
+    unfinished.write_text(json.dumps({"asked": asked, **measured}, indent=1), encoding="utf-8")
+    unfinished.replace(target.with_suffix(".result.json"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

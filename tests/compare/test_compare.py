@@ -1,0 +1,156 @@
+"""Models are compared on the same test items, a run is done once, and the report says what the runs gave."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from atomic import ROOT, interactions, isolate, write_dataset
+
+from recbole_ssm.cli import main
+from recbole_ssm.compare import Study
+from recbole_ssm.compare.summary import summarise
+
+KEYS = ["--data_path=.", "--use_gpu=False", "--epochs=2", "--hidden_size=8", "--headdim=4", "--d_state=4"]
+VERB = ["compare", "--models=2Mamba4Rec,SASRec", "--dataset=tiny", "--seeds=7,8", "--baseline=SASRec", "--out=found"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    isolate(monkeypatch, tmp_path)
+    write_dataset(tmp_path, interactions(n_users=60, n_items=30, shortest=5, longest=12))
+    return tmp_path
+
+
+def killed_after_its_first_run(folder) -> float:
+    """Start a comparison, kill it once a run is done; when that run was written."""
+    command = [sys.executable, "-W", "ignore", "-m", "recbole_ssm", *VERB, *KEYS]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    first = folder / "found" / "runs" / "2Mamba4Rec-7.result.json"
+    while not first.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert not (folder / "found" / "report.html").exists()
+    return first.stat().st_mtime_ns
+
+
+def test_from_a_kill_to_the_report(folder, capsys, monkeypatch):
+    written = killed_after_its_first_run(folder)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    assert main([*VERB, *KEYS]) == 0
+    said = capsys.readouterr().out
+    assert "[1/4] 2Mamba4Rec, seed 7: done before" in said
+    assert "[4/4] SASRec, seed 8: test NDCG@10" in said
+    first = folder / "found" / "runs" / "2Mamba4Rec-7.result.json"
+    assert first.stat().st_mtime_ns == written
+
+    runs = {
+        (model, seed): folder / "found" / "runs" / f"{model}-{seed}"
+        for model in ("2Mamba4Rec", "SASRec")
+        for seed in (7, 8)
+    }
+    results = {key: json.loads(file.with_suffix(".result.json").read_text()) for key, file in runs.items()}
+    for key, file in runs.items():  # what is kept of each sample comes to what RecBole's evaluator says
+        with np.load(file.with_suffix(".npz")) as samples:
+            assert len(set(samples["user"])) == 60
+            for metric in ("hit", "ndcg", "mrr"):
+                mean = results[key]["test_result"][f"{metric}@10"]
+                assert samples[metric].mean() == pytest.approx(mean, abs=6e-5)
+                assert mean > 0
+            assert set(samples["length"]) <= set(range(4, 12))
+    with (folder / "found" / "table.csv").open() as lines:
+        rows = {row["model"]: row for row in csv.DictReader(lines)}
+    for model in ("2Mamba4Rec", "SASRec"):
+        scores = [results[model, seed]["test_result"]["ndcg@10"] for seed in (7, 8)]
+        assert float(rows[model]["NDCG@10"]) == pytest.approx(np.mean(scores))
+        assert float(rows[model]["NDCG@10 deviation"]) == pytest.approx(np.std(scores, ddof=1))
+        assert float(rows[model]["latency_one median_ms"]) > 0
+        assert float(rows[model]["latency_many users"]) == 60
+    assert rows["SASRec"]["NDCG@10 p"] == ""
+    assert 0 < float(rows["2Mamba4Rec"]["NDCG@10 p"]) <= 1
+    assert "2Mamba4Rec" in (folder / "found" / "table.md").read_text()
+    page = (folder / "found" / "report.html").read_text()
+    assert page.count("<svg") == 6
+    assert not re.search(r"""(src|href)=["']?(?!#)|url\((?!#)|@import""", page.replace("xlink:href", "link"))
+
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a run is done again"))
+    page_before = page
+    assert main([*VERB, *KEYS]) == 0
+    assert (folder / "found" / "report.html").read_text() == page_before
+    capsys.readouterr()
+    assert main([*VERB, *KEYS, "--learning_rate=0.1"]) == 2
+    assert "has a run of 2Mamba4Rec with other settings" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_ends_no_other(folder, capsys, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    arguments = [
+        "compare",
+        "--models=2Mamba4Rec,Pop",
+        "--baseline=Pop",
+        "--dataset=tiny",
+        "--seeds=1",
+        "--out=found",
+        *KEYS[:2],
+    ]
+    # A loss that is not finite: seen only in the training.
+    assert main([*arguments, "--learning_rate=1e30"]) == 2
+    said = capsys.readouterr()
+    assert "[2/2] Pop, seed 2020: test NDCG@10" in said.out
+    assert "these runs failed, and the report is without them: 2Mamba4Rec, seed 2020" in said.err
+    assert "the training loss became" in said.err
+    assert main([*arguments, "--baseline=2Mamba4Rec", "--learning_rate=1e30"]) == 2
+    assert "--baseline is given twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--dataset=tiny"], "compare needs --models="),
+        (["--models=SASRec"], "compare needs --dataset="),
+        (["--models=SASRec,SASRek", "--dataset=tiny"], "there is no model 'SASRek'. Did you mean SASRec"),
+        (["--models=SASRec,SASRec", "--dataset=tiny"], "names a model twice"),
+        (["--models=SASRec", "--dataset=tiny", "--seeds=0"], "--seeds=0 must be"),
+        (["--models=SASRec", "--dataset=tiny", "--seeds=1,1"], "--seeds=1,1 must be"),
+        (["--models=SASRec", "--dataset=tiny", "--seeds=few"], "--seeds=few must be"),
+        (["--models=SASRec", "--dataset=tiny", "--budget=-1"], "--budget=-1 must be"),
+        (["--models=SASRec", "--dataset=tiny", "--budget=hour"], "--budget=hour must be"),
+        (["--models=SASRec", "--dataset=tiny", "--baseline=GRU4Rec"], "the baseline GRU4Rec is none of"),
+        (["--models=SASRec", "--dataset=tinny"], "there is no folder"),
+        (["--models=SASRec", "--dataset=tiny", "--topk=[5]"], "compare sets topk itself"),
+        (["--models=2Mamba4Rec", "--dataset=tiny", "--d_stat=4"], "did you mean d_state"),
+        (["--models=SASRec", "--dataset=tiny", "--out=tiny/tiny.inter"], "--out=tiny/tiny.inter cannot be written to"),
+        (["--models=SASRec", "--dataset=tiny", "SASRec"], "argument 'SASRec' is not understood"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_used_is_said_before_any_training(folder, capsys, monkeypatch, arguments, said):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a training was begun"))
+    assert main(["compare", *KEYS[:2], *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_help(capsys):
+    assert main(["compare", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"--{key}" in said for key in ("models", "dataset", "seeds", "budget", "baseline", "out"))
+
+
+def test_other_test_items_are_not_compared(folder):
+    study = Study(["2Mamba4Rec", "SASRec"], "tiny", [1], folder / "made")
+    (folder / "made" / "runs").mkdir(parents=True)
+    for model, target in (("2Mamba4Rec", "i1"), ("SASRec", "i2")):
+        file = folder / "made" / "runs" / f"{model}-1"
+        file.with_suffix(".result.json").write_text(json.dumps({"asked": {}, "test_result": {}}))
+        metrics = {name: np.ones(2) for name in ("hit", "ndcg", "mrr")}
+        np.savez(file.with_suffix(".npz"), user=np.array(["u", "v"]), item=np.array(["i1", target]), **metrics)
+    with pytest.raises(Exception, match="were not tested on the same items"):
+        summarise(study, "SASRec")
