@@ -101,44 +101,83 @@ def inspect(arguments: Sequence[str]) -> None:
 def compare_models(arguments: Sequence[str]) -> None:
     """Train several models on the same data and test items, and report which is better, and what each costs.
 
-    Each run is a process of its own. What is done is not done again, so that the same command goes on after an
-    interruption, also in the midst of a training; more models or seeds may be added. Written to the folder --out:
-    report.html (self-contained), table.md, table.csv, results.json, and the log of each run.
-
     --models     names, of this package or of RecBole, separated by commas
-    --dataset    name
-    --seeds      how many (2020, 2021, ...), or which, separated by commas; default 3
-    --budget     seconds of training of each run: the epoch that is then going on is its last
     --baseline   the model that the others are tested against; default the first
-    --out        folder; default compare/DATASET
-    --key=value  for all models; also --config_files=FILE,FILE
     """
     if {"-h", "--help"} & set(arguments):
-        print(
-            f"usage: {_PROGRAM} compare --models=NAME,NAME --dataset=NAME [--seeds=3] [--budget=SECONDS] "
-            f"[--baseline=NAME] [--out=FOLDER] [--key=value ...]\n\n{textwrap.dedent('    ' + compare_models.__doc__)}"
-        )
+        print(_study_help("compare --models=NAME,NAME", compare_models))
         return
-    from recbole_ssm.compare import Study, compare  # with matplotlib, which training does without
+    from recbole_ssm.compare import Study, Variant, compare  # with matplotlib, which training does without
 
-    ours = ("models", "dataset", "seeds", "budget", "baseline", "out", "config_files")
-    given = {key: _value(arguments, key) for key in ours}
-    for key in ("models", "dataset"):
-        if not given[key]:
-            raise InputError(f"compare needs --{key}=...; compare --help explains it")
-    models = given["models"].split(",")
-    if len(set(models)) < len(models):
-        raise InputError(f"--models={given['models']} names a model twice")
-    study = Study(
-        models=models,
-        dataset=given["dataset"],
-        seeds=_seeds(given["seeds"] or "3"),
-        folder=Path(given["out"] or Path("compare") / given["dataset"]),
-        files=(given["config_files"] or "").replace(",", " ").split(),
-        keys=[a for a in arguments if not a.startswith(tuple(f"--{key}=" for key in ours))],
-        budget=_seconds(given["budget"]),
-    )
+    given, keys = _study_arguments(arguments, "compare", ("models", "dataset"), ("baseline",))
+    variants = [Variant(name, name) for name in _different(given, "models")]
+    folder = given.pop("out") or Path("compare") / given["dataset"]
+    study = Study(variants, folder=Path(folder), keys=keys, **_study_settings(given))
     compare(study, given["baseline"], f"{_PROGRAM} compare {shlex.join(arguments)}")
+
+
+def sweep_values(arguments: Sequence[str]) -> None:
+    """Train a model with several values of one configuration key, and plot the metrics over them.
+
+    --model      name, of this package or of RecBole
+    --param      the key
+    --values     separated by commas, as they would stand on the command line; the first one is the baseline
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(_study_help("sweep --model=NAME --param=KEY --values=VALUE,VALUE", sweep_values))
+        return
+    from recbole_ssm.compare import Study, compare, values_of
+
+    given, keys = _study_arguments(arguments, "sweep", ("model", "dataset", "param", "values"), ())
+    variants = values_of(given["param"], _different(given, "values"), given["model"])
+    folder = given.pop("out") or Path("sweep") / f"{given['model']}-{given['param']}-{given['dataset']}"
+    study = Study(variants, folder=Path(folder), keys=keys, **_study_settings(given))
+    compare(study, command=f"{_PROGRAM} sweep {shlex.join(arguments)}", parameter=given["param"])
+
+
+_STUDY_HELP = """
+--dataset    name
+--seeds      how many (2020, 2021, ...), or which, separated by commas; default 3
+--budget     seconds of training of each run: the epoch that is then going on is its last
+--out        folder for report.html (self-contained), table.md, table.csv, results.json and the log of each run
+--key=value  for all runs; also --config_files=FILE,FILE
+
+Each run is a process of its own. What is done is not done again, so that the same command goes on after an
+interruption, also in the midst of a training; models, values and seeds may be added.
+"""
+
+
+def _study_help(usage: str, verb) -> str:
+    heading, _, own = verb.__doc__.partition("\n\n")
+    usage = f"usage: {_PROGRAM} {usage} --dataset=NAME [--seeds=3] [--budget=SECONDS] [--out=FOLDER] [--key=value ...]"
+    return f"{usage}\n\n{heading}\n\n{textwrap.dedent(own).rstrip()}{_STUDY_HELP}"
+
+
+def _study_arguments(arguments: Sequence[str], verb: str, needed: tuple, optional: tuple) -> tuple[dict, list[str]]:
+    """What is given of the verb's own arguments, None for the others, and the rest."""
+    ours = (*needed, *optional, "seeds", "budget", "out", "config_files")
+    given = {key: _value(arguments, key) for key in ours}
+    for key in needed:
+        if not given[key]:
+            raise InputError(f"{verb} needs --{key}=...; {verb} --help explains it")
+    return given, [a for a in arguments if not a.startswith(tuple(f"--{key}=" for key in ours))]
+
+
+def _study_settings(given: dict) -> dict:
+    return {
+        "dataset": given["dataset"],
+        "seeds": _seeds(given["seeds"] or "3"),
+        "files": (given["config_files"] or "").replace(",", " ").split(),
+        "budget": _seconds(given["budget"]),
+    }
+
+
+def _different(given: dict, key: str) -> list[str]:
+    words = given[key].split(",")
+    twice = next((word for word in words if words.count(word) > 1), None)
+    if twice is not None or "" in words:
+        raise InputError(f"--{key}={given[key]} must name different ones, but has {twice or 'an empty one'!r} twice")
+    return words
 
 
 def _seeds(text: str) -> list[int]:
@@ -161,7 +200,13 @@ def _seconds(text: str | None) -> float | None:
     return seconds
 
 
-VERBS = {"train": train, "evaluate": evaluate_model, "inspect": inspect, "compare": compare_models}
+VERBS = {
+    "train": train,
+    "evaluate": evaluate_model,
+    "inspect": inspect,
+    "compare": compare_models,
+    "sweep": sweep_values,
+}
 """What can be asked for, by the first word of the command line."""
 
 

@@ -1,6 +1,6 @@
-"""``recbole-ssm compare``: several models on the same data and test items, from their training to a report."""
+"""Several models, or settings of one, on the same data and test items, from their training to a report."""
 
-from recbole_ssm.compare.command import compare
-from recbole_ssm.compare.study import Study
+from recbole_ssm.compare.command import compare, values_of
+from recbole_ssm.compare.study import Study, Variant
 
-__all__ = ["Study", "compare"]
+__all__ = ["Study", "Variant", "compare", "values_of"]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from statistics import mean
+from statistics import mean, stdev
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from recbole_ssm.compare.measuring import AT
+from recbole_ssm.compare.measuring import AT, METRICS
 from recbole_ssm.compare.summary import Row
 
 _COLOURS = ("#3987e5", "#e8833a", "#2aa876", "#d9534f", "#8f6fd6", "#1fa5b8", "#d65fa5", "#8aa62b", "#a8734b")
@@ -27,7 +27,7 @@ _STYLE = {
 
 def plots(rows: list[Row]) -> list[tuple[str, str]]:
     """Title and SVG of each plot that the runs have the data for."""
-    colours = {row.model: _COLOURS[number % len(_COLOURS)] for number, row in enumerate(rows)}
+    colours = {row.name: _COLOURS[number % len(_COLOURS)] for number, row in enumerate(rows)}
     drawn = [
         (
             f"Validation NDCG@{AT} by epoch",
@@ -65,15 +65,15 @@ def _learning(rows: list[Row], colours: dict, places, label: str, scale: str = "
                     if "valid_result" in epoch
                 ]
                 marker = "o" if len(points) == 1 else None
-                axes.plot(*zip(*points, strict=True), color=colours[row.model], alpha=0.85, marker=marker, markersize=4)
+                axes.plot(*zip(*points, strict=True), color=colours[row.name], alpha=0.85, marker=marker, markersize=4)
                 if number == 0:
-                    axes.lines[-1].set_label(row.model)
+                    axes.lines[-1].set_label(row.name)
         axes.set(xlabel=label, ylabel=f"NDCG@{AT}")
         if scale == "log":
             axes.set(xscale="log", xlabel=f"{label} (logarithmic)")
         else:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        return _svg(figure, axes)
+        return _with_legend(figure, axes)
 
 
 def _cost(rows: list[Row], colours: dict, value, label: str) -> str:
@@ -82,10 +82,28 @@ def _cost(rows: list[Row], colours: dict, value, label: str) -> str:
         figure, axes = _axes()
         for row in rows:
             x, y = row.middle(value), mean(row.scores("ndcg"))
-            axes.plot([x], [y], "o", markersize=7, color=colours[row.model], label=row.model)
+            axes.plot([x], [y], "o", markersize=7, color=colours[row.name], label=row.name)
         axes.set(xlabel=f"{label} (logarithmic)", ylabel=f"test NDCG@{AT}", xscale="log")
         axes.margins(0.15)
-        return _svg(figure, axes)
+        return _with_legend(figure, axes)
+
+
+def by_value(rows: list[Row], parameter: str) -> list[tuple[str, str]]:
+    """Title and SVG of each metric over the values of a parameter, with deviations over seeds; names end in values."""
+    drawn = []
+    for metric, name in METRICS.items():
+        with matplotlib.rc_context(_STYLE):
+            figure, axes = _axes()
+            scores = [row.scores(metric) for row in rows]
+            spreads = [stdev(each) if len(each) > 1 else 0.0 for each in scores]
+            places = range(len(rows))
+            axes.errorbar(
+                places, list(map(mean, scores)), spreads, marker="o", markersize=4, capsize=3, color=_COLOURS[0]
+            )
+            values = [row.name.partition("=")[2] for row in rows]
+            axes.set(xlabel=parameter, ylabel=f"test {name}@{AT}", xticks=places, xticklabels=values)
+            drawn.append((f"{name}@{AT} by {parameter}", _svg(figure)))
+    return drawn
 
 
 def _by_group(rows: list[Row], colours: dict, name: str, label: str, groups: int = 5) -> str:
@@ -98,11 +116,11 @@ def _by_group(rows: list[Row], colours: dict, name: str, label: str, groups: int
         present = np.unique(group)
         for row in rows:
             rates = [row.samples["hit"][group == each].mean() for each in present]
-            axes.plot(range(len(present)), rates, marker="o", markersize=4, color=colours[row.model], label=row.model)
+            axes.plot(range(len(present)), rates, marker="o", markersize=4, color=colours[row.name], label=row.name)
         spans = [(values[group == each].min(), values[group == each].max()) for each in present]
         words = [f"{low:,}" if low == high else f"{low:,} to {high:,}" for low, high in spans]
         axes.set(xlabel=label, ylabel=f"HR@{AT}", xticks=range(len(present)), xticklabels=words, ylim=(0, None))
-        return _svg(figure, axes)
+        return _with_legend(figure, axes)
 
 
 def _axes():
@@ -110,9 +128,12 @@ def _axes():
     return figure, figure.subplots()
 
 
-def _svg(figure: Figure, axes) -> str:
-    legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), labelcolor=_INK)
-    legend.set_in_layout(True)
+def _with_legend(figure: Figure, axes) -> str:
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), labelcolor=_INK)
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()

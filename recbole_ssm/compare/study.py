@@ -27,21 +27,30 @@ _FIXED = {
 """Keys that a comparison sets for all models."""
 
 
+@dataclass(frozen=True)
+class Variant:
+    """One of the things that are compared: a model, and what is set for it alone."""
+
+    name: str
+    model: str
+    keys: tuple[str, ...] = ()
+
+
 @dataclass
 class Study:
     """What is compared, and where it is kept.
 
     Args:
-        models: names.
+        variants: what is compared, by different names.
         dataset: name.
-        seeds: of each model.
+        seeds: of each variant.
         folder: where runs, their logs and the report go; what is done there is not done again.
-        files: config files for all models.
-        keys: arguments ``--key=value`` for all models.
+        files: config files for all variants.
+        keys: arguments ``--key=value`` for all variants.
         budget: seconds of training of each run, or None.
     """
 
-    models: list[str]
+    variants: list[Variant]
     dataset: str
     seeds: list[int]
     folder: Path
@@ -50,42 +59,42 @@ class Study:
     budget: float | None = None
 
     def check(self) -> None:
-        """Make each model's configuration, so that what is wrong is said before anything is trained.
+        """Make each variant's configuration, so that what is wrong is said before anything is trained.
 
         Raises:
             InputError: something cannot be used, or the folder has runs of other settings.
         """
-        for key in self.keys:
+        for key in (*self.keys, *(key for variant in self.variants for key in variant.keys)):
             name = key.removeprefix("--").partition("=")[0]
             if name in (*_FIXED, "seed", "checkpoint_dir", "time_budget", "dataset_cache"):
                 raise InputError(f"compare sets {name} itself; leave --{name} out")
-        for model in self.models:
-            asked = self._asked(model, self.seeds[0])
-            check_atomic_files(Config(model, self.dataset, asked["files"], command_line=asked["keys"]))
+        for variant in self.variants:
+            asked = self._asked(variant, self.seeds[0])
+            check_atomic_files(Config(variant.model, self.dataset, asked["files"], command_line=asked["keys"]))
         try:
             (self.folder / "runs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"--out={self.folder} cannot be written to ({error}); name another folder") from error
-        for model, seed in self.runs():
-            done = self.result(model, seed)
-            if done is not None and done["asked"] != self._asked(model, seed):
+        for variant, seed in self.runs():
+            done = self.result(variant.name, seed)
+            if done is not None and done["asked"] != self._asked(variant, seed):
                 raise InputError(
-                    f"{self.folder} has a run of {model} with other settings ({' '.join(done['asked']['keys'])}); "
-                    "name another folder with --out"
+                    f"{self.folder} has a run of {variant.name} with other settings "
+                    f"({' '.join(done['asked']['keys'])}); name another folder with --out"
                 )
 
-    def runs(self) -> Iterator[tuple[str, int]]:
-        """Model and seed of each run, all models with the first seed first."""
-        return ((model, seed) for seed in self.seeds for model in self.models)
+    def runs(self) -> Iterator[tuple[Variant, int]]:
+        """Variant and seed of each run, all variants with the first seed first."""
+        return ((variant, seed) for seed in self.seeds for variant in self.variants)
 
-    def result(self, model: str, seed: int) -> dict | None:
+    def result(self, name: str, seed: int) -> dict | None:
         """What a run gave, or None if it is not done."""
-        file = self._file(model, seed).with_suffix(".result.json")
+        file = self._file(name, seed).with_suffix(".result.json")
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
-    def samples(self, model: str, seed: int) -> dict[str, np.ndarray]:
+    def samples(self, name: str, seed: int) -> dict[str, np.ndarray]:
         """:func:`recbole_ssm.compare.measuring.by_sample` of a run that is done."""
-        with np.load(self._file(model, seed).with_suffix(".npz"), allow_pickle=False) as kept:
+        with np.load(self._file(name, seed).with_suffix(".npz"), allow_pickle=False) as kept:
             return dict(kept)
 
     def train(self, tell: Callable[[str], None]) -> list[str]:
@@ -99,37 +108,45 @@ class Study:
         """
         failed = []
         everything = list(self.runs())
-        for number, (model, seed) in enumerate(everything, 1):
-            name = f"[{number}/{len(everything)}] {model}, seed {seed}"
-            if self.result(model, seed) is not None:
+        for number, (variant, seed) in enumerate(everything, 1):
+            name = f"[{number}/{len(everything)}] {variant.name}, seed {seed}"
+            if self.result(variant.name, seed) is not None:
                 tell(f"{name}: done before")
                 continue
             tell(f"{name}: training")
-            file = self._file(model, seed).with_suffix(".json")
-            file.write_text(json.dumps(self._asked(model, seed), indent=1), encoding="utf-8")
+            file = self._file(variant.name, seed).with_suffix(".json")
+            file.write_text(json.dumps(self._asked(variant, seed), indent=1), encoding="utf-8")
             log = file.with_suffix(".log")
             with log.open("a", encoding="utf-8") as output:
                 command = [sys.executable, "-W", "ignore", "-m", "recbole_ssm.compare.worker", str(file)]
                 status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
-            done = self.result(model, seed)
+            done = self.result(variant.name, seed)
             if status or done is None:
                 said = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-                failed.append(f"{model}, seed {seed}: {said[-1] if said else f'exit status {status}'} (see {log})")
+                failed.append(
+                    f"{variant.name}, seed {seed}: {said[-1] if said else f'exit status {status}'} (see {log})"
+                )
                 tell(f"{name}: failed, {said[-1] if said else status}")
                 continue
             score = done["test_result"][f"ndcg@{AT}"]
             tell(f"{name}: test NDCG@{AT} {score:.4f} after {done['epochs']} epochs")
         return failed
 
-    def _file(self, model: str, seed: int) -> Path:
-        return self.folder / "runs" / f"{model}-{seed}"
+    def _file(self, name: str, seed: int) -> Path:
+        """Without its suffix, of which ``with_suffix`` must not take a point of the name for one."""
+        return self.folder / "runs" / f"{name}-{seed}".replace(".", "_").replace("/", "_")
 
-    def _asked(self, model: str, seed: int) -> dict:
-        fixed = {**_FIXED, "seed": seed, "checkpoint_dir": str(self.folder / "checkpoints" / f"{model}-{seed}")}
+    def _asked(self, variant: Variant, seed: int) -> dict:
+        model = variant.model
+        fixed = {
+            **_FIXED,
+            "seed": seed,
+            "checkpoint_dir": str(self.folder / "checkpoints" / self._file(variant.name, seed).name),
+        }
         if model in MODELS:
             fixed["dataset_cache"] = str(self.folder / "dataset")
         if self.budget is not None:
             fixed["time_budget"] = self.budget
-        keys = [*self.keys, *(f"--{key}={value}" for key, value in fixed.items())]
+        keys = [*self.keys, *variant.keys, *(f"--{key}={value}" for key, value in fixed.items())]
         same_split = [] if model_class(model).type == ModelType.SEQUENTIAL else ["protocol/leave_one_out"]
         return {"model": model, "dataset": self.dataset, "files": same_split + self.files, "keys": keys}

@@ -16,9 +16,9 @@ from recbole_ssm.errors import InputError
 
 @dataclass
 class Row:
-    """A model: its runs, and what they come to."""
+    """A variant: its runs, and what they come to."""
 
-    model: str
+    name: str
     runs: list[dict]
     samples: dict[str, np.ndarray]
     """Of each test sample, the mean over seeds."""
@@ -36,26 +36,26 @@ class Row:
 
 
 def summarise(study: Study, baseline: str) -> list[Row]:
-    """The rows of a comparison, the best NDCG first; other models than the baseline may have no run that is done.
+    """A row for each variant of a comparison that has a run that is done, as the baseline must.
 
     Raises:
         InputError: models were tested on different samples.
     """
     rows = []
-    for model in study.models:
-        seeds = [seed for seed in study.seeds if study.result(model, seed) is not None]
+    for name in (variant.name for variant in study.variants):
+        seeds = [seed for seed in study.seeds if study.result(name, seed) is not None]
         if seeds:
-            rows.append(Row(model, [study.result(model, seed) for seed in seeds], _mean_samples(study, model, seeds)))
-    reference = next(row for row in rows if row.model == baseline)
+            rows.append(Row(name, [study.result(name, seed) for seed in seeds], _mean_samples(study, name, seeds)))
+    reference = next(row for row in rows if row.name == baseline)
     others = [row for row in rows if row is not reference]
     for row in others:
         if not np.array_equal(row.samples["user"], reference.samples["user"]) or _differ(row, reference):
-            raise InputError(f"{row.model} and {baseline} were not tested on the same items, and cannot be compared")
+            raise InputError(f"{row.name} and {baseline} were not tested on the same items, and cannot be compared")
     for metric in METRICS:
         p_values = holm(permutation_p(row.samples[metric] - reference.samples[metric]) for row in others)
         for row, p_value in zip(others, p_values, strict=True):
             row.p_values[metric] = p_value
-    return sorted(rows, key=lambda row: -mean(row.scores("ndcg")))
+    return rows
 
 
 def _differ(row: Row, other: Row) -> bool:
@@ -64,11 +64,11 @@ def _differ(row: Row, other: Row) -> bool:
     return bool(((one != two) & (one != "") & (two != "")).any())
 
 
-def _mean_samples(study: Study, model: str, seeds: list[int]) -> dict[str, np.ndarray]:
+def _mean_samples(study: Study, name: str, seeds: list[int]) -> dict[str, np.ndarray]:
     """Samples by user, their metrics the mean over seeds."""
     found = []
     for seed in seeds:
-        samples = study.samples(model, seed)
+        samples = study.samples(name, seed)
         order = np.argsort(samples["user"], kind="stable")
         found.append({name: values[order] for name, values in samples.items()})
     return {**found[0], **{metric: np.mean([each[metric] for each in found], axis=0) for metric in METRICS}}

@@ -120,7 +120,7 @@ def as_csv(rows: list[Row]) -> str:
 
 def record(row: Row) -> dict:
     """Numbers of a model, by flat names."""
-    found: dict = {"model": row.model, "seeds": len(row.runs)}
+    found: dict = {"name": row.name, "seeds": len(row.runs)}
     for metric, name in METRICS.items():
         scores = row.scores(metric)
         found[f"{name}@{AT}"] = mean(scores)
@@ -145,4 +145,4 @@ def spread_of(values: list[float]) -> float:
 
 def title(row: Row, baseline: str) -> str:
     """What a row is called."""
-    return row.model + (" (baseline)" if row.model == baseline else "")
+    return row.name + (" (baseline)" if row.name == baseline else "")

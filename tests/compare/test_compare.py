@@ -13,7 +13,7 @@ import pytest
 from atomic import ROOT, interactions, isolate, write_dataset
 
 from recbole_ssm.cli import main
-from recbole_ssm.compare import Study
+from recbole_ssm.compare import Study, Variant
 from recbole_ssm.compare.summary import summarise
 
 KEYS = ["--data_path=.", "--use_gpu=False", "--epochs=2", "--hidden_size=8", "--headdim=4", "--d_state=4"]
@@ -67,7 +67,7 @@ def test_from_a_kill_to_the_report(folder, capsys, monkeypatch):
                 assert mean > 0
             assert set(samples["length"]) <= set(range(4, 12))
     with (folder / "found" / "table.csv").open() as lines:
-        rows = {row["model"]: row for row in csv.DictReader(lines)}
+        rows = {row["name"]: row for row in csv.DictReader(lines)}
     for model in ("2Mamba4Rec", "SASRec"):
         scores = [results[model, seed]["test_result"]["ndcg@10"] for seed in (7, 8)]
         assert float(rows[model]["NDCG@10"]) == pytest.approx(np.mean(scores))
@@ -111,13 +111,26 @@ def test_a_run_that_fails_ends_no_other(folder, capsys, monkeypatch):
     assert "--baseline is given twice" in capsys.readouterr().err
 
 
+def test_a_sweep_plots_its_values_in_their_order(folder, capsys, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    values = ["--param=dropout_prob", "--values=0.5,0.0"]
+    assert main(["sweep", "--model=2Mamba4Rec", *values, "--dataset=tiny", "--seeds=5", *KEYS]) == 0
+    found = folder / "sweep" / "2Mamba4Rec-dropout_prob-tiny"
+    rows = json.loads((found / "results.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["dropout_prob=0.5", "dropout_prob=0.0"]
+    assert rows[0]["NDCG@10"] != rows[1]["NDCG@10"]
+    page = (found / "report.html").read_text()
+    assert page.count("<svg") == 9
+    assert page.index("NDCG@10 by dropout_prob") < page.index("Validation NDCG@10 by epoch")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--dataset=tiny"], "compare needs --models="),
         (["--models=SASRec"], "compare needs --dataset="),
         (["--models=SASRec,SASRek", "--dataset=tiny"], "there is no model 'SASRek'. Did you mean SASRec"),
-        (["--models=SASRec,SASRec", "--dataset=tiny"], "names a model twice"),
+        (["--models=SASRec,SASRec", "--dataset=tiny"], "--models=SASRec,SASRec must name different ones"),
         (["--models=SASRec", "--dataset=tiny", "--seeds=0"], "--seeds=0 must be"),
         (["--models=SASRec", "--dataset=tiny", "--seeds=1,1"], "--seeds=1,1 must be"),
         (["--models=SASRec", "--dataset=tiny", "--seeds=few"], "--seeds=few must be"),
@@ -138,6 +151,16 @@ def test_what_cannot_be_used_is_said_before_any_training(folder, capsys, monkeyp
     assert said in capsys.readouterr().err
 
 
+def test_a_sweep_of_an_unknown_key_is_refused(folder, capsys):
+    arguments = ["sweep", "--model=SSD4Rec", "--dataset=tiny", *KEYS[:2]]
+    assert main([*arguments, "--param=betta", "--values=0,1"]) == 2
+    assert "did you mean beta" in capsys.readouterr().err
+    assert main([*arguments, "--param=beta", "--values=0,much"]) == 2
+    assert "beta must be a number" in capsys.readouterr().err
+    assert main(arguments) == 2
+    assert "sweep needs --param=" in capsys.readouterr().err
+
+
 def test_help(capsys):
     assert main(["compare", "--help"]) == 0
     said = capsys.readouterr().out
@@ -145,7 +168,7 @@ def test_help(capsys):
 
 
 def test_other_test_items_are_not_compared(folder):
-    study = Study(["2Mamba4Rec", "SASRec"], "tiny", [1], folder / "made")
+    study = Study([Variant(name, name) for name in ("2Mamba4Rec", "SASRec")], "tiny", [1], folder / "made")
     (folder / "made" / "runs").mkdir(parents=True)
     for model, target in (("2Mamba4Rec", "i1"), ("SASRec", "i2")):
         file = folder / "made" / "runs" / f"{model}-1"
