@@ -17,6 +17,7 @@ import torch
 from recbole.utils import init_logger, init_seed, set_color
 from torch import nn
 
+from recbole_ssm import run_log
 from recbole_ssm.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.errors import InputError
@@ -109,6 +110,7 @@ def run(
             "checkpoint": trainer.saved_model_file if saved else None,
         }
         _log_summary(config, result)
+        run_log.write({"test_result": {name: float(value) for name, value in test_result.items()}})
         if saved and rank() == 0:
             trainer.latest_file.unlink(missing_ok=True)
     return result
@@ -154,15 +156,20 @@ def _log_summary(config, result: dict) -> None:
     seconds, body = result["seconds_per_epoch"], result["parameters_without_item_embedding"]
     lines = {
         "order, filter": f"time_order {config['time_order']}, filter_seen {config['filter_seen']}",
-        "best valid": result["best_valid_result"],
-        "test result": result["test_result"],
+        "best valid": _in_words(result["best_valid_result"]),
+        "test result": _in_words(result["test_result"]),
         "epochs": f"{result['epochs']}" + ("" if seconds is None else f", {seconds:.2f} s of training each (median)"),
         "parameters": f"{result['parameters']:,}, without item embedding {body:,}",
         "peak memory": f"{result['peak_memory_gib']:.2f} GiB",
         "checkpoint": result["checkpoint"] or "not saved",
+        "metrics": run_log.file(),
     }
     for name, text in lines.items():
         getLogger().info(f"{set_color(name, 'yellow')}: {text}")
+
+
+def _in_words(metrics: dict | None) -> str:
+    return "none" if metrics is None else ", ".join(f"{name} {value}" for name, value in metrics.items())
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
@@ -199,10 +206,12 @@ def _logging(config) -> Iterator[None]:
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
     init_logger(config)
+    added = [handler for handler in root.handlers if handler not in before]
     try:
-        yield
+        with run_log.beside(added):
+            yield
     finally:
-        for handler in [handler for handler in root.handlers if handler not in before]:
+        for handler in added:
             root.removeHandler(handler)
             handler.close()
         root.setLevel(level)

@@ -11,7 +11,7 @@ import torch
 from recbole.utils import get_trainer
 
 import recbole_ssm
-from recbole_ssm import checkpoint
+from recbole_ssm import checkpoint, run_log
 from recbole_ssm.data.fingerprint import fingerprint, item_vocabulary
 from recbole_ssm.optimisation import decay_matrices_only, fused_adam, one_cycle
 from recbole_ssm.processes import everyones, of_first, rank
@@ -60,13 +60,16 @@ class History:
         seconds = perf_counter() - start
         total = sum(loss) if isinstance(loss, tuple) else loss
         self.history.append({"epoch": len(self.history) + 1, "train_loss": total / batches, "train_seconds": seconds})
+        run_log.write(self.history[-1])
         return loss
 
     def _valid_epoch(self, *args, **kwargs):
         start = perf_counter()
         score, result = super()._valid_epoch(*args, **kwargs)
-        result_ = {name: float(value) for name, value in result.items()}
-        self.history[-1] |= {"valid_seconds": perf_counter() - start, "valid_result": result_}
+        found = {name: float(value) for name, value in result.items()}
+        validated = {"valid_seconds": perf_counter() - start, "valid_result": found}
+        self.history[-1] |= validated
+        run_log.write({"epoch": len(self.history), **validated})
         return score, result
 
 

@@ -1,0 +1,47 @@
+"""What programs can read of a run: JSON lines, and TensorBoard's files."""
+
+import json
+import logging
+
+import pytest
+from atomic import SMALL, interactions, isolate, small, write_dataset
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import recbole_ssm
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "GRU4Rec"])
+def test_json_lines_and_tensorboard_say_what_the_history_says(tmp_path, monkeypatch, model):
+    isolate(monkeypatch, tmp_path)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's, beside which RecBole writes no log
+    write_dataset(tmp_path, interactions())
+    keys = {"data_path": str(tmp_path), "use_gpu": False, "show_progress": False, **small(model)}
+    result = recbole_ssm.run(model, "tiny", config_dict={**keys, "epochs": 4, "eval_step": 2})
+    (file,) = tmp_path.glob("log/*/*.jsonl")
+    assert file.with_suffix(".log").exists()
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert lines.pop() == {"test_result": {name: float(value) for name, value in result["test_result"].items()}}
+    told = {}
+    for line in lines:
+        told.setdefault(line["epoch"], {}).update(line)
+    assert list(told.values()) == result["history"]
+    assert ["valid_result" in epoch for epoch in told.values()] == [False, True, False, True]
+
+    (folder,) = tmp_path.glob("log_tensorboard/*")
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    losses = [event.value for event in events.Scalars("Loss/Train")]
+    assert losses == pytest.approx([epoch["train_loss"] for epoch in result["history"]], rel=1e-5)
+    scores = [event.value for event in events.Scalars("Vaild_score")]
+    metric = {"2Mamba4Rec": "ndcg@10", "GRU4Rec": "mrr@10"}[model]
+    assert scores == pytest.approx([epoch["valid_result"][metric] for epoch in result["history"][1::2]], abs=1e-6)
+
+
+def test_each_run_has_its_own_file(tmp_path, monkeypatch):
+    isolate(monkeypatch, tmp_path)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    write_dataset(tmp_path, interactions())
+    for seed in (1, 2):
+        keys = {"data_path": str(tmp_path), "use_gpu": False, "epochs": 1, "seed": seed, **SMALL}
+        recbole_ssm.run("2Mamba4Rec", "tiny", config_dict=keys, saved=False)
+    assert [len(file.read_text().splitlines()) for file in tmp_path.glob("log/*/*.jsonl")] == [3, 3]
