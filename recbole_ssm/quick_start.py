@@ -110,7 +110,8 @@ def run(
             "checkpoint": trainer.saved_model_file if saved else None,
         }
         _log_summary(config, result)
-        run_log.write({"test_result": {name: float(value) for name, value in test_result.items()}})
+        if test_result is not None:
+            run_log.write({"test_result": {name: float(value) for name, value in test_result.items()}})
         if saved and rank() == 0:
             trainer.latest_file.unlink(missing_ok=True)
     return result

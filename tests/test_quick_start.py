@@ -62,9 +62,8 @@ def options(model: str, **keys) -> list[str]:
 
 
 def numbers(text: str) -> dict[str, float]:
-    """The metrics in a line of the log, with or without numpy's names around the numbers."""
-    found = re.findall(r"'?([\w@]+)'?(?:, |: )(?:np\.float64\()?(\d\.\d+)", text)
-    return {name: float(value) for name, value in found}
+    """The metrics in a line of the log."""
+    return {name: float(value) for name, value in (words.split() for words in text.split(", "))}
 
 
 def summary(done: subprocess.CompletedProcess) -> dict[str, str]:
