@@ -36,7 +36,7 @@ setup(
     ext_modules=[NATIVE],
     packages=[*find_packages(include=["recbole_ssm", "recbole_ssm.*"]), "recbole_ssm.properties"],
     package_dir={"recbole_ssm.properties": "properties"},
-    package_data={"recbole_ssm.properties": PROPERTIES, "recbole_ssm.compare": ["*.j2"]},
+    package_data={"recbole_ssm.properties": PROPERTIES, "recbole_ssm.report": ["*.j2"]},
     install_requires=[
         "numpy>=1.26",
         "jinja2>=3.1",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import platform
 import re
@@ -35,24 +34,6 @@ def alternate(variants: dict[str, Callable[[], object]], repeats: int) -> dict[s
 def median_ratio(slower: list[float], faster: list[float]) -> float:
     """How many times faster: the median over rounds."""
     return statistics.median(a / b for a, b in zip(slower, faster, strict=True))
-
-
-def added_memory_mib(run: Callable[[], object]) -> float | None:
-    """Most memory that the process held while it ran, over what it held before; None where Linux does not tell."""
-    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    try:
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
-        clear.write_text("5")  # the highest mark starts again from here
-        before = _kibibytes(status, "VmRSS")
-        run()
-        return max(_kibibytes(status, "VmHWM") - before, 0) / 1024
-    except (AttributeError, OSError):
-        return None
-
-
-def _kibibytes(status: Path, name: str) -> int:
-    return int(re.search(rf"{name}:\s*(\d+) kB", status.read_text())[1])
 
 
 def sgemm_gflops() -> float:

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from measuring import added_memory_mib, alternate, machine, median_ratio, sgemm_gflops
+from measuring import alternate, machine, median_ratio, sgemm_gflops
 from torch import Tensor, nn
 
 from recbole_ssm.layers import FeedForward, Mamba, Mamba2
 from recbole_ssm.layers.norm import GatedRMSNorm
+from recbole_ssm.memory import added_memory_mib
 from recbole_ssm.ops import causal_conv1d, linear_cross_entropy, selective_scan, ssd, use_backend
 from recbole_ssm.ops.packing import cumulative_lengths, positions
 from recbole_ssm.ops.ssd.chunked import ssd_chunked
@@ -321,7 +322,7 @@ def measure(case: Case, threads: int, repeats: int, sgemm: float) -> list[dict]:
                 "tokens_per_second": case.tokens / median,
                 "times_as_long": median_ratio(seconds[name], seconds[first]),
                 "share_of_sgemm": None if gflops is None else gflops / sgemm,
-                "added_memory_mib": added_memory_mib(run),
+                "added_memory_mib": added_memory_mib(run, torch.device("cpu")),
             }
         )
     return rows

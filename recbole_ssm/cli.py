@@ -135,6 +135,48 @@ def sweep_values(arguments: Sequence[str]) -> None:
     compare(study, command=f"{_PROGRAM} sweep {shlex.join(arguments)}", parameter=given["param"])
 
 
+def scaling_of_models(arguments: Sequence[str]) -> None:
+    """Measure what models cost as histories get longer, and as catalogues get larger, on random histories.
+
+    --models      sequential ones, of this package or of RecBole, by commas; default: all of this package, and SASRec
+    --lengths     of histories, separated by commas, or none; default 50 to 10,000
+    --catalogues  numbers of items, separated by commas, or none; default 1,000 to 1,000,000
+    --threads     default 1, where processor time is measured, so that other programs do not count
+    --out         folder for report.html (self-contained) and scaling.json; default scaling
+    --key=value   for all models
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(
+            f"usage: {_PROGRAM} scaling [--models=NAME,NAME] [--lengths=N,N] [--catalogues=N,N] [--threads=1] "
+            f"[--out=FOLDER] [--key=value ...]\n\n{textwrap.dedent('    ' + scaling_of_models.__doc__)}"
+        )
+        return
+    import torch
+
+    from recbole_ssm.scaling import CATALOGUES, LENGTHS, scaling
+
+    given, keys = _own_arguments(arguments, "scaling", (), ("models", "lengths", "catalogues", "threads", "out"))
+    lengths = LENGTHS if given["lengths"] is None else _sizes(given, "lengths")
+    catalogues = CATALOGUES if given["catalogues"] is None else _sizes(given, "catalogues")
+    given["models"] = given["models"] or ",".join([*MODELS, "SASRec"])
+    models = _different(given, "models")
+    torch.set_num_threads(_sizes({"threads": given["threads"] or "1"}, "threads")[0])
+    folder = Path(given["out"] or "scaling")
+    scaling(models, folder, lengths, catalogues, keys, command=f"{_PROGRAM} scaling {shlex.join(arguments)}")
+
+
+def _sizes(given: dict, key: str) -> list[int]:
+    if given[key] == "none":
+        return []
+    try:
+        sizes = [int(word) for word in given[key].split(",")]
+    except ValueError:
+        sizes = [0]
+    if min(sizes) < (11 if key == "catalogues" else 1):
+        raise InputError(f"--{key}={given[key]} must be whole numbers{' above 10' * (key == 'catalogues')}")
+    return sizes
+
+
 _STUDY_HELP = """
 --dataset    name
 --seeds      how many (2020, 2021, ...), or which, separated by commas; default 3
@@ -154,8 +196,12 @@ def _study_help(usage: str, verb) -> str:
 
 
 def _study_arguments(arguments: Sequence[str], verb: str, needed: tuple, optional: tuple) -> tuple[dict, list[str]]:
+    return _own_arguments(arguments, verb, needed, (*optional, "seeds", "budget", "out", "config_files"))
+
+
+def _own_arguments(arguments: Sequence[str], verb: str, needed: tuple, optional: tuple) -> tuple[dict, list[str]]:
     """What is given of the verb's own arguments, None for the others, and the rest."""
-    ours = (*needed, *optional, "seeds", "budget", "out", "config_files")
+    ours = (*needed, *optional)
     given = {key: _value(arguments, key) for key in ours}
     for key in needed:
         if not given[key]:
@@ -206,6 +252,7 @@ VERBS = {
     "inspect": inspect,
     "compare": compare_models,
     "sweep": sweep_values,
+    "scaling": scaling_of_models,
 }
 """What can be asked for, by the first word of the command line."""
 

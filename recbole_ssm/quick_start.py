@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
-import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,7 +11,6 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-import torch
 from recbole.utils import init_logger, init_seed, set_color
 from torch import nn
 
@@ -21,6 +18,7 @@ from recbole_ssm import run_log
 from recbole_ssm.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.errors import InputError
+from recbole_ssm.memory import peak_memory_gib
 from recbole_ssm.ops.backend import describe_backends, use_backend
 from recbole_ssm.processes import of_first, rank
 from recbole_ssm.resume import check_configuration, find_latest
@@ -182,23 +180,6 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
         if isinstance(module, nn.Embedding) and module.num_embeddings == getattr(model, "n_items", None)
     )
     return total, total - items
-
-
-def peak_memory_gib(device: torch.device) -> float:
-    """Most memory that this process has held: of the GPU if it computes there, else of the machine."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    status = Path("/proc/self/status")
-    if status.is_file():  # ru_maxrss, on Linux, would count what the parent process held
-        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) / 2**20
-    try:
-        import resource
-    except ImportError:  # Windows
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 @contextmanager

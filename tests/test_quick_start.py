@@ -294,7 +294,7 @@ def test_parameters_are_counted_with_and_without_the_items():
 
 def test_peak_memory_is_the_most_that_the_process_itself_ever_held(tmp_path):
     program = (
-        "import torch; from recbole_ssm.quick_start import peak_memory_gib as peak; cpu = torch.device('cpu')\n"
+        "import torch; from recbole_ssm.memory import peak_memory_gib as peak; cpu = torch.device('cpu')\n"
         "before = peak(cpu); x = torch.ones(2**27); held = peak(cpu); del x; print(before, held, peak(cpu))"
     )
     of_the_parent = torch.ones(3 * 2**27)  # 1.5 GiB, which are not the child's

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from statistics import mean
 
-from jinja2 import Environment, PackageLoader
 from rich.console import Console
 
 from recbole_ssm.compare import tables
@@ -13,6 +12,7 @@ from recbole_ssm.compare.plots import by_value, plots
 from recbole_ssm.compare.study import Study, Variant
 from recbole_ssm.compare.summary import Row, summarise
 from recbole_ssm.errors import InputError
+from recbole_ssm.report import render
 
 
 def compare(study: Study, baseline: str | None = None, command: str = "", parameter: str | None = None) -> list[Row]:
@@ -68,12 +68,11 @@ def write(
         "rows": [tables.record(row) for row in rows],
         "runs": [{"name": row.name, **run} for row in rows for run in row.runs],
     }
-    page = Environment(loader=PackageLoader("recbole_ssm.compare", "."), autoescape=True).get_template("report.html.j2")
     texts = {
         "results.json": json.dumps(found, indent=1) + "\n",
         "table.csv": tables.as_csv(rows),
         "table.md": tables.markdown(rows, baseline),
-        "report.html": page.render(
+        "report.html": render(
             heading=f"{study.dataset}: {', '.join(row.name for row in rows)}",
             command=command,
             columns=tables.COLUMNS,

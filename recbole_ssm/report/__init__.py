@@ -1,0 +1,6 @@
+"""Pages that need nothing but themselves: a table, its notes, and plots in the ink of the page, light or dark."""
+
+from recbole_ssm.report.page import render
+from recbole_ssm.report.svg import COLOURS, drawing
+
+__all__ = ["COLOURS", "drawing", "render"]

@@ -1,0 +1,74 @@
+"""What ``scaling`` says of sizes is what it measured, and what cannot be measured is said at once."""
+
+import json
+
+import pytest
+from atomic import SMALL, isolate
+
+from recbole_ssm import scaling
+from recbole_ssm.cli import main
+
+KEYS = ["--use_gpu=False", *(f"--{key}={value}" for key, value in SMALL.items())]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    isolate(monkeypatch, tmp_path)
+    return tmp_path
+
+
+def test_exponent_is_that_of_a_power():
+    assert scaling.exponent([1, 2, 8], [3, 12, 192]) == pytest.approx(2)
+    assert scaling.exponent([10, 1000], [5, 5]) == pytest.approx(0)
+
+
+def test_all_sizes_of_all_models_are_measured_and_drawn(folder, capsys):
+    sizes = ["--lengths=4,8,16", "--catalogues=20,40"]
+    assert main(["scaling", "--models=2Mamba4Rec,Hydra4Rec,SASRec", *sizes, "--out=found", *KEYS]) == 0
+    found = json.loads((folder / "found" / "scaling.json").read_text())
+    assert [(p["model"], p["size"]) for p in found["lengths"]] == [
+        (model, size) for model in ("2Mamba4Rec", "Hydra4Rec", "SASRec") for size in (4, 8, 16)
+    ]
+    assert [p["size"] for p in found["catalogues"]] == 3 * [20, 40]
+    assert all(p["train_ms"] > 0 and p["rank_ms"] > 0 for kind in ("lengths", "catalogues") for p in found[kind])
+    assert set(found["exponents"]["lengths"]) == {"2Mamba4Rec", "Hydra4Rec", "SASRec"}
+    assert not found["exponents"]["catalogues"]  # of two sizes
+    own = [p for p in found["lengths"] if p["model"] == "SASRec"]
+    expected = scaling.exponent([p["size"] for p in own], [p["train_ms"] for p in own])
+    assert found["exponents"]["lengths"]["SASRec"]["training"] == pytest.approx(expected)
+    page = (folder / "found" / "report.html").read_text()
+    assert page.count("<svg") == 6
+    assert f"SASRec {expected:.2f}" in page
+    assert f"SASRec {expected:.2f}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_model_that_does_not_fit_is_left_out_at_larger_sizes(folder, monkeypatch, capsys):
+    original = scaling.measure
+
+    def small_memory(model, length, *rest):
+        return None if model == "SASRec" and length > 4 else original(model, length, *rest)
+
+    monkeypatch.setattr(scaling, "measure", small_memory)
+    assert main(["scaling", "--models=SASRec,GRU4Rec", "--lengths=4,5,6", "--catalogues=none", "--out=x"]) == 0
+    found = json.loads((folder / "x" / "scaling.json").read_text())
+    assert [(p["model"], p["size"]) for p in found["lengths"]] == [("SASRec", 4), *(("GRU4Rec", n) for n in (4, 5, 6))]
+    assert "SASRec, 5: does not fit into memory" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--models=2Mamba4Rec,BPR"], "scaling is for sequential models, and BPR is none"),
+        (["--models=2Mamba4Rek"], "did you mean 2Mamba4Rec"),
+        (["--lengths=0"], "--lengths=0 must be whole numbers"),
+        (["--lengths=ten"], "--lengths=ten must be whole numbers"),
+        (["--catalogues=10"], "--catalogues=10 must be whole numbers above 10"),
+        (["--models=SASRec,SASRec"], "must name different ones"),
+        (["--models=2Mamba4Rec", "--headdim=7"], "headdim"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_measured_is_said_at_once(monkeypatch, capsys, arguments, said):
+    monkeypatch.setattr(scaling, "measure", lambda *_: pytest.fail("something was measured"))
+    assert main(["scaling", *arguments]) == 2
+    assert said.lower() in capsys.readouterr().err.lower()
