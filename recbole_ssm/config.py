@@ -340,7 +340,7 @@ def _check_our_model(config: Config) -> None:
     if config["train_neg_sample_args"].get("dynamic"):
         raise InputError("train_neg_sample_args: dynamic is not available with packed batches; set it to False")
     try:
-        check_backend(config["ssm_backend"])
+        check_backend(config["ssm_backend"] or "auto")
     except ValueError as error:
         raise InputError(f"ssm_backend: {error}") from error
     if config["ssm_backend"] in ("mamba_ssm", "triton") and config["device"].type != "cuda":
