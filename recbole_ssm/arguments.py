@@ -1,0 +1,68 @@
+"""Reading the arguments of verbs: words of the command line, of the form ``--key=value``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recbole_ssm.errors import InputError
+
+
+def value_of(arguments: Sequence[str], key: str) -> str | None:
+    """The value of ``--key=value``."""
+    values = {a.partition("=")[2] for a in arguments if a.startswith(f"--{key}=")}
+    if len(values) > 1:
+        raise InputError(f"--{key} is given twice, as {' and as '.join(sorted(values))}")
+    return next(iter(values), None)
+
+
+def own_arguments(arguments: Sequence[str], verb: str, needed: tuple, optional: tuple) -> tuple[dict, list[str]]:
+    """What is given of the verb's own arguments, None for the others, and the rest."""
+    ours = (*needed, *optional)
+    given = {key: value_of(arguments, key) for key in ours}
+    for key in needed:
+        if not given[key]:
+            raise InputError(f"{verb} needs --{key}=...; {verb} --help explains it")
+    return given, [a for a in arguments if not a.startswith(tuple(f"--{key}=" for key in ours))]
+
+
+def read_sizes(given: dict, key: str) -> list[int]:
+    """Whole numbers, separated by commas, or ``none``; a catalogue must have more items than are recommended."""
+    if given[key] == "none":
+        return []
+    try:
+        sizes = [int(word) for word in given[key].split(",")]
+    except ValueError:
+        sizes = [0]
+    if min(sizes) < (11 if key == "catalogues" else 1):
+        raise InputError(f"--{key}={given[key]} must be whole numbers{' above 10' * (key == 'catalogues')}")
+    return sizes
+
+
+def read_names(given: dict, key: str) -> list[str]:
+    """Words separated by commas, all different."""
+    words = given[key].split(",")
+    if "" in words or len(set(words)) < len(words):
+        raise InputError(f"--{key}={given[key]} must name different ones, separated by commas")
+    return words
+
+
+def read_seeds(text: str) -> list[int]:
+    """How many seeds, which are then those from 2020 on, or two of them and more, separated by commas."""
+    try:
+        numbers = [int(word) for word in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers) or numbers == [0]:
+        raise InputError(f"--seeds={text} must be how many, or different whole numbers separated by commas")
+    return numbers if len(numbers) > 1 else [2020 + number for number in range(numbers[0])]
+
+
+def read_seconds(text: str | None) -> float | None:
+    """A positive number, or None."""
+    try:
+        seconds = None if text is None else float(text)
+    except ValueError:
+        seconds = 0.0
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise InputError(f"--budget={text} must be a number of seconds")
+    return seconds

@@ -1,0 +1,111 @@
+"""The verbs that answer a question by many measurements: ``compare``, ``sweep`` and ``scaling``."""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from recbole_ssm.arguments import own_arguments, read_names, read_seconds, read_seeds, read_sizes
+from recbole_ssm.registry import MODELS
+
+PROGRAM = "python -m recbole_ssm"
+
+
+def compare_models(arguments: Sequence[str]) -> None:
+    """Train several models on the same data and test items, and report which is better, and what each costs.
+
+    --models     names, of this package or of RecBole, separated by commas
+    --baseline   the model that the others are tested against; default the first
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(_study_help("compare --models=NAME,NAME", compare_models))
+        return
+    from recbole_ssm.compare import Study, Variant, compare  # with matplotlib, which training does without
+
+    given, keys = _study_arguments(arguments, "compare", ("models", "dataset"), ("baseline",))
+    variants = [Variant(name, name) for name in read_names(given, "models")]
+    folder = given.pop("out") or Path("compare") / given["dataset"]
+    study = Study(variants, folder=Path(folder), keys=keys, **_study_settings(given))
+    compare(study, given["baseline"], f"{PROGRAM} compare {shlex.join(arguments)}")
+
+
+def sweep_values(arguments: Sequence[str]) -> None:
+    """Train a model with several values of one configuration key, and plot the metrics over them.
+
+    --model      name, of this package or of RecBole
+    --param      the key
+    --values     separated by commas, as they would stand on the command line; the first one is the baseline
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(_study_help("sweep --model=NAME --param=KEY --values=VALUE,VALUE", sweep_values))
+        return
+    from recbole_ssm.compare import Study, compare, values_of
+
+    given, keys = _study_arguments(arguments, "sweep", ("model", "dataset", "param", "values"), ())
+    variants = values_of(given["param"], read_names(given, "values"), given["model"])
+    folder = given.pop("out") or Path("sweep") / f"{given['model']}-{given['param']}-{given['dataset']}"
+    study = Study(variants, folder=Path(folder), keys=keys, **_study_settings(given))
+    compare(study, command=f"{PROGRAM} sweep {shlex.join(arguments)}", parameter=given["param"])
+
+
+def scaling_of_models(arguments: Sequence[str]) -> None:
+    """Measure what models cost as histories get longer, and as catalogues get larger, on random histories.
+
+    --models      sequential ones, of this package or of RecBole, by commas; default: all of this package, and SASRec
+    --lengths     of histories, separated by commas, or none; default 50 to 10,000
+    --catalogues  numbers of items, separated by commas, or none; default 1,000 to 1,000,000
+    --threads     default 1, where processor time is measured, so that other programs do not count
+    --out         folder for report.html (self-contained) and scaling.json; default scaling
+    --key=value   for all models
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(
+            f"usage: {PROGRAM} scaling [--models=NAME,NAME] [--lengths=N,N] [--catalogues=N,N] [--threads=1] "
+            f"[--out=FOLDER] [--key=value ...]\n\n{textwrap.dedent('    ' + scaling_of_models.__doc__)}"
+        )
+        return
+    from recbole_ssm.scaling import CATALOGUES, LENGTHS, scaling
+
+    given, keys = own_arguments(arguments, "scaling", (), ("models", "lengths", "catalogues", "threads", "out"))
+    lengths = LENGTHS if given["lengths"] is None else read_sizes(given, "lengths")
+    catalogues = CATALOGUES if given["catalogues"] is None else read_sizes(given, "catalogues")
+    given["models"] = given["models"] or ",".join([*MODELS, "SASRec"])
+    models = read_names(given, "models")
+    torch.set_num_threads(read_sizes({"threads": given["threads"] or "1"}, "threads")[0])
+    folder = Path(given["out"] or "scaling")
+    scaling(models, folder, lengths, catalogues, keys, command=f"{PROGRAM} scaling {shlex.join(arguments)}")
+
+
+_STUDY_HELP = """
+--dataset    name
+--seeds      how many (2020, 2021, ...), or which, separated by commas; default 3
+--budget     seconds of training of each run: the epoch that is then going on is its last
+--out        folder for report.html (self-contained), table.md, table.csv, results.json and the log of each run
+--key=value  for all runs; also --config_files=FILE,FILE
+
+Each run is a process of its own. What is done is not done again, so that the same command goes on after an
+interruption, also in the midst of a training; models, values and seeds may be added.
+"""
+
+
+def _study_help(usage: str, verb) -> str:
+    heading, _, own = verb.__doc__.partition("\n\n")
+    usage = f"usage: {PROGRAM} {usage} --dataset=NAME [--seeds=3] [--budget=SECONDS] [--out=FOLDER] [--key=value ...]"
+    return f"{usage}\n\n{heading}\n\n{textwrap.dedent(own).rstrip()}{_STUDY_HELP}"
+
+
+def _study_arguments(arguments: Sequence[str], verb: str, needed: tuple, optional: tuple) -> tuple[dict, list[str]]:
+    return own_arguments(arguments, verb, needed, (*optional, "seeds", "budget", "out", "config_files"))
+
+
+def _study_settings(given: dict) -> dict:
+    return {
+        "dataset": given["dataset"],
+        "seeds": read_seeds(given["seeds"] or "3"),
+        "files": (given["config_files"] or "").replace(",", " ").split(),
+        "budget": read_seconds(given["budget"]),
+    }
