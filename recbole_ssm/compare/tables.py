@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from statistics import mean
+from statistics import mean, stdev
 
 from rich.console import Group
 from rich.table import Table
@@ -124,7 +124,7 @@ def record(row: Row) -> dict:
     for metric, name in METRICS.items():
         scores = row.scores(metric)
         found[f"{name}@{AT}"] = mean(scores)
-        found[f"{name}@{AT} deviation"] = float(spread_of(scores))
+        found[f"{name}@{AT} deviation"] = stdev(scores) if len(scores) > 1 else 0.0
         found[f"{name}@{AT} p"] = row.p_values.get(metric)
     for kind in ("latency_one", "latency_many"):
         for what in ("users", "median_ms", "p99_ms", "mean_history"):
@@ -135,12 +135,6 @@ def record(row: Row) -> dict:
     for key in ("seconds_per_epoch", "seconds_to_best", "peak_memory_gib"):
         found[key] = row.middle(lambda run, key=key: run[key])
     return found
-
-
-def spread_of(values: list[float]) -> float:
-    """Standard deviation; 0 of a single value."""
-    average = mean(values)
-    return (sum((v - average) ** 2 for v in values) / max(len(values) - 1, 1)) ** 0.5
 
 
 def title(row: Row, baseline: str) -> str:
