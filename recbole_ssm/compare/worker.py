@@ -37,13 +37,13 @@ def train_and_measure(asked: dict) -> tuple[dict, dict[str, np.ndarray]]:
         one, many = latency(trainer, test, 1), latency(trainer, test, 1024)
         settings = {key: config[key] for key in ("time_order", "filter_seen", "seed")}
     history = result["history"]
-    scores = [epoch["valid_result"][config["valid_metric"].lower()] for epoch in history if "valid_result" in epoch]
-    best = int(np.argmax(scores) if config["valid_metric_bigger"] else np.argmin(scores))
+    validated = [epoch for epoch in history if "valid_result" in epoch]
+    best = max(validated, key=lambda epoch: epoch["valid_result"][config["valid_metric"].lower()])["epoch"]
     measured = {
         **settings,
         "test_result": {name: float(value) for name, value in result["test_result"].items()},
-        "best_epoch": best + 1,
-        "seconds_to_best": sum(e["train_seconds"] + e.get("valid_seconds", 0.0) for e in history[: best + 1]),
+        "best_epoch": best,
+        "seconds_to_best": sum(e["train_seconds"] + e.get("valid_seconds", 0.0) for e in history[:best]),
         **{key: result[key] for key in ("epochs", "seconds_per_epoch", "parameters", "peak_memory_gib", "history")},
         "parameters_without_item_embedding": result["parameters_without_item_embedding"],
         "latency_one": one,

@@ -80,7 +80,7 @@ def read_plain_columns(file: str | Path, kinds: dict[str, str], separator: str, 
         InputError: a value is no number, or lines differ in their number of columns.
     """
     with _naming_the_encoding(file, encoding):
-        if (separator + "\n").encode(encoding or "utf-8") == (separator + "\n").encode("ascii", "replace"):
+        if b"\0" not in "\n".encode(encoding or "utf-8"):  # as in UTF-16
             _check_lines(file, separator)
     names = {f"{field}:{kind}": np.float64 if kind == "float" else str for field, kind in kinds.items()}
     read = partial(pd.read_csv, file, delimiter=separator, usecols=list(names), encoding=encoding, engine="c")

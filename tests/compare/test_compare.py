@@ -115,9 +115,11 @@ def test_a_run_that_fails_ends_no_other(folder, capsys, monkeypatch):
 def test_a_sweep_plots_its_values_in_their_order(folder, capsys, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     values = ["--param=dropout_prob", "--values=0.5,0.0"]
-    assert main(["sweep", "--model=2Mamba4Rec", *values, "--dataset=tiny", "--seeds=1", *KEYS]) == 0
+    assert main(["sweep", "--model=2Mamba4Rec", *values, "--dataset=tiny", "--seeds=1", "--eval_step=2", *KEYS]) == 0
     found = folder / "sweep" / "2Mamba4Rec-dropout_prob-tiny"
-    rows = json.loads((found / "results.json").read_text())["rows"]
+    results = json.loads((found / "results.json").read_text())
+    assert [run["best_epoch"] for run in results["runs"]] == [2, 2]  # the first epoch is not validated
+    rows = results["rows"]
     assert [row["name"] for row in rows] == ["dropout_prob=0.5", "dropout_prob=0.0"]
     assert rows[0]["NDCG@10"] != rows[1]["NDCG@10"]
     page = (found / "report.html").read_text()
