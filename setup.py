@@ -22,6 +22,13 @@ RECBOLE_WITHOUT_RAY = [
     "tqdm>=4.48.2",
 ]
 
+# The ray that RecBole allows where it can be installed, 2.6.3, is of the time of these.
+WITH_RAY_2_6 = [
+    'numpy<2; python_version < "3.12"',
+    'pyarrow<18; python_version < "3.12"',
+    'setuptools<82; python_version < "3.12"',
+]
+
 # Plain C, loaded with ctypes. Where it cannot be built, everything works without it, more slowly.
 NATIVE = Extension(
     "recbole_ssm.ops.native._library",
@@ -51,7 +58,14 @@ setup(
     ],
     extras_require={
         "cuda": ["mamba-ssm>=2.2.3", "causal-conv1d>=1.4", "triton>=3.0"],
-        "tune": ["ray[tune]", 'setuptools<82; python_version < "3.12"'],
-        "test": ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", "ruff>=0.8", "transformers>=4.50,<5"],
+        "tune": ["ray[tune]", "hyperopt>=0.2.7", *WITH_RAY_2_6],
+        "test": [
+            "hyperopt>=0.2.7",
+            "hypothesis>=6.100",
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "ruff>=0.8",
+            "transformers>=4.50,<5",
+        ],
     },
 )

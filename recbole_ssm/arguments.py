@@ -38,6 +38,26 @@ def read_sizes(given: dict, key: str) -> list[int]:
     return sizes
 
 
+def read_count(given: dict, key: str, default: int | None) -> int | None:
+    """A whole number of at least 1."""
+    if given[key] is None:
+        return default
+    if not given[key].isdecimal() or int(given[key]) < 1:
+        raise InputError(f"--{key}={given[key]} must be a whole number of at least 1")
+    return int(given[key])
+
+
+def read_share(given: dict, key: str) -> float | None:
+    """A number of at least 0, a fraction too, or None."""
+    try:
+        share = None if given[key] is None else float(given[key])
+    except ValueError:
+        share = -1.0
+    if share is not None and not 0 <= share < float("inf"):
+        raise InputError(f"--{key}={given[key]} must be a number, 0 or more")
+    return share
+
+
 def read_names(given: dict, key: str) -> list[str]:
     """Words separated by commas, all different."""
     words = given[key].split(",")

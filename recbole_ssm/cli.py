@@ -19,7 +19,7 @@ from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 from recbole_ssm.quick_start import run
 from recbole_ssm.registry import MODELS, recbole_models
 from recbole_ssm.resume import Interrupted
-from recbole_ssm.studies import PROGRAM, compare_models, scaling_of_models, sweep_values
+from recbole_ssm.studies import PROGRAM, compare_models, scaling_of_models, sweep_values, tune_model
 from recbole_ssm.trainer import TrainingDiverged
 
 _USAGE = (
@@ -104,6 +104,7 @@ VERBS = {
     "inspect": inspect,
     "compare": compare_models,
     "sweep": sweep_values,
+    "tune": tune_model,
     "scaling": scaling_of_models,
 }
 """What can be asked for, by the first word of the command line."""

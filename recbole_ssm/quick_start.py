@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
@@ -33,6 +33,8 @@ def run(
     saved: bool = True,
     command_line: Iterable[str] = (),
     resume: bool | str | Path = False,
+    after_epoch: Callable[[object], None] | None = None,
+    test: bool = True,
 ) -> dict:
     """Train a model, keep the best epoch by the validation metric, and test it: RecBole's ``run_recbole``.
 
@@ -45,6 +47,8 @@ def run(
         command_line: arguments ``--key=value``; nothing is read from ``sys.argv``.
         resume: go on with a training that was interrupted: the checkpoint, or True for the newest in
             ``checkpoint_dir`` of this model and dataset (there may be none, then it begins anew).
+        after_epoch: is called with the trainer after each epoch that was validated, its checkpoint written.
+        test: try the best model on the test data; else ``test_result`` is None.
 
     Returns:
         RecBole's ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``, and
@@ -88,8 +92,11 @@ def run(
         if begun is not None:
             trainer.resume_checkpoint(begun)
         progress = config["show_progress"]
-        best_valid_score, best_valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=progress)
-        test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=progress)
+        told = {} if after_epoch is None else {"callback_fn": lambda epoch, score: after_epoch(trainer)}
+        best_valid_score, best_valid_result = trainer.fit(
+            train_data, valid_data, saved=saved, show_progress=progress, **told
+        )
+        test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=progress) if test else None
 
         total, body = count_parameters(recommender)
         result = {

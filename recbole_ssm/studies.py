@@ -1,4 +1,4 @@
-"""The verbs that answer a question by many measurements: ``compare``, ``sweep`` and ``scaling``."""
+"""The verbs that answer a question by many measurements: ``compare``, ``sweep``, ``tune`` and ``scaling``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from pathlib import Path
 
 import torch
 
-from recbole_ssm.arguments import own_arguments, read_names, read_seconds, read_seeds, read_sizes
+from recbole_ssm.arguments import (
+    own_arguments,
+    read_count,
+    read_names,
+    read_seconds,
+    read_seeds,
+    read_share,
+    read_sizes,
+)
 from recbole_ssm.registry import MODELS
 
 PROGRAM = "python -m recbole_ssm"
@@ -50,6 +58,57 @@ def sweep_values(arguments: Sequence[str]) -> None:
     folder = given.pop("out") or Path("sweep") / f"{given['model']}-{given['param']}-{given['dataset']}"
     study = Study(variants, folder=Path(folder), keys=keys, **_study_settings(given))
     compare(study, command=f"{PROGRAM} sweep {shlex.join(arguments)}", parameter=given["param"])
+
+
+def tune_model(arguments: Sequence[str]) -> None:
+    """Search for the settings of a model with which its validation metric is best; test the best of them alone.
+
+    --model           name, of this package or of RecBole
+    --dataset         name
+    --params_file     RecBole's format, a line for each key: NAME choice [1,2], NAME uniform LOW,HIGH,
+                      NAME quniform LOW,HIGH,STEP, NAME loguniform LOW,HIGH (natural logarithms);
+                      default the package's tuning/MODEL.hyper
+    --tool            ray (default): several trials at a time, those that fall behind are stopped; or hyperopt:
+                      one after the other, each learning from those before
+    --trials          how many; default 20
+    --out             folder for best.yaml, report.html (self-contained), trials.md, trials.csv, results.json, and
+                      the log of each trial; default tune/MODEL-DATASET-TOOL
+    --min_epochs      ray: epochs before which no trial is stopped; default 5
+    --cpus_per_trial  ray: cores; default all of them divided by the number of trials, one at least
+    --gpus_per_trial  ray: GPUs, also a part of one; default a quarter where there are any
+    --address         ray: HOST:PORT of a cluster, or auto for one on this machine; the folder, the data and the
+                      package must be on all its machines, in the same place; default none: Ray is started and ended
+    --algo            hyperopt: bayes (default) or random
+    --key=value       for all trials; also --config_files=FILE,FILE
+
+    What is done is not done again, so that the same command goes on after an interruption, also in the midst of a
+    trial, and a greater --trials adds to those there are. A trial that fails does not end the others.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(
+            f"usage: {PROGRAM} tune --model=NAME --dataset=NAME [--params_file=FILE] [--tool=ray] [--trials=20] "
+            f"[--out=FOLDER] [--key=value ...]\n\n{textwrap.dedent('    ' + tune_model.__doc__)}"
+        )
+        return
+    from recbole_ssm.tuning import Task, tune
+
+    ours = ("params_file", "tool", "trials", "out", "min_epochs", "cpus_per_trial", "gpus_per_trial", "address", "algo")
+    given, keys = own_arguments(arguments, "tune", ("model", "dataset"), (*ours, "config_files"))
+    tool = given["tool"] or "ray"
+    folder = given["out"] or Path("tune") / f"{given['model']}-{given['dataset']}-{tool}"
+    files = (given["config_files"] or "").replace(",", " ").split()
+    tune(
+        Task(given["model"], given["dataset"], str(folder), tuple(files), tuple(keys)),
+        given["params_file"] or f"tuning/{given['model']}.hyper",
+        tool=tool,
+        trials=read_count(given, "trials", 20),
+        first_epochs=read_count(given, "min_epochs", 5),
+        cpus=read_count(given, "cpus_per_trial", None),
+        gpus=read_share(given, "gpus_per_trial"),
+        address=given["address"],
+        algorithm=given["algo"] or "bayes",
+        command=f"{PROGRAM} tune {shlex.join(arguments)}",
+    )
 
 
 def scaling_of_models(arguments: Sequence[str]) -> None:

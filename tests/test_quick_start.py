@@ -186,6 +186,19 @@ def test_a_run_that_is_not_saved_writes_no_checkpoint(tiny, tmp_path):
     assert not list(tmp_path.rglob("*.pth"))
 
 
+def test_a_run_tells_of_each_epoch_and_leaves_the_test_out_if_asked(tiny):
+    seen = []
+    result = recbole_ssm.run(
+        "2Mamba4Rec",
+        "tiny",
+        config_dict={**QUICK, **SMALL, "data_path": str(tiny), "epochs": 2},
+        after_epoch=lambda trainer: seen.append(len(trainer.history)),
+        test=False,
+    )
+    assert seen == [1, 2]
+    assert result["test_result"] is None and result["best_valid_result"] is not None
+
+
 def test_no_epoch_tests_the_model_as_it_begins(tiny):
     result = run(tiny, epochs=0)
     assert (result["epochs"], result["seconds_per_epoch"]) == (0, None)

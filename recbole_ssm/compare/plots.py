@@ -20,7 +20,7 @@ def plots(rows: list[Row]) -> list[tuple[str, str]]:
     drawn = [
         (
             f"Validation NDCG@{AT} by epoch",
-            _learning(rows, colours, lambda history: range(1, len(history) + 1), "epoch"),
+            _learning(rows, colours, _numbers, "epoch"),
         ),
         (f"Validation NDCG@{AT} by seconds", _learning(rows, colours, _seconds, seconds, logarithmic=True)),
         ("Accuracy and cost of training", _cost(rows, colours, lambda run: run["seconds_to_best"], "seconds to best")),

@@ -1,0 +1,84 @@
+"""A search by hyperopt, through RecBole's ``HyperTuning``: one trial after the other, each learning from the last."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from math import inf
+from pathlib import Path
+
+from recbole.trainer import HyperTuning
+
+from recbole_ssm.errors import InputError
+from recbole_ssm.resume import Interrupted
+from recbole_ssm.tuning.space import Parameter
+from recbole_ssm.tuning.trials import Task
+
+ALGORITHMS = ("bayes", "random")
+"""RecBole's words for how the next trial is chosen: by a tree of Parzen estimators, or by chance."""
+
+
+def search(
+    task: Task,
+    space: Sequence[Parameter],
+    params_file: Path,
+    *,
+    trials: int,
+    algorithm: str,
+    seed: int,
+    ended: Callable[[dict], None],
+) -> None:
+    """Do the trials, those that are done before by their records: the same seed and scores lead to the same trials.
+
+    Args:
+        task: what is tuned.
+        space: the parameters, as ``params_file`` has them, which RecBole reads itself.
+        params_file: checked by :func:`recbole_ssm.tuning.read_space`.
+        trials: how many.
+        algorithm: one of :data:`ALGORITHMS`.
+        seed: of the search.
+        ended: is told the values of each trial that has ended.
+
+    Raises:
+        InputError: hyperopt is not installed.
+        Interrupted: in the midst of a trial.
+    """
+    try:
+        import hyperopt  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"--tool=hyperopt needs hyperopt ({error}); pip install 'recbole-ssm[tune]'") from error
+
+    def objective(drawn: dict, _files) -> dict:
+        params = {parameter.name: parameter.plain(drawn[parameter.name]) for parameter in space}
+        config = task.config(params)
+        bigger = config["valid_metric_bigger"]
+        try:
+            record = task.train(params, lambda epoch, score: None)
+        except Interrupted:
+            raise
+        except Exception:
+            record = {}  # says why in its file, and the search goes on
+        ended(params)
+        return {
+            "model": task.model,
+            "best_valid_score": record.get("score", -inf if bigger else inf),
+            "valid_score_bigger": bigger,
+            "best_valid_result": None,
+            "test_result": None,
+        }
+
+    tuning = HyperTuning(
+        objective, params_file=str(params_file), algo=algorithm, max_evals=trials, early_stop=trials + 1
+    )
+    before = os.environ.get("HYPEROPT_FMIN_SEED")
+    os.environ["HYPEROPT_FMIN_SEED"] = str(seed)  # HyperTuning hands on no seed
+    try:
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # HyperTuning prints what ``ended`` tells
+            tuning.run()
+    finally:
+        if before is None:
+            del os.environ["HYPEROPT_FMIN_SEED"]
+        else:
+            os.environ["HYPEROPT_FMIN_SEED"] = before

@@ -1,0 +1,166 @@
+"""A search by Ray Tune: trials by chance, several at a time, and those that fall behind are stopped early (ASHA).
+
+Importing this module imports Ray, of which 2.6.3 (the last that RecBole allows) and current ones do.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import exp
+from pathlib import Path
+
+import torch
+
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # which prints a heading whatever it is asked for
+import ray
+from ray import tune
+
+from recbole_ssm.errors import InputError
+from recbole_ssm.tuning.space import Parameter
+from recbole_ssm.tuning.trials import Task
+
+if hasattr(tune, "RunConfig"):
+    _RunConfig, _report = tune.RunConfig, tune.report
+else:
+    from ray.air import RunConfig as _RunConfig
+    from ray.air.session import report as _report
+
+CUT = 3
+"""Of trials that have come as far, one in so many goes on (ASHA's reduction factor)."""
+
+
+def search(
+    task: Task,
+    space: Sequence[Parameter],
+    *,
+    trials: int,
+    seed: int,
+    bigger: bool,
+    epochs: int,
+    first_epochs: int,
+    cpus: int | None,
+    gpus: float | None,
+    address: str | None,
+    ended: Callable[[dict, str | None], None],
+) -> None:
+    """Do the trials, those that are done before by their records.
+
+    ASHA: Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020).
+
+    Args:
+        task: what is tuned; on a cluster its folder must be the same on all machines.
+        space: the parameters.
+        trials: how many.
+        seed: of the search.
+        bigger: whether a greater score is better.
+        epochs: of a trial at most.
+        first_epochs: before which no trial is stopped.
+        cpus: cores for each trial; None divides those there are by the number of trials.
+        gpus: GPUs for each trial, also a part of one; None is a quarter where there are any.
+        address: of a Ray cluster; None starts one on this machine for as long as the search takes.
+        ended: is told the values of each trial that has ended, and the error if it has failed.
+
+    Raises:
+        InputError: there is no cluster at the address, or it has less than a trial is to have.
+    """
+    _connect(address)
+    try:
+        there = ray.cluster_resources()
+        cpus, gpus = _share(there, trials, cpus, gpus)
+        stop_early = tune.schedulers.ASHAScheduler(
+            time_attr="epoch",
+            max_t=epochs + 1,  # not met: a trial that has done all its epochs ends by itself
+            grace_period=min(first_epochs, epochs),
+            reduction_factor=CUT,
+        )
+        own = Path(task.folder).absolute() / "ray"
+        shutil.rmtree(own, ignore_errors=True)  # what is needed of a search is in the records of its trials
+        tune.Tuner(
+            tune.with_resources(partial(_trial, task, space, cpus, os.getcwd()), {"cpu": cpus, "gpu": gpus}),
+            param_space={parameter.name: _domain(parameter) for parameter in space},
+            tune_config=tune.TuneConfig(
+                metric="score",
+                mode="max" if bigger else "min",
+                num_samples=trials,
+                scheduler=stop_early,
+                search_alg=tune.search.BasicVariantGenerator(random_state=seed),
+                reuse_actors=False,
+            ),
+            run_config=_RunConfig(
+                name=own.name, storage_path=str(own.parent), verbose=0, callbacks=[_Ended(space, ended)]
+            ),
+        ).fit()
+    finally:
+        ray.shutdown()
+
+
+class _Ended(tune.Callback):
+    """Hands on what Ray says of trials that have ended."""
+
+    def __init__(self, space: Sequence[Parameter], ended: Callable[[dict, str | None], None]):
+        self._space, self._ended = space, ended
+
+    def on_trial_complete(self, iteration, trials, trial, **info) -> None:
+        self._ended(_plain(self._space, trial.config), None)
+
+    def on_trial_error(self, iteration, trials, trial, **info) -> None:
+        self._ended(_plain(self._space, trial.config), "the process of the trial has ended")
+
+    def __getstate__(self) -> dict:
+        return {}  # Ray writes down all it is given, to restore it; here the records of trials are for that
+
+
+def _trial(task: Task, space: Sequence[Parameter], cpus: int, folder: str, drawn: dict) -> None:
+    """In a process of Ray's: what it is given by name is where the search was started."""
+    os.chdir(folder)
+    torch.set_num_threads(max(1, cpus))
+    if torch.cuda.is_available():  # RecBole sets this variable to the key gpu_id, which must be what Ray has chosen
+        chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+        task = Task(task.model, task.dataset, task.folder, task.files, (*task.keys, f"--gpu_id={chosen}"))
+    task.train(_plain(space, drawn), lambda epoch, score: _report({"epoch": epoch, "score": score}))
+
+
+def _plain(space: Sequence[Parameter], drawn: dict) -> dict:
+    return {parameter.name: parameter.plain(drawn[parameter.name]) for parameter in space}
+
+
+def _domain(parameter: Parameter):
+    """A parameter as Ray has it."""
+    if parameter.kind == "choice":
+        return tune.choice(list(parameter.values))
+    if parameter.kind == "loguniform":
+        return tune.loguniform(*map(exp, parameter.values))
+    return getattr(tune, parameter.kind)(*parameter.values)
+
+
+def _connect(address: str | None) -> None:
+    if address is None:
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        return
+    host, colon, port = address.removeprefix("ray://").partition(":")
+    try:
+        if colon:  # Ray itself tries for a minute
+            socket.create_connection((host, int(port)), timeout=5).close()
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
+        raise InputError(
+            f"there is no Ray cluster at --address={address} ({str(error).splitlines()[0]}); give HOST:PORT as "
+            "'ray start --head' prints it, or auto for one on this machine, or leave --address out to start one"
+        ) from error
+
+
+def _share(there: dict, trials: int, cpus: int | None, gpus: float | None) -> tuple[int, float]:
+    """Cores and GPUs for a trial."""
+    cores = int(there.get("CPU", 1))
+    cpus = max(1, cores // trials) if cpus is None else cpus
+    gpus = (0.25 if there.get("GPU") else 0.0) if gpus is None else gpus
+    if cpus > cores or gpus > there.get("GPU", 0):
+        raise InputError(
+            f"Ray has {cores} CPU cores and {there.get('GPU', 0):g} GPUs here, too few for a trial with {cpus} and "
+            f"{gpus:g}; give less with --cpus_per_trial and --gpus_per_trial"
+        )
+    return cpus, gpus

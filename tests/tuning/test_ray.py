@@ -1,0 +1,87 @@
+"""A search with a running Ray: trials at the same time, some stopped early, one killed; and clusters that are not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from atomic import ROOT, SMALL, interactions, isolate, write_dataset
+
+from recbole_ssm.cli import main
+from recbole_ssm.errors import InputError
+
+try:
+    from recbole_ssm.tuning import with_ray
+except (ImportError, AttributeError) as error:
+    pytest.skip(f"Ray cannot be used ({error}); pip install -e '.[tune]' brings it", allow_module_level=True)
+
+KEYS = ("--data_path=.", "--use_gpu=False", *(f"--{key}={value}" for key, value in SMALL.items()))
+VERB = ["tune", "--model=2Mamba4Rec", "--dataset=tiny", "--params_file=my.hyper", "--out=found", *KEYS]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    isolate(monkeypatch, tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests'}")
+    write_dataset(tmp_path, interactions(n_users=60, n_items=30, shortest=5, longest=12))
+    (tmp_path / "my.hyper").write_text("learning_rate choice [0.02,0.001,1e-9,1e30]\n")
+    return tmp_path
+
+
+def records(folder) -> list[dict]:
+    return [json.loads(file.read_text()) for file in (folder / "found" / "trials").glob("*/trial.json")]
+
+
+def test_a_search_from_a_kill_to_the_report(folder, capsys):
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "recbole_ssm",
+        *VERB,
+        "--trials=8",
+        "--epochs=30",
+        "--min_epochs=2",
+    ]
+    command += ["--stopping_step=30"]
+    search = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not any(len(record.get("history", [])) > 2 for record in records(folder)):
+        assert search.poll() is None
+        time.sleep(0.05)
+    os.kill(search.pid, signal.SIGKILL)
+    search.wait()
+    assert not (folder / "found" / "results.json").exists()
+
+    assert main(command[5:]) == 0
+    found = json.loads((folder / "found" / "results.json").read_text())
+    ends = {record["params"]["learning_rate"]: record["ended"] for record in found["trials"]}
+    assert ends[1e30] == "failed"
+    assert found["best"]["params"]["learning_rate"] in (0.02, 0.001)
+    for record in found["trials"]:
+        if record["ended"] == "stopped":
+            assert 2 <= len(record["history"]) < 30
+    said = capsys.readouterr().out
+    assert "[3/8] learning_rate" in said and "test_result of the best: " in said
+    assert (folder / "found" / "best.yaml").is_file() and (folder / "found" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port", "nowhere", "auto"])
+def test_an_address_without_a_cluster(folder, capsys, address):
+    begun = time.monotonic()
+    assert main([*VERB, "--trials=2", f"--address={address}"]) == 2
+    assert f"there is no Ray cluster at --address={address}" in capsys.readouterr().err
+    assert time.monotonic() - begun < 30
+    assert records(folder) == []
+
+
+def test_shares():
+    assert with_ray._share({"CPU": 8.0}, 20, None, None) == (1, 0.0)
+    assert with_ray._share({"CPU": 64.0, "GPU": 2.0}, 20, None, None) == (3, 0.25)
+    assert with_ray._share({"CPU": 64.0, "GPU": 2.0}, 20, 8, 1.0) == (8, 1.0)
+    for too_much in ({"cpus": 9, "gpus": None}, {"cpus": None, "gpus": 0.5}):
+        with pytest.raises(InputError, match="Ray has 8 CPU cores and 0 GPUs here, too few"):
+            with_ray._share({"CPU": 8.0}, 4, **too_much)
