@@ -131,6 +131,9 @@ def _over(axes: Axes, scored: list[tuple[int, dict]], parameter: Parameter, metr
         axes.set(xscale="log", xticks=ticks, xticklabels=[f"{tick:.2g}" for tick in ticks])
         axes.minorticks_off()
     _points(axes, values, [record for _, record in scored])
+    if parameter.kind != "choice":
+        axes.update_datalim([(value, scored[0][1]["score"]) for value in parameter.extremes])
+        axes.autoscale_view()
     logarithmic = " (logarithmic)" if parameter.kind == "loguniform" else ""
     axes.set(xlabel=parameter.name + logarithmic, ylabel=metric)
 
