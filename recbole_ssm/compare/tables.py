@@ -17,7 +17,8 @@ COLUMNS = {
     "HR@10": "share of test items among the first ten",
     "NDCG@10": "the same, discounted by rank; stars: against the baseline",
     "MRR@10": "mean of 1 / rank, 0 below the tenth",
-    "1 user ms": "the ten best for one user, history read anew: median (99th percentile)",
+    "1 user ms": "the ten best for one user, the history read anew: median (99th percentile)",
+    "1 click ms": "the same after one click more, where the model keeps a state: one step, whatever the history",
     "1024 users ms": "the same for 1,024 users at once, or as many as there are",
     "users / s": "users per second in full ranking, from the column before",
     "parameters": "trainable numbers",
@@ -31,7 +32,7 @@ COLUMNS = {
 
 _NARROW = (
     ("HR@10", "NDCG@10", "MRR@10", "seeds"),
-    ("1 user ms", "1024 users ms", "users / s"),
+    ("1 user ms", "1 click ms", "1024 users ms", "users / s"),
     ("parameters", "without items", "s / epoch", "s to best", "GiB"),
 )
 
@@ -43,8 +44,7 @@ def cells(row: Row) -> dict[str, str]:
         return "" if value is None else format(value, form)
 
     def time(kind: str) -> str:
-        middle = row.middle(lambda run: run[kind] and run[kind]["median_ms"])
-        high = row.middle(lambda run: run[kind] and run[kind]["p99_ms"])
+        middle, high = latency(row, kind, "median_ms"), latency(row, kind, "p99_ms")
         return "" if middle is None else f"{middle:.2f} ({high:.2f})"
 
     found = {}
@@ -52,6 +52,7 @@ def cells(row: Row) -> dict[str, str]:
         found[f"{name}@{AT}"] = spread(row.scores(metric)) + stars(row.p_values.get(metric, 1.0))
     return found | {
         "1 user ms": time("latency_one"),
+        "1 click ms": time("latency_step"),
         "1024 users ms": time("latency_many"),
         "users / s": number(users_per_second(row), ",.0f"),
         "parameters": f"{row.runs[0]['parameters']:,}",
@@ -61,6 +62,11 @@ def cells(row: Row) -> dict[str, str]:
         "GiB": number(row.middle(lambda run: run["peak_memory_gib"]), ".2f"),
         "seeds": str(len(row.runs)),
     }
+
+
+def latency(row: Row, kind: str, what: str) -> float | None:
+    """The median over runs of a latency; None where they have none, as those of an earlier version may."""
+    return row.middle(lambda run: (run.get(kind) or {}).get(what))
 
 
 def users_per_second(row: Row) -> float | None:
@@ -126,9 +132,9 @@ def record(row: Row) -> dict:
         found[f"{name}@{AT}"] = mean(scores)
         found[f"{name}@{AT} deviation"] = stdev(scores) if len(scores) > 1 else 0.0
         found[f"{name}@{AT} p"] = row.p_values.get(metric)
-    for kind in ("latency_one", "latency_many"):
+    for kind in ("latency_one", "latency_step", "latency_many"):
         for what in ("users", "median_ms", "p99_ms", "mean_history"):
-            found[f"{kind} {what}"] = row.middle(lambda run, kind=kind, what=what: run[kind] and run[kind][what])
+            found[f"{kind} {what}"] = latency(row, kind, what)
     found["users_per_second"] = users_per_second(row)
     for key in ("parameters", "parameters_without_item_embedding"):
         found[key] = row.runs[0][key]

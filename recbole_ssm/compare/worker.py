@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from recbole_ssm.checkpoint import CheckpointNotWritten
-from recbole_ssm.compare.measuring import by_sample, latency
+from recbole_ssm.compare.measuring import by_sample, latency, step_latency
 from recbole_ssm.errors import InputError
 from recbole_ssm.inspection import loaded
 from recbole_ssm.quick_start import run
@@ -34,7 +34,7 @@ def train_and_measure(asked: dict) -> tuple[dict, dict[str, np.ndarray]]:
     result = run(asked["model"], asked["dataset"], asked["files"], command_line=asked["keys"], resume=True)
     with loaded(result["checkpoint"]) as (config, trainer, (train, _, test), _):
         samples = by_sample(trainer, train, test)
-        one, many = latency(trainer, test, 1), latency(trainer, test, 1024)
+        one, many, step = latency(trainer, test, 1), latency(trainer, test, 1024), step_latency(trainer, test)
         settings = {key: config[key] for key in ("time_order", "filter_seen", "seed")}
     history = result["history"]
     validated = [epoch for epoch in history if "valid_result" in epoch]
@@ -48,6 +48,7 @@ def train_and_measure(asked: dict) -> tuple[dict, dict[str, np.ndarray]]:
         "parameters_without_item_embedding": result["parameters_without_item_embedding"],
         "latency_one": one,
         "latency_many": many,
+        "latency_step": step,
         "versions": {name: version(name) for name in ("recbole-ssm", "recbole", "torch")},
         "machine": {"processor": _processor(), "threads": torch.get_num_threads(), "device": str(config["device"])},
     }

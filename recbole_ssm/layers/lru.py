@@ -33,8 +33,19 @@ class LRU(nn.Module):
 
     def forward(self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
         """As :meth:`recbole_ssm.layers.Mamba2.forward`."""
+        h = linear_recurrence(*self._inputs(hidden), cu_seqlens)
+        return self.out_proj(torch.cat([at(readout, h.real), at(readout, h.imag)], -1))
+
+    def step(self, hidden: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As :meth:`recbole_ssm.layers.Mamba2.step`; the state is h (R, expand * d_model), complex."""
+        h, decay = self._inputs(hidden)
+        if state is not None:
+            h = h + decay * state
+        return self.out_proj(torch.cat([h.real, h.imag], -1)), h
+
+    def _inputs(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """``gamma B x`` (R, size) and decay (size,), complex."""
         decay = torch.polar(torch.exp(-torch.exp(self.nu_log)), torch.exp(self.theta_log))
         inputs = self.in_proj(hidden).to(decay.real.dtype).unflatten(-1, (2, -1))  # float32 under autocast too
         real, imaginary = (inputs * torch.exp(self.gamma_log)).unbind(-2)
-        h = linear_recurrence(torch.complex(real, imaginary), decay, cu_seqlens)
-        return self.out_proj(torch.cat([at(readout, h.real), at(readout, h.imag)], -1))
+        return torch.complex(real, imaginary), decay

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_ssm.layers.initialisation import inverse_softplus_dt
-from recbole_ssm.ops import causal_conv1d, selective_scan
+from recbole_ssm.ops import causal_conv1d, causal_conv1d_step, selective_scan, selective_scan_step
 from recbole_ssm.ops.packing import at
 
 
@@ -46,7 +46,30 @@ class Mamba(nn.Module):
         """
         x, z = self.in_proj(hidden).chunk(2, dim=-1)
         x = causal_conv1d(x, self.conv1d.weight.squeeze(1), self.conv1d.bias, cu_seqlens)
-        dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        dt = F.softplus(self.dt_proj(dt))
-        y = selective_scan(x, dt, -torch.exp(self.A_log), B, C, cu_seqlens, D=self.D)
+        y = selective_scan(*self._selected(x), cu_seqlens, D=self.D)
         return self.out_proj(at(readout, y) * F.silu(at(readout, z)))
+
+    def step(self, hidden: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """What :meth:`forward` would give for the next token of R sequences.
+
+        Args:
+            hidden: (R, d_model).
+            state: after the tokens before: inputs of the convolution (R, d_inner, d_conv - 1) and states
+                (R, d_inner, d_state); None at the start.
+
+        Returns:
+            (R, d_model), and the state after this token.
+        """
+        x, z = self.in_proj(hidden).chunk(2, dim=-1)
+        if state is None:
+            width = self.conv1d.kernel_size[0] - 1
+            state = x.new_zeros(*x.shape, width), x.new_zeros(*x.shape, self.d_state)
+        window, states = state
+        x, window = causal_conv1d_step(window, x, self.conv1d.weight.squeeze(1), self.conv1d.bias)
+        y, states = selective_scan_step(states, *self._selected(x), D=self.D)
+        return self.out_proj(y * F.silu(z)), (window, states)
+
+    def _selected(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What the scan takes of tokens (R, d_inner): x, dt, A, B, C."""
+        dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        return x, F.softplus(self.dt_proj(dt)), -torch.exp(self.A_log), B, C

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.layers.initialisation import inverse_softplus_dt
 from recbole_ssm.layers.norm import GatedRMSNorm
-from recbole_ssm.ops import causal_conv1d, ssd
+from recbole_ssm.ops import causal_conv1d, causal_conv1d_step, ssd, ssd_step
 from recbole_ssm.ops.packing import at
 
 
@@ -68,18 +68,43 @@ class Mamba2(nn.Module):
         Returns:
             (T, d_model), or (R, d_model) with ``readout``.
         """
-        G, N, H, P = self.ngroups, self.d_state, self.nheads, self.headdim
-        z, xBC, dt = projected.split([self.d_inner, self.d_inner + 2 * G * N, H], dim=-1)
+        z, xBC, dt = self._split(projected)
         xBC = causal_conv1d(xBC, self.conv1d.weight.squeeze(1), self.conv1d.bias, cu_seqlens, reverse=reverse)
+        y = ssd(*self._selected(xBC, dt), cu_seqlens, D=self.D, reverse=reverse)
+        return self.out_proj(self.norm(at(readout, y.flatten(-2)), at(readout, z)))
+
+    def step(self, hidden: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """What :meth:`forward` would give for the next token of R sequences.
+
+        Args:
+            hidden: (R, d_model).
+            state: after the tokens before: inputs of the convolution (R, d_inner + 2 * ngroups * d_state, d_conv - 1)
+                and states (R, nheads, headdim, d_state); None at the start.
+
+        Returns:
+            (R, d_model), and the state after this token.
+        """
+        z, xBC, dt = self._split(self.in_proj(hidden))
+        if state is None:
+            window = xBC.new_zeros(*xBC.shape, self.conv1d.kernel_size[0] - 1)
+            state = window, xBC.new_zeros(len(xBC), self.nheads, self.headdim, self.d_state)
+        window, states = state
+        xBC, window = causal_conv1d_step(window, xBC, self.conv1d.weight.squeeze(1), self.conv1d.bias)
+        y, states = ssd_step(states, *self._selected(xBC, dt), D=self.D)
+        return self.out_proj(self.norm(y.flatten(-2), z)), (window, states)
+
+    def _split(self, projected: Tensor) -> tuple[Tensor, ...]:
+        """Gate z, inputs of the convolution, and step sizes."""
+        return projected.split([self.d_inner, self.d_inner + 2 * self.ngroups * self.d_state, self.nheads], dim=-1)
+
+    def _selected(self, xBC: Tensor, dt: Tensor) -> tuple[Tensor, ...]:
+        """What the recurrence takes of tokens: x (R, H, P), dt (R, H), A (H,), B and C (R, G, N)."""
+        G, N = self.ngroups, self.d_state
         x, B, C = xBC.split([self.d_inner, G * N, G * N], dim=-1)
-        y = ssd(
-            x.unflatten(-1, (H, P)),
+        return (
+            x.unflatten(-1, (self.nheads, self.headdim)),
             F.softplus(dt + self.dt_bias),
             -torch.exp(self.A_log),
             B.unflatten(-1, (G, N)),
             C.unflatten(-1, (G, N)),
-            cu_seqlens,
-            D=self.D,
-            reverse=reverse,
         )
-        return self.out_proj(self.norm(at(readout, y.flatten(-2)), at(readout, z)))

@@ -33,6 +33,9 @@ class PackedSequentialRecommender(SequentialRecommender):
     :meth:`encode` of a model that is not takes ``causal=True``, for what it makes of a history in one direction.
     """
 
+    streams = False
+    """Whether :meth:`step` can be used: the model keeps a state of constant size instead of the history."""
+
     def __init__(self, config, dataset, *, padding_idx: int | None = 0):
         super().__init__(config, dataset)
         self.hidden_size = config["hidden_size"]
@@ -84,7 +87,7 @@ class PackedSequentialRecommender(SequentialRecommender):
         readout = last_tokens(cu_seqlens) if len(target) == len(cu_seqlens) - 1 else None
         one_way = {"causal": True} if readout is None and not self.causal else {}
         hidden = self.encode(tokens, cu_seqlens, readout, **one_way)
-        seen = self._seen(tokens, cu_seqlens, readout)
+        seen = self.items_seen(tokens, cu_seqlens, readout)
         if self.loss_type == "CE":
             biases = {"bias": self.item_bias, "seen": seen, "seen_bias": self._bias_of_seen()}
             return linear_cross_entropy(hidden, self.item_embedding.weight, target, **biases)
@@ -92,7 +95,8 @@ class PackedSequentialRecommender(SequentialRecommender):
         rows = torch.arange(len(target), device=target.device)
         return self.bpr_loss(self._score(hidden, target, seen, rows), self._score(hidden, negative, seen, rows))
 
-    def _seen(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None) -> RowItems | None:
+    def items_seen(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None) -> RowItems | None:
+        """The items that a history holds at each of the tokens ``readout``; None without ``repeat_bias``."""
         return None if self.repeat_bias is None else items_read(tokens, cu_seqlens, readout)
 
     def _bias_of_seen(self) -> Tensor | None:
@@ -122,7 +126,15 @@ class PackedSequentialRecommender(SequentialRecommender):
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores (S, n_items) of every item after each history."""
-        hidden, seen = self._read(interaction)
+        return self.score_all(*self._read(interaction))
+
+    def score_all(self, hidden: Tensor, seen: RowItems | None = None) -> Tensor:
+        """Scores (R, n_items) of every item.
+
+        Args:
+            hidden: (R, hidden_size) representations of histories, by :meth:`forward` or :meth:`step`.
+            seen: see :meth:`items_seen`.
+        """
         scores = torch.matmul(hidden, self.item_embedding.weight.T)
         if self.item_bias is not None:
             scores += self.item_bias
@@ -130,8 +142,22 @@ class PackedSequentialRecommender(SequentialRecommender):
             scores[seen.of_rows()] += self._bias_of_seen()
         return scores
 
+    def step(self, items: Tensor, state: list | None = None) -> tuple[Tensor, list]:
+        """The representation of R histories that get one item more, in a time that does not depend on their length.
+
+        In evaluation mode it equals what :meth:`forward` gives for the longer histories.
+
+        Args:
+            items: (R,) ids of the items that come next.
+            state: after the items before; None for the start of a history.
+
+        Returns:
+            (R, hidden_size), for :meth:`score_all`, and the state after these items.
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads a history as a whole, and keeps no state of it")
+
     def _read(self, interaction: Interaction) -> tuple[Tensor, RowItems | None]:
         """Representation (S, hidden_size) and items of each history."""
         tokens, cu_seqlens = self.packed(interaction)
         readout = last_tokens(cu_seqlens)
-        return self.encode(tokens, cu_seqlens, readout), self._seen(tokens, cu_seqlens, readout)
+        return self.encode(tokens, cu_seqlens, readout), self.items_seen(tokens, cu_seqlens, readout)

@@ -22,8 +22,17 @@ class MixerLayer(nn.Module):
 
     def forward(self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, **options) -> Tensor:
         """(T, d_model) to (T, d_model), or to (R, d_model) for the tokens ``readout`` (R,); options are the mixer's."""
-        mixed = self.dropout(self.mixer(hidden, cu_seqlens, readout, **options))
-        return self.ffn(self.norm(mixed + at(readout, hidden) if self.residual else mixed))
+        mixed = self.mixer(hidden, cu_seqlens, readout, **options)
+        return self._combine(mixed, at(readout, hidden))
+
+    def step(self, hidden: Tensor, state=None) -> tuple[Tensor, object]:
+        """As the mixer's ``step``."""
+        mixed, state = self.mixer.step(hidden, state)
+        return self._combine(mixed, hidden), state
+
+    def _combine(self, mixed: Tensor, hidden: Tensor) -> Tensor:
+        mixed = self.dropout(mixed)
+        return self.ffn(self.norm(mixed + hidden if self.residual else mixed))
 
 
 class Mamba4Rec(PackedSequentialRecommender):
@@ -58,3 +67,19 @@ class Mamba4Rec(PackedSequentialRecommender):
         for layer in layers:
             hidden = layer(hidden, cu_seqlens, **options)
         return last(hidden, cu_seqlens, readout, **options)
+
+    @property
+    def streams(self) -> bool:
+        """See :attr:`PackedSequentialRecommender.streams`."""
+        return self.causal and all(hasattr(layer.mixer, "step") for layer in self.layers)
+
+    def step(self, items: Tensor, state: list | None = None) -> tuple[Tensor, list]:
+        """See :meth:`PackedSequentialRecommender.step`."""
+        if not self.streams:
+            return super().step(items, state)
+        hidden = self.norm(self.dropout(self.item_embedding(items)))
+        after = []
+        for layer, before in zip(self.layers, state or [None] * len(self.layers), strict=True):
+            hidden, remembered = layer.step(hidden, before)
+            after.append(remembered)
+        return hidden, after

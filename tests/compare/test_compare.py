@@ -75,6 +75,8 @@ def test_from_a_kill_to_the_report(folder, capsys, monkeypatch):
         assert float(rows[model]["NDCG@10 deviation"]) == pytest.approx(np.std(scores, ddof=1))
         assert float(rows[model]["latency_one median_ms"]) > 0
         assert float(rows[model]["latency_many users"]) == 60
+    assert float(rows["2Mamba4Rec"]["latency_step median_ms"]) > 0
+    assert rows["SASRec"]["latency_step median_ms"] == ""
     assert rows["SASRec"]["NDCG@10 p"] == ""
     assert 0 < float(rows["2Mamba4Rec"]["NDCG@10 p"]) <= 1
     assert "2Mamba4Rec" in (folder / "found" / "table.md").read_text()
