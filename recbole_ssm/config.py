@@ -6,6 +6,7 @@ import copy
 import difflib
 import re
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -267,6 +268,8 @@ def _check_recbole_types(config: Config) -> None:
         raise InputError(f"learner must be one of {', '.join(LEARNERS)}, but is {config['learner']!r}")
     if not isinstance(config["field_separator"], str) or not config["field_separator"]:
         raise InputError("field_separator must not be empty; between the columns of a file stands, for example, a tab")
+    if config["log_wandb"] and find_spec("wandb") is None:
+        raise InputError("log_wandb needs wandb, which is not installed; pip install wandb, or set log_wandb: False")
     if not config["checkpoint_dir"]:
         raise InputError("checkpoint_dir must not be empty")
     if config["seed"] >= 2**32:

@@ -1,5 +1,7 @@
 """Which value counts, and what is refused."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -226,6 +228,13 @@ def test_a_backend_that_is_not_installed_is_refused_at_once(monkeypatch, backend
 
 
 @pytest.mark.parametrize("backend", ["mamba_ssm", "triton"])
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
+def test_a_log_that_needs_another_package_is_refused_without_it(monkeypatch, model):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(InputError, match="log_wandb needs wandb, which is not installed; pip install wandb"):
+        Config(model, "ml-100k", config_dict={"log_wandb": True})
+
+
 def test_a_backend_of_gpus_is_refused_without_one(monkeypatch, backend):
     monkeypatch.setattr("recbole_ssm.ops.backend._installed", lambda name: True)
     keys = {"ssm_backend": backend, "use_gpu": False}
