@@ -227,7 +227,6 @@ def test_a_backend_that_is_not_installed_is_refused_at_once(monkeypatch, backend
         Config("2Mamba4Rec", "ml-100k", config_dict={"ssm_backend": backend})
 
 
-@pytest.mark.parametrize("backend", ["mamba_ssm", "triton"])
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
 def test_a_log_that_needs_another_package_is_refused_without_it(monkeypatch, model):
     monkeypatch.setitem(sys.modules, "wandb", None)
@@ -235,6 +234,7 @@ def test_a_log_that_needs_another_package_is_refused_without_it(monkeypatch, mod
         Config(model, "ml-100k", config_dict={"log_wandb": True})
 
 
+@pytest.mark.parametrize("backend", ["mamba_ssm", "triton"])
 def test_a_backend_of_gpus_is_refused_without_one(monkeypatch, backend):
     monkeypatch.setattr("recbole_ssm.ops.backend._installed", lambda name: True)
     keys = {"ssm_backend": backend, "use_gpu": False}
