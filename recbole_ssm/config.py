@@ -268,7 +268,7 @@ def _check_recbole_types(config: Config) -> None:
         raise InputError(f"learner must be one of {', '.join(LEARNERS)}, but is {config['learner']!r}")
     if not isinstance(config["field_separator"], str) or not config["field_separator"]:
         raise InputError("field_separator must not be empty; between the columns of a file stands, for example, a tab")
-    if config["log_wandb"] and find_spec("wandb") is None:
+    if config["log_wandb"] and getattr(find_spec("wandb"), "origin", None) is None:  # its logs' folder is none either
         raise InputError("log_wandb needs wandb, which is not installed; pip install wandb, or set log_wandb: False")
     if not config["checkpoint_dir"]:
         raise InputError("checkpoint_dir must not be empty")

@@ -18,6 +18,10 @@ from recbole_ssm.ops.backend import use_backend
 from recbole_ssm.trainer import create_trainer
 
 
+_OF_TRAINING = ("model", "dataset", "dataset_cache", "log_wandb")
+"""Keys that a checkpoint was given and that do not hold when it is tried: they write where the training was."""
+
+
 def describe(file: str | Path) -> dict:
     """What was trained, on what, and how well.
 
@@ -88,7 +92,7 @@ def loaded(file: str | Path, dataset: str | None = None, command_line: Iterable[
     """The model of a checkpoint with its data, for as long as the context lasts; arguments as in :func:`evaluate`."""
     state = checkpoint.read(file)
     dataset = dataset or state["config"]["dataset"]
-    given = {key: value for key, value in state["given"].items() if key not in ("model", "dataset")}
+    given = {key: value for key, value in state["given"].items() if key not in _OF_TRAINING}
     config = Config(state["config"]["model"], dataset, config_dict=given, command_line=command_line)
     init_seed(config["seed"], config["reproducibility"])
     with use_backend(config["ssm_backend"] or "auto"):

@@ -36,6 +36,14 @@ def test_evaluate_gives_what_the_run_gave(tmp_path, model):
     assert (found["time_order"], found["filter_seen"], found["same_training_data"]) == ("exact", False, True)
 
 
+def test_evaluate_leaves_no_cache_where_it_runs(tmp_path):
+    checkpoint = Path(train(tmp_path, dataset_cache="kept")["checkpoint"])
+    assert Path("kept").is_dir()
+    Path("kept").rename("away")
+    ask("evaluate", f"--checkpoint={checkpoint}")
+    assert not Path("kept").exists()
+
+
 def test_evaluate_with_another_configuration(tmp_path):
     result = train(tmp_path)
     file = f"--checkpoint={result['checkpoint']}"

@@ -32,7 +32,8 @@ def train_and_measure(asked: dict) -> tuple[dict, dict[str, np.ndarray]]:
         What goes into the tables, and :func:`by_sample`.
     """
     result = run(asked["model"], asked["dataset"], asked["files"], command_line=asked["keys"], resume=True)
-    with loaded(result["checkpoint"]) as (config, trainer, (train, _, test), _):
+    cache = [key for key in asked["keys"] if key.startswith("--dataset_cache=")]
+    with loaded(result["checkpoint"], command_line=cache) as (config, trainer, (train, _, test), _):
         samples = by_sample(trainer, train, test)
         one, many, step = latency(trainer, test, 1), latency(trainer, test, 1024), step_latency(trainer, test)
         settings = {key: config[key] for key in ("time_order", "filter_seen", "seed")}
