@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recbole_ssm.ops.packing import check_shapes, positions
 
+BLOCK = 32
+"""Tokens that are run through one after the other, in all blocks of the stream at once."""
+
+_NOTHING = 1e-30
+"""What a block takes over is 0 below: a gradient that fades would end in numbers with which CPUs compute slowly."""
+
 
 def linear_recurrence(x: Tensor, decay: Tensor, cu_seqlens: Tensor) -> Tensor:
     """``h[t] = decay * h[t - 1] + x[t]`` within each sequence, from zero (the LRU of arXiv 2303.06349).
 
-    By doubling: sums over the last 1, 2, 4, ... tokens, each from two of the sums before, ``log2`` of the longest
-    sequence times.
+    In blocks of the stream: first each by itself, token by token; then the states at the ends of blocks, by doubling
+    (sums over the last 1, 2, 4, ... blocks, each from two of the sums before); then what each block takes over from
+    the one before it. Work grows linearly with T but for the doubling, of one token in :data:`BLOCK`.
 
     Args:
         x: (T, E) complex.
@@ -27,13 +35,38 @@ def linear_recurrence(x: Tensor, decay: Tensor, cu_seqlens: Tensor) -> Tensor:
     return _LinearRecurrence.apply(x, decay, positions(cu_seqlens, len(x)))
 
 
-def _double(x: Tensor, decay: Tensor, before: Tensor, offset: int) -> Tensor:
-    """The recurrence over tokens that have ``before`` (T,) others before them, ``offset`` 1 forward and -1 backward."""
-    h, reach = x, 1
-    while reach <= (int(before.max()) if len(before) else 0):
-        h = h + (decay * h).roll(offset * reach, 0) * (before >= reach)[:, None]
+def _scan(x: Tensor, decay: Tensor, before: Tensor) -> Tensor:
+    """The recurrence over tokens (T, E) that have ``before`` (T,) others of their sequence before them."""
+    blocks = -(-len(x) // BLOCK)
+    padding = blocks * BLOCK - len(x)
+    h = F.pad(x, (0, 0, 0, padding)).unflatten(0, (blocks, BLOCK)).transpose(0, 1).contiguous()
+    before = F.pad(before, (0, padding)).view(blocks, BLOCK).T
+    goes_on = (before > 0)[..., None]
+    for i in range(1, BLOCK):
+        h[i].addcmul_(h[i - 1] * goes_on[i], decay)
+    if blocks > 1:
+        powers = decay.expand(BLOCK, -1).cumprod(0)
+        from_before = before > torch.arange(BLOCK, device=x.device)[:, None]  # the sequence began in another block
+        ends = _double(h[-1], powers[-1], _run_lengths(from_before[-1]))
+        ends = ends.masked_fill(ends.abs() < _NOTHING, 0)
+        for i in range(BLOCK):
+            h[i, 1:].addcmul_(ends[:-1] * from_before[i, 1:, None], powers[i])
+    return h.transpose(0, 1).flatten(0, 1)[: len(x)]
+
+
+def _double(h: Tensor, decay: Tensor, before: Tensor) -> Tensor:
+    """The recurrence by doubling."""
+    reach = 1
+    while reach <= int(before.max()):
+        h = h + (decay * h).roll(reach, 0) * (before >= reach)[:, None]
         decay, reach = decay * decay, 2 * reach
     return h
+
+
+def _run_lengths(true: Tensor) -> Tensor:
+    """How many have been true without a break, up to each (n,)."""
+    index = torch.arange(1, len(true) + 1, device=true.device)
+    return index - index.masked_fill(true, 0).cummax(0).values
 
 
 class _LinearRecurrence(torch.autograd.Function):
@@ -41,7 +74,7 @@ class _LinearRecurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, decay, before):
-        h = _double(x, decay, before, 1)
+        h = _scan(x, decay, before)
         ctx.save_for_backward(h, decay, before)
         return h
 
@@ -49,11 +82,8 @@ class _LinearRecurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, dh):
         h, decay, before = ctx.saved_tensors
-        last = torch.ones_like(before, dtype=torch.bool)
-        last[:-1] = before[1:] == 0
-        # How many tokens of the sequence follow each token.
-        end = torch.arange(len(before), device=before.device).where(last, len(before))
-        after = end.flip(0).cummin(0).values.flip(0) - torch.arange(len(before), device=before.device)
-        dx = _double(dh, decay.conj(), after, -1)
+        followed = torch.zeros_like(before, dtype=torch.bool)
+        followed[:-1] = before[1:] > 0
+        dx = _scan(dh.flip(0), decay.conj(), _run_lengths(followed.flip(0))).flip(0)
         previous = h.roll(1, 0) * (before > 0)[:, None]
         return dx, (dx * previous.conj()).sum(0), None

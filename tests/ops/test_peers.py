@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import example, given
 from packed_cases import alone, borders, randn, relative_error, sequence_lengths, slices
 
 from recbole_ssm.ops.attention import causal_attention
-from recbole_ssm.ops.linear_recurrence import linear_recurrence
+from recbole_ssm.ops.linear_recurrence import BLOCK, linear_recurrence
 
 
 def complex_randn(*shape, seed):
@@ -38,6 +38,8 @@ def with_gradients(function, *leaves):
 
 
 @given(lengths=sequence_lengths())
+@example(lengths=[BLOCK - 1, 1, 2 * BLOCK, BLOCK + 1, 3])
+@example(lengths=[3, 5 * BLOCK, 1, 1, BLOCK])
 def test_linear_recurrence(lengths):
     x, decay = complex_randn(sum(lengths), 5, seed=1), decays(5)
     found = with_gradients(lambda x, decay: linear_recurrence(x, decay, borders(lengths)), x, decay)
@@ -80,3 +82,10 @@ def test_borders_that_do_not_fit_are_refused(op):
             causal_attention(*randn(3, 4, 1, 2, seed=0), alone(5))
         else:
             linear_recurrence(complex_randn(4, 2, seed=0), decays(2), alone(5))
+
+
+def test_linear_recurrence_of_nothing():
+    x = complex_randn(0, 3, seed=0).requires_grad_()
+    y = linear_recurrence(x, decays(3), borders([]))
+    assert y.shape == (0, 3)
+    assert torch.autograd.grad(y.real.sum(), x)[0].shape == (0, 3)
