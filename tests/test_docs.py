@@ -1,9 +1,14 @@
 """What the documentation tells to do is done, word for word."""
 
 import re
+import shlex
 
+import pytest
 import torch
 from atomic import ROOT, isolate
+
+from recbole_ssm.cli import VERBS, main
+from recbole_ssm.config import Config
 
 
 def test_the_page_on_your_own_model_can_be_followed(tmp_path, monkeypatch, capsys):
@@ -22,3 +27,20 @@ def test_the_page_on_your_own_model_can_be_followed(tmp_path, monkeypatch, capsy
     assert space["result"]["test_result"]["ndcg@10"] > 0.01  # chance is .0027
     assert str(space["result"]["test_result"]) in capsys.readouterr().out
     assert not torch.equal(space["together"][0], space["together"][1])
+
+
+@pytest.mark.parametrize("page", [*sorted(path.name for path in (ROOT / "docs").glob("*.md")), "README.md"])
+def test_commands_of_the_documentation_can_be_given(page, capsys):
+    """Verbs exist, keys are the verb's or the configuration's, and files that are linked to are there."""
+    file = ROOT / "README.md" if page == "README.md" else ROOT / "docs" / page
+    text = file.read_text(encoding="utf-8")
+    for line in re.findall(r"^python -m recbole_ssm (.+)$", text, flags=re.MULTILINE):
+        words = shlex.split(line)
+        verb = words.pop(0) if words[0] in VERBS else "train"
+        assert main([verb, "--help"] if verb != "train" else ["--help"]) == 0
+        own = capsys.readouterr().out
+        for key in (word.removeprefix("--").partition("=")[0] for word in words):
+            if f"--{key}" not in own:
+                Config("2Mamba4Rec", "ml-100k", command_line=[word for word in words if word.startswith(f"--{key}=")])
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (file.parent / link).exists(), link
