@@ -30,8 +30,8 @@ _MAY_DIFFER = {
 class Interrupted(Exception):
     """The training was told to stop, and is saved."""
 
-    def __init__(self, signal_number: int, file: Path):
-        super().__init__(f"interrupted; {file} keeps the training as it stands, and --resume goes on with it")
+    def __init__(self, signal_number: int, file: str | Path, again: str = "--resume"):
+        super().__init__(f"interrupted; {file} keeps the training as it stands, and {again} goes on with it")
         self.signal_number = signal_number
 
 

@@ -18,6 +18,7 @@ from recbole_ssm.arguments import (
     read_share,
     read_sizes,
 )
+from recbole_ssm.errors import InputError
 from recbole_ssm.registry import MODELS
 
 PROGRAM = "python -m recbole_ssm"
@@ -95,6 +96,10 @@ def tune_model(arguments: Sequence[str]) -> None:
     ours = ("params_file", "tool", "trials", "out", "min_epochs", "cpus_per_trial", "gpus_per_trial", "address", "algo")
     given, keys = own_arguments(arguments, "tune", ("model", "dataset"), (*ours, "config_files"))
     tool = given["tool"] or "ray"
+    of_other = ("algo",) if tool == "ray" else ("min_epochs", "cpus_per_trial", "gpus_per_trial", "address")
+    for key in of_other:
+        if given[key] is not None:
+            raise InputError(f"--{key} does not apply to --tool={tool}; leave it out")
     folder = given["out"] or Path("tune") / f"{given['model']}-{given['dataset']}-{tool}"
     files = (given["config_files"] or "").replace(",", " ").split()
     tune(

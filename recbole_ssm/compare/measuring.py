@@ -100,7 +100,7 @@ def step_latency(trainer, loader, seconds: float = 1.0, most: int = 200) -> dict
 
     Args:
         trainer: RecBole's, with the trained model.
-        loader: of test data.
+        loader: of test data, with a full ranking; of another there is no latency.
         seconds: how long it is tried, if not ``most`` times; five times at least.
         most: tries.
 
@@ -108,7 +108,7 @@ def step_latency(trainer, loader, seconds: float = 1.0, most: int = 200) -> dict
         ``tries``, ``median_ms`` and ``p99_ms``; None for a model that keeps no state.
     """
     model = trainer.model
-    if not getattr(model, "streams", False):
+    if not getattr(model, "streams", False) or not isinstance(loader, FullSortEvalDataLoader):
         return None
     model.eval()
     draw = np.random.default_rng(0)
@@ -118,6 +118,8 @@ def step_latency(trainer, loader, seconds: float = 1.0, most: int = 200) -> dict
         tokens, cu_seqlens = model.packed(history)
         seen = model.items_seen(tokens, cu_seqlens, last_tokens(cu_seqlens))  # whoever keeps states keeps these too
         _, state = model.step(tokens[:1])
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize(trainer.device)
         start = perf_counter()
         hidden, state = model.step(tokens[-1:], state)
         torch.topk(model.score_all(hidden, seen), AT, dim=-1).indices.cpu()

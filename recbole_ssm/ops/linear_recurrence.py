@@ -41,16 +41,16 @@ def _scan(x: Tensor, decay: Tensor, before: Tensor) -> Tensor:
     padding = blocks * BLOCK - len(x)
     h = F.pad(x, (0, 0, 0, padding)).unflatten(0, (blocks, BLOCK)).transpose(0, 1).contiguous()
     before = F.pad(before, (0, padding)).view(blocks, BLOCK).T
-    goes_on = (before > 0)[..., None]
+    begins = (before == 0)[..., None]
     for i in range(1, BLOCK):
-        h[i].addcmul_(h[i - 1] * goes_on[i], decay)
+        h[i].addcmul_(h[i - 1].masked_fill(begins[i], 0), decay)
     if blocks > 1:
         powers = decay.expand(BLOCK, -1).cumprod(0)
         from_before = before > torch.arange(BLOCK, device=x.device)[:, None]  # the sequence began in another block
         ends = _double(h[-1], powers[-1], _run_lengths(from_before[-1]))
         ends = ends.masked_fill(ends.abs() < _NOTHING, 0)
         for i in range(BLOCK):
-            h[i, 1:].addcmul_(ends[:-1] * from_before[i, 1:, None], powers[i])
+            h[i, 1:].addcmul_(ends[:-1].masked_fill(~from_before[i, 1:, None], 0), powers[i])
     return h.transpose(0, 1).flatten(0, 1)[: len(x)]
 
 
@@ -58,7 +58,7 @@ def _double(h: Tensor, decay: Tensor, before: Tensor) -> Tensor:
     """The recurrence by doubling."""
     reach = 1
     while reach <= int(before.max()):
-        h = h + (decay * h).roll(reach, 0) * (before >= reach)[:, None]
+        h = h + (decay * h).roll(reach, 0).masked_fill((before < reach)[:, None], 0)
         decay, reach = decay * decay, 2 * reach
     return h
 

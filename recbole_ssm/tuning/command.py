@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
+from recbole_ssm.config import Config
 from recbole_ssm.data.atomic_files import check_atomic_files
 from recbole_ssm.errors import InputError
 from recbole_ssm.inspection import evaluate
 from recbole_ssm.report import render
 from recbole_ssm.tuning import report, with_hyperopt
-from recbole_ssm.tuning.space import Parameter, find_space, read_space
-from recbole_ssm.tuning.trials import Task, best, by_score
+from recbole_ssm.tuning.space import Parameter, draw, find_space, read_space
+from recbole_ssm.tuning.trials import Task, best, by_score, write_json
 
 TOOLS = ("ray", "hyperopt")
+
+_OURS = {"checkpoint_dir", "dataset_cache", "show_progress"}
+
+_NOT_SEARCHED = {
+    *("model", "dataset", "epochs", "eval_step", "eval_args", "time_order", "filter_seen"),
+    *("metrics", "topk", "valid_metric", "metric_decimal_place", "data_path", "gpu_id", "state"),
+    *_OURS,
+}
 
 
 def tune(
@@ -44,7 +55,7 @@ def tune(
             the weights of the best.
         params_file: see :func:`recbole_ssm.tuning.read_space`.
         tool: ``ray``, :mod:`recbole_ssm.tuning.with_ray`, or ``hyperopt``, :mod:`recbole_ssm.tuning.with_hyperopt`.
-        trials: how many.
+        trials: how many; there are fewer where the space has no more.
         first_epochs, cpus, gpus, address: of Ray, see there.
         algorithm: of hyperopt, see there.
         command: shown in the report.
@@ -63,20 +74,8 @@ def tune(
         raise InputError(f"--algo={algorithm} must be {' or '.join(with_hyperopt.ALGORITHMS)}")
     file = find_space(params_file)
     space = read_space(file)
-    config = _check(task, space)
+    config = _check(task, space, tool)
     metric = config["valid_metric"]
-    console = Console(file=sys.stdout)  # also while that is directed elsewhere
-    ended: set[str] = set()
-
-    def end(params: dict, error: str | None = None) -> None:
-        record = task.end(params, error)
-        ended.add(str(task.place(params)))
-        found = f"{metric} {record['score']:.4f}" if record.get("score") is not None else ""
-        words = f"{found} at epoch {len(record['best_scores'])}, {record['ended']}" if found else record["ended"]
-        console.print(
-            f"[{len(ended)}/{trials}] {report.in_words(params)}: {words}", markup=False, highlight=False, soft_wrap=True
-        )
-
     if tool == "ray":
         try:
             from recbole_ssm.tuning import with_ray
@@ -84,76 +83,87 @@ def tune(
             raise InputError(
                 f"--tool=ray needs Ray Tune ({error}); pip install 'recbole-ssm[tune]', or use --tool=hyperopt"
             ) from error
-        with_ray.search(
-            task,
-            space,
-            trials=trials,
-            seed=config["seed"],
-            bigger=config["valid_metric_bigger"],
-            epochs=config["epochs"],
-            first_epochs=first_epochs,
-            cpus=cpus,
-            gpus=gpus,
-            address=address,
-            ended=end,
-        )
+    _keep(task, space, config)
+    tell = partial(Console(file=sys.stdout).print, markup=False, highlight=False, soft_wrap=True)
+    ended: set[Path] = set()
+
+    def end(params: dict, error: str | None = None) -> None:
+        record = task.end(params, error)
+        ended.add(task.place(params))
+        words = f"{record['ended']} after epoch {len(record['best_scores'])}"
+        if record.get("score") is not None:
+            words = f"{metric} {record['score']:.4f}, {words}"
+        tell(f"[{len(ended)}/{trials}] {report.in_words(params)}: {words}")
+
+    search = {"bigger": config["valid_metric_bigger"], "ended": end}
+    if tool == "ray":
+        settings = draw(space, trials, config["seed"])
+        trials = len(settings)
+        resources = {"cpus": cpus, "gpus": gpus, "address": address}
+        epochs = {"epochs": config["epochs"], "first_epochs": first_epochs}
+        with_ray.search(task, settings, **search, **epochs, **resources)
     else:
-        seed = config["seed"]
-        with_hyperopt.search(task, space, file, trials=trials, algorithm=algorithm, seed=seed, ended=end)
+        how = {"trials": trials, "algorithm": algorithm, "seed": config["seed"]}
+        with_hyperopt.search(task, space, file, **search, **how)
     found = _write(task, space, metric, command)
-    console.print(report.terminal(found["trials"], space, metric))
-    console.print(f"the best: {report.in_words(found['best']['params'])}", highlight=False)
+    tell(report.terminal(found["trials"], space, metric))
+    tell(f"the best: {report.in_words(found['best']['params'])}")
     for name in ("valid_result", "test_result"):
-        console.print(
-            f"{name} of the best: " + ", ".join(f"{k} {v}" for k, v in found[name].items()),
-            highlight=False,
-            soft_wrap=True,
-        )
-    folder = Path(task.folder)
-    console.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"python run_recbole_ssm.py --config_files={folder / 'best.yaml'}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+        tell(f"{name} of the best: " + ", ".join(f"{key} {value}" for key, value in found[name].items()))
+    tell(f"report: {Path(task.folder) / 'report.html'}")
+    tell(f"python run_recbole_ssm.py --config_files={Path(task.folder) / 'best.yaml'}")
     return found
 
 
-def _check(task: Task, space: Sequence[Parameter]):
-    """Make configurations with each extreme value, so that what is wrong is said before anything is trained.
+def _check(task: Task, space: Sequence[Parameter], tool: str) -> Config:
+    """Make configurations with each telling value, so that what is wrong is said before anything is trained.
 
     Returns:
         The first of them.
     """
-    first = {parameter.name: parameter.extremes[0] for parameter in space}
+    first = {parameter.name: parameter.telling[0] for parameter in space}
+    for name in first:
+        if name in _NOT_SEARCHED:
+            raise InputError(f"{name} cannot be searched: trials are compared by it, or kept by it; remove its line")
     for key in (argument.removeprefix("--").partition("=")[0] for argument in task.keys):
         if key in first:
             raise InputError(f"{key} is in the params file; leave --{key} out, or its line there")
-        if key in report.OWN:
+        if key in _OURS or (key == "gpu_id" and tool == "ray"):
             raise InputError(f"tune sets {key} itself; leave --{key} out")
     config = task.config(first)
     for parameter in space:
-        for value in parameter.extremes:
-            task.config(first | {parameter.name: value})
+        for value in parameter.telling:
+            for note in task.config(first | {parameter.name: value}).notes:
+                if re.search(rf"\b{re.escape(parameter.name)}\b", note):
+                    raise InputError(f"the params file has a line to no purpose: {note}")
+    if not 1 <= config["eval_step"] <= config["epochs"]:
+        raise InputError(
+            f"a search compares by validation: eval_step {config['eval_step']} must be 1 to epochs ({config['epochs']})"
+        )
+    split = next(iter(config["eval_args"]["split"].values()))
+    if split == "test_only" or (isinstance(split, list) and not split[1]):
+        raise InputError(f"a search compares by validation, for which eval_args: split {split!r} leaves no data")
     check_atomic_files(config)
-    asked = {
-        "model": task.model,
-        "dataset": task.dataset,
-        "files": list(task.files),
-        "keys": list(task.keys),
-        "space": [[parameter.name, parameter.kind, list(parameter.values)] for parameter in space],
-    }
-    file = Path(task.folder) / "study.json"
-    if file.exists() and (before := json.loads(file.read_text(encoding="utf-8"))) != asked:
-        other = " and ".join(key for key in asked if asked[key] != before.get(key))
-        raise InputError(f"{task.folder} has trials with another {other}; name another folder with --out")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asked, indent=1), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--out={task.folder} cannot be written to ({error}); name another folder") from error
     return config
+
+
+def _keep(task: Task, space: Sequence[Parameter], config: Config) -> None:
+    """Note in the folder what is searched, or raise InputError if it is of another search."""
+    searched = {parameter.name: [parameter.kind, *parameter.values] for parameter in space}
+    settings = {key: value for key, value in report.given(config).items() if key not in searched}
+    asked = {"model": task.model, "dataset": task.dataset, "settings": settings, "space": searched}
+    asked = json.loads(json.dumps(asked))
+    file = Path(task.folder) / "search.json"
+    try:
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, asked)
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"--out={task.folder} cannot be used ({error}); name another folder") from error
+    other = [key for key in asked if asked[key] != before.get(key)]
+    if other:
+        raise InputError(f"{task.folder} has trials with other {' and '.join(other)}; name another folder with --out")
 
 
 def _write(task: Task, space: Sequence[Parameter], metric: str, command: str) -> dict:
@@ -167,7 +177,7 @@ def _write(task: Task, space: Sequence[Parameter], metric: str, command: str) ->
     ]
     if winner is None:
         raise InputError("no trial came to a score; " + "; ".join(failed))
-    results = evaluate(winner["checkpoint"])
+    results = evaluate(task.checkpoint(winner))
     found = {
         "dataset": task.dataset,
         "model": task.model,

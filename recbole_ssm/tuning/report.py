@@ -15,9 +15,9 @@ from rich.table import Table
 from recbole_ssm.report import COLOURS, drawing
 from recbole_ssm.trainer import plain
 from recbole_ssm.tuning.space import Parameter
-from recbole_ssm.tuning.trials import Task, best, by_score
+from recbole_ssm.tuning.trials import Task, best, by_score, counts
 
-OWN = {"checkpoint_dir", "dataset_cache", "show_progress", "gpu_id"}
+_NOT_OF_THE_MODEL = {"checkpoint_dir", "dataset_cache", "show_progress", "gpu_id"}
 """Keys that a search sets, and a later training has no use for."""
 
 
@@ -81,14 +81,18 @@ def as_csv(records: list[dict], space: Sequence[Parameter], metric: str) -> str:
 
 def best_yaml(task: Task, record: dict, comment: str) -> str:
     """The configuration of a trial, for ``python run_recbole_ssm.py --config_files=FILE``."""
-    given = task.config(record["params"]).external_config_dict
-    given = {"model": task.model, "dataset": task.dataset} | {k: v for k, v in given.items() if k not in OWN}
-    return f"# {comment}\n" + yaml.safe_dump(plain(given), sort_keys=False, allow_unicode=True)
+    settings = {"model": task.model, "dataset": task.dataset} | given(task.config(record["params"]))
+    return f"# {comment}\n" + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+def given(config) -> dict:
+    """What a configuration was given, in plain values, without what a search sets."""
+    return {k: v for k, v in plain(config.external_config_dict).items() if k not in _NOT_OF_THE_MODEL}
 
 
 def plots(records: list[dict], space: Sequence[Parameter], metric: str) -> list[tuple[str, str]]:
     """Title and SVG of each plot: trials in their order, their learning curves, and the score over each parameter."""
-    scored = [(number, record) for number, record in enumerate(records, 1) if record.get("score") is not None]
+    scored = [(number, record) for number, record in enumerate(records, 1) if counts(record)]
     drawn = [
         (f"Validation {metric} of the trials", drawing(lambda axes: _by_trial(axes, scored, metric))),
         (f"Validation {metric} by epoch, the best until then", drawing(lambda axes: _curves(axes, scored, metric))),
@@ -127,12 +131,12 @@ def _over(axes: Axes, scored: list[tuple[int, dict]], parameter: Parameter, metr
         axes.set(xticks=range(len(words)), xticklabels=words, xlim=(-0.5, len(words) - 0.5))
         values = [parameter.values.index(value) for value in values]
     elif parameter.kind == "loguniform":
-        ticks = np.geomspace(*parameter.extremes, 4)
+        ticks = np.geomspace(*parameter.telling, 4)
         axes.set(xscale="log", xticks=ticks, xticklabels=[f"{tick:.2g}" for tick in ticks])
         axes.minorticks_off()
     _points(axes, values, [record for _, record in scored])
     if parameter.kind != "choice":
-        axes.update_datalim([(value, scored[0][1]["score"]) for value in parameter.extremes])
+        axes.update_datalim([(value, scored[0][1]["score"]) for value in parameter.telling])
         axes.autoscale_view()
     logarithmic = " (logarithmic)" if parameter.kind == "loguniform" else ""
     axes.set(xlabel=parameter.name + logarithmic, ylabel=metric)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -15,6 +16,8 @@ from recbole_ssm.config import Config
 from recbole_ssm.quick_start import run
 from recbole_ssm.registry import MODELS
 from recbole_ssm.resume import Interrupted
+
+DONE = ("finished", "stopped")
 
 
 @dataclass(frozen=True)
@@ -39,22 +42,14 @@ class Task:
         text = json.dumps(params, sort_keys=True)
         return Path(self.folder) / "trials" / blake2b(text.encode(), digest_size=6).hexdigest()
 
-    def given(self, params: dict) -> dict:
-        """What :class:`recbole_ssm.config.Config` is given for these values, and ``run`` likewise."""
-        own = {"checkpoint_dir": str(self.place(params) / "checkpoints"), "show_progress": False}
-        if self.model in MODELS:
-            own["dataset_cache"] = str(Path(self.folder) / "dataset")
-        return {
-            "model": self.model,
-            "dataset": self.dataset,
-            "config_file_list": list(self.files),
-            "config_dict": {**params, **own},
-            "command_line": self.keys,
-        }
+    def checkpoint(self, record: dict) -> Path:
+        """The weights of a trial's best epoch."""
+        return self.place(record["params"]) / "checkpoints" / record["checkpoint"]
 
     def config(self, params: dict) -> Config:
         """The configuration of the trial with these values."""
-        return Config(**self.given(params))
+        with _same_gpus():
+            return Config(**self._given(params))
 
     def train(self, params: dict, report: Callable[[int, float], None]) -> dict:
         """Do a trial, go on with one that was interrupted, or repeat what one that is done has reported.
@@ -73,48 +68,35 @@ class Task:
             Exception: whatever went wrong; the record says so too.
         """
         record = self.record(params)
-        told = 0
-        if record is not None and record["ended"] in ("finished", "stopped"):
-            for epoch, score in enumerate(record["best_scores"], 1):
-                if score is not None:
-                    report(epoch, score)
+        if record is not None and record["ended"] in DONE:
+            _report(record, 0, report)
             return record
-        record = {"params": params, "began": time.time(), "ended": None, "error": None, "best_scores": []}
+        if record is None or record["ended"] == "failed":
+            record = {"params": params, "began": time.time(), "ended": None, "error": None, "best_scores": []}
+            self._write(record)
+        told = 0
 
         def after_epoch(trainer) -> None:
             nonlocal told
-            metric = trainer.config["valid_metric"].lower()
-            better = max if trainer.valid_metric_bigger else min
-            best, scores = None, []
-            for epoch in trainer.history:
-                score = epoch.get("valid_result", {}).get(metric)
-                if score is not None:
-                    best = score if best is None else better(best, score)
-                scores.append(best if score is not None else None)
-            record.update(
-                history=trainer.history,
-                best_scores=scores,
-                score=best,
-                bigger=bool(trainer.valid_metric_bigger),
-                checkpoint=str(trainer.saved_model_file),
-            )
+            self._take_down(record, trainer.history, trainer.saved_model_file, trainer.config)
             self._write(record)
-            for epoch in range(told, len(scores)):
-                if scores[epoch] is not None:
-                    report(epoch + 1, scores[epoch])
-            told = len(scores)
+            told = _report(record, told, report)
 
-        self.place(params).mkdir(parents=True, exist_ok=True)
         with (self.place(params) / "train.log").open("a", encoding="utf-8") as log:
             try:
                 with redirect_stdout(log), redirect_stderr(log):
-                    run(**self.given(params), resume=True, after_epoch=after_epoch, test=False)
-            except Interrupted:
-                raise
+                    given = self._given(params)
+                    result = run(**given, resume=True, after_epoch=after_epoch, test=False)
+                # Once more: a trial that was interrupted behind its last epoch has none left to tell of.
+                self._take_down(record, result["history"], result["checkpoint"], self.config(params))
+                _report(record, told, report)
+            except Interrupted as stop:
+                raise Interrupted(stop.signal_number, self.folder, again="the same command") from stop
             except Exception as error:
                 self._write(record | {"ended": "failed", "error": f"{type(error).__name__}: {error}"})
                 raise
-        self._write(record := record | {"ended": "finished"})
+        record["ended"] = "finished"
+        self._write(record)
         return record
 
     def record(self, params: dict) -> dict | None:
@@ -123,7 +105,7 @@ class Task:
         ``params``; ``began`` (seconds since 1970); ``ended``: ``finished``, ``stopped`` by the search, ``failed``
         with an ``error``, or None while it goes on; and once an epoch is done ``history`` (see
         :class:`recbole_ssm.trainer.History`), ``best_scores`` (until each epoch, None where it was not validated),
-        ``score`` (the best), ``bigger`` (whether more is better) and ``checkpoint``.
+        ``score`` (the best), ``bigger`` (whether more is better) and ``checkpoint`` (its name).
         """
         return _read(self.place(params))
 
@@ -133,7 +115,7 @@ class Task:
         return sorted((record for record in found if record is not None), key=lambda record: record["began"])
 
     def end(self, params: dict, error: str | None = None) -> dict:
-        """Take down that the search is done with a trial, and keep the weights of the best of all only.
+        """Take down that the search is done with a trial, and keep the weights of the best that has ended only.
 
         Returns:
             Its record.
@@ -142,36 +124,97 @@ class Task:
         if record["ended"] is None:
             record |= {"ended": "failed" if error else "stopped", "error": error}
             self._write(record)
-        winner = best(self.records())
-        for other in self.records():
-            if other["ended"] and (winner is None or other["params"] != winner["params"]):
+        ended = [other for other in self.records() if other["ended"]]
+        winner = best(ended)
+        for other in ended:
+            if winner is None or other["params"] != winner["params"]:
                 shutil.rmtree(self.place(other["params"]) / "checkpoints", ignore_errors=True)
         return record
 
+    def _given(self, params: dict) -> dict:
+        """What :func:`recbole_ssm.quick_start.run` is given for these values."""
+        own = {"checkpoint_dir": str(self.place(params) / "checkpoints"), "show_progress": False}
+        if self.model in MODELS:
+            own["dataset_cache"] = str(Path(self.folder) / "dataset")
+        return {
+            "model": self.model,
+            "dataset": self.dataset,
+            "config_file_list": list(self.files),
+            "config_dict": {**params, **own},
+            "command_line": self.keys,
+        }
+
+    @staticmethod
+    def _take_down(record: dict, history: list[dict], checkpoint: str, config) -> None:
+        """What the epochs so far came to."""
+        better = max if config["valid_metric_bigger"] else min
+        best, scores = None, []
+        for epoch in history:
+            score = epoch.get("valid_result", {}).get(config["valid_metric"].lower())
+            if score is not None:
+                best = score if best is None else better(best, score)
+            scores.append(None if score is None else best)
+        record |= {"history": history, "best_scores": scores, "score": best, "checkpoint": Path(checkpoint).name}
+        record["bigger"] = bool(config["valid_metric_bigger"])
+
     def _write(self, record: dict) -> None:
-        file = self.place(record["params"]) / "trial.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(".part")
-        unfinished.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        unfinished.replace(file)
+        folder = self.place(record["params"])
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "trial.json", record)
+
+
+def write_json(file: Path, content: dict) -> None:
+    """Whole or not at all."""
+    unfinished = file.with_suffix(".part")
+    unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    unfinished.replace(file)
 
 
 def best(records: list[dict]) -> dict | None:
-    """The record with the best score, of equal ones the first; None if none has a score."""
-    scored = [record for record in records if record.get("score") is not None and record["ended"] != "failed"]
-    return by_score(scored)[0][1] if scored else None
+    """The record with the best score, of equal ones the first; None if none has a score that counts."""
+    ranked = [record for _, record in by_score(records) if counts(record)]
+    return ranked[0] if ranked else None
+
+
+def counts(record: dict) -> bool:
+    """Whether a trial has a score, and has not failed after that."""
+    return record.get("score") is not None and record["ended"] != "failed"
 
 
 def by_score(records: list[dict]) -> list[tuple[int, dict]]:
-    """Number, from 1 in the order in which they began, and record of all trials, the best first."""
+    """Number, from 1 in the order in which they began, and record of all trials, the best first, the failed last."""
 
     def place(numbered: tuple[int, dict]) -> tuple:
-        score = numbered[1].get("score")
-        return (score is None, 0.0 if score is None else -score if numbered[1]["bigger"] else score)
+        record = numbered[1]
+        if not counts(record):
+            return True, 0.0
+        return False, -record["score"] if record["bigger"] else record["score"]
 
     return sorted(enumerate(records, 1), key=place)
+
+
+def _report(record: dict, told: int, report: Callable[[int, float], None]) -> int:
+    """Tell of the epochs after the first ``told``; returns how many there are."""
+    for epoch, score in enumerate(record["best_scores"][told:], told + 1):
+        if score is not None:
+            report(epoch, score)
+    return len(record["best_scores"])
 
 
 def _read(folder: Path) -> dict | None:
     file = folder / "trial.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+@contextmanager
+def _same_gpus() -> Iterator[None]:
+    """RecBole's configuration makes all GPUs but one invisible to this process, and so to Ray's."""
+    name = "CUDA_VISIBLE_DEVICES"
+    before = os.environ.get(name)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
+        else:
+            os.environ.pop(name, None)

@@ -26,6 +26,7 @@ def search(
     params_file: Path,
     *,
     trials: int,
+    bigger: bool,
     algorithm: str,
     seed: int,
     ended: Callable[[dict], None],
@@ -37,6 +38,7 @@ def search(
         space: the parameters, as ``params_file`` has them, which RecBole reads itself.
         params_file: checked by :func:`recbole_ssm.tuning.read_space`.
         trials: how many.
+        bigger: whether a greater score is better.
         algorithm: one of :data:`ALGORITHMS`.
         seed: of the search.
         ended: is told the values of each trial that has ended.
@@ -52,18 +54,16 @@ def search(
 
     def objective(drawn: dict, _files) -> dict:
         params = {parameter.name: parameter.plain(drawn[parameter.name]) for parameter in space}
-        config = task.config(params)
-        bigger = config["valid_metric_bigger"]
         try:
-            record = task.train(params, lambda epoch, score: None)
+            score = task.train(params, lambda epoch, score: None)["score"]
         except Interrupted:
             raise
         except Exception:
-            record = {}  # says why in its file, and the search goes on
+            score = -inf if bigger else inf  # its record says why, and the search goes on
         ended(params)
         return {
             "model": task.model,
-            "best_valid_score": record.get("score", -inf if bigger else inf),
+            "best_valid_score": score,
             "valid_score_bigger": bigger,
             "best_valid_result": None,
             "test_result": None,

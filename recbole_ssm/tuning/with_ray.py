@@ -10,7 +10,6 @@ import shutil
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import exp
 from pathlib import Path
 
 import torch
@@ -20,7 +19,6 @@ import ray
 from ray import tune
 
 from recbole_ssm.errors import InputError
-from recbole_ssm.tuning.space import Parameter
 from recbole_ssm.tuning.trials import Task
 
 if hasattr(tune, "RunConfig"):
@@ -35,10 +33,8 @@ CUT = 3
 
 def search(
     task: Task,
-    space: Sequence[Parameter],
+    settings: Sequence[dict],
     *,
-    trials: int,
-    seed: int,
     bigger: bool,
     epochs: int,
     first_epochs: int,
@@ -53,9 +49,7 @@ def search(
 
     Args:
         task: what is tuned; on a cluster its folder must be the same on all machines.
-        space: the parameters.
-        trials: how many.
-        seed: of the search.
+        settings: the values of each trial, all different.
         bigger: whether a greater score is better.
         epochs: of a trial at most.
         first_epochs: before which no trial is stopped.
@@ -66,11 +60,12 @@ def search(
 
     Raises:
         InputError: there is no cluster at the address, or it has less than a trial is to have.
+        KeyboardInterrupt: before all have ended.
     """
     _connect(address)
     try:
-        there = ray.cluster_resources()
-        cpus, gpus = _share(there, trials, cpus, gpus)
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        cpus, gpus = _share(machines, len(settings), cpus, gpus)
         stop_early = tune.schedulers.ASHAScheduler(
             time_attr="epoch",
             max_t=epochs + 1,  # not met: a trial that has done all its epochs ends by itself
@@ -80,61 +75,52 @@ def search(
         own = Path(task.folder).absolute() / "ray"
         shutil.rmtree(own, ignore_errors=True)  # what is needed of a search is in the records of its trials
         tune.Tuner(
-            tune.with_resources(partial(_trial, task, space, cpus, os.getcwd()), {"cpu": cpus, "gpu": gpus}),
-            param_space={parameter.name: _domain(parameter) for parameter in space},
+            tune.with_resources(partial(_trial, task, cpus, os.getcwd()), {"cpu": cpus, "gpu": gpus}),
+            param_space={"params": tune.grid_search(list(settings))},
             tune_config=tune.TuneConfig(
                 metric="score",
                 mode="max" if bigger else "min",
-                num_samples=trials,
                 scheduler=stop_early,
-                search_alg=tune.search.BasicVariantGenerator(random_state=seed),
                 reuse_actors=False,
+                trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=_RunConfig(
-                name=own.name, storage_path=str(own.parent), verbose=0, callbacks=[_Ended(space, ended)]
+                name=own.name, storage_path=str(own.parent), verbose=0, callbacks=[watching := _Ended(ended)]
             ),
         ).fit()
     finally:
         ray.shutdown()
+    if watching.number < len(settings):
+        raise KeyboardInterrupt  # Ray takes it for the end
 
 
 class _Ended(tune.Callback):
     """Hands on what Ray says of trials that have ended."""
 
-    def __init__(self, space: Sequence[Parameter], ended: Callable[[dict, str | None], None]):
-        self._space, self._ended = space, ended
+    def __init__(self, ended: Callable[[dict, str | None], None]):
+        self._ended = ended
+        self.number = 0
 
     def on_trial_complete(self, iteration, trials, trial, **info) -> None:
-        self._ended(_plain(self._space, trial.config), None)
+        self.number += 1
+        self._ended(trial.config["params"], None)
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        self._ended(_plain(self._space, trial.config), "the process of the trial has ended")
+        self.number += 1
+        self._ended(trial.config["params"], "the process of the trial has ended")
 
     def __getstate__(self) -> dict:
         return {}  # Ray writes down all it is given, to restore it; here the records of trials are for that
 
 
-def _trial(task: Task, space: Sequence[Parameter], cpus: int, folder: str, drawn: dict) -> None:
+def _trial(task: Task, cpus: int, folder: str, given: dict) -> None:
     """In a process of Ray's: what it is given by name is where the search was started."""
     os.chdir(folder)
     torch.set_num_threads(max(1, cpus))
     if torch.cuda.is_available():  # RecBole sets this variable to the key gpu_id, which must be what Ray has chosen
         chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
         task = Task(task.model, task.dataset, task.folder, task.files, (*task.keys, f"--gpu_id={chosen}"))
-    task.train(_plain(space, drawn), lambda epoch, score: _report({"epoch": epoch, "score": score}))
-
-
-def _plain(space: Sequence[Parameter], drawn: dict) -> dict:
-    return {parameter.name: parameter.plain(drawn[parameter.name]) for parameter in space}
-
-
-def _domain(parameter: Parameter):
-    """A parameter as Ray has it."""
-    if parameter.kind == "choice":
-        return tune.choice(list(parameter.values))
-    if parameter.kind == "loguniform":
-        return tune.loguniform(*map(exp, parameter.values))
-    return getattr(tune, parameter.kind)(*parameter.values)
+    task.train(given["params"], lambda epoch, score: _report({"epoch": epoch, "score": score}))
 
 
 def _connect(address: str | None) -> None:
@@ -153,14 +139,15 @@ def _connect(address: str | None) -> None:
         ) from error
 
 
-def _share(there: dict, trials: int, cpus: int | None, gpus: float | None) -> tuple[int, float]:
-    """Cores and GPUs for a trial."""
-    cores = int(there.get("CPU", 1))
-    cpus = max(1, cores // trials) if cpus is None else cpus
-    gpus = (0.25 if there.get("GPU") else 0.0) if gpus is None else gpus
-    if cpus > cores or gpus > there.get("GPU", 0):
+def _share(machines: Sequence[dict], trials: int, cpus: int | None, gpus: float | None) -> tuple[int, float]:
+    """Cores and GPUs for a trial, which is on one machine."""
+    cores = [int(machine.get("CPU", 0)) for machine in machines]
+    most_gpus = max(machine.get("GPU", 0) for machine in machines)
+    cpus = max(1, min(sum(cores) // trials, max(cores))) if cpus is None else cpus
+    gpus = (0.25 if most_gpus else 0.0) if gpus is None else gpus
+    if not any(cpus <= machine.get("CPU", 0) and gpus <= machine.get("GPU", 0) for machine in machines):
         raise InputError(
-            f"Ray has {cores} CPU cores and {there.get('GPU', 0):g} GPUs here, too few for a trial with {cpus} and "
-            f"{gpus:g}; give less with --cpus_per_trial and --gpus_per_trial"
+            f"no machine of Ray's has what a trial is to have, {cpus} CPU cores and {gpus:g} GPUs (at most it has "
+            f"{max(cores)} and {most_gpus:g}); give less with --cpus_per_trial and --gpus_per_trial"
         )
     return cpus, gpus

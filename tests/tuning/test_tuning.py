@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 
 import pytest
@@ -50,22 +51,23 @@ def test_a_trial_reports_the_best_score_so_far_and_repeats_it(task):
     scores = [epoch["valid_result"]["ndcg@10"] for epoch in record["history"]]
     assert first == [(epoch, max(scores[:epoch])) for epoch in (1, 2, 3)]
     assert record["score"] == max(scores) and record["ended"] == "finished"
-    assert describe(record["checkpoint"])["valid_result"]["ndcg@10"] == max(scores)
+    assert describe(task.checkpoint(record))["valid_result"]["ndcg@10"] == max(scores)
     assert task.train({"learning_rate": 0.01}, again) == record
     assert again == first
 
 
-def test_a_trial_that_was_stopped_in_its_midst_goes_on(task, monkeypatch):
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_a_trial_that_was_stopped_goes_on(task, last):
     params = {"learning_rate": 0.01}
     whole = Task("2Mamba4Rec", "tiny", "whole", keys=KEYS).train(params, Reports())
 
     def die(epoch: int, score: float) -> None:
-        if epoch == 2:
+        if epoch == last:
             raise Interrupted(15, "there")
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match="the same command goes on with it"):
         task.train(params, die)
-    assert task.record(params)["ended"] is None and len(task.record(params)["history"]) == 2
+    assert task.record(params)["ended"] is None and len(task.record(params)["history"]) == last
     reports = Reports()
     record = task.train(params, reports)
     assert record["best_scores"] == whole["best_scores"]
@@ -82,10 +84,45 @@ def test_only_the_weights_of_the_best_are_kept(task):
     winner = best(task.records())
     for record in task.records():
         assert (task.place(record["params"]) / "checkpoints").exists() == (record["params"] == winner["params"])
+    leading = {"learning_rate": 0.03}  # one that goes on counts for nothing yet, and keeps its own
+    task._write(task.record(all_params[0]) | {"params": leading, "score": 1.0, "ended": None})
+    (task.place(leading) / "checkpoints").mkdir()
+    task.end(all_params[0])
+    kept = [record for record in task.records() if (task.place(record["params"]) / "checkpoints").exists()]
+    assert {record["params"]["learning_rate"] for record in kept} == {winner["params"]["learning_rate"], 0.03}
+    task.end(leading, "it ran out of memory")
+    assert best(task.records())["params"] == winner["params"] and task.checkpoint(winner).is_file()
+    all_params.append(leading)
     stopped = {"learning_rate": 0.5}
     assert task.end(stopped, "it was killed")["error"] == "it was killed"
-    assert [record["params"] for record in task.records()] == [*all_params, stopped]
-    assert by_score(task.records())[-1][0] == 4
+    assert {record["params"]["learning_rate"] for record in task.records()} == {0.01, 1e-7, 0.02, 0.03, 0.5}
+    ranked = [record for _, record in by_score(task.records())]
+    assert ranked[0] == winner and {record["ended"] for record in ranked[3:]} == {"failed"}
+
+
+def test_a_trial_that_failed_is_tried_again(task, monkeypatch):
+    params = {"learning_rate": 0.01}
+    with monkeypatch.context() as patch:
+        patch.setattr("recbole_ssm.tuning.trials.run", lambda **given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            task.train(params, Reports())
+    assert task.end(params)["error"] == "ZeroDivisionError: division by zero"
+
+    def another_ends(epoch: int, score: float) -> None:
+        task.end({"learning_rate": 0.5})
+
+    assert task.train(params, another_ends)["ended"] == "finished"
+    assert task.end(params)["error"] is None
+
+
+def test_a_configuration_leaves_gpus_visible(task, monkeypatch):
+    for visible in ("2,3", None):
+        if visible is None:
+            monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        else:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        task.config({"learning_rate": 0.01})
+        assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible
 
 
 def test_less_can_be_better():
@@ -143,7 +180,12 @@ def test_a_trial_that_fails_does_not_end_the_search(folder, capsys):
     ("arguments", "says"),
     [
         (["--tool=grid"], "--tool=grid must be ray or hyperopt"),
-        (["--algo=exhaustive"], "--algo=exhaustive must be bayes or random"),
+        (["--tool=hyperopt", "--algo=exhaustive"], "--algo=exhaustive must be bayes or random"),
+        (["--algo=random"], "--algo does not apply to --tool=ray"),
+        (["--tool=hyperopt", "--address=auto"], "--address does not apply to --tool=hyperopt"),
+        (["--eval_step=0"], "eval_step 0 must be 1 to epochs (3)"),
+        (["--eval_step=4"], "eval_step 4 must be 1 to epochs (3)"),
+        (["--eval_args={'split':{'LS':'test_only'}}"], "leaves no data"),
         (["--trials=0"], "--trials=0 must be a whole number of at least 1"),
         (["--trials=many"], "--trials=many must be"),
         (["--gpus_per_trial=-1"], "--gpus_per_trial=-1 must be a number"),
@@ -158,10 +200,28 @@ def test_what_cannot_be_used_is_said_before_anything_is_trained(folder, capsys, 
     assert not (folder / "found" / "trials").exists()
 
 
-def test_values_that_the_model_cannot_use(folder, capsys):
-    (folder / "my.hyper").write_text("headdim choice [4,5]\n")
-    assert main([a for a in VERB if "headdim" not in a]) == 2
-    assert "headdim 5 does not divide" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("model", "line", "says"),
+    [
+        ("2Mamba4Rec", "headdim choice [4,5]", "headdim 5 does not divide"),
+        ("Hydra4Rec", "d_conv quniform 3,7,1", "d_conv must be odd"),
+        ("2Mamba4Rec", "learning_rat uniform 0,1", "did you mean learning_rate?"),
+        (
+            "SASRec",
+            "learning_rat uniform 0,1",
+            "to no purpose: unknown key 'learning_rat'; did you mean learning_rate?",
+        ),
+        ("SASRec", "d_state choice [4,8]", "to no purpose: d_state is for the models of this package"),
+        ("Mamba4Rec", "headdim choice [4,8]", "to no purpose: headdim does not apply to Mamba4Rec"),
+        ("2Mamba4Rec", "epochs choice [5,50]", "epochs cannot be searched"),
+        ("2Mamba4Rec", "model choice ['SASRec','GRU4Rec']", "model cannot be searched"),
+        ("2Mamba4Rec", "checkpoint_dir choice ['a','b']", "checkpoint_dir cannot be searched"),
+    ],
+)
+def test_lines_that_the_model_cannot_use(folder, capsys, model, line, says):
+    (folder / "my.hyper").write_text(line + "\n")
+    assert main(["tune", f"--model={model}", *VERB[2:5], "--data_path=.", "--use_gpu=False", "--epochs=3"]) == 2
+    assert says in capsys.readouterr().err
     assert not (folder / "found").exists()
 
 
@@ -170,7 +230,11 @@ def test_another_search_needs_another_folder(folder, capsys):
     assert main([*VERB, "--tool=hyperopt", "--trials=1"]) == 0
     (folder / "my.hyper").write_text("learning_rate loguniform -7,-2\n")
     assert main([*VERB, "--tool=hyperopt", "--trials=1"]) == 2
-    assert "found has trials with another space; name another folder with --out" in capsys.readouterr().err
+    assert "found has trials with other space; name another folder with --out" in capsys.readouterr().err
+    (folder / "my.hyper").write_text("learning_rate loguniform -7,-3\ntrain_batch_tokens choice [128,256]\n")
+    assert main([*VERB[:5], *reversed(KEYS), "--tool=hyperopt", "--trials=1"]) == 0  # the same, in another order
+    assert main([*VERB, "--tool=hyperopt", "--trials=1", "--dropout_prob=0.5"]) == 2
+    assert "found has trials with other settings" in capsys.readouterr().err
 
 
 def test_a_tool_that_is_not_installed(folder, capsys, monkeypatch):
