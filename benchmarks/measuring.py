@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 import platform
-import re
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
+
+from recbole_ssm.machine import processor
 
 
 def clock() -> float:
@@ -51,10 +51,8 @@ def _seconds(run) -> float:
 
 def machine() -> dict:
     """What the figures hold for."""
-    info = Path("/proc/cpuinfo")
-    cpu = re.search(r"model name\s*:\s*(.*)", info.read_text()) if info.is_file() else None
     return {
-        "cpu": cpu[1] if cpu else platform.processor(),
+        "cpu": processor(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "capability": torch.backends.cpu.get_cpu_capability(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from recbole_ssm.checkpoint import CheckpointNotWritten
 from recbole_ssm.compare.measuring import by_sample, latency, step_latency
 from recbole_ssm.errors import InputError
 from recbole_ssm.inspection import loaded
+from recbole_ssm.machine import processor
 from recbole_ssm.quick_start import run
 from recbole_ssm.trainer import TrainingDiverged
 
@@ -51,15 +51,9 @@ def train_and_measure(asked: dict) -> tuple[dict, dict[str, np.ndarray]]:
         "latency_many": many,
         "latency_step": step,
         "versions": {name: version(name) for name in ("recbole-ssm", "recbole", "torch")},
-        "machine": {"processor": _processor(), "threads": torch.get_num_threads(), "device": str(config["device"])},
+        "machine": {"processor": processor(), "threads": torch.get_num_threads(), "device": str(config["device"])},
     }
     return measured, samples
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.is_file() else []
-    return names[0].partition(":")[2].strip() if names else platform.processor()
 
 
 def _end_with_parent() -> None:
