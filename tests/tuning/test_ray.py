@@ -85,7 +85,7 @@ def test_an_interruption_is_not_the_end(folder):
     assert not (folder / "found" / "results.json").exists()
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port", "nowhere", "auto"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port", "nowhere"])
 def test_an_address_without_a_cluster(folder, capsys, address):
     begun = time.monotonic()
     assert main([*VERB, "--trials=2", f"--address={address}"]) == 2
