@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 COLOURS = ("#3987e5", "#e8833a", "#2aa876", "#d9534f", "#8f6fd6", "#1fa5b8", "#d65fa5", "#8aa62b", "#a8734b")
 """Of lines and points, to be told apart on white and on black."""
@@ -33,9 +35,21 @@ def drawing(draw: Callable[[Axes], None]) -> str:
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.subplots()
         draw(axes)
+        for axis in (axes.xaxis, axes.yaxis):
+            _number(axis)
         if axes.get_legend_handles_labels()[1]:
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), labelcolor=_INK)
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
     return svg[svg.index("<svg") :].replace(_INK, "currentColor")
+
+
+def _number(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis, more than the powers of ten where there are few of these."""
+    if not isinstance(axis.get_major_locator(), LogLocator):
+        return
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 200 * low else (1.0,)))
+    axis.set_major_formatter(lambda value, _: f"{value:,.12g}")
+    axis.set_minor_formatter(NullFormatter())
