@@ -19,7 +19,7 @@ except (ImportError, AttributeError) as error:
     pytest.skip(f"Ray cannot be used ({error}); pip install -e '.[tune]' brings it", allow_module_level=True)
 
 KEYS = ("--data_path=.", "--use_gpu=False", *(f"--{key}={value}" for key, value in SMALL.items()))
-RATES = [0.05, 0.01, 1e-4, 1e-6, 1e-9, 1e30]
+RATES = [0.05, 1e-6, 1e-9, 1e30]
 VERB = ["tune", "--model=2Mamba4Rec", "--dataset=tiny", "--params_file=my.hyper", "--out=found", *KEYS]
 
 
@@ -49,10 +49,10 @@ def test_a_search_from_a_kill_to_the_report(folder, capsys):
         "--epochs=30",
         "--min_epochs=2",
     ]
-    command += ["--stopping_step=30"]
+    command += ["--stopping_step=9"]
     search = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
-    while not any(len(record.get("history", [])) > 2 for record in records(folder)):
+    while not any(len(record.get("history", [])) > 1 for record in records(folder)):
         assert search.poll() is None and time.monotonic() < until
         time.sleep(0.05)
     os.kill(search.pid, signal.SIGKILL)
@@ -67,9 +67,9 @@ def test_a_search_from_a_kill_to_the_report(folder, capsys):
     assert found["best"]["score"] == max(record.get("score", 0) for record in found["trials"])
     for record in found["trials"]:
         if record["ended"] == "stopped":
-            assert 2 <= len(record["history"]) < 30
+            assert 2 <= len(record["history"]) < 9
     said = capsys.readouterr().out
-    assert "[6/6] learning_rate" in said and "test_result of the best: " in said
+    assert "[4/4] learning_rate" in said and "test_result of the best: " in said
     assert (folder / "found" / "best.yaml").is_file() and (folder / "found" / "report.html").is_file()
 
 
@@ -90,7 +90,7 @@ def test_an_address_without_a_cluster(folder, capsys, address):
     begun = time.monotonic()
     assert main([*VERB, "--trials=2", f"--address={address}"]) == 2
     assert f"there is no Ray cluster at --address={address}" in capsys.readouterr().err
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 9
     assert records(folder) == []
 
 
