@@ -85,5 +85,5 @@ class _LinearRecurrence(torch.autograd.Function):
         followed = torch.zeros_like(before, dtype=torch.bool)
         followed[:-1] = before[1:] > 0
         dx = _scan(dh.flip(0), decay.conj(), _run_lengths(followed.flip(0))).flip(0)
-        previous = h.roll(1, 0) * (before > 0)[:, None]
+        previous = h.roll(1, 0).masked_fill((before == 0)[:, None], 0)
         return dx, (dx * previous.conj()).sum(0), None
