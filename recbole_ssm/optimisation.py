@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
@@ -12,19 +14,25 @@ WARM_UP = 0.1
 """Share of all steps in which the learning rate rises."""
 
 
-def decay_matrices_only(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Parameter groups in which weights and embeddings decay, but no biases, norms, step sizes or decays of states.
+def parameter_groups(
+    model: nn.Module, learning_rate: float, weight_decay: float, embedding_lr_scale: float = 1.0
+) -> list[dict]:
+    """What of a model decays, and how fast it learns.
 
-    As in mamba-ssm, which marks the last two kinds ``_no_weight_decay``.
+    Weights and embeddings decay, but no biases, norms, step sizes or decays of states: as in mamba-ssm, which marks the
+    last two kinds ``_no_weight_decay``.
+
+    Embeddings learn ``embedding_lr_scale`` times as fast as the rest. The rate that Adam wants for a matrix falls with
+    the width that it sums over, and that for an embedding does not ("Tensor Programs V", arXiv 2203.03466, table 3);
+    and the row of an item has its own gradient only where the item occurs.
     """
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    groups: defaultdict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
-        groups[parameter.dim() >= 2 and not name.endswith("A_log")].append(parameter)
-    return [
-        {"params": parameters, "weight_decay": weight_decay if decays else 0.0}
-        for decays, parameters in groups.items()
-        if parameters
-    ]
+        decay = weight_decay if parameter.dim() >= 2 and not name.endswith("A_log") else 0.0
+        rate = learning_rate * (embedding_lr_scale if id(parameter) in embeddings else 1.0)
+        groups[decay, rate].append(parameter)
+    return [{"params": found, "weight_decay": decay, "lr": rate} for (decay, rate), found in groups.items()]
 
 
 def fused_adam(learner: str, parameters: list[dict], learning_rate: float) -> Optimizer | None:

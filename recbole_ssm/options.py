@@ -136,6 +136,12 @@ FOR_OUR_MODELS = (
     Option("dropout_prob", float, "dropout probability", low=0, high=1),
     Option("loss_type", str, "full softmax cross-entropy, or BPR on sampled negatives", choices=("CE", "BPR")),
     Option("initializer_range", float, "standard deviation of initial weights", low=0),
+    Option(
+        "embedding_lr_scale",
+        float,
+        "learning rate of embeddings, in units of learning_rate: above 1 they learn faster than the layers",
+        low=0,
+    ),
     Option("item_bias", bool, "learn a number for each item that is added to its score"),
     Option("repeat_bias", bool, "learn one number that is added to the scores of all items of the history"),
     Option("d_state", int, "state size N of the recurrence", low=1, some_models=True),

@@ -13,7 +13,7 @@ from recbole.utils import get_trainer
 import recbole_ssm
 from recbole_ssm import checkpoint, run_log
 from recbole_ssm.data.fingerprint import fingerprint, item_vocabulary
-from recbole_ssm.optimisation import decay_matrices_only, fused_adam, one_cycle
+from recbole_ssm.optimisation import fused_adam, one_cycle, parameter_groups
 from recbole_ssm.processes import everyones, of_first, rank
 from recbole_ssm.resume import Resumable
 from recbole_ssm.shared_training import SharedTraining
@@ -31,7 +31,10 @@ class ScheduledTraining:
 
     def _build_optimizer(self, **given):
         if self.config.is_packed and not given:
-            groups = decay_matrices_only(self.model, self.weight_decay)
+            scale = self.config["embedding_lr_scale"]  # None for a model of one's own that does not name it
+            groups = parameter_groups(
+                self.model, self.learning_rate, self.weight_decay, 1.0 if scale is None else scale
+            )
             optimizer = fused_adam(self.learner, groups, self.learning_rate)
             return optimizer or super()._build_optimizer(params=groups)
         return super()._build_optimizer(**given)

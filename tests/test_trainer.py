@@ -260,7 +260,7 @@ def test_one_cycle_knows_how_long_causal_epochs_are(tiny):
 def test_a_constant_rate_stays(tiny):
     _, trainer, (train, valid, _) = make_trainer(make_config(tiny, "2Mamba4Rec", learning_rate=0.01, epochs=2))
     trainer.fit(train, valid, saved=False, verbose=False)
-    assert [group["lr"] for group in trainer.optimizer.param_groups] == [0.01, 0.01]
+    assert {group["lr"] for group in trainer.optimizer.param_groups} == {0.01}
 
 
 def test_recbole_models_can_have_the_schedule_too(tiny):
@@ -268,6 +268,28 @@ def test_recbole_models_can_have_the_schedule_too(tiny):
     _, trainer, (train, valid, _) = make_trainer(config)
     trainer.fit(train, valid, saved=False, verbose=False)
     assert trainer.optimizer.param_groups[0]["lr"] < 1e-6
+
+
+@pytest.mark.parametrize("learner", ["adam", "sgd"])
+@pytest.mark.parametrize("model", ["SSD4Rec", "PackedSASRec"])
+def test_embeddings_may_learn_faster(tiny, model, learner):
+    keys = {"learner": learner, "learning_rate": 0.01, "embedding_lr_scale": 3, "lr_schedule": "one_cycle"}
+    _, trainer, (train, *_) = make_trainer(make_config(tiny, model, epochs=2, **keys))
+    highest: dict[str, float] = {}
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+
+    def note(optimizer, *_):
+        for group in optimizer.param_groups:
+            for name in (names[id(parameter)] for parameter in group["params"]):
+                highest[name] = max(highest.get(name, 0.0), group["lr"])
+
+    trainer.optimizer.register_step_post_hook(note)
+    trainer.fit(train, saved=False, verbose=False)
+    assert set(highest) == set(names.values())
+    top = next(rate for name, rate in highest.items() if name.endswith("w_1.weight"))
+    for name, rate in highest.items():
+        assert rate == pytest.approx(top * (3 if name.endswith("embedding.weight") else 1)), name
+    assert 0.005 < top <= 0.01
 
 
 @pytest.mark.parametrize("learner", ["adam", "adamw", "sgd"])
