@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 from recbole_ssm.errors import InputError
+from recbole_ssm.files import replacing
 
 FORMAT = "recbole-ssm checkpoint"
 VERSION = 1
@@ -29,8 +29,6 @@ class CheckpointNotWritten(OSError):
 def write(path: str | Path, state: dict, *, format: str = FORMAT) -> None:
     """Put a state into a file, so that a crash at any moment leaves the old file or the new one.
 
-    It goes to a temporary file in the same folder, and to the disk, before that takes the place of the old one.
-
     Args:
         path: the file.
         state: tensors, numbers, words, None, and lists, tuples and dicts of these.
@@ -41,16 +39,10 @@ def write(path: str | Path, state: dict, *, format: str = FORMAT) -> None:
     """
     path = Path(path)
     state = {"format": format, "format_version": VERSION, "checksum": checksum(state), **state}
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with unfinished.open("wb") as file:
+        with replacing(path) as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        unfinished.unlink(missing_ok=True)
         needed = sum(tensor.nbytes for tensor in _tensors(state))
         free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
         raise CheckpointNotWritten(
@@ -130,13 +122,3 @@ def _tensors(value) -> Iterator[torch.Tensor]:
     elif isinstance(value, dict | list | tuple):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _tensors(item)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name last, where the system can: Windows cannot open a folder."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -9,6 +9,7 @@ from statistics import mean, stdev
 from rich.console import Group
 from rich.table import Table
 
+from recbole_ssm import report
 from recbole_ssm.compare.measuring import AT, METRICS
 from recbole_ssm.compare.significance import stars
 from recbole_ssm.compare.summary import Row, spread
@@ -108,10 +109,8 @@ def terminal(rows: list[Row], baseline: str) -> Group:
 
 def markdown(rows: list[Row], baseline: str) -> str:
     """A table, what its columns say, and its footnotes."""
-    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * len(COLUMNS)]
-    lines += [f"| {title(row, baseline)} | " + " | ".join(cells(row).values()) + " |" for row in rows]
-    lines += ["", *(f"- {name}: {text}" for name, text in COLUMNS.items()), "", *footnotes(rows, baseline)]
-    return "\n".join(lines) + "\n"
+    named = [(title(row, baseline), list(cells(row).values())) for row in rows]
+    return report.markdown(COLUMNS, named, footnotes(rows, baseline))
 
 
 def as_csv(rows: list[Row]) -> str:

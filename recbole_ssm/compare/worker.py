@@ -16,6 +16,7 @@ import torch
 from recbole_ssm.checkpoint import CheckpointNotWritten
 from recbole_ssm.compare.measuring import by_sample, latency, step_latency
 from recbole_ssm.errors import InputError
+from recbole_ssm.files import replacing, write_json
 from recbole_ssm.inspection import loaded
 from recbole_ssm.machine import processor
 from recbole_ssm.quick_start import run
@@ -78,12 +79,9 @@ def main(file: str) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     target = Path(file)
-    with open(target.with_suffix(".npz.part"), "wb") as content:
+    with replacing(target.with_suffix(".npz")) as content:
         np.savez_compressed(content, **{name: np.asarray(values) for name, values in samples.items()})
-    target.with_suffix(".npz.part").replace(target.with_suffix(".npz"))
-    unfinished = target.with_suffix(".result.part")
-    unfinished.write_text(json.dumps({"asked": asked, **measured}, indent=1), encoding="utf-8")
-    unfinished.replace(target.with_suffix(".result.json"))
+    write_json(target.with_suffix(".result.json"), {"asked": asked, **measured})
     return 0
 
 

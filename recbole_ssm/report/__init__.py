@@ -2,5 +2,6 @@
 
 from recbole_ssm.report.page import render
 from recbole_ssm.report.svg import COLOURS, drawing
+from recbole_ssm.report.text import markdown
 
-__all__ = ["COLOURS", "drawing", "render"]
+__all__ = ["COLOURS", "drawing", "markdown", "render"]

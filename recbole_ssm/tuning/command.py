@@ -14,20 +14,19 @@ from rich.console import Console
 from recbole_ssm.config import Config
 from recbole_ssm.data.atomic_files import check_atomic_files
 from recbole_ssm.errors import InputError
+from recbole_ssm.files import write_json
 from recbole_ssm.inspection import evaluate
 from recbole_ssm.report import render
 from recbole_ssm.tuning import report, with_hyperopt
 from recbole_ssm.tuning.space import Parameter, draw, find_space, read_space
-from recbole_ssm.tuning.trials import Task, best, by_score, write_json
+from recbole_ssm.tuning.trials import SET_BY_TUNE, Task, best, by_score
 
 TOOLS = ("ray", "hyperopt")
-
-_OURS = {"checkpoint_dir", "dataset_cache", "show_progress"}
 
 _NOT_SEARCHED = {
     *("model", "dataset", "epochs", "eval_step", "eval_args", "time_order", "filter_seen"),
     *("metrics", "topk", "valid_metric", "metric_decimal_place", "data_path", "gpu_id", "state"),
-    *_OURS,
+    *SET_BY_TUNE,
 }
 
 
@@ -128,7 +127,7 @@ def _check(task: Task, space: Sequence[Parameter], tool: str) -> Config:
     for key in (argument.removeprefix("--").partition("=")[0] for argument in task.keys):
         if key in first:
             raise InputError(f"{key} is in the params file; leave --{key} out, or its line there")
-        if key in _OURS or (key == "gpu_id" and tool == "ray"):
+        if key in SET_BY_TUNE or (key == "gpu_id" and tool == "ray"):
             raise InputError(f"tune sets {key} itself; leave --{key} out")
     config = task.config(first)
     for parameter in space:

@@ -12,13 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
+from recbole_ssm import report
 from recbole_ssm.report import COLOURS, drawing
 from recbole_ssm.trainer import plain
 from recbole_ssm.tuning.space import Parameter
-from recbole_ssm.tuning.trials import Task, best, by_score, counts
-
-_NOT_OF_THE_MODEL = {"checkpoint_dir", "dataset_cache", "show_progress", "gpu_id"}
-"""Keys that a search sets, and a later training has no use for."""
+from recbole_ssm.tuning.trials import SET_BY_TUNE, Task, best, by_score, counts
 
 
 def columns(space: Sequence[Parameter], metric: str) -> dict[str, str]:
@@ -61,10 +59,8 @@ def terminal(records: list[dict], space: Sequence[Parameter], metric: str, most:
 
 def markdown(records: list[dict], space: Sequence[Parameter], metric: str) -> str:
     """The table of all trials, the best first."""
-    names = columns(space, metric)
-    lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
-    lines += [f"| trial {n} | " + " | ".join(cells(record, space)) + " |" for n, record in by_score(records)]
-    return "\n".join([*lines, "", *(f"- {name}: {text}" for name, text in names.items())]) + "\n"
+    rows = [(f"trial {number}", cells(record, space)) for number, record in by_score(records)]
+    return report.markdown(columns(space, metric), rows)
 
 
 def as_csv(records: list[dict], space: Sequence[Parameter], metric: str) -> str:
@@ -86,8 +82,8 @@ def best_yaml(task: Task, record: dict, comment: str) -> str:
 
 
 def given(config) -> dict:
-    """What a configuration was given, in plain values, without what a search sets."""
-    return {k: v for k, v in plain(config.external_config_dict).items() if k not in _NOT_OF_THE_MODEL}
+    """What a configuration was given, in plain values, without what a later training has no use for."""
+    return {k: v for k, v in plain(config.external_config_dict).items() if k not in {*SET_BY_TUNE, "gpu_id"}}
 
 
 def plots(records: list[dict], space: Sequence[Parameter], metric: str) -> list[tuple[str, str]]:

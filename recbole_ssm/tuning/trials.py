@@ -13,11 +13,15 @@ from hashlib import blake2b
 from pathlib import Path
 
 from recbole_ssm.config import Config
+from recbole_ssm.files import write_json
 from recbole_ssm.quick_start import run
 from recbole_ssm.registry import MODELS
 from recbole_ssm.resume import Interrupted
 
 DONE = ("finished", "stopped")
+
+SET_BY_TUNE = {"checkpoint_dir", "dataset_cache", "show_progress"}
+"""Configuration keys that each trial gets from the search."""
 
 
 @dataclass(frozen=True)
@@ -161,13 +165,6 @@ class Task:
         folder = self.place(record["params"])
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "trial.json", record)
-
-
-def write_json(file: Path, content: dict) -> None:
-    """Whole or not at all."""
-    unfinished = file.with_suffix(".part")
-    unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    unfinished.replace(file)
 
 
 def best(records: list[dict]) -> dict | None:
