@@ -34,7 +34,7 @@ TRAININGS = {
     "RecBole's, negatives": ("SASRec", {**BPR, "train_batch_size": 64, "lr_schedule": "one_cycle"}),
     "RecBole's, masks": ("BERT4Rec", {"train_batch_size": 64, "hidden_size": 8, "inner_size": 8, "n_layers": 1}),
 }
-EPOCHS = 4
+EPOCHS = 3
 
 
 @pytest.fixture(autouse=True)
