@@ -7,6 +7,7 @@ import importlib
 from pathlib import Path
 
 import recbole.utils
+import torch
 from recbole.utils import get_model
 
 from recbole_ssm.errors import InputError
@@ -46,6 +47,8 @@ def model_class(name: str) -> type:
             f"there is no model {name!r}.{hint} Models: {', '.join(MODELS)}; RecBole's: {', '.join(recbole_models())}"
         )
     try:
-        return get_model(name)
+        # One of RecBole's modules (sine.py) turns on autograd's anomaly detection, for all that is trained afterwards.
+        with torch.autograd.set_detect_anomaly(torch.is_anomaly_enabled()):
+            return get_model(name)
     except ImportError as error:
         raise InputError(f"RecBole's model {name} needs a package that is not installed: {error}") from error

@@ -25,6 +25,7 @@ settings.load_profile("recbole-ssm")
 @pytest.fixture(autouse=True)
 def one_thread():
     """Tensors are small here, and more threads only wait for one another."""
+    torch.autograd.set_detect_anomaly(False)  # which RecBole's models turn on when they are imported
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -106,7 +106,7 @@ torch.set_num_threads(1)
 import recbole_ssm
 from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.resume import Interrupted
-how, ((name, model, keys),) = sys.argv[1], json.loads(sys.argv[2])
+((name, model, keys),), how = json.loads(sys.argv[1]), sys.argv[2]
 original, calls = PackedSequentialRecommender.calculate_loss, 0
 def stopping(self, interaction):
     global calls
@@ -129,12 +129,12 @@ PackedSequentialRecommender.calculate_loss = original
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo")
 def test_one_process_is_told_to_stop_and_both_stop_and_go_on(tmp_path):
     write_dataset(tmp_path, interactions(n_users=31))
-    for name, text in {"train.py": TRAIN, "stop.py": STOP}.items():
+    for name, text in {"train.py": TRAIN, "train_and_stop.py": TRAIN + STOP}.items():
         (tmp_path / name).write_text(text.replace('"tiny", config_dict=keys', '"tiny", config_dict=keys, resume=True'))
     arguments = trainings(tmp_path, ["whole sequences"], dropout_prob=0.3)
-    expected = found(run_python(*TWO, str(tmp_path / "train.py"), arguments, folder=tmp_path))
-    stopped = run_python(*TWO, str(tmp_path / "stop.py"), "stop", arguments, folder=tmp_path)
+    stopped = run_python(*TWO, str(tmp_path / "train_and_stop.py"), arguments, "stop", folder=tmp_path)
     assert stopped.stdout.count("INTERRUPTED") == 2, stopped.stderr
+    expected = found(stopped)
     resumed = found(run_python(*TWO, str(tmp_path / "train.py"), arguments, folder=tmp_path))
     assert resumed["whole sequences"]["test"] == expected["whole sequences"]["test"]
     assert resumed["whole sequences"]["losses"] == pytest.approx(expected["whole sequences"]["losses"], rel=1e-6)
@@ -144,6 +144,6 @@ def test_one_process_is_told_to_stop_and_both_stop_and_go_on(tmp_path):
 def test_a_process_that_dies_ends_the_others(tmp_path):
     write_dataset(tmp_path, interactions(n_users=31))
     (tmp_path / "stop.py").write_text(STOP)
-    done = run_python(*TWO, str(tmp_path / "stop.py"), "die", trainings(tmp_path, ["whole sequences"]), folder=tmp_path)
+    done = run_python(*TWO, str(tmp_path / "stop.py"), trainings(tmp_path, ["whole sequences"]), "die", folder=tmp_path)
     assert done.returncode != 0
     assert "exitcode" in done.stderr
