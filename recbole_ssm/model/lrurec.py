@@ -9,6 +9,8 @@ from recbole_ssm.model.mamba4rec import Mamba4Rec
 class LRURec(Mamba4Rec):
     """Mamba4Rec's layout with linear recurrent units, and by default a bias of each item (``item_bias``)."""
 
+    residual_of_one_layer = True
+
     def make_mixer(self, config) -> LRU:
         """The token mixer of one layer."""
         return LRU(self.hidden_size, config["expand"])

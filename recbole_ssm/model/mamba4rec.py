@@ -10,7 +10,7 @@ from recbole_ssm.ops.packing import at
 
 
 class MixerLayer(nn.Module):
-    """``FeedForward(LayerNorm(dropout(mixer(x)) [+ x]))``. A model of one layer has no residual around its mixer."""
+    """``FeedForward(LayerNorm(dropout(mixer(x)) [+ x]))``."""
 
     def __init__(self, mixer: nn.Module, d_model: int, dropout: float, residual: bool):
         super().__init__()
@@ -41,14 +41,17 @@ class Mamba4Rec(PackedSequentialRecommender):
     2Mamba4Rec, Hydra4Rec, LRURec and PackedSASRec are this model with another mixer.
     """
 
+    residual_of_one_layer = False
+    """Whether a single layer, as each of several, has a residual around its mixer. Mamba4Rec's has none."""
+
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         n_layers, dropout = config["num_layers"], config["dropout_prob"]
+        residual = n_layers > 1 or self.residual_of_one_layer
         self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(self.hidden_size, eps=1e-12)
         self.layers = nn.ModuleList(
-            MixerLayer(self.make_mixer(config), self.hidden_size, dropout, residual=n_layers > 1)
-            for _ in range(n_layers)
+            MixerLayer(self.make_mixer(config), self.hidden_size, dropout, residual) for _ in range(n_layers)
         )
         self.apply(self._init_weights)
 

@@ -18,6 +18,8 @@ class PackedSASRec(Mamba4Rec):
     Positions count from a history's first item that is read; from ``max_positions`` on they are the last one's.
     """
 
+    residual_of_one_layer = True
+
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.position_embedding = nn.Embedding(config["max_positions"], self.hidden_size)

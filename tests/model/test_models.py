@@ -310,10 +310,12 @@ def test_beta_zero_is_no_backward_direction(name):
     assert torch.equal(influence(make(name, beta=0.0), 15), torch.ones(15, 15, dtype=torch.bool).tril())
 
 
-@pytest.mark.parametrize(("layers", "depends"), [(1, False), (2, True)])
-def test_a_single_layer_has_no_residual_around_its_mixer(layers, depends):
+@pytest.mark.parametrize(
+    ("name", "layers", "depends"), [("Mamba4Rec", 1, False), ("Mamba4Rec", 2, True), ("LRURec", 1, True)]
+)
+def test_a_single_layer_of_mamba4rec_has_no_residual_around_its_mixer(name, layers, depends):
     """With mixers that say nothing, a history is visible through the residual alone."""
-    model = make("Mamba4Rec", num_layers=layers)
+    model = make(name, num_layers=layers)
     for layer in model.layers:
         torch.nn.init.zeros_(layer.mixer.out_proj.weight)
     hidden = model(packed_batch())
