@@ -327,11 +327,16 @@ def _check_our_model(config: Config) -> None:
     if config["train_samples"] == "whole_sequence" and not config.model_class.causal:
         raise InputError(
             f"train_samples: whole_sequence trains a prediction at each item, but {config['model']} reads a history "
-            "in both directions and would see the item that it has to predict; use all_prefixes or sampled_prefixes, "
-            "if you like after some causal_epochs"
+            "in both directions and would see the item that it has to predict; use prefix_lm, or all_prefixes or "
+            "sampled_prefixes"
         )
-    if config["causal_epochs"] and config.model_class.causal:
-        raise InputError(f"causal_epochs: {config['model']} is causal in all epochs; use train_samples: whole_sequence")
+    if config["train_samples"] == "prefix_lm" and config.model_class.causal:
+        raise InputError(
+            f"train_samples: prefix_lm is for models that read a history in both directions, and {config['model']} is "
+            "causal; use whole_sequence"
+        )
+    if config["causal_epochs"] and config["train_samples"] != "prefix_lm":
+        raise InputError(f"causal_epochs belongs to train_samples: prefix_lm, which is {config['train_samples']}")
     if config["causal_epochs"] and config["causal_epochs"] >= config["epochs"]:
         raise InputError(
             f"causal_epochs {config['causal_epochs']} leaves none of {config['epochs']} epochs to train both directions"

@@ -89,9 +89,10 @@ FOR_OUR_MODELS = (
     Option(
         "train_samples",
         str,
-        "what an epoch trains on: every prefix of each user, a few of them, or each user once with a target after "
-        "every item (causal models)",
-        choices=("all_prefixes", "sampled_prefixes", "whole_sequence"),
+        "what an epoch trains on: every prefix of each user; a few of them; each user once with a target after every "
+        "item (causal models); or each user once, read both ways up to a random item, with a target after each item "
+        "from there on (SSD4Rec, Hydra4Rec)",
+        choices=("all_prefixes", "sampled_prefixes", "whole_sequence", "prefix_lm"),
     ),
     Option(
         "prefixes_per_user", int, "how many prefixes sampled_prefixes draws per user and epoch", low=1, optional=True
@@ -99,8 +100,7 @@ FOR_OUR_MODELS = (
     Option(
         "causal_epochs",
         int,
-        "SSD4Rec, Hydra4Rec: so many epochs at first train on whole sequences, with the forward direction alone, which "
-        "gives many more targets for the price of one; the epochs after them train both",
+        "prefix_lm: so many epochs at first read each history in one direction, so that every item has a target",
         low=0,
         optional=True,
     ),

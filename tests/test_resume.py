@@ -29,7 +29,10 @@ from recbole_ssm.resume import Interrupted, find_latest
 BPR = {"loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
 TRAININGS = {
     "one cycle": ("2Mamba4Rec", {"lr_schedule": "one_cycle", "repeat_bias": True, "train_batch_tokens": 40}),
-    "masks, two kinds of epochs": ("SSD4Rec", {"mask_ratio": 0.2, "causal_epochs": 2, "train_batch_tokens": 60}),
+    "masks, cuts": (
+        "SSD4Rec",
+        {"mask_ratio": 0.2, "train_samples": "prefix_lm", "causal_epochs": 1, "train_batch_tokens": 60},
+    ),
     "negatives": ("Hydra4Rec", {**BPR, "train_batch_tokens": 150}),
     "RecBole's, negatives": ("SASRec", {**BPR, "train_batch_size": 64, "lr_schedule": "one_cycle"}),
     "RecBole's, masks": ("BERT4Rec", {"train_batch_size": 64, "hidden_size": 8, "inner_size": 8, "n_layers": 1}),

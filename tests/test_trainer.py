@@ -247,16 +247,6 @@ def test_one_cycle_rises_for_a_tenth_of_the_training_and_falls_to_nothing(tiny):
     assert min(rates) == rates[-1] < 1e-6
 
 
-def test_one_cycle_knows_how_long_causal_epochs_are(tiny):
-    """Whole sequences are fewer batches than prefixes."""
-    keys = {"lr_schedule": "one_cycle", "epochs": 4, "causal_epochs": 3, "train_batch_tokens": 40}
-    _, trainer, (train, valid, _) = make_trainer(make_config(tiny, "SSD4Rec", **keys))
-    lengths = [len(train.batch_sampler._plan(epoch)) for epoch in range(4)]
-    assert lengths[3] > 2 * lengths[0]
-    trainer.fit(train, valid, saved=False, verbose=False)
-    assert trainer.schedule.total_steps == pytest.approx(sum(lengths), abs=5)
-
-
 def test_a_constant_rate_stays(tiny):
     _, trainer, (train, valid, _) = make_trainer(make_config(tiny, "2Mamba4Rec", learning_rate=0.01, epochs=2))
     trainer.fit(train, valid, saved=False, verbose=False)

@@ -34,6 +34,35 @@ def pack_histories(
     return batch
 
 
+def draw_cuts(lengths: Tensor, generator: torch.Generator) -> Tensor:
+    """After how many of its items each history of ``lengths`` (S,) is cut: from 1 to all of them.
+
+    A uniform share, cubed: short ones are more frequent, since what stands before a cut has no target. Three quarters
+    of the items have one.
+    """
+    share = torch.rand(len(lengths), generator=generator) ** 3
+    return 1 + (share * lengths).long().clamp(max=lengths - 1)
+
+
+def cut_histories(batch: Interaction, cut: Tensor, next_item_field: str) -> Interaction:
+    """Keep the targets of a packed batch from a cut on.
+
+    Args:
+        batch: from :func:`pack_histories`, with the items that follow all tokens; changed in place.
+        cut: (S,) int64, after how many items of each history; 1 or more.
+        next_item_field: their field.
+
+    Returns:
+        The batch, with ``cut`` (S,), ``readout`` (R,) int64, the tokens from each history's last before the cut on, and
+        in ``next_item_field`` (R,) what follows these.
+    """
+    cu_seqlens = batch["cu_seqlens"]
+    index, _ = gather_ranges(cu_seqlens[:-1] + cut - 1, cu_seqlens.diff() - cut + 1)
+    batch["cut"], batch["readout"] = cut, index
+    batch[next_item_field] = batch[next_item_field][index]
+    return batch
+
+
 def mask_items(items: Tensor, mask_ratio: float, generator: torch.Generator) -> Tensor:
     """Replace each id by 0 with probability ``mask_ratio`` (SSD4Rec's masking; the last item is not spared)."""
     return items.masked_fill(torch.rand(items.shape, generator=generator) < mask_ratio, 0)

@@ -9,7 +9,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 from torch.utils.data import DataLoader
 
-from recbole_ssm.data.collate import mask_items, pack_histories
+from recbole_ssm.data.collate import cut_histories, draw_cuts, mask_items, pack_histories
 from recbole_ssm.data.dataset import PackedDataset
 from recbole_ssm.data.shared import SHARE, own_rows
 from recbole_ssm.data.training_samples import PlannedBatch, TrainingBatches
@@ -20,8 +20,10 @@ from recbole_ssm.processes import rank, world_size
 class PackedTrainDataLoader(DataLoader):
     """Packed training batches, as ``train_samples``, ``train_batch_size`` and ``train_batch_tokens`` ask for them.
 
-    A batch has ``item_id`` (S,), or (T,) with ``whole_sequence`` and in ``causal_epochs``; where the loss is pairwise
-    also ``neg_item_id`` (K * targets,), K negatives of each target by RecBole's sampler.
+    A batch has ``item_id`` (S,), or (T,) with ``whole_sequence``. With ``prefix_lm`` it has ``cut`` (S,), how many of a
+    history's first items are read in both directions, and ``readout`` (R,), the tokens from the last of these on, whose
+    targets are ``item_id`` (R,). Where the loss is pairwise also ``neg_item_id`` (K * targets,), K negatives of each
+    target by RecBole's sampler.
 
     Args:
         config: the configuration.
@@ -36,6 +38,8 @@ class PackedTrainDataLoader(DataLoader):
         self._dataset = dataset
         self._sampler = sampler
         self._list_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
+        self._cuts = config["train_samples"] == "prefix_lm"
+        self._whole_sequences = self._cuts or config["train_samples"] == "whole_sequence"
         self._mask_ratio = config["mask_ratio"]
         self._n_negatives = 0
         if config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE and sampler is not None:
@@ -63,28 +67,30 @@ class PackedTrainDataLoader(DataLoader):
         return self.batch_sampler.total(epochs)
 
     def _collate(self, planned: PlannedBatch) -> Interaction:
-        rows, seed, whole_sequences = planned
+        rows, generator = planned.rows, torch.Generator().manual_seed(planned.seed)
+        lengths = self._dataset.inter_feat[self._dataset.item_list_length_field][rows]
+        cut = draw_cuts(lengths, generator) if self._cuts and not planned.one_way else torch.ones_like(lengths)
         share = None
         if world_size() > 1:
-            lengths = self._dataset.inter_feat[self._dataset.item_list_length_field][rows]
-            owner = share_out(lengths, world_size())
-            mine, share = own_rows(owner, lengths if whole_sequences else lengths.sign(), rank(), world_size())
-            rows = rows[mine]
+            targets = lengths - cut + 1 if self._whole_sequences else torch.ones_like(lengths)
+            mine, share = own_rows(share_out(lengths, world_size()), targets, rank(), world_size())
+            rows, cut = rows[mine], cut[mine]
         batch = self._dataset.samples(rows)
         if share is not None:
             batch[SHARE] = share
-        next_item_field = self._dataset.iid_field if whole_sequences else None
+        next_item_field = self._dataset.iid_field if self._whole_sequences else None
         pack_histories(batch, self._dataset.history, self._list_field, next_item_field)
+        if self._cuts:
+            cut_histories(batch, cut, next_item_field)
         if self._n_negatives:
             positives = batch[self._dataset.iid_field].numpy()
             # RecBole's sampler draws from numpy's global state, which workers would share.
             state = np.random.get_state()
-            np.random.seed(seed & 0xFFFF_FFFF)
+            np.random.seed(planned.seed & 0xFFFF_FFFF)
             negatives = self._sampler.sample_by_user_ids(positives, positives, self._n_negatives)
             np.random.set_state(state)
             batch[self.config["NEG_PREFIX"] + self._dataset.iid_field] = negatives
         if self._mask_ratio:
-            generator = torch.Generator().manual_seed(seed)
             batch[self._list_field] = mask_items(batch[self._list_field], self._mask_ratio, generator)
         return batch
 

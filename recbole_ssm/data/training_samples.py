@@ -3,12 +3,13 @@
 The number of tokens is what training costs. RecBole trains on every prefix of every user, each encoded anew
 (``all_prefixes``). ``sampled_prefixes`` takes a few of each user's, other ones in every epoch. ``whole_sequence`` reads
 each user once and predicts after every token, which a causal model may do: the same targets for the price of one.
-A bidirectional model can begin so in its forward direction alone (``causal_epochs``).
+``prefix_lm`` is that for a bidirectional one: each user is read once, both ways up to a random item and in one
+direction after it, and from that item on every token has a target (prefix language models: T5, arXiv 1910.10683,
+section 3.2).
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -46,8 +47,8 @@ def last_prefixes(dataset: PackedDataset) -> Tensor:
     length = dataset.inter_feat[HISTORY_END][rows] - dataset.user_start[users]
     if not torch.equal(length, counts):
         raise InputError(
-            "train_samples: whole_sequence needs each user's training interactions to be the beginning of the history, "
-            "but this split (eval_args) leaves gaps; use train_samples: all_prefixes"
+            "train_samples: whole_sequence and prefix_lm need each user's training interactions to be the beginning of "
+            "the history, but this split (eval_args) leaves gaps; use train_samples: all_prefixes"
         )
     return rows
 
@@ -59,8 +60,8 @@ class PlannedBatch(NamedTuple):
     """(S,) int64, row numbers of its samples."""
     seed: int
     """For what the collate function draws, so that batches do not depend on the number of worker processes."""
-    whole_sequences: bool
-    """Whether there is a target after every item."""
+    one_way: bool
+    """Whether ``prefix_lm`` cuts histories after their first item, so that they are read in one direction."""
 
 
 class TrainingBatches(Sampler):
@@ -70,9 +71,9 @@ class TrainingBatches(Sampler):
 
     Args:
         dataset: the training split.
-        train_samples: ``all_prefixes``, ``sampled_prefixes`` or ``whole_sequence``.
+        train_samples: ``all_prefixes``, ``sampled_prefixes``, ``whole_sequence`` or ``prefix_lm``.
         prefixes_per_user: how many ``sampled_prefixes`` draws.
-        causal_epochs: so many epochs at first have ``whole_sequence``, whatever ``train_samples`` says.
+        causal_epochs: so many epochs at first are ``one_way``.
         batch_size: sequences of a batch, or None.
         batch_tokens: tokens of a batch at most (a single longer sequence is a batch of its own), or None.
         shuffle: whether the order changes from epoch to epoch.
@@ -93,9 +94,9 @@ class TrainingBatches(Sampler):
     ):
         self.users = dataset.inter_feat[dataset.uid_field]
         self.lengths = dataset.inter_feat[dataset.item_list_length_field]
-        self.causal_epochs = math.inf if train_samples == "whole_sequence" else causal_epochs
-        self.whole_sequences = last_prefixes(dataset) if self.causal_epochs else None
+        self.whole_sequences = last_prefixes(dataset) if train_samples in ("whole_sequence", "prefix_lm") else None
         self.prefixes_per_user = prefixes_per_user if train_samples == "sampled_prefixes" else None
+        self.causal_epochs = causal_epochs
         self.batch_size, self.batch_tokens = batch_size, batch_tokens
         self.shuffle, self.seed = shuffle, seed
         self.epoch = 0
@@ -109,16 +110,18 @@ class TrainingBatches(Sampler):
         if self._planned is None or self._planned[0] != epoch:
             (seed,) = np.random.SeedSequence((self.seed, epoch)).generate_state(1).tolist()
             generator = torch.Generator().manual_seed(seed)
-            whole = epoch < self.causal_epochs
-            rows = self.whole_sequences if whole else self._prefixes(generator)
+            rows = self._rows(generator)
             if self.shuffle:
                 rows = rows[torch.randperm(len(rows), generator=generator)]
             batches = list(self._batches(rows))
             seeds = torch.randint(2**62, (len(batches),), generator=generator).tolist()
-            self._planned = epoch, [PlannedBatch(*given, whole) for given in zip(batches, seeds, strict=True)]
+            one_way = epoch < self.causal_epochs
+            self._planned = epoch, [PlannedBatch(*given, one_way) for given in zip(batches, seeds, strict=True)]
         return self._planned[1]
 
-    def _prefixes(self, generator: torch.Generator) -> Tensor:
+    def _rows(self, generator: torch.Generator) -> Tensor:
+        if self.whole_sequences is not None:
+            return self.whole_sequences
         if self.prefixes_per_user is not None:
             return sample_prefixes(self.users, self.prefixes_per_user, generator)
         return torch.arange(len(self.users))
@@ -145,6 +148,5 @@ class TrainingBatches(Sampler):
         return len(self._plan(self.epoch))
 
     def total(self, epochs: int) -> int:
-        """Batches of so many epochs, if each of a kind has as many as the first of its kind."""
-        causal = min(self.causal_epochs, epochs)
-        return causal * len(self._plan(0)) + (epochs - causal) * len(self._plan(causal))
+        """Batches of so many epochs, if each has as many as the first."""
+        return epochs * len(self._plan(0))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from recbole_ssm.layers.initialisation import inverse_softplus_dt
 from recbole_ssm.layers.norm import GatedRMSNorm
 from recbole_ssm.ops import causal_conv1d, centred_conv1d, ssd
-from recbole_ssm.ops.packing import at, positions
+from recbole_ssm.ops.packing import at, cut_borders, positions
 
 
 class Hydra(nn.Module):
@@ -54,35 +54,37 @@ class Hydra(nn.Module):
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
 
     def forward(
-        self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, *, causal: bool = False
+        self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, *, cut: Tensor | None = None
     ) -> Tensor:
         """As :meth:`recbole_ssm.layers.Mamba2.forward`.
 
-        With ``causal`` a token is mixed with those before it alone: the lower triangle and the diagonal, behind the
-        half of the convolution that looks back.
+        With ``cut`` (S,) the first so many tokens of each sequence are mixed in both directions, and each later one
+        with those before it alone: lower triangle and diagonal, behind the half of the convolution that looks back.
         """
         G, N, H, P = self.ngroups, self.d_state, self.nheads, self.headdim
         z, xBC, dt = self.in_proj(hidden).split([self.d_inner, self.d_inner + 4 * G * N, 2 * H], dim=-1)
         taps, bias = self.conv1d.weight.squeeze(1), self.conv1d.bias
-        if causal:
-            xBC = causal_conv1d(xBC, taps[:, : taps.shape[1] // 2 + 1], bias, cu_seqlens)
-        else:
-            xBC = centred_conv1d(xBC, taps, bias, cu_seqlens)
-        x, BC_forward, BC_backward = xBC.split([self.d_inner, 2 * G * N, 2 * G * N], dim=-1)
+        both_ways = cu_seqlens if cut is None else cut_borders(cu_seqlens, len(hidden), cut)
+        convolved = centred_conv1d(xBC, taps, bias, both_ways)
+        if cut is not None:
+            later = positions(cu_seqlens, len(hidden)) >= cut.repeat_interleave(cu_seqlens.diff())
+            looking_back = causal_conv1d(xBC, taps[:, : taps.shape[1] // 2 + 1], bias, cu_seqlens)
+            convolved = torch.where(later[:, None], looking_back, convolved)
+        x, BC_forward, BC_backward = convolved.split([self.d_inner, 2 * G * N, 2 * G * N], dim=-1)
         dt_forward, dt_backward = F.softplus(dt.unflatten(-1, (2, H)) + self.dt_bias).unbind(-2)
         A = -torch.exp(self.A_log)
         heads = x.unflatten(-1, (H, P))
 
-        def scan(dt: Tensor, BC: Tensor, reverse: bool) -> Tensor:
+        def scan(dt: Tensor, BC: Tensor, borders: Tensor, reverse: bool) -> Tensor:
+            """What those before a token, as it is read, say; nothing at the first."""
             B, C = BC.unflatten(-1, (2, G, N)).unbind(-3)
-            return ssd(heads, dt, A, B, C, cu_seqlens, reverse=reverse)
+            begins = positions(borders, len(hidden)) == 0
+            first = begins.roll(-1) if reverse else begins
+            y = ssd(heads, dt, A, B, C, borders, reverse=reverse).roll(-1 if reverse else 1, 0)
+            return y.masked_fill(first[:, None, None], 0.0)
 
-        first = (positions(cu_seqlens, len(hidden)) == 0)[:, None, None]
-        lower = scan(dt_forward, BC_forward, reverse=False).roll(1, 0).masked_fill(first, 0.0)
+        lower = scan(dt_forward, BC_forward, cu_seqlens, reverse=False)
+        upper = scan(dt_backward, BC_backward, both_ways, reverse=True)
         diagonal = (self.fc_D(at(readout, x)) + self.D)[..., None]
-        y = at(readout, lower) + at(readout, heads) * diagonal
-        if not causal:
-            last = first.roll(-1, 0)
-            upper = scan(dt_backward, BC_backward, reverse=True).roll(-1, 0).masked_fill(last, 0.0)
-            y = y + at(readout, upper)
+        y = at(readout, lower) + at(readout, upper) + at(readout, heads) * diagonal
         return self.out_proj(self.norm(y.flatten(-2), at(readout, z)))

@@ -30,7 +30,8 @@ class PackedSequentialRecommender(SequentialRecommender):
     causal = True
     """Whether the output at a token depends on nothing after it, so that every token can be trained to predict.
 
-    :meth:`encode` of a model that is not takes ``causal=True``, for what it makes of a history in one direction.
+    :meth:`encode` of a model that is not may take ``cut`` (S,), how many of each sequence's first tokens are read in
+    both directions: those after them then depend on nothing that comes later. ``train_samples: prefix_lm`` needs that.
     """
 
     streams = False
@@ -78,15 +79,17 @@ class PackedSequentialRecommender(SequentialRecommender):
         return self._read(interaction)[0]
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Mean loss over the targets: one for each history, or, where ``item_id`` is (T,), one for each token.
+        """Mean loss over the targets ``item_id``: of each history, of each token, or of each of ``readout`` (R,).
 
-        With a target after each token a bidirectional model reads in one direction (``causal_epochs``).
+        The last where histories have a ``cut``, see :class:`recbole_ssm.data.dataloader.PackedTrainDataLoader`.
         """
         target = interaction[self.POS_ITEM_ID]
         tokens, cu_seqlens = self.packed(interaction)
-        readout = last_tokens(cu_seqlens) if len(target) == len(cu_seqlens) - 1 else None
-        one_way = {"causal": True} if readout is None and not self.causal else {}
-        hidden = self.encode(tokens, cu_seqlens, readout, **one_way)
+        if "cut" in interaction:
+            readout, options = interaction["readout"], {"cut": interaction["cut"]}
+        else:
+            readout, options = last_tokens(cu_seqlens) if len(target) == len(cu_seqlens) - 1 else None, {}
+        hidden = self.encode(tokens, cu_seqlens, readout, **options)
         seen = self.items_seen(tokens, cu_seqlens, readout)
         if self.loss_type == "CE":
             biases = {"bias": self.item_bias, "seen": seen, "seen_bias": self._bias_of_seen()}

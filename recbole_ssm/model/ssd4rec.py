@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.layers import Dropout, FeedForward, Mamba2
 from recbole_ssm.model.base import PackedSequentialRecommender
-from recbole_ssm.ops.packing import at, flip_index
+from recbole_ssm.ops.packing import at, cut_borders, flip_index
 
 
 class BiSSDLayer(nn.Module):
@@ -29,13 +29,19 @@ class BiSSDLayer(nn.Module):
         self.dropout = Dropout(dropout)
         self.ffn = FeedForward(d_model, 4 * d_model, dropout, dropout_after_norm=True)
 
-    def forward(self, x: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, *, causal: bool = False) -> Tensor:
-        """(T, d_model) to (T, d_model), or to (R, d_model) for the tokens ``readout`` (R,); ``causal`` leaves out b."""
+    def forward(
+        self, x: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, *, cut: Tensor | None = None
+    ) -> Tensor:
+        """(T, d_model) to (T, d_model), or to (R, d_model) for the tokens ``readout`` (R,).
+
+        With ``cut`` (S,) the b of a token has read the first so many tokens of the sequence at most; one that comes
+        later gets that of the last of them, or, with ``align_backward``, one that has read that token only.
+        """
         projected = self.mixer.in_proj(x)
         y = self.mixer.mix(projected, cu_seqlens, readout)
-        if not causal:
-            mirrored = readout if self.align_backward else at(readout, flip_index(cu_seqlens, len(x)))
-            y = y + self.beta * self.mixer.mix(projected, cu_seqlens, mirrored, reverse=True)
+        both_ways = cu_seqlens if cut is None else cut_borders(cu_seqlens, len(x), cut)
+        mirrored = readout if self.align_backward else at(readout, flip_index(cu_seqlens, len(x), cut))
+        y = y + self.beta * self.mixer.mix(projected, both_ways, mirrored, reverse=True)
         return self.ffn(self.dropout(self.norm(y + at(readout, x))))
 
 
@@ -58,7 +64,7 @@ class SSD4Rec(PackedSequentialRecommender):
         self.apply(self._init_weights)
 
     def encode(
-        self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, *, causal: bool = False
+        self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, *, cut: Tensor | None = None
     ) -> Tensor:
         """See :meth:`PackedSequentialRecommender.encode`."""
         *layers, last = self.layers
@@ -66,5 +72,5 @@ class SSD4Rec(PackedSequentialRecommender):
         if self.norm_embedding:
             hidden = self.norm(self.dropout(hidden))
         for layer in layers:
-            hidden = layer(hidden, cu_seqlens, causal=causal)
-        return last(hidden, cu_seqlens, readout, causal=causal)
+            hidden = layer(hidden, cu_seqlens, cut=cut)
+        return last(hidden, cu_seqlens, readout, cut=cut)

@@ -52,11 +52,22 @@ def at(rows: Tensor | None, tensor: Tensor) -> Tensor:
     return tensor if rows is None else tensor.index_select(0, rows)
 
 
-def flip_index(cu_seqlens: Tensor, n_tokens: int) -> Tensor:
-    """Gather index (T,) that reverses every sequence in its place; it is its own inverse."""
-    mirror = (cu_seqlens[:-1] + cu_seqlens[1:] - 1).long()
-    mirror = mirror.repeat_interleave(cu_seqlens.diff(), output_size=n_tokens)
-    return mirror - torch.arange(n_tokens, device=cu_seqlens.device)
+def flip_index(cu_seqlens: Tensor, n_tokens: int, cut: Tensor | None = None) -> Tensor:
+    """Gather index (T,) that reverses every sequence in its place; it is its own inverse.
+
+    With ``cut`` (S,) only the first so many tokens of each are reversed, and those after them get the sequence's first.
+    """
+    lengths = cu_seqlens.diff()
+    reversed_ = (lengths if cut is None else cut).repeat_interleave(lengths, output_size=n_tokens)
+    place = positions(cu_seqlens, n_tokens)
+    return torch.arange(n_tokens, device=cu_seqlens.device) - place + (reversed_ - 1 - place).clamp(min=0)
+
+
+def cut_borders(cu_seqlens: Tensor, n_tokens: int, cut: Tensor) -> Tensor:
+    """``cu_seqlens`` of the first ``cut`` (S,) tokens of each sequence, with each later token alone."""
+    place = positions(cu_seqlens, n_tokens)
+    begins = (place == 0) | (place >= cut.repeat_interleave(cu_seqlens.diff(), output_size=n_tokens))
+    return F.pad(begins.nonzero()[:, 0], (0, 1), value=n_tokens).to(cu_seqlens.dtype)
 
 
 def flip_borders(cu_seqlens: Tensor) -> Tensor:

@@ -130,11 +130,33 @@ def test_whole_sequences_have_every_training_target_once(tiny):
     assert sorted(pairs) == sorted(zip(feat["user_id"].tolist(), feat["item_id"].tolist(), strict=True))
 
 
-def test_after_causal_epochs_each_history_has_one_target(tiny):
-    loader = train_loader(tiny, model="SSD4Rec", mask_ratio=0.0, causal_epochs=1, epochs=2, train_batch_tokens=64)
-    first, second = list(loader), list(loader)
-    assert all(len(batch["item_id"]) == len(batch["item_id_list"]) for batch in first)
-    assert all(len(batch["item_id"]) == len(batch) for batch in second)
+def test_cut_histories_have_the_targets_from_the_cut_on(tiny):
+    """Those of whole sequences; after the causal epochs a cut may be after any item, another one in each epoch."""
+    keys = {"train_batch_tokens": 64, "mask_ratio": 0.0}
+    whole = train_loader(tiny, train_samples="whole_sequence", **keys)
+    keys |= {"model": "SSD4Rec", "train_samples": "prefix_lm", "causal_epochs": 1, "epochs": 2}
+    loader = train_loader(tiny, **keys)
+    for batch, every in zip(loader, whole, strict=True):
+        assert (batch["cut"] == 1).all()
+        assert torch.equal(batch["item_id"], every["item_id"])
+    places, epochs = set(), []
+    for _ in range(40):
+        epochs.append([])
+        for batch, every in zip(loader, whole, strict=True):
+            assert torch.equal(batch["item_id_list"], every["item_id_list"])
+            expected = [
+                t
+                for start, end, cut in zip(batch["cu_seqlens"], batch["cu_seqlens"][1:], batch["cut"], strict=False)
+                for t in range(start + cut - 1, end)
+            ]
+            assert batch["readout"].tolist() == expected
+            assert torch.equal(batch["item_id"], every["item_id"][batch["readout"]])
+            lengths = batch["cu_seqlens"].diff()
+            assert ((batch["cut"] >= 1) & (batch["cut"] <= lengths)).all()
+            places |= set(zip(lengths.tolist(), batch["cut"].tolist(), strict=True))
+            epochs[-1] += batch["cut"].tolist()
+    assert len({tuple(cuts) for cuts in epochs}) == 40
+    assert {cut for length, cut in places if length == 5} == {1, 2, 3, 4, 5}
 
 
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec"])

@@ -120,18 +120,13 @@ def test_whole_sequence_of_a_split_by_ratio_has_as_many_targets_as_all_prefixes(
     assert train.inter_feat["item_length"][rows].sum() == len(train)
 
 
-def test_causal_epochs_are_whole_sequences_and_prefixes_follow(train):
-    """Each epoch is what it would be without the others, and says which kind it is."""
-    limit = {"batch_tokens": 60, "prefixes_per_user": 2}
-    mixed = plan(train, "sampled_prefixes", causal_epochs=2, **limit)
-    total = mixed.total(5)
-    epochs = [list(mixed) for _ in range(5)]
-    whole, prefixes = plan(train, "whole_sequence", **limit), plan(train, "sampled_prefixes", **limit)
-    expected = [epoch(whole) for _ in range(5)][:2] + [epoch(prefixes) for _ in range(5)][2:]
-    assert [[batch.rows.tolist() for batch in batches] for batches in epochs] == expected
-    assert [{batch.whole_sequences for batch in batches} for batches in epochs] == [{True}] * 2 + [{False}] * 3
-    assert total == pytest.approx(sum(map(len, epochs)), abs=5)
-    assert total == 2 * len(epochs[0]) + 3 * len(epochs[2])
+def test_prefix_lm_has_the_rows_of_whole_sequence(train):
+    limit = {"batch_tokens": 60}
+    cut, whole = plan(train, "prefix_lm", causal_epochs=1, **limit), plan(train, "whole_sequence", **limit)
+    assert cut.total(3) == 3 * len(cut)
+    epochs = [list(cut), list(cut)]
+    assert [[batch.rows.tolist() for batch in batches] for batches in epochs] == [epoch(whole), epoch(whole)]
+    assert [{batch.one_way for batch in batches} for batches in epochs] == [{True}, {False}]
 
 
 def test_whole_sequence_refuses_a_split_with_gaps(train):

@@ -133,11 +133,11 @@ def evaluate(model, tokens, cu_seqlens):
     return {"hidden": hidden.detach(), "gradient": gradient}
 
 
-def influence(model, length):
+def influence(model, length, **options):
     """(length, length): whether the output at i has a gradient at the embedding of j, of one sequence."""
     looked_up = []
     hook = model.item_embedding.register_forward_hook(lambda module, ids, embedded: looked_up.append(embedded))
-    hidden = model.encode(some_tokens(length), alone(length))
+    hidden = model.encode(some_tokens(length), alone(length), **options)
     hook.remove()
     rows = [torch.autograd.grad(output.sum(), looked_up, retain_graph=True)[0].any(1) for output in hidden.unbind()]
     return torch.stack(rows)
@@ -275,21 +275,33 @@ def test_bidirectional_models_see_the_whole_history_at_its_end(name):
     assert influence(model, 15)[-1].all()
 
 
+@pytest.mark.parametrize("cut", [1, 4, 14])
 @pytest.mark.parametrize("name", BIDIRECTIONAL)
-def test_bidirectional_models_can_read_in_one_direction(name):
-    """Each output is then what the history up to its token gives, and so a target after every token can be trained."""
+def test_after_a_cut_nothing_is_read_before_its_turn(name, cut):
+    """So that every token from the last before the cut on can be trained to predict."""
+    t = torch.arange(15)
+    allowed = (t <= t[:, None]) | ((t < cut) & (t[:, None] < cut))
+    seen = influence(make(name), 15, cut=torch.tensor([cut]))
+    assert not (seen & ~allowed).any()
+    assert torch.equal(seen[cut - 1 :], allowed[cut - 1 :])
+
+
+@pytest.mark.parametrize("name", BIDIRECTIONAL)
+def test_up_to_its_cut_a_history_is_read_as_if_it_ended_there(name):
+    model, tokens, cuts = make(name), some_tokens(sum(LENGTHS)), (2, 1, 9, 3)
+    hidden = model.encode(tokens, borders(LENGTHS), cut=torch.tensor(cuts))
+    for part, cut in zip(slices(LENGTHS), cuts, strict=True):
+        torch.testing.assert_close(hidden[part][:cut], model.encode(tokens[part][:cut], alone(cut)))
+
+
+@pytest.mark.parametrize("name", BIDIRECTIONAL)
+def test_loss_of_cut_histories(name):
+    cut, readout = torch.tensor([4, 1, 24, 2]), torch.tensor([3, 4, 5, 29, 31, 32])
+    batch = packed_batch(item_id=some_tokens(len(readout), seed=1), cut=cut, readout=readout)
     model = make(name)
-    batch = packed_batch(item_id=some_tokens(sum(LENGTHS), seed=1))
-    tokens, cu_seqlens = batch["item_id_list"], batch["cu_seqlens"]
-    hidden = model.encode(tokens, cu_seqlens, causal=True)
-    for part in slices(LENGTHS):
-        for end in range(part.start + 1, part.stop + 1):
-            prefix = tokens[part.start : end]
-            alone_ = model.encode(prefix, alone(len(prefix)), torch.tensor([len(prefix) - 1]), causal=True)
-            torch.testing.assert_close(hidden[end - 1 : end], alone_)
+    hidden = model.encode(batch["item_id_list"], batch["cu_seqlens"], cut=cut)[readout]
     expected = F.cross_entropy(hidden @ model.item_embedding.weight.T, batch["item_id"])
     torch.testing.assert_close(model.calculate_loss(batch), expected)
-    assert not torch.allclose(hidden, model.encode(tokens, cu_seqlens))
 
 
 @pytest.mark.parametrize("name", ["SSD4Rec, aligned", "Hydra4Rec"])

@@ -8,6 +8,7 @@ from packed_cases import borders, sequence_lengths, slices
 
 from recbole_ssm.ops.packing import (
     cumulative_lengths,
+    cut_borders,
     flip_borders,
     flip_index,
     gather_ranges,
@@ -43,6 +44,27 @@ def test_flip_index_reverses_each_sequence_in_its_place(lengths):
     index = flip_index(borders(lengths), len(stream))
     assert index.tolist() == [t for tokens in slices(lengths) for t in reversed(stream[tokens])]
     assert torch.equal(index[index], torch.arange(len(stream)))
+
+
+@given(lengths=sequence_lengths(), data=st.data())
+def test_after_a_cut_each_token_is_alone(lengths, data):
+    cuts = [data.draw(st.integers(1, max(length, 1))) for length in lengths]
+    parts = slices(lengths)
+    expected = [
+        part.start + t
+        for part, cut in zip(parts, cuts, strict=True)
+        for t in range(part.stop - part.start)
+        if not 0 < t < cut
+    ]
+    found = cut_borders(borders(lengths), sum(lengths), torch.tensor(cuts))
+    assert found.tolist() == [*expected, sum(lengths)]
+    assert found.dtype == torch.int32
+    mirrored = [
+        part.start + max(cut - 1 - t, 0)
+        for part, cut in zip(parts, cuts, strict=True)
+        for t in range(part.stop - part.start)
+    ]
+    assert flip_index(borders(lengths), sum(lengths), torch.tensor(cuts)).tolist() == mirrored
 
 
 @given(lengths=sequence_lengths())
