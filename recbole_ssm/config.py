@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import inspect
 import re
 from functools import lru_cache
 from importlib.util import find_spec
@@ -334,6 +335,12 @@ def _check_our_model(config: Config) -> None:
         raise InputError(
             f"train_samples: prefix_lm is for models that read a history in both directions, and {config['model']} is "
             "causal; use whole_sequence"
+        )
+    takes = inspect.signature(config.model_class.encode).parameters.values()
+    if config["train_samples"] == "prefix_lm" and not any(p.name == "cut" or p.kind == p.VAR_KEYWORD for p in takes):
+        raise InputError(
+            f"train_samples: prefix_lm needs a model whose encode takes cut, which {config['model']}'s does not; use "
+            "all_prefixes or sampled_prefixes"
         )
     if config["causal_epochs"] and config["train_samples"] != "prefix_lm":
         raise InputError(f"causal_epochs belongs to train_samples: prefix_lm, which is {config['train_samples']}")

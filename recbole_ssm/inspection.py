@@ -17,8 +17,8 @@ from recbole_ssm.data.fingerprint import fingerprint, item_vocabulary
 from recbole_ssm.ops.backend import use_backend
 from recbole_ssm.trainer import create_trainer
 
-_OF_TRAINING = ("model", "dataset", "dataset_cache", "log_wandb")
-"""Keys that a checkpoint was given and that do not hold when it is tried: they write where the training was."""
+_OF_TRAINING = ("model", "dataset", "dataset_cache", "log_wandb", "causal_epochs")
+"""Keys that a checkpoint was given and that do not hold when it is tried: of the training, or of where it was."""
 
 
 def describe(file: str | Path) -> dict:

@@ -107,6 +107,12 @@ def test_recboles_models_do_not_turn_on_anomaly_detection(monkeypatch):
     assert not torch.is_anomaly_enabled()
 
 
+def test_prefix_lm_needs_a_model_that_can_be_told_where_to_cut():
+    blind = type("SSD4Rec", (SSD4Rec,), {"encode": lambda self, tokens, cu_seqlens, readout=None: tokens})
+    with pytest.raises(InputError, match="encode takes cut"):
+        Config(blind, "ml-100k", config_dict={"train_samples": "prefix_lm"})
+
+
 def test_a_class_may_stand_for_its_name():
     config = Config(SSD4Rec, "ml-100k")
     assert config["model"] == "SSD4Rec"

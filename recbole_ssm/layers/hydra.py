@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from recbole_ssm.layers.initialisation import inverse_softplus_dt
 from recbole_ssm.layers.norm import GatedRMSNorm
 from recbole_ssm.ops import causal_conv1d, centred_conv1d, ssd
-from recbole_ssm.ops.packing import at, cut_borders, positions
+from recbole_ssm.ops.packing import at, gather_ranges, positions
 
 
 class Hydra(nn.Module):
@@ -64,27 +64,27 @@ class Hydra(nn.Module):
         G, N, H, P = self.ngroups, self.d_state, self.nheads, self.headdim
         z, xBC, dt = self.in_proj(hidden).split([self.d_inner, self.d_inner + 4 * G * N, 2 * H], dim=-1)
         taps, bias = self.conv1d.weight.squeeze(1), self.conv1d.bias
-        both_ways = cu_seqlens if cut is None else cut_borders(cu_seqlens, len(hidden), cut)
-        convolved = centred_conv1d(xBC, taps, bias, both_ways)
-        if cut is not None:
-            later = positions(cu_seqlens, len(hidden)) >= cut.repeat_interleave(cu_seqlens.diff())
+        prefix, both_ways = (None, cu_seqlens) if cut is None else gather_ranges(cu_seqlens[:-1], cut)
+        convolved = centred_conv1d(at(prefix, xBC), taps, bias, both_ways)
+        if prefix is not None:
             looking_back = causal_conv1d(xBC, taps[:, : taps.shape[1] // 2 + 1], bias, cu_seqlens)
-            convolved = torch.where(later[:, None], looking_back, convolved)
+            convolved = looking_back.index_copy(0, prefix, convolved)
         x, BC_forward, BC_backward = convolved.split([self.d_inner, 2 * G * N, 2 * G * N], dim=-1)
         dt_forward, dt_backward = F.softplus(dt.unflatten(-1, (2, H)) + self.dt_bias).unbind(-2)
         A = -torch.exp(self.A_log)
         heads = x.unflatten(-1, (H, P))
 
-        def scan(dt: Tensor, BC: Tensor, borders: Tensor, reverse: bool) -> Tensor:
+        def scan(x: Tensor, dt: Tensor, BC: Tensor, borders: Tensor, reverse: bool) -> Tensor:
             """What those before a token, as it is read, say; nothing at the first."""
             B, C = BC.unflatten(-1, (2, G, N)).unbind(-3)
-            begins = positions(borders, len(hidden)) == 0
+            begins = positions(borders, len(x)) == 0
             first = begins.roll(-1) if reverse else begins
-            y = ssd(heads, dt, A, B, C, borders, reverse=reverse).roll(-1 if reverse else 1, 0)
+            y = ssd(x, dt, A, B, C, borders, reverse=reverse).roll(-1 if reverse else 1, 0)
             return y.masked_fill(first[:, None, None], 0.0)
 
-        lower = scan(dt_forward, BC_forward, cu_seqlens, reverse=False)
-        upper = scan(dt_backward, BC_backward, both_ways, reverse=True)
+        lower = scan(heads, dt_forward, BC_forward, cu_seqlens, reverse=False)
+        upper = scan(*(at(prefix, each) for each in (heads, dt_backward, BC_backward)), both_ways, reverse=True)
+        y = lower + upper if prefix is None else lower.index_add(0, prefix, upper)
         diagonal = (self.fc_D(at(readout, x)) + self.D)[..., None]
-        y = at(readout, lower) + at(readout, upper) + at(readout, heads) * diagonal
+        y = at(readout, y) + at(readout, heads) * diagonal
         return self.out_proj(self.norm(y.flatten(-2), at(readout, z)))

@@ -85,7 +85,7 @@ class PackedSequentialRecommender(SequentialRecommender):
         """
         target = interaction[self.POS_ITEM_ID]
         tokens, cu_seqlens = self.packed(interaction)
-        if "cut" in interaction:
+        if not self.causal and "readout" in interaction:
             readout, options = interaction["readout"], {"cut": interaction["cut"]}
         else:
             readout, options = last_tokens(cu_seqlens) if len(target) == len(cu_seqlens) - 1 else None, {}

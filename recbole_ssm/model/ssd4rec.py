@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.layers import Dropout, FeedForward, Mamba2
 from recbole_ssm.model.base import PackedSequentialRecommender
-from recbole_ssm.ops.packing import at, cut_borders, flip_index
+from recbole_ssm.ops.packing import at, cut_borders, flip_index, gather_ranges
 
 
 class BiSSDLayer(nn.Module):
@@ -39,10 +39,19 @@ class BiSSDLayer(nn.Module):
         """
         projected = self.mixer.in_proj(x)
         y = self.mixer.mix(projected, cu_seqlens, readout)
-        both_ways = cu_seqlens if cut is None else cut_borders(cu_seqlens, len(x), cut)
-        mirrored = readout if self.align_backward else at(readout, flip_index(cu_seqlens, len(x), cut))
-        y = y + self.beta * self.mixer.mix(projected, both_ways, mirrored, reverse=True)
+        y = y + self.beta * self._backward(projected, cu_seqlens, readout, cut)
         return self.ffn(self.dropout(self.norm(y + at(readout, x))))
+
+    def _backward(self, projected: Tensor, cu_seqlens: Tensor, readout: Tensor | None, cut: Tensor | None) -> Tensor:
+        """The b of each token, or of those of ``readout``."""
+        if self.align_backward:
+            borders = cu_seqlens if cut is None else cut_borders(cu_seqlens, len(projected), cut)
+            return self.mixer.mix(projected, borders, readout, reverse=True)
+        mirrored = at(readout, flip_index(cu_seqlens, len(projected), cut))
+        if cut is None:
+            return self.mixer.mix(projected, cu_seqlens, mirrored, reverse=True)
+        prefix, borders = gather_ranges(cu_seqlens[:-1], cut)
+        return at(mirrored, self.mixer.mix(at(prefix, projected), borders, reverse=True))
 
 
 class SSD4Rec(PackedSequentialRecommender):

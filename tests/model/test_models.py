@@ -287,21 +287,32 @@ def test_after_a_cut_nothing_is_read_before_its_turn(name, cut):
 
 
 @pytest.mark.parametrize("name", BIDIRECTIONAL)
-def test_up_to_its_cut_a_history_is_read_as_if_it_ended_there(name):
-    model, tokens, cuts = make(name), some_tokens(sum(LENGTHS)), (2, 1, 9, 3)
-    hidden = model.encode(tokens, borders(LENGTHS), cut=torch.tensor(cuts))
+def test_up_to_its_cut_a_history_is_read_as_if_it_ended_there(name, dtype):
+    """And after it as it is alone."""
+    model, tokens, cuts = make(name, dtype), some_tokens(sum(LENGTHS)), torch.tensor([2, 1, 9, 3])
+    hidden = model.encode(tokens, borders(LENGTHS), cut=cuts)
     for part, cut in zip(slices(LENGTHS), cuts, strict=True):
         torch.testing.assert_close(hidden[part][:cut], model.encode(tokens[part][:cut], alone(cut)))
+        torch.testing.assert_close(hidden[part], model.encode(tokens[part], alone(len(tokens[part])), cut=cut[None]))
 
 
 @pytest.mark.parametrize("name", BIDIRECTIONAL)
-def test_loss_of_cut_histories(name):
+@pytest.mark.parametrize("keys", [{}, BIASES])
+def test_loss_of_cut_histories(name, keys):
     cut, readout = torch.tensor([4, 1, 24, 2]), torch.tensor([3, 4, 5, 29, 31, 32])
     batch = packed_batch(item_id=some_tokens(len(readout), seed=1), cut=cut, readout=readout)
-    model = make(name)
-    hidden = model.encode(batch["item_id_list"], batch["cu_seqlens"], cut=cut)[readout]
-    expected = F.cross_entropy(hidden @ model.item_embedding.weight.T, batch["item_id"])
-    torch.testing.assert_close(model.calculate_loss(batch), expected)
+    model = make(name, **keys)
+    tokens = batch["item_id_list"]
+    scores = model.encode(tokens, batch["cu_seqlens"], cut=cut)[readout] @ model.item_embedding.weight.T
+    if keys:
+        scores += model.item_bias
+        for row, token in enumerate(readout):
+            start = int(batch["cu_seqlens"][batch["seq_idx"][token].long()])
+            scores[row, tokens[start : token + 1].unique()] += 10 * model.repeat_bias
+    loss, expected = model.calculate_loss(batch), F.cross_entropy(scores, batch["item_id"])
+    torch.testing.assert_close(loss, expected)
+    gradients = (torch.autograd.grad(each, list(model.parameters()), retain_graph=True) for each in (loss, expected))
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize("name", ["SSD4Rec, aligned", "Hydra4Rec"])

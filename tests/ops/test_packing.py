@@ -48,7 +48,7 @@ def test_flip_index_reverses_each_sequence_in_its_place(lengths):
 
 @given(lengths=sequence_lengths(), data=st.data())
 def test_after_a_cut_each_token_is_alone(lengths, data):
-    cuts = [data.draw(st.integers(1, max(length, 1))) for length in lengths]
+    cuts = [data.draw(st.integers(min(length, 1), length)) for length in lengths]
     parts = slices(lengths)
     expected = [
         part.start + t
@@ -59,12 +59,19 @@ def test_after_a_cut_each_token_is_alone(lengths, data):
     found = cut_borders(borders(lengths), sum(lengths), torch.tensor(cuts))
     assert found.tolist() == [*expected, sum(lengths)]
     assert found.dtype == torch.int32
-    mirrored = [
+
+
+@given(lengths=sequence_lengths(), data=st.data())
+def test_flip_index_of_cut_sequences_reverses_what_is_before_the_cut(lengths, data):
+    cuts = [data.draw(st.integers(min(length, 1), length)) for length in lengths]
+    kept = [t for part, cut in zip(slices(lengths), cuts, strict=True) for t in range(part.start, part.start + cut)]
+    expected = [
         part.start + max(cut - 1 - t, 0)
-        for part, cut in zip(parts, cuts, strict=True)
+        for part, cut in zip(slices(lengths), cuts, strict=True)
         for t in range(part.stop - part.start)
     ]
-    assert flip_index(borders(lengths), sum(lengths), torch.tensor(cuts)).tolist() == mirrored
+    index = flip_index(borders(lengths), sum(lengths), torch.tensor(cuts))
+    assert [kept[i] for i in index] == expected
 
 
 @given(lengths=sequence_lengths())
