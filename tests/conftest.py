@@ -25,11 +25,16 @@ settings.load_profile("recbole-ssm")
 @pytest.fixture(autouse=True)
 def one_thread():
     """Tensors are small here, and more threads only wait for one another."""
-    torch.autograd.set_detect_anomaly(False)  # which RecBole's models turn on when they are imported
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def no_anomaly_detection():
+    """RecBole's models turn it on when a test imports them, and everything then takes longer."""
+    torch.autograd.set_detect_anomaly(False)
 
 
 @pytest.fixture(params=["float64", "float32", "float32-compiled"])
