@@ -14,6 +14,7 @@ from pathlib import Path
 
 from recbole_ssm import checkpoint
 from recbole_ssm.checkpoint import CheckpointError
+from recbole_ssm.errors import InputError
 from recbole_ssm.processes import everyones, greatest, rank, world_size
 from recbole_ssm.random_state import random_state, set_random_state
 
@@ -93,8 +94,14 @@ class Resumable:
             return self.best_valid_score, self.best_valid_result
         if self._left_off is not None:
             _repeat_draws(train_data, self._left_off["training"]["epoch_start"])
+        anew = self._left_off is None
         with self._listening():
-            result = super().fit(train_data, valid_data, verbose, saved, *args, **kwargs)
+            try:
+                result = super().fit(train_data, valid_data, verbose, saved, *args, **kwargs)
+            except InputError:
+                if anew and not self.history and rank() == 0:
+                    self.latest_file.unlink(missing_ok=True)  # a training that cannot be is not to be gone on with
+                raise
             if saved:
                 self._save_latest(len(self.history) - 1)
                 self._stop_if_told(batches_done=0)
