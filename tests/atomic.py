@@ -115,13 +115,6 @@ def make_trainer(config):
     return dataset, create_trainer(config, config.model_class(config, loaders[0]._dataset)), loaders
 
 
-def isolate(monkeypatch, folder: Path) -> None:
-    """What RecBole writes goes to ``folder``, and the environment variable that it sets does not outlive the test."""
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
-    torch.set_num_threads(1)
-
-
 def run_here(program: str, *arguments: str, capfd, monkeypatch) -> subprocess.CompletedProcess:
     """Run a script as ``__main__`` in this process, with the logging of a new one: pytest's handlers are put aside."""
     root = logging.getLogger()

@@ -1,9 +1,11 @@
-"""Settings of all tests, and the number types and backends that the scans are tested with."""
+"""Settings of all tests, a small dataset, and the number types and backends that the scans are tested with."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import torch
+from atomic import interactions, write_dataset
 from hypothesis import HealthCheck, settings
 
 from recbole_ssm.ops import use_backend
@@ -20,6 +22,21 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("recbole-ssm")
+
+
+@pytest.fixture(autouse=True)
+def folder_of_its_own(tmp_path, monkeypatch):
+    """What RecBole writes goes there, and the environment variable that it sets does not outlive the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """A folder with a dataset ``tiny``: 30 users, 40 items, histories of 4 to 20 items."""
+    folder = tmp_path_factory.mktemp("datasets")
+    write_dataset(folder, interactions())
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from atomic import ROOT, interactions, isolate, run_here, run_python, write_dataset
+from atomic import ROOT, interactions, run_here, run_python, write_dataset
 
 from recbole_ssm.cli import help_text, main
 from recbole_ssm.config import properties_folder
@@ -36,11 +36,6 @@ def datasets(tmp_path_factory):
     write_dataset(folder, good.head(0), "lineless", "user_id:token\titem_id:token\ttimestamp:float")
     (folder / "fileless").mkdir()
     return folder
-
-
-@pytest.fixture(autouse=True)
-def folder_of_its_own(tmp_path, monkeypatch):
-    isolate(monkeypatch, tmp_path)
 
 
 def arguments(datasets, *given: str, model: str | None = "2Mamba4Rec", dataset: str | None = "tiny") -> list[str]:

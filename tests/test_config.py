@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from atomic import SMALL, isolate
+from atomic import SMALL
 from recbole.model.sequential_recommender import SASRec
 
 from recbole_ssm.config import Config, properties_folder
@@ -13,11 +13,6 @@ from recbole_ssm.errors import InputError
 from recbole_ssm.model.ssd4rec import SSD4Rec
 from recbole_ssm.ops import mamba_ssm, native
 from recbole_ssm.registry import MODELS, model_class
-
-
-@pytest.fixture(autouse=True)
-def folder_of_its_own(tmp_path, monkeypatch):
-    isolate(monkeypatch, tmp_path)
 
 
 def test_command_line_before_dict_before_files_before_defaults(tmp_path):

@@ -5,14 +5,13 @@ import shlex
 
 import pytest
 import torch
-from atomic import ROOT, isolate
+from atomic import ROOT
 
 from recbole_ssm.cli import VERBS, main
 from recbole_ssm.config import Config
 
 
 def test_the_page_on_your_own_model_can_be_followed(tmp_path, monkeypatch, capsys):
-    isolate(monkeypatch, tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     page = (ROOT / "docs" / "your-own-model.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)

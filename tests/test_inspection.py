@@ -4,15 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from atomic import interactions, isolate, small, write_dataset
+from atomic import interactions, small, write_dataset
 
 import recbole_ssm
 from recbole_ssm.cli import main
 
 
 @pytest.fixture(autouse=True)
-def folder_of_its_own(tmp_path, monkeypatch):
-    isolate(monkeypatch, tmp_path)
+def dataset(tmp_path):
     write_dataset(tmp_path, interactions())
 
 

@@ -13,7 +13,6 @@ from atomic import (
     ROOT,
     SMALL,
     interactions,
-    isolate,
     make_config,
     make_loaders,
     run_here,
@@ -42,18 +41,6 @@ RESULT = {
     "peak_memory_gib",
     "checkpoint",
 }
-
-
-@pytest.fixture(autouse=True)
-def folder_of_its_own(tmp_path, monkeypatch):
-    isolate(monkeypatch, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("quick_start")
-    write_dataset(folder, interactions())
-    return folder
 
 
 def options(model: str, **keys) -> list[str]:

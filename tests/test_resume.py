@@ -11,7 +11,6 @@ import pytest
 import recbole.trainer
 from atomic import (
     interactions,
-    isolate,
     make_config,
     make_loaders,
     make_trainer,
@@ -38,18 +37,6 @@ TRAININGS = {
     "RecBole's, masks": ("BERT4Rec", {"train_batch_size": 64, "hidden_size": 8, "inner_size": 8, "n_layers": 1}),
 }
 EPOCHS = 3
-
-
-@pytest.fixture(autouse=True)
-def folder_of_its_own(tmp_path, monkeypatch):
-    isolate(monkeypatch, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("resume")
-    write_dataset(folder, interactions())
-    return folder
 
 
 def config_of(folder, name, **keys):

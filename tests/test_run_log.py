@@ -4,7 +4,7 @@ import json
 import logging
 
 import pytest
-from atomic import SMALL, interactions, isolate, small, write_dataset
+from atomic import SMALL, interactions, small, write_dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import recbole_ssm
@@ -12,7 +12,6 @@ import recbole_ssm
 
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "GRU4Rec"])
 def test_json_lines_and_tensorboard_say_what_the_history_says(tmp_path, monkeypatch, model):
-    isolate(monkeypatch, tmp_path)
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's, beside which RecBole writes no log
     write_dataset(tmp_path, interactions())
     keys = {"data_path": str(tmp_path), "use_gpu": False, "show_progress": False, **small(model)}
@@ -38,7 +37,6 @@ def test_json_lines_and_tensorboard_say_what_the_history_says(tmp_path, monkeypa
 
 
 def test_each_run_has_its_own_file(tmp_path, monkeypatch):
-    isolate(monkeypatch, tmp_path)
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     write_dataset(tmp_path, interactions())
     for seed in (1, 2):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from atomic import SMALL, isolate
+from atomic import SMALL
 
 from recbole_ssm import scaling
 from recbole_ssm.cli import main
@@ -13,8 +13,7 @@ KEYS = ["--use_gpu=False", *(f"--{key}={value}" for key, value in SMALL.items())
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """One of its own, and batches that take no time."""
-    isolate(monkeypatch, tmp_path)
+    """The folder of a test in which batches take no time."""
     original = scaling.measure
 
     def small_batch(model, length, items, histories, keys):

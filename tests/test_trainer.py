@@ -10,7 +10,6 @@ from atomic import (
     ML_100K,
     histories,
     interactions,
-    isolate,
     make_config,
     make_trainer,
     read_interactions,
@@ -19,18 +18,6 @@ from atomic import (
 from recbole.data.interaction import Interaction
 
 from recbole_ssm.trainer import TrainingDiverged
-
-
-@pytest.fixture(autouse=True)
-def folder_of_its_own(tmp_path, monkeypatch):
-    isolate(monkeypatch, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trainer")
-    write_dataset(folder, interactions())
-    return folder
 
 
 def metrics_at(k: int, scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from atomic import ROOT, interactions, isolate, write_dataset
+from atomic import ROOT, interactions, write_dataset
 
 from recbole_ssm.cli import main
 from recbole_ssm.compare import Study, Variant
@@ -22,7 +22,6 @@ VERB = ["compare", "--models=2Mamba4Rec,SASRec", "--dataset=tiny", "--seeds=7,8"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    isolate(monkeypatch, tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of the runs: tests share the cores
     write_dataset(tmp_path, interactions(n_users=60, n_items=30, shortest=5, longest=12))
     return tmp_path

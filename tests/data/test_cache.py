@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from atomic import ML_100K, interactions, isolate, make_config, make_splits, write_dataset
+from atomic import ML_100K, interactions, make_config, make_splits, write_dataset
 
 from recbole_ssm.data import PackedDataset
 from recbole_ssm.errors import InputError
@@ -24,9 +24,8 @@ def assert_same_dataset(found, expected) -> None:
 
 
 @pytest.fixture
-def tiny(tmp_path, monkeypatch):
+def tiny(tmp_path):
     """A dataset in random order of lines, some times equal, and items with a number and a word each."""
-    isolate(monkeypatch, tmp_path)
     frame = interactions(n_users=30, step=1)
     frame["timestamp"] = (frame["timestamp"] / 7).round()
     write_dataset(tmp_path, frame)

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from atomic import ROOT, SMALL, interactions, isolate, write_dataset
+from atomic import ROOT, SMALL, interactions, write_dataset
 
 from recbole_ssm.cli import main
 from recbole_ssm.errors import InputError
@@ -25,7 +25,6 @@ VERB = ["tune", "--model=2Mamba4Rec", "--dataset=tiny", "--params_file=my.hyper"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    isolate(monkeypatch, tmp_path)
     monkeypatch.setenv("RAY_worker_niceness", "0")  # its 15 would wait for all other tests
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests'}")
     write_dataset(tmp_path, interactions(n_users=60, n_items=30, shortest=5, longest=12))

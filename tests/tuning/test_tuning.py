@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import yaml
-from atomic import SMALL, interactions, isolate, write_dataset
+from atomic import SMALL, interactions, write_dataset
 
 from recbole_ssm.cli import main
 from recbole_ssm.inspection import describe
@@ -20,8 +20,7 @@ VERB = ["tune", "--model=2Mamba4Rec", "--dataset=tiny", "--params_file=my.hyper"
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    isolate(monkeypatch, tmp_path)
+def folder(tmp_path):
     write_dataset(tmp_path, interactions(n_users=60, n_items=30, shortest=5, longest=12))
     (tmp_path / "my.hyper").write_text("learning_rate loguniform -7,-3\ntrain_batch_tokens choice [128,256]\n")
     return tmp_path
