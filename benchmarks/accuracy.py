@@ -3,10 +3,10 @@
     python benchmarks/accuracy.py --data_path=/data 2Mamba4Rec-ml-1m Mamba4Rec-ml-1m --seeds 2020 2021 2022
     python benchmarks/accuracy.py --tables
 
-A recipe is a file of ``properties/recipe/``, named MODEL-DATASET. Each run is a process of its own and leaves
-``results/runs/RECIPE-SEED.json``; one whose file is there is not run again, so that the command can be repeated after
-an interruption. ``--set key=value`` changes the recipe, and then ``--name`` names the runs. Afterwards, and with
-``--tables`` at once, ``results/README.md`` is written from all files.
+A recipe is a file of ``properties/recipe/``, named MODEL-DATASET; ``paper/MODEL-DATASET`` is one of the published
+settings. Each run is a process of its own and leaves ``results/runs/RECIPE-SEED.json``; one whose file is there is not
+run again, so that the command can be repeated after an interruption. ``--set key=value`` changes the recipe, and then
+``--name`` names the runs. Afterwards, and with ``--tables`` at once, ``results/README.md`` is written from all files.
 
 The model of the best epoch by the validation metric is tested with and without the items that a user has already had:
 the same scores, ranked twice.
@@ -43,13 +43,14 @@ and did not help is in [NOTES.md](NOTES.md)."""
 
 def command_of(recipe: str, seed: int, data_path: str | None, changes: list[str]) -> list[str]:
     """The arguments of run_recbole_ssm.py that train a recipe."""
-    model, _, dataset = recipe.partition("-")
+    folder, _, name = recipe.rpartition("/")
+    model, _, dataset = name.partition("-")
     given = [f"--data_path={data_path}"] if data_path else []
     return [
         f"--model={model}",
         f"--dataset={dataset}",
         *given,
-        f"--config_files=recipe/{recipe}",
+        f"--config_files={folder or 'recipe'}/{name}",
         f"--seed={seed}",
         *(f"--{change}" for change in changes),
     ]
@@ -177,7 +178,7 @@ def main() -> None:
     failed = []
     for seed in options.seeds:
         for recipe in [] if options.tables else options.recipes:
-            target = runs / f"{options.name or recipe}-{seed}.json"
+            target = runs / f"{options.name or recipe.replace('/', '-')}-{seed}.json"
             arguments = command_of(recipe, seed, options.data_path, options.set)
             if options.here:
                 options.here.write_text(json.dumps(train_and_test(arguments, options.threads), indent=1))
