@@ -350,6 +350,10 @@ def _check_our_model(config: Config) -> None:
         )
     if config["train_samples"] == "sampled_prefixes" and config["prefixes_per_user"] is None:
         raise InputError("train_samples: sampled_prefixes needs prefixes_per_user")
+    if config["train_samples"] != "sampled_prefixes" and config.external_config_dict.get("prefixes_per_user"):
+        raise InputError(
+            f"prefixes_per_user belongs to train_samples: sampled_prefixes, which is {config['train_samples']}"
+        )
     if config["loss_type"] == "BPR" and config["train_neg_sample_args"]["distribution"] == "none":
         raise InputError("loss_type: BPR needs negatives; leave train_neg_sample_args at its default")
     if config["train_neg_sample_args"].get("dynamic"):

@@ -98,6 +98,7 @@ MISTAKES = [
     case("--train_samples=foo", words=["train_samples", "all_prefixes", "sampled_prefixes", "whole_sequence"]),
     case("--train_samples=sampled_prefixes", "--prefixes_per_user=None", words=["prefixes_per_user"]),
     case("--prefixes_per_user=0", words=["prefixes_per_user", "1 or more"]),
+    case("--prefixes_per_user=2", model="SSD4Rec", words=["prefixes_per_user", "sampled_prefixes", "prefix_lm"]),
     case("--epochs=abc", words=["epochs", "whole number", "'abc'"]),
     case("--train_batch_size=0", words=["train_batch_size", "1 or more"]),
     case("--train_batch_tokens=0", words=["train_batch_tokens", "1 or more"]),
@@ -127,7 +128,7 @@ MISTAKES = [
     case("--train_samples=whole_sequence", model="SSD4Rec", words=["whole_sequence", "SSD4Rec", "prefix_lm"]),
     case("--train_samples=whole_sequence", model="Hydra4Rec", words=["whole_sequence", "Hydra4Rec", "all_prefixes"]),
     case("--train_samples=prefix_lm", words=["prefix_lm", "2Mamba4Rec", "whole_sequence"]),
-    case("--causal_epochs=1", model="SSD4Rec", words=["causal_epochs", "prefix_lm", "sampled_prefixes"]),
+    case("--causal_epochs=1", "--train_samples=all_prefixes", model="SSD4Rec", words=["causal_epochs", "prefix_lm"]),
     case(
         "--train_samples=prefix_lm",
         "--causal_epochs=2",

@@ -32,7 +32,7 @@ TRAININGS = {
         "SSD4Rec",
         {"mask_ratio": 0.2, "train_samples": "prefix_lm", "causal_epochs": 1, "train_batch_tokens": 60},
     ),
-    "negatives": ("Hydra4Rec", {**BPR, "train_batch_tokens": 150}),
+    "negatives": ("Hydra4Rec", {**BPR, "train_samples": "sampled_prefixes", "train_batch_tokens": 150}),
     "RecBole's, negatives": ("SASRec", {**BPR, "train_batch_size": 64, "lr_schedule": "one_cycle"}),
     "RecBole's, masks": ("BERT4Rec", {"train_batch_size": 64, "hidden_size": 8, "inner_size": 8, "n_layers": 1}),
 }

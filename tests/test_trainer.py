@@ -73,7 +73,8 @@ def test_metrics_equal_those_computed_by_hand_from_the_raw_file(filter_seen):
 
 
 def test_training_goes_on_with_other_samples_in_every_epoch(tiny):
-    config = make_config(tiny, "SSD4Rec", epochs=3, prefixes_per_user=2, train_batch_tokens=100)
+    sampled = {"train_samples": "sampled_prefixes", "prefixes_per_user": 2}
+    config = make_config(tiny, "SSD4Rec", epochs=3, train_batch_tokens=100, **sampled)
     _, trainer, (train, valid, _) = make_trainer(config)
     seen = []
     original = trainer.model.calculate_loss
@@ -99,7 +100,7 @@ def test_training_lowers_the_loss_and_beats_chance(tmp_path):
     keys = {"learning_rate": 0.03, "dropout_prob": 0.0, "hidden_size": 16, "valid_metric": "MRR@10"}
     for model, more in (
         ("2Mamba4Rec", {"epochs": 20, "train_batch_tokens": 128}),
-        ("SSD4Rec", {"epochs": 10, "train_batch_tokens": 256, "prefixes_per_user": 4, "mask_ratio": 0.0}),
+        ("SSD4Rec", {"epochs": 20, "train_batch_tokens": 128, "mask_ratio": 0.0}),
     ):
         _, trainer, (train, valid, test) = make_trainer(make_config(tmp_path, model, **keys, **more))
         trainer.fit(train, valid, show_progress=False, verbose=False)
