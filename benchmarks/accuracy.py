@@ -7,6 +7,11 @@ A recipe is a file of ``properties/recipe/``, named MODEL-DATASET; ``paper/MODEL
 settings. Each run is a process of its own and leaves ``results/runs/RECIPE-SEED.json``; one whose file is there is not
 run again, so that the command can be repeated after an interruption. ``--set key=value`` changes the recipe, and then
 ``--name`` names the runs. Afterwards, and with ``--tables`` at once, ``results/README.md`` is written from all files.
+The model of each run is kept as ``results/checkpoints/RECIPE-SEED.pth``, to be a ``teacher`` for example:
+
+    python benchmarks/accuracy.py 2Mamba4Rec-ml-1m --seeds 2021
+    python benchmarks/accuracy.py 2Mamba4Rec-ml-1m --name 2Mamba4Rec-ml-1m-taught \\
+        --set teacher=results/checkpoints/2Mamba4Rec-ml-1m-2021.pth
 
 The model of the best epoch by the validation metric is tested with and without the items that a user has already had:
 the same scores, ranked twice.
@@ -20,6 +25,7 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -100,6 +106,7 @@ def train_and_test(arguments: list[str], threads: int | None) -> dict:
         "seconds_to_best": sum(epoch["train_seconds"] + epoch["valid_seconds"] for epoch in until_best),
         **{key: result[key] for key in ("epochs", "seconds_per_epoch", "parameters", "peak_memory_gib", "history")},
         "parameters_without_item_embedding": result["parameters_without_item_embedding"],
+        "checkpoint": result["checkpoint"],
     }
 
 
@@ -173,8 +180,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.set and not options.name:
         parser.error("--set needs --name: what is no recipe any more has another name")
-    runs = options.results / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
+    runs, checkpoints = options.results / "runs", options.results / "checkpoints"
+    for folder in (runs, checkpoints):
+        folder.mkdir(parents=True, exist_ok=True)
     failed = []
     for seed in options.seeds:
         for recipe in [] if options.tables else options.recipes:
@@ -194,6 +202,9 @@ def main() -> None:
             if subprocess.run(child, check=False).returncode:
                 failed.append(target.stem)
                 continue
+            run = json.loads(unfinished.read_text(encoding="utf-8"))
+            shutil.move(run.pop("checkpoint"), checkpoints / f"{target.stem}.pth")
+            unfinished.write_text(json.dumps(run, indent=1), encoding="utf-8")
             unfinished.rename(target)
     print(f"written: {write_tables(options.results)}")
     if failed:

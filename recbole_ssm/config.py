@@ -181,6 +181,11 @@ class Config(RecBoleConfig):
                 self.final_config_dict |= {"state": "error", "show_progress": False}
 
 
+def teacher_files(config) -> list[str]:
+    """The checkpoints that ``teacher`` names."""
+    return [file.strip() for file in config["teacher"].split(",")] if config["teacher"] else []
+
+
 def _find_config_file(file: str | Path) -> Path:
     for candidate in (Path(file), properties_folder() / file, properties_folder() / f"{file}.yaml"):
         if candidate.is_file():
@@ -354,6 +359,11 @@ def _check_our_model(config: Config) -> None:
         raise InputError(
             f"prefixes_per_user belongs to train_samples: sampled_prefixes, which is {config['train_samples']}"
         )
+    for file in teacher_files(config):
+        if not Path(file).is_file():
+            raise InputError(f"teacher: there is no checkpoint {file}; train one with this package, or name another")
+    if config["teacher"] and config["loss_type"] != "CE":
+        raise InputError(f"teacher needs loss_type: CE, and it is {config['loss_type']}")
     if config["loss_type"] == "BPR" and config["train_neg_sample_args"]["distribution"] == "none":
         raise InputError("loss_type: BPR needs negatives; leave train_neg_sample_args at its default")
     if config["train_neg_sample_args"].get("dynamic"):

@@ -142,6 +142,13 @@ FOR_OUR_MODELS = (
         "learning rate of embeddings, in units of learning_rate: above 1 they learn faster than the layers",
         low=0,
     ),
+    Option(
+        "teacher",
+        str,
+        "checkpoints, separated by commas, of trained models whose predictions are part of the targets; None for none",
+        optional=True,
+    ),
+    Option("teacher_share", float, "which part of the targets the predictions of teacher are", low=0, high=1),
     Option("item_bias", bool, "learn a number for each item that is added to its score"),
     Option("repeat_bias", bool, "learn one number that is added to the scores of all items of the history"),
     Option("d_state", int, "state size N of the recurrence", low=1, some_models=True),

@@ -17,6 +17,7 @@ from torch import nn
 from recbole_ssm import run_log
 from recbole_ssm.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
+from recbole_ssm.distillation import load_teachers
 from recbole_ssm.errors import InputError
 from recbole_ssm.memory import peak_memory_gib
 from recbole_ssm.ops.backend import describe_backends, use_backend
@@ -83,8 +84,11 @@ def run(
         logger.info(data)
         train_data, valid_data, test_data = data_preparation(config, data)
 
+        teachers = load_teachers(config, train_data._dataset) if config.is_packed else None
         init_seed(config["seed"], config["reproducibility"])
         recommender = _make_model(config, train_data._dataset)
+        if teachers is not None:
+            recommender.teachers = teachers
         logger.info(recommender)
         trainer = create_trainer(config, recommender)
         if rank() > 0:

@@ -91,4 +91,5 @@ def test_a_recipe_gives_what_is_stored(tmp_path):
         noise = max(statistics.stdev(values), 0.002)
         assert abs(found["metrics"][kind]["test"]["ndcg@10"] - statistics.mean(values)) < 3 * noise
     assert len(found["history"]) == found["epochs"] == 12
+    assert (tmp_path / "checkpoints" / "2Mamba4Rec-ml-100k-1.pth").exists()
     assert found["seconds_to_best"] <= sum(e["train_seconds"] + e["valid_seconds"] for e in found["history"])

@@ -34,6 +34,9 @@ class PackedSequentialRecommender(SequentialRecommender):
     both directions: those after them then depend on nothing that comes later. ``train_samples: prefix_lm`` needs that.
     """
 
+    teachers = None
+    """:class:`recbole_ssm.distillation.Teachers`, whose predictions are part of the targets; None for none."""
+
     streams = False
     """Whether :meth:`step` can be used: the model keeps a state of constant size instead of the history."""
 
@@ -92,8 +95,13 @@ class PackedSequentialRecommender(SequentialRecommender):
         hidden = self.encode(tokens, cu_seqlens, readout, **options)
         seen = self.items_seen(tokens, cu_seqlens, readout)
         if self.loss_type == "CE":
-            biases = {"bias": self.item_bias, "seen": seen, "seen_bias": self._bias_of_seen()}
-            return linear_cross_entropy(hidden, self.item_embedding.weight, target, **biases)
+            teacher = None
+            if self.teachers is not None:
+                teacher = self.teachers.predict(tokens, cu_seqlens, readout, **options)
+                if seen is None and teacher.seen_bias:
+                    seen = items_read(tokens, cu_seqlens, readout)
+            biases = {"bias": self.item_bias, "seen": seen, "seen_bias": self.bias_of_seen()}
+            return linear_cross_entropy(hidden, self.item_embedding.weight, target, **biases, teacher=teacher)
         negative = interaction[self.NEG_ITEM_ID].view(-1, len(target))  # (K, R): K negatives of each target
         rows = torch.arange(len(target), device=target.device)
         return self.bpr_loss(self._score(hidden, target, seen, rows), self._score(hidden, negative, seen, rows))
@@ -102,7 +110,8 @@ class PackedSequentialRecommender(SequentialRecommender):
         """The items that a history holds at each of the tokens ``readout``; None without ``repeat_bias``."""
         return None if self.repeat_bias is None else items_read(tokens, cu_seqlens, readout)
 
-    def _bias_of_seen(self) -> Tensor | None:
+    def bias_of_seen(self) -> Tensor | None:
+        """What is added to the scores of all items of the history, (1,); None without ``repeat_bias``."""
         return None if self.repeat_bias is None else _REPEAT_RATE * self.repeat_bias
 
     def _score(self, hidden: Tensor, items: Tensor, seen: RowItems | None, rows: Tensor) -> Tensor:
@@ -112,7 +121,7 @@ class PackedSequentialRecommender(SequentialRecommender):
             score = score + self.item_bias[items]
         if seen is not None:
             row, item = seen.of_rows()
-            score = score + self._bias_of_seen() * torch.isin(rows * self.n_items + items, row * self.n_items + item)
+            score = score + self.bias_of_seen() * torch.isin(rows * self.n_items + items, row * self.n_items + item)
         return score
 
     def predict(self, interaction: Interaction) -> Tensor:
@@ -142,7 +151,7 @@ class PackedSequentialRecommender(SequentialRecommender):
         if self.item_bias is not None:
             scores += self.item_bias
         if seen is not None:
-            scores[seen.of_rows()] += self._bias_of_seen()
+            scores[seen.of_rows()] += self.bias_of_seen()
         return scores
 
     def step(self, items: Tensor, state: list | None = None) -> tuple[Tensor, list]:

@@ -5,8 +5,10 @@ from recbole_ssm.ops.conv1d import causal_conv1d, causal_conv1d_step, centred_co
 from recbole_ssm.ops.linear_cross_entropy import linear_cross_entropy
 from recbole_ssm.ops.selective_scan import selective_scan, selective_scan_step
 from recbole_ssm.ops.ssd import ssd, ssd_step
+from recbole_ssm.ops.teacher import Teacher
 
 __all__ = [
+    "Teacher",
     "causal_conv1d",
     "causal_conv1d_step",
     "centred_conv1d",

@@ -12,6 +12,7 @@ from recbole_ssm.ops import native
 from recbole_ssm.ops.backend import choose
 from recbole_ssm.ops.packing import RowItems
 from recbole_ssm.ops.precision import HALF, autocast_type
+from recbole_ssm.ops.teacher import Teacher
 
 _CACHED, _ALIVE = 1 << 18, 1 << 26
 """Logits of a block: rather few enough for a second-level cache, and never more than this."""
@@ -30,6 +31,7 @@ def linear_cross_entropy(
     bias: Tensor | None = None,
     seen: RowItems | None = None,
     seen_bias: Tensor | None = None,
+    teacher: Teacher | None = None,
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
@@ -45,8 +47,9 @@ def linear_cross_entropy(
         weight: (V, d), for tied embeddings the embedding table.
         target: (R,) int64 in ``0..V-1``, or ``ignore_index``.
         bias: (V,), added to the logits of every row.
-        seen: items of each row whose logits have ``seen_bias`` added.
-        seen_bias: one number, shape () or (1,); goes with ``seen``.
+        seen: items of each row whose logits have ``seen_bias`` added, and the teacher's its own.
+        seen_bias: one number, shape () or (1,); needs ``seen``.
+        teacher: whose softmax takes a share of the targets: ``target`` is then no class but a distribution.
         ignore_index: rows with this target count nothing.
         reduction: ``"mean"`` over the rows that count, or ``"sum"``.
 
@@ -55,14 +58,17 @@ def linear_cross_entropy(
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is 'mean' or 'sum', not {reduction!r}")
-    if (seen is None) != (seen_bias is None):
+    if (seen is None) != (seen_bias is None and not (teacher and teacher.seen_bias)):
         raise ValueError("seen and seen_bias are given together or not at all")
     counts = target != ignore_index
     half = autocast_type(hidden) or next((t.dtype for t in (hidden, weight) if t.dtype in HALF), None)
     if half is not None:
         hidden, weight = hidden.float(), weight.float()
+    if teacher is not None:
+        like_hidden = (tensor.detach().to(hidden.dtype) for tensor in (teacher.hidden, teacher.weight))
+        teacher = Teacher(*like_hidden, *teacher[2:])
     with torch.autocast(hidden.device.type, enabled=False) if half is not None else nullcontext():
-        rows = target.where(counts, -1), seen
+        rows = target.where(counts, -1), seen, teacher
         total = _LinearCrossEntropy.apply(hidden, weight, bias, seen_bias, *rows, half or hidden.dtype)
     return total / counts.sum() if reduction == "mean" else total
 
@@ -71,23 +77,26 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Sum over the rows that count; gradients are computed in the forward pass and scaled in the backward pass."""
 
     @staticmethod
-    def forward(ctx, hidden, weight, bias, seen_bias, target, seen, product):
+    def forward(ctx, hidden, weight, bias, seen_bias, target, seen, teacher, product):
         needs_grad = any(ctx.needs_input_grad)
         small = weight.numel() <= native.LARGEST_WEIGHT
+        given = hidden, weight, bias, seen_bias, target, seen, needs_grad, teacher
         if small and choose("cross_entropy", hidden, weight, bias, seen_bias) == "native":
-            total, *gradients = native.cross_entropy(hidden, weight, bias, seen_bias, target, seen, needs_grad)
+            total, *gradients = native.cross_entropy(*given)
         else:
-            total, *gradients = _by_blocks(hidden, weight, bias, seen_bias, target, seen, needs_grad, product)
+            total, *gradients = _by_blocks(*given, product)
         ctx.save_for_backward(*gradients)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        return *(None if saved is None else grad * saved for saved in ctx.saved_tensors), None, None, None
+        return *(None if saved is None else grad * saved for saved in ctx.saved_tensors), None, None, None, None
 
 
-def _by_blocks(hidden, weight, bias, seen_bias, target, seen, needs_grad, product) -> tuple[Tensor | None, ...]:
+def _by_blocks(
+    hidden, weight, bias, seen_bias, target, seen, needs_grad, teacher, product
+) -> tuple[Tensor | None, ...]:
     """The sum over the rows whose target is not negative, and its gradients; matrices are multiplied in ``product``."""
     rows = _rows_per_block(len(weight))
     d_hidden = torch.empty_like(hidden)
@@ -97,6 +106,7 @@ def _by_blocks(hidden, weight, bias, seen_bias, target, seen, needs_grad, produc
     table = weight.to(product)
     columns = table.T.contiguous()
     total = hidden.new_zeros(())
+    sure = 1.0 if teacher is None else 1.0 - teacher.share
     for start in range(0, len(hidden), rows):
         block = slice(start, start + rows)
         h, kept, column = hidden[block], target[block] >= 0, target[block].clamp(min=0)
@@ -105,23 +115,33 @@ def _by_blocks(hidden, weight, bias, seen_bias, target, seen, needs_grad, produc
             logits += bias
         if seen is not None:
             row, item = seen.of_rows(block)
+        if seen_bias is not None:
             logits.index_put_((row, item), seen_bias.expand(len(row)), accumulate=True)
-        at_target = logits.gather(1, column[:, None])
+        expected = sure * logits.gather(1, column[:, None])
+        if teacher is not None:
+            taught = (teacher.hidden[block].to(product) @ teacher.weight.to(product).T).to(h.dtype)
+            if seen is not None:
+                taught[row, item] += teacher.seen_bias
+            taught = taught.softmax(1).mul_(teacher.share)
+            expected += (taught * logits).sum(1, keepdim=True)
         largest = logits.amax(1, keepdim=True)
         unnormalised = logits.sub_(largest).exp_()
         z = unnormalised.sum(1, keepdim=True)
-        total += (z.log() + largest - at_target)[kept].sum()
+        total += (z.log() + largest - expected)[kept].sum()
         if not needs_grad:
             continue
         # d loss / d logits = softmax - onehot(target), zero where the row does not count. The softmax is never
         # formed: its rows are scaled where they are narrow, before and after the products.
         scale = kept[:, None] / z
+        if teacher is not None:
+            unnormalised -= taught * z
         if bias is not None:
             d_bias += scale[:, 0] @ unnormalised
-        if seen is not None:
-            d_seen_bias += (unnormalised[row, item] * scale[row, 0]).sum() - (item == target[block][row]).sum()
+        if seen_bias is not None:
+            d_seen_bias += (unnormalised[row, item] * scale[row, 0]).sum()
+            d_seen_bias -= (item == target[block][row]).sum().to(h.dtype) * sure
         unnormalised = unnormalised.to(product)
-        d_hidden[block] = (unnormalised @ table) * scale - weight[column] * kept[:, None]
+        d_hidden[block] = (unnormalised @ table) * scale - sure * weight[column] * kept[:, None]
         scaled = (h * scale).to(product).T
         if product == weight.dtype:
             d_columns.addmm_(scaled, unnormalised)
@@ -130,7 +150,7 @@ def _by_blocks(hidden, weight, bias, seen_bias, target, seen, needs_grad, produc
     if not needs_grad:
         return total, None, None, None, None
     kept, column = target >= 0, target.clamp(min=0)
-    d_weight = d_columns.T.contiguous().index_add_(0, column, hidden * kept[:, None], alpha=-1.0)
+    d_weight = d_columns.T.contiguous().index_add_(0, column, hidden * kept[:, None], alpha=-sure)
     if bias is not None:
-        d_bias.index_add_(0, column, kept.to(d_bias.dtype), alpha=-1.0)
+        d_bias.index_add_(0, column, kept.to(d_bias.dtype), alpha=-sure)
     return total, d_hidden, d_weight, d_bias, d_seen_bias

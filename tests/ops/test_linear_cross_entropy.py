@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from recbole_ssm.ops import linear_cross_entropy, native, use_backend
 from recbole_ssm.ops.packing import RowItems
+from recbole_ssm.ops.teacher import Teacher
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 SIZES = [(1, 2), (7, 2), (50, 3), (64, 100), (1, 5000), (73, 64), (300, 5000), (450, 5000)]
@@ -190,19 +191,59 @@ def test_seen_items_and_their_bias_go_together():
         linear_cross_entropy(*inputs_of(3, 4), seen=row_items(3, 4))
 
 
+@both_types
+@pytest.mark.parametrize("biases", ["none", "both", "the teacher's"])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize(("rows", "classes"), SIZES)
+def test_a_teacher_has_a_share_of_the_targets(rows, classes, share, biases, dtype):
+    """Loss and all gradients, against ``F.cross_entropy`` of targets that are distributions."""
+    hidden, weight, target = inputs_of(rows, classes, dtype)
+    seen = None if biases == "none" else row_items(rows, classes)
+    taught = randn(rows, 5, seed=4), randn(classes, 5, seed=5)
+
+    def leaves(dtype):
+        given = [hidden, weight] + [randn(classes, seed=3), torch.tensor([-1.0])] * (biases == "both")
+        return [tensor.to(dtype).clone().requires_grad_() for tensor in given]
+
+    found, want = leaves(dtype), leaves(torch.float64)
+    teacher = Teacher(*(tensor.to(dtype) for tensor in taught), 0.0 if seen is None else 2.0, share)
+    options = dict(zip(("bias", "seen_bias"), found[2:], strict=False))
+    loss = linear_cross_entropy(*found[:2], target, seen=seen, teacher=teacher, **options)
+    logits, predicted = want[0] @ want[1].T, taught[0] @ taught[1].T
+    if seen is not None:
+        row, item = seen.of_rows()
+        predicted[row, item] += 2.0
+    if biases == "both":
+        logits = (logits + want[2]).index_put((row, item), want[3].expand(len(row)), accumulate=True)
+    counts = target >= 0
+    distribution = share * predicted.softmax(1) + (1 - share) * F.one_hot(target.clamp(min=0), classes).double()
+    expected = F.cross_entropy(logits[counts], distribution[counts])
+    loss.backward()
+    expected.backward()
+    assert relative_error(loss, expected) < TOLERANCE[dtype]
+    scale = max(leaf.grad.norm() for leaf in want)
+    for actual, wanted in zip(found, want, strict=True):
+        assert (actual.grad - wanted.grad).norm() < TOLERANCE[dtype] * max(wanted.grad.norm(), 0.1 * scale)
+
+
 @compiled
 @pytest.mark.parametrize("width", [6, 16, 80])
 def test_threads_and_machines_agree(width):
     """The C library's forms for each kind of machine, and shares of rows that are no multiple of anything."""
     hidden, weight, target = inputs_of(233, 333, torch.float32, width)
     want = evaluate(direct, hidden.double(), weight.double(), target)
+    teacher = Teacher(randn(233, width, seed=4), randn(333, width, seed=5), share=0.7)
+    with use_backend("torch"):
+        want_taught = evaluate(linear_cross_entropy, hidden.double(), weight.double(), target, teacher=teacher)
     try:
         for threads, machine in ((1, 2), (3, 2), (2, 1), (1, 0)):
             torch.set_num_threads(threads)  # the fixture one_thread sets it back
             native.library().recbole_ssm_use(machine)
             with use_backend("native"):
                 found = evaluate(linear_cross_entropy, hidden, weight, target)
+                taught = evaluate(linear_cross_entropy, hidden, weight, target, teacher=teacher)
             assert all(relative_error(*pair) < 1e-5 for pair in zip(found, want, strict=True))
+            assert all(relative_error(*pair) < 1e-5 for pair in zip(taught, want_taught, strict=True))
     finally:
         native.library().recbole_ssm_use(2)
 

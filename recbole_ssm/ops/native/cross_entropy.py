@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recbole_ssm.ops.native.loading import call, pointer, threads_for_rows
 from recbole_ssm.ops.packing import RowItems
+from recbole_ssm.ops.teacher import Teacher
 
 LARGEST_WEIGHT = 1 << 23
 """Elements. Each thread sums gradients of its own; of larger tables that takes long, and much memory."""
@@ -26,6 +27,9 @@ class _Description(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("hidden", "weight", "bias", "target", "seen", "seen_from", "seen_to")),
         ("seen_bias", ctypes.c_float),
         ("threads", ctypes.c_int32),
+        ("taught_width", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("taught_hidden", "taught_weight")),
+        *((name, ctypes.c_float) for name in ("taught_seen_bias", "share")),
     ]
 
 
@@ -37,6 +41,7 @@ def cross_entropy(
     target: Tensor,
     seen: RowItems | None,
     needs_grad: bool,
+    teacher: Teacher | None = None,
 ) -> tuple[Tensor | None, ...]:
     """Summed loss of the rows whose target is not negative, and its gradients, in float32.
 
@@ -48,6 +53,7 @@ def cross_entropy(
         target: (R,) int64.
         seen: items of each row, or None.
         needs_grad: whether gradients are wanted.
+        teacher: whose softmax takes a share of the targets.
 
     Returns:
         The loss () and the gradients of hidden, weight, bias and seen_bias; None for what is None or not wanted.
@@ -58,11 +64,19 @@ def cross_entropy(
             raise IndexError(f"item {int(index.max())} is not one of the {items} rows of weight")
     fill = -width % _MULTIPLE
     hidden, weight = (F.pad(tensor, (0, fill)) for tensor in (hidden, weight))
+    taught: list[Tensor | None] = [None, None]
+    if teacher is not None:
+        more = -teacher.weight.shape[1] % _MULTIPLE
+        taught = [F.pad(tensor, (0, more)).contiguous() for tensor in (teacher.hidden, teacher.weight)]
     given = hidden, weight, bias, target, *(seen or (None, None, None))
     data = [None if tensor is None else tensor.contiguous() for tensor in given]
     threads = threads_for_rows(rows)
     added = 0.0 if seen_bias is None else float(seen_bias)
     description = _Description(rows, items, width + fill, *map(pointer, data), added, threads)
+    if teacher is not None:
+        description.taught_width = taught[0].shape[1]
+        description.taught_hidden, description.taught_weight = map(pointer, taught)
+        description.taught_seen_bias, description.share = teacher.seen_bias, teacher.share
     loss = hidden.new_zeros(threads, dtype=torch.float64)
     if not needs_grad:
         call("cross_entropy", description, loss, None, None, None, None)

@@ -93,6 +93,9 @@ typedef struct {
     const int64_t *seen_from, *seen_to;  /* (rows): those of row r are seen[seen_from[r]:seen_to[r]], all different */
     float seen_bias;
     int32_t threads;
+    int64_t taught_width;                      /* of a teacher, whose logits are taught_weight taught_hidden */
+    const float *taught_hidden, *taught_weight; /* (rows, taught_width), (items, taught_width); NULL without one */
+    float taught_seen_bias, share;             /* share of the targets that the teacher's softmax has */
 } CrossEntropy;
 
 typedef struct {
@@ -198,8 +201,9 @@ typedef struct {
     void (*ssd_backward)(const Ssd *, const SsdGradients *, Part, float *);
     void (*conv1d)(const Convolution *, int64_t, int64_t, float *);
     void (*conv1d_backward)(const Convolution *, int64_t, int64_t, const float *, float *, float *, float *);
-    void (*cross_entropy_panels)(const CrossEntropy *, float *);
-    double (*cross_entropy)(const CrossEntropy *, const CrossEntropyGradients *, int64_t, int64_t, const float *, float *);
+    void (*cross_entropy_panels)(int64_t, int64_t, const float *, float *);
+    double (*cross_entropy)(const CrossEntropy *, const CrossEntropyGradients *, int64_t, int64_t, const float *, const float *,
+                            float *);
     void (*gated_norm)(const GatedNorm *, int64_t, int64_t, float *, float *);
     void (*gated_norm_backward)(const GatedNorm *, int64_t, int64_t, float *, const float *, float *, float *, float *);
     void (*feed_forward)(const FeedForward *, int64_t, int64_t, float *, float *, float *, float *, float *);
@@ -429,18 +433,21 @@ int recbole_ssm_cross_entropy(const CrossEntropy *s, double *loss, float *d_hidd
                               double *d_seen_bias) {
     int failed = 0;
     const int64_t block = rows_together(s->items);
-    float *panels = room(panels_of(s->items) * PANEL * s->width / CACHE_LINE);
+    const int64_t columns = panels_of(s->items) * PANEL, taught = s->taught_hidden != NULL;
+    float *panels = room(columns * (s->width + s->taught_width) / CACHE_LINE);
     if (!panels) return 1;
-    kernels()->cross_entropy_panels(s, panels);
+    float *const taught_panels = panels + columns * s->width;
+    kernels()->cross_entropy_panels(s->items, s->width, s->weight, panels);
+    if (taught) kernels()->cross_entropy_panels(s->items, s->taught_width, s->taught_weight, taught_panels);
 #pragma omp parallel for num_threads(s->threads) schedule(static) reduction(| : failed)
     for (int64_t thread = 0; thread < s->threads; thread++) {
         const CrossEntropyGradients g = {d_hidden, d_weight + thread * s->items * s->width,
                                          d_bias ? d_bias + thread * s->items : NULL, d_seen_bias + thread};
         const unsigned mode = flush_denormals();
-        float *work = cleared(block * (row_of(s->items) + s->width + 1));
+        float *work = cleared(block * ((1 + taught) * row_of(s->items) + s->width + 1));
         if (work)
             loss[thread] = kernels()->cross_entropy(s, d_hidden ? &g : NULL, s->rows * thread / s->threads,
-                                                    s->rows * (thread + 1) / s->threads, panels, work);
+                                                    s->rows * (thread + 1) / s->threads, panels, taught_panels, work);
         else
             failed = 1;
         free(work);

@@ -1,0 +1,94 @@
+"""Models that learn from trained ones: their predictions are part of the targets.
+
+What a trained model predicts is smoother than the one item that came next, and a model that learns from one like itself
+becomes better than it (Hinton et al., arXiv 1503.02531; born-again networks, arXiv 1805.04770).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from recbole_ssm import checkpoint
+from recbole_ssm.checkpoint import CheckpointError
+from recbole_ssm.config import teacher_files
+from recbole_ssm.data.fingerprint import fingerprint
+from recbole_ssm.ops import Teacher
+from recbole_ssm.registry import MODELS, model_class
+
+
+class Teachers:
+    """Trained models that predict together: the mean of their scores, and so the geometric mean of their softmaxes.
+
+    Args:
+        models: of this package, for the same items.
+        share: of the targets; the rest has the item that came next.
+    """
+
+    def __init__(self, models: list, share: float):
+        self._models = [model.eval().requires_grad_(False) for model in models]
+        self._weight = torch.cat([_with_bias(model) / len(models) for model in models], 1)
+        self._seen_bias = sum(model.bias_of_seen().item() for model in models if model.repeat_bias is not None)
+        self._share = share
+
+    @torch.no_grad()
+    def predict(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None, cut: Tensor | None = None) -> Teacher:
+        """What they expect after the tokens ``readout`` (R,) of a packed batch, or after each; without dropout.
+
+        Args:
+            tokens, cu_seqlens, readout, cut: as in :meth:`PackedSequentialRecommender.encode`. A model that reads in
+                both directions reads in one where a student does that.
+        """
+        if readout is None:
+            cut = torch.ones_like(cu_seqlens[1:], dtype=torch.int64)
+        parts = []
+        for model in self._models:
+            options = {} if model.causal or cut is None else {"cut": cut}
+            hidden = model.encode(tokens, cu_seqlens, readout, **options)
+            parts += [hidden, hidden.new_ones(len(hidden), 1)]
+        return Teacher(torch.cat(parts, 1), self._weight, self._seen_bias / len(self._models), self._share)
+
+
+def _with_bias(model) -> Tensor:
+    """(V, hidden_size + 1): embeddings of the items, and what is added to their scores."""
+    weight = model.item_embedding.weight.detach()
+    bias = weight.new_zeros(len(weight)) if model.item_bias is None else model.item_bias.detach()
+    return torch.cat([weight, bias[:, None]], 1)
+
+
+def load_teachers(config, dataset) -> Teachers | None:
+    """The models that ``teacher`` names, or None if it names none.
+
+    Args:
+        config: of the model that learns from them.
+        dataset: its training split.
+
+    Raises:
+        CheckpointError: a file cannot be read, its model is not of this package, or it was trained on other data, which
+            may be what this one is tested on.
+    """
+    if not config["teacher"]:
+        return None
+    models, data = [], fingerprint(dataset)
+    for file in teacher_files(config):
+        state = checkpoint.read(file, config["device"])
+        name = state["config"]["model"]
+        if name not in MODELS:
+            raise CheckpointError(f"teacher {file} is a {name}; it must be one of {', '.join(MODELS)}")
+        if state["dataset"]["hash"] != data["hash"]:
+            raise CheckpointError(
+                f"teacher {file} was trained on other data ({state['dataset']}) than these ({data}), and may know what "
+                "the model is tested on; name one that was trained with the same data, time_order and split"
+            )
+        model = model_class(name)(_Stored(state["config"] | {"device": config["device"]}), dataset)
+        model.load_state_dict(state["state_dict"])
+        models.append(model.to(config["device"]))
+    share = config["teacher_share"]
+    return Teachers(models, 0.5 if share is None else share) if models else None  # own models may have no default
+
+
+class _Stored(dict):
+    """The configuration in a checkpoint; as with RecBole's, what is not there is None."""
+
+    def __missing__(self, key: str) -> None:
+        return None
