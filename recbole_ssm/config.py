@@ -355,10 +355,8 @@ def _check_our_model(config: Config) -> None:
         )
     if config["train_samples"] == "sampled_prefixes" and config["prefixes_per_user"] is None:
         raise InputError("train_samples: sampled_prefixes needs prefixes_per_user")
-    if config["train_samples"] != "sampled_prefixes" and config.external_config_dict.get("prefixes_per_user"):
-        raise InputError(
-            f"prefixes_per_user belongs to train_samples: sampled_prefixes, which is {config['train_samples']}"
-        )
+    if config["train_samples"] != "sampled_prefixes" and "prefixes_per_user" in config.external_config_dict:
+        config.notes.append(f"train_samples is {config['train_samples']}: prefixes_per_user is passed over")
     for file in teacher_files(config):
         if not Path(file).is_file():
             raise InputError(f"teacher: there is no checkpoint {file}; train one with this package, or name another")

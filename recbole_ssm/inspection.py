@@ -17,7 +17,7 @@ from recbole_ssm.data.fingerprint import fingerprint, item_vocabulary
 from recbole_ssm.ops.backend import use_backend
 from recbole_ssm.trainer import create_trainer
 
-_OF_TRAINING = ("model", "dataset", "dataset_cache", "log_wandb", "causal_epochs", "prefixes_per_user", "teacher")
+_OF_TRAINING = ("model", "dataset", "dataset_cache", "log_wandb", "causal_epochs", "teacher")
 """Keys that a checkpoint was given and that do not hold when it is tried: of the training, or of where it was."""
 
 

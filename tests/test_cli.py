@@ -98,7 +98,6 @@ MISTAKES = [
     case("--train_samples=foo", words=["train_samples", "all_prefixes", "sampled_prefixes", "whole_sequence"]),
     case("--train_samples=sampled_prefixes", "--prefixes_per_user=None", words=["prefixes_per_user"]),
     case("--prefixes_per_user=0", words=["prefixes_per_user", "1 or more"]),
-    case("--prefixes_per_user=2", model="SSD4Rec", words=["prefixes_per_user", "sampled_prefixes", "prefix_lm"]),
     case("--epochs=abc", words=["epochs", "whole number", "'abc'"]),
     case("--train_batch_size=0", words=["train_batch_size", "1 or more"]),
     case("--train_batch_tokens=0", words=["train_batch_tokens", "1 or more"]),

@@ -116,9 +116,16 @@ def test_a_class_may_stand_for_its_name():
 
 
 def test_files_of_the_package_are_found_by_their_name():
-    config = Config("2Mamba4Rec", "ml-100k", ["model/SSD4Rec"])
-    assert config["headdim"] == 16
-    assert Config("2Mamba4Rec", "ml-100k", ["model/SSD4Rec.yaml"])["headdim"] == 16
+    assert Config("2Mamba4Rec", "ml-100k", ["recipe/2Mamba4Rec-ml-100k"])["headdim"] == 16
+    assert Config("2Mamba4Rec", "ml-100k", ["recipe/2Mamba4Rec-ml-100k.yaml"])["headdim"] == 16
+
+
+def test_what_train_samples_has_no_use_for_is_named():
+    note = "train_samples is prefix_lm: prefixes_per_user is passed over"
+    keys = {"prefixes_per_user": 2}
+    assert note in Config("SSD4Rec", "ml-100k", config_dict=keys).notes
+    keys["train_samples"] = "sampled_prefixes"
+    assert not any("passed over" in note for note in Config("SSD4Rec", "ml-100k", config_dict=keys).notes)
 
 
 @pytest.mark.parametrize("file", sorted(path.stem for path in properties_folder().glob("paper/*.yaml")))
