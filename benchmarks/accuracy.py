@@ -43,8 +43,8 @@ Written by `python benchmarks/accuracy.py --tables` from `runs/*.json`, each of 
 and versions, its hardware and every epoch. Test set, leave one out, ranking of all items; the model of the
 epoch with the best validation NDCG@10. Mean ± standard deviation over seeds. Times are medians: training per
 epoch, and training and validation up to the best epoch. *Published figures are in italics.*
-(b): with `repeat_bias`, one learned number on the items of the history. What was tried
-and did not help is in [NOTES.md](NOTES.md)."""
+(b): with `repeat_bias`, one learned number on the items of the history. (t): with a `teacher`,
+whose own training is not in the times. What was tried and did not help is in [NOTES.md](NOTES.md)."""
 
 
 def command_of(recipe: str, seed: int, data_path: str | None, changes: list[str]) -> list[str]:
@@ -101,6 +101,7 @@ def train_and_test(arguments: list[str], threads: int | None) -> dict:
         "time_order": config["time_order"],
         "seed": config["seed"],
         "repeat_bias": bool(config.get("repeat_bias")),
+        "teacher": config.get("teacher"),
         "metrics": tested,
         "best_epoch": best,
         "seconds_to_best": sum(epoch["train_seconds"] + epoch["valid_seconds"] for epoch in until_best),
@@ -136,7 +137,7 @@ def table(runs: list[dict], published: list[dict], filtered: str) -> list[str]:
         cells += [str(len(same)), f"{same[0]['parameters']:,}"]
         for key, digits in (("seconds_per_epoch", 0), ("seconds_to_best", 0), ("peak_memory_gib", 1)):
             cells.append(f"{statistics.median(run[key] for run in same):.{digits}f}")
-        mark = " (b)" if same[0]["repeat_bias"] else ""
+        mark = " (b)" * same[0]["repeat_bias"] + " (t)" * bool(same[0].get("teacher"))
         lines.append(f"| {name}{mark} | " + " | ".join(cells) + " |")
     for row in published:
         cells = [f"{row[c]:.4f}".removeprefix("0") if c in row else "" for c in columns]
@@ -181,8 +182,9 @@ def main() -> None:
     if options.set and not options.name:
         parser.error("--set needs --name: what is no recipe any more has another name")
     runs, checkpoints = options.results / "runs", options.results / "checkpoints"
-    for folder in (runs, checkpoints):
-        folder.mkdir(parents=True, exist_ok=True)
+    if not (options.tables or options.here):
+        for folder in (runs, checkpoints):
+            folder.mkdir(parents=True, exist_ok=True)
     failed = []
     for seed in options.seeds:
         for recipe in [] if options.tables else options.recipes:

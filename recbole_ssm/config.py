@@ -355,6 +355,8 @@ def _check_our_model(config: Config) -> None:
         )
     if config["train_samples"] == "sampled_prefixes" and config["prefixes_per_user"] is None:
         raise InputError("train_samples: sampled_prefixes needs prefixes_per_user")
+    if not config["teacher"] and "teacher_share" in config.external_config_dict:
+        config.notes.append("there is no teacher: teacher_share is passed over")
     if config["train_samples"] != "sampled_prefixes" and "prefixes_per_user" in config.external_config_dict:
         config.notes.append(f"train_samples is {config['train_samples']}: prefixes_per_user is passed over")
     for file in teacher_files(config):

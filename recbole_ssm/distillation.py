@@ -1,7 +1,7 @@
 """Models that learn from trained ones: their predictions are part of the targets.
 
 What a trained model predicts is smoother than the one item that came next, and a model that learns from one like itself
-becomes better than it (Hinton et al., arXiv 1503.02531; born-again networks, arXiv 1805.04770).
+can become better than it (Hinton et al., arXiv 1503.02531; born-again networks, arXiv 1805.04770).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Teachers:
 
     def __init__(self, models: list, share: float):
         self._models = [model.eval().requires_grad_(False) for model in models]
-        self._weight = torch.cat([_with_bias(model) / len(models) for model in models], 1)
+        self._weight = torch.cat([_weight_of(model) / len(models) for model in models], 1)
         self._seen_bias = sum(model.bias_of_seen().item() for model in models if model.repeat_bias is not None)
         self._share = share
 
@@ -36,24 +36,24 @@ class Teachers:
         """What they expect after the tokens ``readout`` (R,) of a packed batch, or after each; without dropout.
 
         Args:
-            tokens, cu_seqlens, readout, cut: as in :meth:`PackedSequentialRecommender.encode`. A model that reads in
-                both directions reads in one where a student does that.
+            tokens, cu_seqlens, readout, cut: as in :meth:`PackedSequentialRecommender.encode`, and the items that are
+                hidden from a student are hidden here, too. A model that reads in both directions does so up to the
+                cut; without one, where each history has one ``readout``, its end, and else not at all.
         """
-        if readout is None:
+        if cut is None and (readout is None or len(readout) != len(cu_seqlens) - 1):
             cut = torch.ones_like(cu_seqlens[1:], dtype=torch.int64)
         parts = []
         for model in self._models:
             options = {} if model.causal or cut is None else {"cut": cut}
             hidden = model.encode(tokens, cu_seqlens, readout, **options)
-            parts += [hidden, hidden.new_ones(len(hidden), 1)]
+            parts += [hidden] if model.item_bias is None else [hidden, hidden.new_ones(len(hidden), 1)]
         return Teacher(torch.cat(parts, 1), self._weight, self._seen_bias / len(self._models), self._share)
 
 
-def _with_bias(model) -> Tensor:
-    """(V, hidden_size + 1): embeddings of the items, and what is added to their scores."""
-    weight = model.item_embedding.weight.detach()
-    bias = weight.new_zeros(len(weight)) if model.item_bias is None else model.item_bias.detach()
-    return torch.cat([weight, bias[:, None]], 1)
+def _weight_of(model) -> Tensor:
+    """(V, hidden_size), the embeddings of the items, or (V, hidden_size + 1) with what is added to their scores."""
+    weight, bias = model.item_embedding.weight.detach(), model.item_bias
+    return weight if bias is None else torch.cat([weight, bias.detach()[:, None]], 1)
 
 
 def load_teachers(config, dataset) -> Teachers | None:
@@ -71,7 +71,7 @@ def load_teachers(config, dataset) -> Teachers | None:
         return None
     models, data = [], fingerprint(dataset)
     for file in teacher_files(config):
-        state = checkpoint.read(file, config["device"])
+        state = checkpoint.read(file, trust=bool(config["trust_checkpoint"]))
         name = state["config"]["model"]
         if name not in MODELS:
             raise CheckpointError(f"teacher {file} is a {name}; it must be one of {', '.join(MODELS)}")

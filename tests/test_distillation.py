@@ -66,6 +66,33 @@ def test_a_teacher_that_reads_in_both_directions_sees_no_target_of_a_causal_stud
     assert not torch.allclose(after[~others], before[~others])
 
 
+@pytest.mark.parametrize(("model", "keys"), [("Hydra4Rec", {}), ("SSD4Rec", {}), ("SSD4Rec", {"align_backward": True})])
+def test_a_teacher_that_reads_in_both_directions_sees_no_target_of_a_student_that_does(tiny, model, keys):
+    """What comes after a token of ``readout`` does not change what is predicted there."""
+    file = train(tiny, model, **keys)["checkpoint"]
+    student, (train_data, *_) = trained(tiny, file)
+    asked = []
+
+    class Teachers:
+        def predict(self, *arguments, **options):
+            asked.append(teachers_of(tiny, file).predict(*arguments, **options))
+            return asked[-1]
+
+    student.teachers = Teachers()
+    batch = next(iter(train_data))
+    assert not torch.equal(batch["cut"], torch.ones_like(batch["cut"]))
+    student.calculate_loss(batch)
+    place = len(batch["readout"]) // 2
+    tokens, later = batch["item_id_list"], int(batch["readout"][place]) + 1
+    changed = tokens.clone()
+    changed[later:] = tokens[later:] % 30 + 1
+    batch["item_id_list"] = changed
+    student.calculate_loss(batch)
+    before, after = asked[0].hidden, asked[1].hidden
+    torch.testing.assert_close(after[: place + 1], before[: place + 1])
+    assert not torch.allclose(after[place + 1 :], before[place + 1 :])
+
+
 def test_several_teachers_predict_the_mean_of_their_scores(tiny):
     files = [train(tiny, "2Mamba4Rec", **BIASES)["checkpoint"], train(tiny, "LRURec")["checkpoint"]]
     models = [trained(tiny, file) for file in files]

@@ -12,14 +12,13 @@ from torch import Tensor
 from recbole_ssm.data import cache
 from recbole_ssm.data.atomic_files import check_times, read_header, read_plain_columns
 from recbole_ssm.data.collate import pack_histories
-from recbole_ssm.errors import InputError
 
 HISTORY_START = "history_start"
 """Column of a sample: where its history begins in the flat history."""
 HISTORY_END = "history_end"
 """Column of a sample: where its history ends in the flat history; its target stands there."""
-_OF_BATCHES = {HISTORY_START, HISTORY_END, "cu_seqlens", "seq_idx", "cut", "readout"}
-"""Fields of packed batches that a dataset's own columns would be taken for."""
+FIELDS_OF_BATCHES = {HISTORY_START, HISTORY_END, "cu_seqlens", "seq_idx", "candidate_seq_idx", "cut", "readout"}
+"""What a dataset's own columns would be taken for."""
 
 
 class PackedDataset(SequentialDataset):
@@ -69,11 +68,6 @@ class PackedDataset(SequentialDataset):
             for field, kind in kinds.items()
             if (load is None or field in load) and (leave is None or field not in leave)
         }
-        if taken := sorted(_OF_BATCHES & kinds.keys()):
-            raise InputError(
-                f"{filepath}: a column {taken[0]!r} would be taken for a field of packed batches; give it another "
-                "name, or leave it out with unload_col"
-            )
         plain = {FeatureType.TOKEN.value, FeatureType.FLOAT.value}
         if not kinds or not plain.issuperset(kinds.values()) or len(separator) != 1 or source == "link":
             if source == FeatureSource.INTERACTION:

@@ -18,7 +18,13 @@ from recbole_ssm.data.dataloader import (
     PackedNegSampleEvalDataLoader,
     PackedTrainDataLoader,
 )
-from recbole_ssm.data.dataset import PackedDataset, by_user_and_time, chronological_history, order_exactly
+from recbole_ssm.data.dataset import (
+    FIELDS_OF_BATCHES,
+    PackedDataset,
+    by_user_and_time,
+    chronological_history,
+    order_exactly,
+)
 from recbole_ssm.data.seen_filter import add_seen_filter
 from recbole_ssm.data.shared import SharedCollate
 from recbole_ssm.errors import InputError
@@ -51,6 +57,11 @@ def create_dataset(config, *, packed: bool):
             f"({config['user_inter_num_interval']}), item_inter_num_interval ({config['item_inter_num_interval']}) "
             "or val_interval"
         ) from error
+    if packed and (taken := sorted(FIELDS_OF_BATCHES & dataset.field2type.keys())):
+        raise InputError(
+            f"dataset {config['dataset']!r}: a column {taken[0]!r} would be taken for a field of packed batches; give "
+            "it another name, or leave it out with unload_col"
+        )
     dataset.config = config  # one that save_dataset kept brings the configuration of its own run
     if config["benchmark_filename"] is not None:
         return dataset

@@ -38,7 +38,8 @@ def linear_cross_entropy(
     """``F.cross_entropy(hidden @ weight.T + bias, target)``, a block of rows at a time.
 
     Each block's gradients are taken while its logits are at hand (as in Liger Kernel and in arXiv 2411.09009), so
-    at most 67 million logits, or 16 rows of them, exist at any time (in C: of each thread), whatever R and V are.
+    at most 67 million logits, or 16 rows of them, exist at any time (in C: of each thread), whatever R and V are; and
+    as many of a teacher's.
     Half precision is computed in float32, but for PyTorch's products of matrices, which are in its type, as they are
     under autocast.
 
@@ -49,7 +50,7 @@ def linear_cross_entropy(
         bias: (V,), added to the logits of every row.
         seen: items of each row whose logits have ``seen_bias`` added, and the teacher's its own.
         seen_bias: one number, shape () or (1,); needs ``seen``.
-        teacher: whose softmax takes a share of the targets: ``target`` is then no class but a distribution.
+        teacher: whose softmax takes a share of the targets; ``target`` has the rest.
         ignore_index: rows with this target count nothing.
         reduction: ``"mean"`` over the rows that count, or ``"sum"``.
 
@@ -59,14 +60,13 @@ def linear_cross_entropy(
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is 'mean' or 'sum', not {reduction!r}")
     if (seen is None) != (seen_bias is None and not (teacher and teacher.seen_bias)):
-        raise ValueError("seen and seen_bias are given together or not at all")
+        raise ValueError("seen and a seen_bias, the teacher's or this, are given together or not at all")
     counts = target != ignore_index
     half = autocast_type(hidden) or next((t.dtype for t in (hidden, weight) if t.dtype in HALF), None)
     if half is not None:
         hidden, weight = hidden.float(), weight.float()
     if teacher is not None:
-        like_hidden = (tensor.detach().to(hidden.dtype) for tensor in (teacher.hidden, teacher.weight))
-        teacher = Teacher(*like_hidden, *teacher[2:])
+        teacher = teacher.for_(hidden, len(weight))
     with torch.autocast(hidden.device.type, enabled=False) if half is not None else nullcontext():
         rows = target.where(counts, -1), seen, teacher
         total = _LinearCrossEntropy.apply(hidden, weight, bias, seen_bias, *rows, half or hidden.dtype)
@@ -105,6 +105,7 @@ def _by_blocks(
     d_seen_bias = None if seen_bias is None else torch.zeros_like(seen_bias)
     table = weight.to(product)
     columns = table.T.contiguous()
+    taught_columns = None if teacher is None else teacher.weight.to(product).T.contiguous()
     total = hidden.new_zeros(())
     sure = 1.0 if teacher is None else 1.0 - teacher.share
     for start in range(0, len(hidden), rows):
@@ -119,22 +120,26 @@ def _by_blocks(
             logits.index_put_((row, item), seen_bias.expand(len(row)), accumulate=True)
         expected = sure * logits.gather(1, column[:, None])
         if teacher is not None:
-            taught = (teacher.hidden[block].to(product) @ teacher.weight.to(product).T).to(h.dtype)
+            taught = (teacher.hidden[block].to(product) @ taught_columns).to(h.dtype)
             if seen is not None:
                 taught[row, item] += teacher.seen_bias
             taught = taught.softmax(1).mul_(teacher.share)
-            expected += (taught * logits).sum(1, keepdim=True)
+            expected += torch.linalg.vecdot(taught, logits)[:, None]
         largest = logits.amax(1, keepdim=True)
         unnormalised = logits.sub_(largest).exp_()
         z = unnormalised.sum(1, keepdim=True)
         total += (z.log() + largest - expected)[kept].sum()
         if not needs_grad:
             continue
-        # d loss / d logits = softmax - onehot(target), zero where the row does not count. The softmax is never
-        # formed: its rows are scaled where they are narrow, before and after the products.
+        # d loss / d logits = softmax - (1 - share) onehot(target) - share * the teacher's softmax, zero where the row
+        # does not count. The softmax is never formed: its rows are scaled where they are narrow, before and after the
+        # products; but for half precision, which would not hold z times the teacher's.
         scale = kept[:, None] / z
-        if teacher is not None:
-            unnormalised -= taught * z
+        if teacher is not None and product in HALF:
+            unnormalised.div_(z).sub_(taught)
+            scale = kept[:, None].to(h.dtype)
+        elif teacher is not None:
+            unnormalised.addcmul_(taught, z, value=-1.0)
         if bias is not None:
             d_bias += scale[:, 0] @ unnormalised
         if seen_bias is not None:

@@ -17,4 +17,18 @@ class Teacher(NamedTuple):
     seen_bias: float = 0.0
     """Added to its logits of the items that a row has seen."""
     share: float = 0.5
-    """Of the targets; the rest has the class that is the row's target."""
+    """Of the targets, 0 to 1; the rest has the class that is the row's target."""
+
+    def for_(self, student: Tensor, n_items: int) -> Teacher:
+        """The same in the number type and on the device of a student's ``hidden`` (R, d), if its shapes fit.
+
+        Raises:
+            ValueError: they do not, or the share is none.
+        """
+        (rows, width), (items, k) = self.hidden.shape, self.weight.shape
+        if (rows, items, width) != (len(student), n_items, k) or not 0.0 <= self.share <= 1.0:
+            raise ValueError(
+                f"a teacher of {len(student)} rows and {n_items} items has hidden (R, k), weight (V, k) and a share "
+                f"from 0 to 1, not {tuple(self.hidden.shape)}, {tuple(self.weight.shape)} and {self.share}"
+            )
+        return self._replace(hidden=self.hidden.detach().to(student), weight=self.weight.detach().to(student))

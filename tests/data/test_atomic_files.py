@@ -99,7 +99,7 @@ def test_columns_that_are_not_loaded_are_named(tiny):
 def test_a_column_with_the_name_of_a_field_of_batches_is_refused(tmp_path, column):
     write_dataset(tmp_path, interactions().assign(**{column: 1.0}))
     assert len(make_splits(make_config(tmp_path))[0].history)  # where it is not loaded, it is in nobody's way
-    with pytest.raises(InputError, match=f"tiny.inter: a column '{column}' would be taken.*unload_col"):
+    with pytest.raises(InputError, match=f"dataset 'tiny': a column '{column}' would be taken.*unload_col"):
         make_splits(make_config(tmp_path, load_col=None))
 
 

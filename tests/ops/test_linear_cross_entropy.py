@@ -224,6 +224,27 @@ def test_a_teacher_has_a_share_of_the_targets(rows, classes, share, biases, dtyp
     scale = max(leaf.grad.norm() for leaf in want)
     for actual, wanted in zip(found, want, strict=True):
         assert (actual.grad - wanted.grad).norm() < TOLERANCE[dtype] * max(wanted.grad.norm(), 0.1 * scale)
+    with torch.no_grad():
+        again = linear_cross_entropy(*found[:2], target, seen=seen, teacher=teacher, **options)
+    assert relative_error(again, expected) < TOLERANCE[dtype]
+
+
+def test_a_teacher_fits_into_half_precision():
+    """The sum of a row's exponentials is greater than all that it holds."""
+    hidden, weight, target = inputs_of(20, 90_000, torch.float32, width=4)
+    teacher = Teacher(20 * randn(20, 4, seed=4), randn(90_000, 4, seed=5), share=1.0)
+    want = evaluate(linear_cross_entropy, 0.01 * hidden, weight, target, teacher=teacher)
+    found = evaluate(linear_cross_entropy, (0.01 * hidden).half(), weight.half(), target, teacher=teacher)
+    for actual, expected in zip(found, want, strict=True):
+        assert relative_error(actual.float(), expected) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("rows", "items", "width", "share"), [(4, 7, 5, 0.5), (3, 6, 5, 0.5), (3, 7, 4, 0.5), (3, 7, 5, 2)]
+)
+def test_a_teacher_that_does_not_fit_is_refused(rows, items, width, share):
+    with pytest.raises(ValueError, match="a teacher of 3 rows and 7 items"):
+        linear_cross_entropy(*inputs_of(3, 7), teacher=Teacher(randn(rows, 5), randn(items, width), share=share))
 
 
 @compiled

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-_INTERFACE = 8
+_INTERFACE = 9
 """Of library.c: a library left behind by another version is not used."""
 
 
