@@ -1,7 +1,8 @@
 """Trainings that can be stopped at any moment and go on as if they had not been.
 
 Before each epoch, and when the process is told to stop, all that decides how a training goes on is written beside the
-best model, as ``NAME.latest.pth``. That file is removed when the run has come to its end.
+best model, as ``NAME.latest.pth``. That file is removed when the run has come to its end, or cannot begin; and where it
+is, no other process takes the name.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from recbole_ssm import checkpoint
-from recbole_ssm.checkpoint import CheckpointError
+from recbole_ssm.checkpoint import CheckpointError, CheckpointNotWritten
 from recbole_ssm.errors import InputError
-from recbole_ssm.processes import everyones, greatest, rank, world_size
+from recbole_ssm.processes import everyones, greatest, of_first, rank, world_size
 from recbole_ssm.random_state import random_state, set_random_state
 
 _SUFFIX = ".latest.pth"
@@ -42,7 +44,7 @@ class Resumable:
     def __init__(self, config, model):
         super().__init__(config, model)
         self._left_off: dict | None = None
-        self._finished = self._saved = False
+        self._finished = self._saved = self._named = False
         self._before_validation: dict | None = None
         self._stop_signal = 0
         self._train_data = None
@@ -74,6 +76,7 @@ class Resumable:
         self.start_epoch, self.cur_step = state["epoch"] + 1, state["cur_step"]
         self.best_valid_score = state["best_valid_score"]
         self.saved_model_file = str(resume_file).removesuffix(_SUFFIX).removesuffix(".pth") + ".pth"
+        self._named = True
         self._finished = self.start_epoch >= self.epochs or self.cur_step > self.stopping_step
         if state.get("training"):
             self._left_off = state
@@ -99,7 +102,7 @@ class Resumable:
             try:
                 result = super().fit(train_data, valid_data, verbose, saved, *args, **kwargs)
             except InputError:
-                if anew and not self.history and rank() == 0:
+                if anew and self._named and not self.history and rank() == 0:
                     self.latest_file.unlink(missing_ok=True)  # a training that cannot be is not to be gone on with
                 raise
             if saved:
@@ -121,7 +124,9 @@ class Resumable:
             batches.leave_out(training["batches_done"], training["random"])
         else:
             self._epoch_start = _draws(train_data)
-            if self._saved:
+            if self._saved and not self._named:
+                self._save_first()
+            elif self._saved:
                 self._save_latest(epoch_idx - 1)
         before = self._loss_so_far
         loss = super()._train_epoch(batches, epoch_idx, *args, **kwargs)
@@ -148,6 +153,16 @@ class Resumable:
         if batches_done and not self.enable_scaler:  # of which RecBole makes a new one in each epoch
             self._save_latest(self._epoch - 1, batches_done)
         raise Interrupted(told, self.latest_file)
+
+    def _save_first(self) -> None:
+        """RecBole names files by the second in which its trainer was made, and other processes may make one in it."""
+        self.saved_model_file = of_first(_claimed(self.saved_model_file) if rank() == 0 else "")
+        self._named = True
+        try:
+            self._save_latest(-1)
+        except CheckpointNotWritten:
+            self.latest_file.unlink(missing_ok=True)
+            raise
 
     def _save_latest(self, epoch: int, batches_done: int = 0) -> None:
         """The training after ``epoch``, and so many batches of the next one."""
@@ -190,6 +205,20 @@ class Resumable:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _claimed(file: str) -> str:
+    """This file, or one with a number, that neither is there nor is claimed by another process; claimed now."""
+    path = Path(file)
+    for number in count(1):
+        try:
+            if not path.exists():
+                path.with_suffix(_SUFFIX).open("x").close()
+                return str(path)
+        except FileExistsError:
+            pass
+        path = Path(file).with_stem(f"{Path(file).stem}-{number}")
+    raise AssertionError("count() does not end")
 
 
 class _Batches:

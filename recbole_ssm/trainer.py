@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import Enum
-from itertools import count
 from pathlib import Path
 from time import perf_counter
 
@@ -85,7 +84,7 @@ class SafeCheckpoints:
 
     def __init__(self, config, model):
         super().__init__(config, model)
-        self.saved_model_file = of_first(_unused(self.saved_model_file))
+        self.saved_model_file = of_first(self.saved_model_file)
         self.trained_on: dict = {}
         """What checkpoints say of the data."""
 
@@ -153,20 +152,6 @@ class SafeCheckpoints:
             f"learning_rate ({self.config['learning_rate']}) or set clip_grad_norm: {{'max_norm': 1.0}}. "
             + (f"The best model so far is {kept}" if kept.exists() else "No epoch was completed")
         )
-
-
-_given: set[Path] = set()
-
-
-def _unused(file: str) -> str:
-    """RecBole names a checkpoint by the second in which its trainer was made; another one of it gets a number."""
-    path = Path(file)
-    for number in count(1):
-        if path not in _given and not path.exists():
-            _given.add(path)
-            return str(path)
-        path = Path(file).with_stem(f"{Path(file).stem}-{number}")
-    raise AssertionError("count() does not end")
 
 
 def plain(value):

@@ -185,6 +185,20 @@ def test_other_data_and_other_models_are_refused(tiny, tmp_path):
         train(config_of(tiny, "one cycle", hidden_size=16), trainer.latest_file)
 
 
+def test_trainings_that_begin_in_the_same_second_share_no_files(tiny, monkeypatch):
+    """Made before either has written anything, as in two processes; RecBole names both alike."""
+    monkeypatch.setattr("recbole.trainer.trainer.get_local_time", lambda: "now")
+    pairs = [make_trainer(config_of(tiny, "one cycle", epochs=1, seed=seed))[1:] for seed in (1, 2)]
+    Path("saved/2Mamba4Rec-now-1.latest.pth").touch()  # that of a third process, which has only just begun
+    for trainer, (train_data, valid, _) in pairs:
+        trainer.fit(train_data, valid, show_progress=False, verbose=False)
+    files = [Path(trainer.saved_model_file).name for trainer, _ in pairs]
+    assert files == ["2Mamba4Rec-now.pth", "2Mamba4Rec-now-2.pth"]
+    for trainer, _ in pairs:
+        kept = checkpoint.read(trainer.saved_model_file)
+        assert kept["config"]["seed"] == trainer.config["seed"]
+
+
 def command(folder, *more) -> list[str]:
     """Arguments of a training on the tiny dataset."""
     keys = {**small("2Mamba4Rec"), "epochs": 4, "learning_rate": 0.01, "train_batch_tokens": 40}

@@ -140,17 +140,6 @@ def test_a_checkpoint_holds_plain_values_only_and_all_of_the_model(tiny, model):
     assert another.evaluate(test, model_file=trainer.saved_model_file) == result
 
 
-def test_trainers_that_start_in_the_same_second_keep_their_checkpoints_apart(tiny, monkeypatch):
-    """As trials of a search do; RecBole's names have a resolution of one second."""
-    monkeypatch.setattr("recbole.trainer.trainer.get_local_time", lambda: "Jan-01-2026_00-00-00")
-    files = set()
-    for seed in (1, 2):
-        _, trainer, _ = make_trainer(make_config(tiny, seed=seed))
-        trainer._save_checkpoint(0, verbose=False)
-        files.add(trainer.saved_model_file)
-    assert len(files) == 2
-
-
 def test_the_best_epoch_is_kept(tiny):
     config = make_config(tiny, epochs=6, learning_rate=0.05)
     _, trainer, (train, valid, _) = make_trainer(config)
