@@ -101,7 +101,6 @@ def train_and_test(arguments: list[str], threads: int | None) -> dict:
         "time_order": config["time_order"],
         "seed": config["seed"],
         "repeat_bias": bool(config.get("repeat_bias")),
-        "teacher": config.get("teacher"),
         "metrics": tested,
         "best_epoch": best,
         "seconds_to_best": sum(epoch["train_seconds"] + epoch["valid_seconds"] for epoch in until_best),
@@ -137,7 +136,7 @@ def table(runs: list[dict], published: list[dict], filtered: str) -> list[str]:
         cells += [str(len(same)), f"{same[0]['parameters']:,}"]
         for key, digits in (("seconds_per_epoch", 0), ("seconds_to_best", 0), ("peak_memory_gib", 1)):
             cells.append(f"{statistics.median(run[key] for run in same):.{digits}f}")
-        mark = " (b)" * same[0]["repeat_bias"] + " (t)" * bool(same[0].get("teacher"))
+        mark = " (b)" * same[0]["repeat_bias"] + " (t)" * ("--teacher=" in same[0]["command"])
         lines.append(f"| {name}{mark} | " + " | ".join(cells) + " |")
     for row in published:
         cells = [f"{row[c]:.4f}".removeprefix("0") if c in row else "" for c in columns]

@@ -41,14 +41,16 @@ def test_tables_are_written_from_runs_and_from_what_is_published(tmp_path):
     some_run(tmp_path, "Mamba4Rec-ml-1m", 1, 0.10)
     some_run(tmp_path, "Mamba4Rec-ml-1m", 2, 0.20)
     some_run(tmp_path, "2Mamba4Rec-ml-1m", 1, 0.25, repeat_bias=False)
+    some_run(tmp_path, "2Mamba4Rec-ml-1m-taught", 1, 0.20, command="python run_recbole_ssm.py --teacher=a.pth")
     done = accuracy("--tables", "--results", tmp_path)
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "README.md").read_text().splitlines()
     rows = [line for line in lines if line.startswith(("| 2Mamba4Rec", "| Mamba4Rec"))]
     assert rows[0].startswith("| 2Mamba4Rec-ml-1m | .2500 | .2500")  # the best first, once for each kind of ranking
-    assert rows[1].startswith("| Mamba4Rec-ml-1m (b) | .1500 ± .0707 | .1500 ± .0707")
-    assert "| 2 | 1,234 | 10 | 50 | 1.0 |" in rows[1]
-    assert len(rows) == 4
+    assert rows[1].startswith("| 2Mamba4Rec-ml-1m-taught (b) (t) | .2000")
+    assert rows[2].startswith("| Mamba4Rec-ml-1m (b) | .1500 ± .0707 | .1500 ± .0707")
+    assert "| 2 | 1,234 | 10 | 50 | 1.0 |" in rows[2]
+    assert len(rows) == 6
     filtered = lines.index("## ml-1m, time_order: exact, items of the history excluded")
     assert any("LRURec" in line and ".1930" in line for line in lines[filtered:])
     assert not any("LRURec" in line for line in lines[:filtered])
