@@ -7,11 +7,11 @@ A recipe is a file of ``properties/recipe/``, named MODEL-DATASET; ``paper/MODEL
 settings. Each run is a process of its own and leaves ``results/runs/RECIPE-SEED.json``; one whose file is there is not
 run again, so that the command can be repeated after an interruption. ``--set key=value`` changes the recipe, and then
 ``--name`` names the runs. Afterwards, and with ``--tables`` at once, ``results/README.md`` is written from all files.
-The model of each run is kept as ``results/checkpoints/RECIPE-SEED.pth``, to be a ``teacher`` for example:
+The model of each run is kept as ``results/checkpoints/RECIPE-SEED.pth``, which git ignores, to be a ``teacher`` for example:
 
-    python benchmarks/accuracy.py 2Mamba4Rec-ml-1m --seeds 2021
-    python benchmarks/accuracy.py 2Mamba4Rec-ml-1m --name 2Mamba4Rec-ml-1m-taught \\
-        --set teacher=results/checkpoints/2Mamba4Rec-ml-1m-2021.pth
+    python benchmarks/accuracy.py 2Mamba4Rec-ml-1m --seeds 2021 --results=mine
+    python benchmarks/accuracy.py 2Mamba4Rec-ml-1m --name 2Mamba4Rec-ml-1m-taught --results=mine \\
+        --set teacher=mine/checkpoints/2Mamba4Rec-ml-1m-2021.pth
 
 The model of the best epoch by the validation metric is tested with and without the items that a user has already had:
 the same scores, ranked twice.
