@@ -7,7 +7,7 @@ A recipe is a file of ``properties/recipe/``, named MODEL-DATASET; ``paper/MODEL
 settings. Each run is a process of its own and leaves ``results/runs/RECIPE-SEED.json``; one whose file is there is not
 run again, so that the command can be repeated after an interruption. ``--set key=value`` changes the recipe, and then
 ``--name`` names the runs. Afterwards, and with ``--tables`` at once, ``results/README.md`` is written from all files.
-The model of each run is kept as ``results/checkpoints/RECIPE-SEED.pth``, which git ignores, to be a ``teacher`` for example:
+The model of each run is kept as ``results/checkpoints/RECIPE-SEED.pth``, outside git, to be a ``teacher`` for example:
 
     python benchmarks/accuracy.py 2Mamba4Rec-ml-1m --seeds 2021 --results=mine
     python benchmarks/accuracy.py 2Mamba4Rec-ml-1m --name 2Mamba4Rec-ml-1m-taught --results=mine \\
