@@ -84,7 +84,7 @@ def load_teachers(config, dataset) -> Teachers | None:
         model.load_state_dict(state["state_dict"])
         models.append(model.to(config["device"]))
     share = config["teacher_share"]
-    return Teachers(models, 0.5 if share is None else share) if models else None  # own models may have no default
+    return Teachers(models, 0.5 if share is None else share)  # a model of one's own may have no default of it
 
 
 class _Stored(dict):

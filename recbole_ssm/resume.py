@@ -97,7 +97,7 @@ class Resumable:
             return self.best_valid_score, self.best_valid_result
         if self._left_off is not None:
             _repeat_draws(train_data, self._left_off["training"]["epoch_start"])
-        anew = self._left_off is None
+        anew = self._left_off is None and self.start_epoch == 0
         with self._listening():
             try:
                 result = super().fit(train_data, valid_data, verbose, saved, *args, **kwargs)
