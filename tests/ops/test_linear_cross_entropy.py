@@ -46,6 +46,17 @@ def evaluate(function, hidden, weight, target, upstream=1.0, **options):
     return loss.detach(), hidden.grad, weight.grad
 
 
+def assert_same_derivatives(loss, expected, found, want):
+    """Of a loss and one in float64, by ``found`` and ``want``: the values, and all gradients."""
+    loss.backward()
+    expected.backward()
+    tolerance = TOLERANCE[loss.dtype]
+    assert relative_error(loss, expected) < tolerance
+    scale = max(leaf.grad.norm() for leaf in want)
+    for actual, wanted in zip(found, want, strict=True):
+        assert (actual.grad - wanted.grad).norm() < tolerance * max(wanted.grad.norm(), 0.1 * scale)
+
+
 @both_types
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize(("rows", "classes"), SIZES)
@@ -178,12 +189,7 @@ def test_biases_of_classes_and_of_seen_items(rows, classes, amount, dtype):
     row, item = seen.of_rows()
     logits = (want[0] @ want[1].T + want[2]).index_put((row, item), want[3].expand(len(row)), accumulate=True)
     expected = F.cross_entropy(logits, target)
-    loss.backward()
-    expected.backward()
-    assert relative_error(loss, expected) < TOLERANCE[dtype]
-    scale = max(leaf.grad.norm() for leaf in want)
-    for actual, wanted in zip(found, want, strict=True):
-        assert (actual.grad - wanted.grad).norm() < TOLERANCE[dtype] * max(wanted.grad.norm(), 0.1 * scale)
+    assert_same_derivatives(loss, expected, found, want)
 
 
 def test_seen_items_and_their_bias_go_together():
@@ -218,12 +224,7 @@ def test_a_teacher_has_a_share_of_the_targets(rows, classes, share, biases, dtyp
     counts = target >= 0
     distribution = share * predicted.softmax(1) + (1 - share) * F.one_hot(target.clamp(min=0), classes).double()
     expected = F.cross_entropy(logits[counts], distribution[counts])
-    loss.backward()
-    expected.backward()
-    assert relative_error(loss, expected) < TOLERANCE[dtype]
-    scale = max(leaf.grad.norm() for leaf in want)
-    for actual, wanted in zip(found, want, strict=True):
-        assert (actual.grad - wanted.grad).norm() < TOLERANCE[dtype] * max(wanted.grad.norm(), 0.1 * scale)
+    assert_same_derivatives(loss, expected, found, want)
     with torch.no_grad():
         again = linear_cross_entropy(*found[:2], target, seen=seen, teacher=teacher, **options)
     assert relative_error(again, expected) < TOLERANCE[dtype]

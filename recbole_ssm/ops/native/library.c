@@ -127,7 +127,8 @@ typedef struct {
     float *x, *W1, *b1, *W2, *b2, *weight, *bias;
 } FeedForwardGradients;
 
-/* Logits: panels, elements from one row to the next, and rows together, whose logits fill 32 MB at most (but for 6; a teacher's as much). */
+/* Logits: panels, elements from one row to the next, and rows together, whose logits fill 32 MB at most (but for 6), and
+ * a teacher's as much. */
 static int64_t panels_of(int64_t items) { return (items + PANEL - 1) / PANEL; }
 static int64_t row_of(int64_t items) { return panels_of(items) * PANEL + CACHE_LINE; }
 static int64_t rows_together(int64_t items) {
