@@ -14,7 +14,8 @@ The model of each run is kept as ``results/checkpoints/RECIPE-SEED.pth``, outsid
         --set teacher=mine/checkpoints/2Mamba4Rec-ml-1m-2021.pth
 
 The model of the best epoch by the validation metric is tested with and without the items that a user has already had:
-the same scores, ranked twice.
+the same scores, ranked twice. Where the validation items are trained on, too (``--with protocol/no_validation``), it is
+the model of the last epoch.
 """
 
 from __future__ import annotations
@@ -41,13 +42,14 @@ INTRODUCTION = """# Results
 
 Written by `python benchmarks/accuracy.py --tables` from `runs/*.json`, each of which says its command, commit
 and versions, its hardware and every epoch. Test set, leave one out, ranking of all items; the model of the
-epoch with the best validation NDCG@10. Mean ± standard deviation over seeds. Times are medians: training per
-epoch, and training and validation up to the best epoch. *Published figures are in italics.*
+epoch with the best validation NDCG@10, or of the last epoch where the validation items were trained on, too, with
+settings found before that. Mean ± standard deviation over seeds. Times are medians: training per epoch, and
+training and validation up to the epoch that is tested. *Published figures are in italics.*
 (b): with `repeat_bias`, one learned number on the items of the history. (t): with a `teacher`,
 whose own training is not in the times. What was tried and did not help is in [NOTES.md](NOTES.md)."""
 
 
-def command_of(recipe: str, seed: int, data_path: str | None, changes: list[str]) -> list[str]:
+def command_of(recipe: str, seed: int, data_path: str | None, changes: list[str], files: list[str]) -> list[str]:
     """The arguments of run_recbole_ssm.py that train a recipe."""
     folder, _, name = recipe.rpartition("/")
     model, _, dataset = name.partition("-")
@@ -56,7 +58,7 @@ def command_of(recipe: str, seed: int, data_path: str | None, changes: list[str]
         f"--model={model}",
         f"--dataset={dataset}",
         *given,
-        f"--config_files={folder or 'recipe'}/{name}",
+        "--config_files=" + ",".join([f"{folder or 'recipe'}/{name}", *files]),
         f"--seed={seed}",
         *(f"--{change}" for change in changes),
     ]
@@ -86,26 +88,24 @@ def train_and_test(arguments: list[str], threads: int | None) -> dict:
     model, dataset, files = (first.pop(key) for key in ("model", "dataset", "config_files"))
     keys = [f"--{key}={value}" for key, value in first.items()]
     keys += ["--topk=[10,20]", "--metrics=['Hit','NDCG','MRR']", "--show_progress=False"]
-    result = run(model, dataset, [files], command_line=keys)
+    result = run(model, dataset, files.split(","), command_line=keys)
     config = checkpoint.read(result["checkpoint"])["config"]
     tested = {}
     for kind, filter_seen in (("unfiltered", False), ("filtered", True)):
         found = evaluate(result["checkpoint"], command_line=[f"--filter_seen={filter_seen}"])
         tested[kind] = {"valid": found["valid_result"], "test": found["test_result"]}
-    best = max(result["history"], key=lambda epoch: epoch["valid_result"]["ndcg@10"])["epoch"]
-    until_best = result["history"][:best]
+    of_run = ("best_epoch", "seconds_to_best", "epochs", "seconds_per_epoch", "history")
+    of_model = ("parameters", "parameters_without_item_embedding", "peak_memory_gib")
     return {
         **circumstances,
         "model": model,
         "dataset": dataset,
         "time_order": config["time_order"],
+        "split": config["eval_args"]["split"],
         "seed": config["seed"],
         "repeat_bias": bool(config.get("repeat_bias")),
         "metrics": tested,
-        "best_epoch": best,
-        "seconds_to_best": sum(epoch["train_seconds"] + epoch["valid_seconds"] for epoch in until_best),
-        **{key: result[key] for key in ("epochs", "seconds_per_epoch", "parameters", "peak_memory_gib", "history")},
-        "parameters_without_item_embedding": result["parameters_without_item_embedding"],
+        **{key: result[key] for key in of_run + of_model},
         "checkpoint": result["checkpoint"],
     }
 
@@ -144,6 +144,11 @@ def table(runs: list[dict], published: list[dict], filtered: str) -> list[str]:
     return lines
 
 
+def protocol(run: dict) -> tuple[str, str, bool]:
+    """Of a run or of a published figure: what must be the same where two are compared."""
+    return run["dataset"], run["time_order"], run.get("split") == {"LS": "test_only"}
+
+
 def write_tables(results: Path) -> Path:
     """``README.md`` of the folder, from all its runs and from ``benchmarks/published.yaml``."""
     runs = []
@@ -151,12 +156,13 @@ def write_tables(results: Path) -> Path:
         runs.append({"name": re.sub(r"-\d+$", "", file.stem), **json.loads(file.read_text(encoding="utf-8"))})
     published = yaml.safe_load((ROOT / "benchmarks" / "published.yaml").read_text(encoding="utf-8"))
     lines = [INTRODUCTION]
-    for key in sorted({(run["dataset"], run["time_order"]) for run in runs}):
-        here = [run for run in runs if (run["dataset"], run["time_order"]) == key]
-        for filtered in ("unfiltered", "filtered"):
-            theirs = [p for p in published if (p["dataset"], p["time_order"], p["filter"]) == (*key, filtered)]
-            what = "items of the history excluded" if filtered == "filtered" else "no item excluded"
-            lines += ["", f"## {key[0]}, time_order: {key[1]}, {what}", "", *table(here, theirs, filtered)]
+    for key in sorted({protocol(run) for run in runs}):
+        here = [run for run in runs if protocol(run) == key]
+        name, time_order, all_trained_on = key
+        what = f"{name}, time_order: {time_order}" + ", validation items trained on" * all_trained_on
+        for filtered, rule in (("unfiltered", "no item excluded"), ("filtered", "items of the history excluded")):
+            theirs = [row for row in published if protocol(row) == key and row["filter"] == filtered]
+            lines += ["", f"## {what}, {rule}", "", *table(here, theirs, filtered)]
         models = sorted({(run["name"], re.sub(r" --seed=\d+", "", run["command"])) for run in here})
         hardware = sorted({f"{run['hardware']['cpu']}, {run['hardware']['threads']} thread(s)" for run in here})
         lines += ["", *(f"- {name}: `{command}`" for name, command in models), f"- on {'; '.join(hardware)}"]
@@ -173,13 +179,14 @@ def main() -> None:
     parser.add_argument("--data_path")
     parser.add_argument("--threads", type=int, help="of each run; torch's own choice if not given")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="what differs from the recipe")
+    parser.add_argument("--with", nargs="+", default=[], dest="files", metavar="FILE", help="to read after the recipe")
     parser.add_argument("--name", help="of the runs, in place of the recipe's")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="where runs and tables are kept")
     parser.add_argument("--tables", action="store_true", help="only write the tables")
     parser.add_argument("--here", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.set and not options.name:
-        parser.error("--set needs --name: what is no recipe any more has another name")
+    if (options.set or options.files) and not options.name:
+        parser.error("--set and --with need --name: what is no recipe any more has another name")
     runs, checkpoints = options.results / "runs", options.results / "checkpoints"
     if not (options.tables or options.here):
         for folder in (runs, checkpoints):
@@ -188,7 +195,7 @@ def main() -> None:
     for seed in options.seeds:
         for recipe in [] if options.tables else options.recipes:
             target = runs / f"{options.name or recipe.replace('/', '-')}-{seed}.json"
-            arguments = command_of(recipe, seed, options.data_path, options.set)
+            arguments = command_of(recipe, seed, options.data_path, options.set, options.files)
             if options.here:
                 options.here.write_text(json.dumps(train_and_test(arguments, options.threads), indent=1))
                 return
@@ -199,7 +206,9 @@ def main() -> None:
             child = [sys.executable, __file__, recipe, f"--seeds={seed}", f"--here={unfinished}"]
             child += [f"--data_path={options.data_path}"] if options.data_path else []
             child += [f"--threads={options.threads}"] if options.threads else []
-            child += ["--name=x", "--set", *options.set] if options.set else []
+            child += ["--name=x"] if options.name else []
+            child += ["--set", *options.set] if options.set else []
+            child += ["--with", *options.files] if options.files else []
             if subprocess.run(child, check=False).returncode:
                 failed.append(target.stem)
                 continue

@@ -75,6 +75,14 @@ class Config(RecBoleConfig):
         """Whether the model takes packed batches: those of this package do."""
         return hasattr(self.model_class, "packed")
 
+    @property
+    def held_out(self) -> tuple[bool, bool]:
+        """Whether there are items for validation and for the test, as far as the split says so before it is made."""
+        kind, value = next(iter(self["eval_args"]["split"].items()))
+        if kind == "LS":
+            return value != "test_only", value != "valid_only"
+        return (value[1] > 0, value[2] > 0) if kind == "RS" else (True, True)
+
     def compatibility_settings(self) -> None:
         """The aliases that RecBole looks up in numpy; its own version of this fails on numpy 2."""
         for alias, kind in {

@@ -55,8 +55,9 @@ def evaluate(file: str | Path, dataset: str | None = None, command_line: Iterabl
         command_line: arguments ``--key=value``, for example ``--filter_seen=True`` or ``--topk=[5,20]``.
 
     Returns:
-        ``valid_result`` and ``test_result``; ``time_order`` and ``filter_seen``, under which they hold; and whether the
-        training data are those that the model had (``same_training_data``).
+        ``valid_result`` and ``test_result``, None where the split leaves no such items; ``time_order`` and
+        ``filter_seen``, under which they hold; and whether the training data are those that the model had
+        (``same_training_data``).
 
     Raises:
         CheckpointError: the file cannot be read, or the dataset has other items.
@@ -64,7 +65,7 @@ def evaluate(file: str | Path, dataset: str | None = None, command_line: Iterabl
     """
     with loaded(file, dataset, command_line) as (config, trainer, (train, valid, test), trained_on):
         results = [trainer.evaluate(loader, load_best_model=False) for loader in (valid, test)]
-    valid_result, test_result = ({name: float(value) for name, value in result.items()} for result in results)
+    valid_result, test_result = (found and {name: float(value) for name, value in found.items()} for found in results)
     return {
         "valid_result": valid_result,
         "test_result": test_result,

@@ -53,9 +53,10 @@ def run(
 
     Returns:
         RecBole's ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``, and
-        ``epochs``, ``seconds_per_epoch`` (median, training only), ``history`` (see
-        :class:`recbole_ssm.trainer.History`), ``parameters``,
-        ``parameters_without_item_embedding``, ``peak_memory_gib`` and ``checkpoint`` (None if not saved).
+        ``epochs``, ``seconds_per_epoch`` (median, training only), ``best_epoch`` (from 1; the last one if none was
+        validated), ``seconds_to_best`` (training and validation up to it), ``history`` (see
+        :class:`recbole_ssm.trainer.History`), ``parameters``, ``parameters_without_item_embedding``,
+        ``peak_memory_gib`` and ``checkpoint`` (None if not saved).
 
     Raises:
         InputError: what was given cannot be used; nothing has been trained.
@@ -103,16 +104,17 @@ def run(
         test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=progress) if test else None
 
         total, body = count_parameters(recommender)
+        history, best = trainer.history, trainer.best_epoch()
         result = {
             "best_valid_score": best_valid_score,
             "valid_score_bigger": config["valid_metric_bigger"],
             "best_valid_result": best_valid_result,
             "test_result": test_result,
-            "epochs": len(trainer.history),
-            "seconds_per_epoch": median(epoch["train_seconds"] for epoch in trainer.history)
-            if trainer.history
-            else None,
-            "history": trainer.history,
+            "epochs": len(history),
+            "seconds_per_epoch": median(epoch["train_seconds"] for epoch in history) if history else None,
+            "best_epoch": best,
+            "seconds_to_best": sum(e["train_seconds"] + e.get("valid_seconds", 0.0) for e in history[:best]),
+            "history": history,
             "parameters": total,
             "parameters_without_item_embedding": body,
             "peak_memory_gib": peak_memory_gib(config["device"]),

@@ -55,6 +55,14 @@ class History:
         """Of each epoch ``epoch`` (from 1), ``train_loss`` (mean over batches), ``train_seconds``, and where it was
         validated ``valid_seconds`` and ``valid_result``."""
 
+    def best_epoch(self) -> int:
+        """Whose model is kept: the best by validation, of equals the later one as in RecBole; without validation the
+        last one. 0 before the first epoch."""
+        metric, sign = self.config["valid_metric"].lower(), 1 if self.config["valid_metric_bigger"] else -1
+        validated = [epoch for epoch in self.history if "valid_result" in epoch]
+        scores = {epoch["epoch"]: sign * epoch["valid_result"][metric] for epoch in validated}
+        return max(scores, key=lambda number: (scores[number], number), default=len(self.history))
+
     def _train_epoch(self, train_data, *args, **kwargs):
         batches = len(train_data)
         start = perf_counter()

@@ -42,6 +42,7 @@ def test_tables_are_written_from_runs_and_from_what_is_published(tmp_path):
     some_run(tmp_path, "Mamba4Rec-ml-1m", 2, 0.20)
     some_run(tmp_path, "2Mamba4Rec-ml-1m", 1, 0.25, repeat_bias=False)
     some_run(tmp_path, "2Mamba4Rec-ml-1m-taught", 1, 0.20, command="python run_recbole_ssm.py --teacher=a.pth")
+    some_run(tmp_path, "2Mamba4Rec-ml-1m-final", 1, 0.30, split={"LS": "test_only"})
     done = accuracy("--tables", "--results", tmp_path)
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "README.md").read_text().splitlines()
@@ -50,10 +51,12 @@ def test_tables_are_written_from_runs_and_from_what_is_published(tmp_path):
     assert rows[1].startswith("| 2Mamba4Rec-ml-1m-taught (b) (t) | .2000")
     assert rows[2].startswith("| Mamba4Rec-ml-1m (b) | .1500 ± .0707 | .1500 ± .0707")
     assert "| 2 | 1,234 | 10 | 50 | 1.0 |" in rows[2]
-    assert len(rows) == 6
+    assert [row.startswith("| 2Mamba4Rec-ml-1m-final") for row in rows] == [*[False] * 6, True, True]
     filtered = lines.index("## ml-1m, time_order: exact, items of the history excluded")
-    assert any("LRURec" in line and ".1930" in line for line in lines[filtered:])
-    assert not any("LRURec" in line for line in lines[:filtered])
+    more = lines.index("## ml-1m, time_order: exact, validation items trained on, items of the history excluded")
+    assert any("LRURec" in line and ".1930" in line for line in lines[filtered:more])
+    assert not any("LRURec" in line for line in lines[:filtered] + lines[more:])
+    assert [any("HSTU" in line for line in part) for part in (lines[:more], lines[more:])] == [False, True]
 
 
 def test_what_is_there_is_not_run_again_and_what_fails_is_named(tmp_path):
@@ -68,8 +71,9 @@ def test_what_is_there_is_not_run_again_and_what_fails_is_named(tmp_path):
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
-def test_a_changed_recipe_needs_a_name():
-    done = accuracy("2Mamba4Rec-ml-100k", "--set", "epochs=1")
+@pytest.mark.parametrize("change", [("--set", "epochs=1"), ("--with", "protocol/no_validation")], ids=str)
+def test_a_changed_recipe_needs_a_name(change):
+    done = accuracy("2Mamba4Rec-ml-100k", *change)
     assert done.returncode == 2
     assert "--name" in done.stderr
 

@@ -22,6 +22,7 @@ from atomic import (
 )
 
 import recbole_ssm
+from recbole_ssm.inspection import describe, evaluate
 from recbole_ssm.ops.backend import choose
 from recbole_ssm.quick_start import count_parameters
 from recbole_ssm.trainer import create_trainer
@@ -35,6 +36,8 @@ RESULT = {
     "test_result",
     "epochs",
     "seconds_per_epoch",
+    "best_epoch",
+    "seconds_to_best",
     "history",
     "parameters",
     "parameters_without_item_embedding",
@@ -121,14 +124,14 @@ def test_one_epoch_in_a_process_of_its_own_on_ml_100k_which_needs_no_files(tmp_p
 
 
 def run(folder, model="2Mamba4Rec", **keys) -> dict:
-    saved = keys.pop("saved", True)
+    saved, files = keys.pop("saved", True), keys.pop("config_file_list", None)
     keys = {**QUICK, **small(model), "data_path": str(folder), **keys}
-    return recbole_ssm.run(model, "tiny", config_dict=keys, saved=saved)
+    return recbole_ssm.run(model, "tiny", files, config_dict=keys, saved=saved)
 
 
 def comparable(result: dict) -> dict:
     """What does not depend on the clock or on the machine."""
-    timed = ("seconds_per_epoch", "peak_memory_gib", "checkpoint", "train_seconds", "valid_seconds")
+    timed = ("seconds_per_epoch", "seconds_to_best", "train_seconds", "valid_seconds", "peak_memory_gib", "checkpoint")
     kept = {key: value for key, value in result.items() if key not in timed}
     return kept | {"history": [comparable(epoch) for epoch in kept["history"]]} if "history" in kept else kept
 
@@ -192,12 +195,32 @@ def test_no_epoch_tests_the_model_as_it_begins(tiny):
     assert result["test_result"]["hit@10"] >= 0
 
 
-@pytest.mark.parametrize(("split", "missing"), [("valid_only", "test_result"), ("test_only", "best_valid_result")])
-def test_without_validation_or_test_data_the_rest_is_done(tiny, split, missing):
-    result = run(tiny, eval_args={"split": {"LS": split}, "group_by": "user", "order": "TO", "mode": "full"})
-    assert result[missing] is None
-    (other,) = {"test_result", "best_valid_result"} - {missing}
-    assert result[other]["hit@10"] >= 0
+def test_without_test_data_the_rest_is_done(tiny):
+    result = run(tiny, eval_args={"split": {"LS": "valid_only"}, "group_by": "user", "order": "TO", "mode": "full"})
+    assert result["test_result"] is None
+    assert result["best_valid_result"]["hit@10"] >= 0
+    again = evaluate(result["checkpoint"])
+    assert (again["valid_result"], again["test_result"]) == (result["best_valid_result"], None)
+
+
+@pytest.mark.parametrize(("protocol", "held_out"), [("leave_one_out", 2), ("no_validation", 1), ("everything", 0)])
+def test_a_protocol_trains_on_all_but_what_it_holds_out(tiny, protocol, held_out):
+    files = [f"protocol/{protocol}"]
+    result = run(tiny, config_file_list=files, epochs=2)
+    users, lines = 30, len((tiny / "tiny" / "tiny.inter").read_text().splitlines()) - 1
+    assert describe(result["checkpoint"])["dataset"]["samples"] == lines - users * (1 + held_out)
+    assert [result[name] is not None for name in ("best_valid_result", "test_result")] == [held_out > 1, held_out > 0]
+    again = evaluate(result["checkpoint"])
+    assert (again["valid_result"], again["test_result"]) == (result["best_valid_result"], result["test_result"])
+    assert result["best_epoch"] == 2 or held_out > 1
+
+
+def test_the_best_epoch_is_the_last_of_the_best(tiny):
+    result = run(tiny, valid_metric="Hit@10", epochs=6)
+    scores = [epoch["valid_result"]["hit@10"] for epoch in result["history"]]
+    assert scores[result["best_epoch"] - 1] == max(scores) > max(scores[result["best_epoch"] :], default=0)
+    until = result["history"][: result["best_epoch"]]
+    assert result["seconds_to_best"] == sum(epoch["train_seconds"] + epoch["valid_seconds"] for epoch in until)
 
 
 @pytest.mark.parametrize("mode", ["uni20", "pop20"])

@@ -17,14 +17,15 @@ def plots(rows: list[Row]) -> list[tuple[str, str]]:
     """Title and SVG of each plot that the runs have the data for."""
     colours = {row.name: COLOURS[number % len(COLOURS)] for number, row in enumerate(rows)}
     seconds = "seconds of training and validation"
-    drawn = [
-        (
-            f"Validation NDCG@{AT} by epoch",
-            _learning(rows, colours, _numbers, "epoch"),
-        ),
-        (f"Validation NDCG@{AT} by seconds", _learning(rows, colours, _seconds, seconds, logarithmic=True)),
-        ("Accuracy and cost of training", _cost(rows, colours, lambda run: run["seconds_to_best"], "seconds to best")),
-    ]
+    drawn = []
+    validated = [row for row in rows if row.validated]
+    if validated:
+        drawn += [
+            (f"Validation NDCG@{AT} by epoch", _learning(validated, colours, _numbers, "epoch")),
+            (f"Validation NDCG@{AT} by seconds", _learning(validated, colours, _seconds, seconds, logarithmic=True)),
+        ]
+    cost = _cost(rows, colours, lambda run: run["seconds_to_best"], "seconds to best")
+    drawn.append(("Accuracy and cost of training", cost))
     if all(run["latency_one"] for row in rows for run in row.runs):
         median = _cost(rows, colours, lambda run: run["latency_one"]["median_ms"], "ms for one user")
         drawn.append(("Accuracy and latency", median))

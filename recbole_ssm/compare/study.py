@@ -70,7 +70,13 @@ class Study:
                 raise InputError(f"compare sets {name} itself; leave --{name} out")
         for variant in self.variants:
             asked = self._asked(variant, self.seeds[0])
-            check_atomic_files(Config(variant.model, self.dataset, asked["files"], command_line=asked["keys"]))
+            config = Config(variant.model, self.dataset, asked["files"], command_line=asked["keys"])
+            if not config.held_out[1]:
+                split = config["eval_args"]["split"]
+                raise InputError(
+                    f"a comparison is of test results, for which eval_args: split {split!r} leaves no data"
+                )
+            check_atomic_files(config)
         try:
             (self.folder / "runs").mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -29,6 +29,11 @@ class Row:
         """A metric of each run, by RecBole's evaluator."""
         return [run["test_result"][f"{metric}@{AT}"] for run in self.runs]
 
+    @property
+    def validated(self) -> bool:
+        """Whether its runs were validated: not without validation data, nor with ``eval_step`` over ``epochs``."""
+        return all(any("valid_result" in epoch for epoch in run["history"]) for run in self.runs)
+
     def middle(self, value: Callable[[dict], float | None]) -> float | None:
         """The median over runs of what ``value`` makes of a run; None where a run has none."""
         values = [value(run) for run in self.runs]

@@ -82,9 +82,10 @@ def footnotes(rows: list[Row], baseline: str) -> list[str]:
     first = rows[0].runs[0]
     machine = first["machine"]
     history = next((run["latency_one"]["mean_history"] for row in rows for run in row.runs if run["latency_one"]), None)
+    tested = f"epoch with the best validation NDCG@{AT}" if any(row.validated for row in rows) else "last epoch"
     return [
-        f"time_order {first['time_order']}, filter_seen {first['filter_seen']}; the model of the epoch with the best "
-        f"validation NDCG@{AT}; mean ± standard deviation over seeds, times and memory medians over seeds.",
+        f"time_order {first['time_order']}, filter_seen {first['filter_seen']}; the model of the {tested}; mean ± "
+        "standard deviation over seeds, times and memory medians over seeds.",
         f"Stars: paired permutation test over test samples (means over seeds) against {baseline}, Holm-corrected: "
         "* p < .05, ** p < .01, *** p < .001.",
         f"On {machine['processor']}, {machine['threads']} thread(s), {machine['device']}."

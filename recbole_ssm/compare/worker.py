@@ -38,16 +38,12 @@ def train_and_measure(asked: dict) -> tuple[dict, dict[str, np.ndarray]]:
         samples = by_sample(trainer, train, test)
         one, many, step = latency(trainer, test, 1), latency(trainer, test, 1024), step_latency(trainer, test)
         settings = {key: config[key] for key in ("time_order", "filter_seen", "seed")}
-    history = result["history"]
-    validated = [epoch for epoch in history if "valid_result" in epoch]
-    best = max(validated, key=lambda epoch: epoch["valid_result"][config["valid_metric"].lower()])["epoch"]
+    of_run = ("epochs", "seconds_per_epoch", "best_epoch", "seconds_to_best", "history")
+    of_model = ("parameters", "parameters_without_item_embedding", "peak_memory_gib")
     measured = {
         **settings,
         "test_result": {name: float(value) for name, value in result["test_result"].items()},
-        "best_epoch": best,
-        "seconds_to_best": sum(e["train_seconds"] + e.get("valid_seconds", 0.0) for e in history[:best]),
-        **{key: result[key] for key in ("epochs", "seconds_per_epoch", "parameters", "peak_memory_gib", "history")},
-        "parameters_without_item_embedding": result["parameters_without_item_embedding"],
+        **{key: result[key] for key in of_run + of_model},
         "latency_one": one,
         "latency_many": many,
         "latency_step": step,

@@ -139,8 +139,8 @@ def _check(task: Task, space: Sequence[Parameter], tool: str) -> Config:
         raise InputError(
             f"a search compares by validation: eval_step {config['eval_step']} must be 1 to epochs ({config['epochs']})"
         )
-    split = next(iter(config["eval_args"]["split"].values()))
-    if split == "test_only" or (isinstance(split, list) and not split[1]):
+    if not config.held_out[0]:
+        split = config["eval_args"]["split"]
         raise InputError(f"a search compares by validation, for which eval_args: split {split!r} leaves no data")
     check_atomic_files(config)
     return config

@@ -145,6 +145,7 @@ def test_a_sweep_plots_its_values_in_their_order(folder, capsys, monkeypatch):
         (["--models=SASRec", "--dataset=tiny", "--topk=[5]"], "compare sets topk itself"),
         (["--models=2Mamba4Rec", "--dataset=tiny", "--d_stat=4"], "did you mean d_state"),
         (["--models=SASRec", "--dataset=tiny", "--out=tiny/tiny.inter"], "--out=tiny/tiny.inter cannot be written to"),
+        (["--models=SASRec", "--dataset=tiny", "--eval_args={'split':{'LS':'valid_only'}}"], "leaves no data"),
         (["--models=SASRec", "--dataset=tiny", "SASRec"], "argument 'SASRec' is not understood"),
     ],
     ids=str,
@@ -153,6 +154,16 @@ def test_what_cannot_be_used_is_said_before_any_training(folder, capsys, monkeyp
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a training was begun"))
     assert main(["compare", *KEYS[:2], *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_without_validation_the_last_epoch_counts(folder, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    arguments = ["--models=2Mamba4Rec", "--dataset=tiny", "--seeds=1", "--config_files=protocol/no_validation"]
+    assert main(["compare", *arguments, "--out=found", *KEYS]) == 0
+    ours = json.loads((folder / "found" / "results.json").read_text())["runs"][0]
+    assert ours["best_epoch"] == ours["epochs"] == 2
+    assert "the model of the last epoch" in (folder / "found" / "table.md").read_text()
+    assert "Validation NDCG@10" not in (folder / "found" / "report.html").read_text()
 
 
 def test_a_sweep_of_an_unknown_key_is_refused(folder, capsys):
