@@ -1,23 +1,27 @@
 """``teacher``: a trained model's predictions become targets, and nothing else of it gets into the student."""
 
+import signal
+
 import pytest
 import torch
 from atomic import interactions, make_config, make_trainer, small, write_dataset
 
 from recbole_ssm import checkpoint
-from recbole_ssm.checkpoint import CheckpointError
+from recbole_ssm.checkpoint import CheckpointError, checksum
 from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.distillation import load_teachers
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.packing import last_tokens
 from recbole_ssm.quick_start import run
+from recbole_ssm.resume import Interrupted
 
 BIASES = {"repeat_bias": True, "item_bias": True}
 
 
 def train(folder, model="2Mamba4Rec", **keys) -> dict:
     given = {"data_path": str(folder), "use_gpu": False, "show_progress": False, "epochs": 2, "learning_rate": 0.03}
-    return run(model, "tiny", config_dict={**given, **small(model), **keys})
+    of_run = {name: keys.pop(name) for name in ("resume", "after_epoch") if name in keys}
+    return run(model, "tiny", config_dict={**given, **small(model), **keys}, **of_run)
 
 
 def teachers_of(folder, *files, **keys):
@@ -143,6 +147,17 @@ def test_nothing_of_a_teacher_gets_into_the_student(tiny):
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][key], states[2][key]) for key in states[0])
     assert not all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_a_stopped_student_goes_on_as_if_nothing_had_been(tiny):
+    taught = {"teacher": train(tiny)["checkpoint"], "epochs": 3}
+    expected = checkpoint.read(train(tiny, **taught)["checkpoint"])
+    with pytest.raises(Interrupted) as interrupted:
+        train(tiny, **taught, after_epoch=lambda _: signal.raise_signal(signal.SIGTERM))
+    found = checkpoint.read(train(tiny, **taught, resume=True)["checkpoint"])
+    assert str(interrupted.value)
+    assert [len(state["history"]) for state in (found, expected)] == [3, 3]
+    assert checksum(found["state_dict"]) == checksum(expected["state_dict"])
 
 
 def test_a_teacher_that_cannot_teach_is_refused_before_training(tiny, tmp_path):

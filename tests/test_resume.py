@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import recbole.trainer
 from atomic import (
+    LEAVE_ONE_OUT,
     interactions,
     make_config,
     make_loaders,
@@ -26,6 +27,7 @@ from recbole_ssm.quick_start import run
 from recbole_ssm.resume import Interrupted, find_latest
 
 BPR = {"loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
+ALL_BUT_LAST = {**LEAVE_ONE_OUT, "split": {"LS": "test_only"}}
 TRAININGS = {
     "one cycle": ("2Mamba4Rec", {"lr_schedule": "one_cycle", "repeat_bias": True, "train_batch_tokens": 40}),
     "masks, cuts": (
@@ -33,6 +35,10 @@ TRAININGS = {
         {"mask_ratio": 0.2, "train_samples": "prefix_lm", "causal_epochs": 1, "train_batch_tokens": 60},
     ),
     "negatives": ("Hydra4Rec", {**BPR, "train_samples": "sampled_prefixes", "train_batch_tokens": 150}),
+    "no validation": (
+        "LRURec",
+        {"eval_args": {**LEAVE_ONE_OUT, "split": {"LS": "test_only"}}, "train_batch_tokens": 40},
+    ),
     "RecBole's, negatives": ("SASRec", {**BPR, "train_batch_size": 64, "lr_schedule": "one_cycle"}),
     "RecBole's, masks": ("BERT4Rec", {"train_batch_size": 64, "hidden_size": 8, "inner_size": 8, "n_layers": 1}),
 }
@@ -52,7 +58,7 @@ def outcome(trainer, test) -> dict:
         "weights": checksum(trainer.model.state_dict()),
         "optimiser": checksum(trainer.optimizer.state_dict()),
         "best": float(trainer.best_valid_score),
-        "best result": {key: float(value) for key, value in trainer.best_valid_result.items()},
+        "best result": {key: float(value) for key, value in (trainer.best_valid_result or {}).items()},
         "history": epochs,
         "losses": losses,
         "test": dict(trainer.evaluate(test)),
