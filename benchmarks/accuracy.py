@@ -46,7 +46,7 @@ epoch with the best validation NDCG@10, or of the last epoch where the validatio
 settings found before that. Mean ± standard deviation over seeds. Times are medians: training per epoch, and
 training and validation up to the epoch that is tested. *Published figures are in italics.*
 (b): with `repeat_bias`, one learned number on the items of the history. (t): with a `teacher`,
-whose own training is not in the times. What was tried and did not help is in [NOTES.md](NOTES.md)."""
+whose own training is not in the times. What was tried besides is in [NOTES.md](NOTES.md)."""
 
 
 def command_of(recipe: str, seed: int, data_path: str | None, changes: list[str], files: list[str]) -> list[str]:

@@ -72,7 +72,8 @@ def read(path: str | Path, device: torch.device | str = "cpu", *, trust: bool = 
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is no checkpoint of this package: it holds Python objects, as RecBole's do, and reading "
-            "those runs code that stands in the file. If you trust where it comes from, say --trust_checkpoint"
+            "those runs code that stands in the file. If you trust where it comes from, go on with its training by "
+            "--resume=FILE --trust_checkpoint"
         ) from error
     except Exception as error:  # damaged bytes can fail in any way
         raise CheckpointError(f"{path} cannot be read: it is cut off, damaged, or no checkpoint") from error

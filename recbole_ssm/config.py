@@ -83,6 +83,11 @@ class Config(RecBoleConfig):
             return value != "test_only", value != "valid_only"
         return (value[1] > 0, value[2] > 0) if kind == "RS" else (True, True)
 
+    @property
+    def excludes_seen(self) -> bool:
+        """Whether items of the history are left out of a full ranking, as RecBole always does with general models."""
+        return bool(self["filter_seen"]) or self["MODEL_TYPE"] != ModelType.SEQUENTIAL
+
     def compatibility_settings(self) -> None:
         """The aliases that RecBole looks up in numpy; its own version of this fails on numpy 2."""
         for alias, kind in {

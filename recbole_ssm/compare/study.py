@@ -68,6 +68,7 @@ class Study:
             name = key.removeprefix("--").partition("=")[0]
             if name in (*_FIXED, "seed", "checkpoint_dir", "time_budget", "dataset_cache"):
                 raise InputError(f"compare sets {name} itself; leave --{name} out")
+        configs: dict[str, Config] = {}
         for variant in self.variants:
             asked = self._asked(variant, self.seeds[0])
             config = Config(variant.model, self.dataset, asked["files"], command_line=asked["keys"])
@@ -77,6 +78,13 @@ class Study:
                     f"a comparison is of test results, for which eval_args: split {split!r} leaves no data"
                 )
             check_atomic_files(config)
+            configs[variant.name] = config
+        always = [name for name, config in configs.items() if config.excludes_seen and not config["filter_seen"]]
+        if always and not all(config.excludes_seen for config in configs.values()):
+            raise InputError(
+                f"RecBole never lets {', '.join(always)} recommend items of the history; add --filter_seen=True, so that "
+                "no model does"
+            )
         try:
             (self.folder / "runs").mkdir(parents=True, exist_ok=True)
         except OSError as error:

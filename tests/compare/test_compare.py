@@ -102,6 +102,7 @@ def test_a_run_that_fails_ends_no_other(folder, capsys, monkeypatch):
         "--seeds=1",
         "--out=found",
         *KEYS[:2],
+        "--filter_seen=True",
     ]
     # A loss that is not finite: seen only in the training.
     assert main([*arguments, "--learning_rate=1e30"]) == 2
@@ -145,6 +146,7 @@ def test_a_sweep_plots_its_values_in_their_order(folder, capsys, monkeypatch):
         (["--models=SASRec", "--dataset=tiny", "--topk=[5]"], "compare sets topk itself"),
         (["--models=2Mamba4Rec", "--dataset=tiny", "--d_stat=4"], "did you mean d_state"),
         (["--models=SASRec", "--dataset=tiny", "--out=tiny/tiny.inter"], "--out=tiny/tiny.inter cannot be written to"),
+        (["--models=SASRec,Pop", "--dataset=tiny"], "RecBole never lets Pop recommend items of the history"),
         (["--models=SASRec", "--dataset=tiny", "--eval_args={'split':{'LS':'valid_only'}}"], "leaves no data"),
         (["--models=SASRec", "--dataset=tiny", "SASRec"], "argument 'SASRec' is not understood"),
     ],
