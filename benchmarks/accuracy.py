@@ -38,6 +38,7 @@ from measuring import machine
 
 ROOT = Path(__file__).parent.parent
 METRICS = {"HR": "hit", "NDCG": "ndcg", "MRR": "mrr"}
+SPLITS = {"valid_and_test": "", "test_only": ", validation items trained on"}
 INTRODUCTION = """# Results
 
 Written by `python benchmarks/accuracy.py --tables` from `runs/*.json`, each of which says its command, commit
@@ -144,22 +145,24 @@ def table(runs: list[dict], published: list[dict], filtered: str) -> list[str]:
     return lines
 
 
-def protocol(run: dict) -> tuple[str, str, bool]:
+def protocol(run: dict) -> tuple[str, str, str]:
     """Of a run or of a published figure: what must be the same where two are compared."""
-    return run["dataset"], run["time_order"], run.get("split") == {"LS": "test_only"}
+    split = run.get("split", {"LS": "valid_and_test"})
+    return run["dataset"], run["time_order"], SPLITS.get(split.get("LS"), f", split {split}")
 
 
 def write_tables(results: Path) -> Path:
     """``README.md`` of the folder, from all its runs and from ``benchmarks/published.yaml``."""
     runs = []
     for file in sorted((results / "runs").glob("*.json")):
-        runs.append({"name": re.sub(r"-\d+$", "", file.stem), **json.loads(file.read_text(encoding="utf-8"))})
+        run = {"name": re.sub(r"-\d+$", "", file.stem), **json.loads(file.read_text(encoding="utf-8"))}
+        if run["metrics"]["filtered"]["test"] is not None:
+            runs.append(run)
     published = yaml.safe_load((ROOT / "benchmarks" / "published.yaml").read_text(encoding="utf-8"))
     lines = [INTRODUCTION]
     for key in sorted({protocol(run) for run in runs}):
         here = [run for run in runs if protocol(run) == key]
-        name, time_order, all_trained_on = key
-        what = f"{name}, time_order: {time_order}" + ", validation items trained on" * all_trained_on
+        what = "{}, time_order: {}{}".format(*key)
         for filtered, rule in (("unfiltered", "no item excluded"), ("filtered", "items of the history excluded")):
             theirs = [row for row in published if protocol(row) == key and row["filter"] == filtered]
             lines += ["", f"## {what}, {rule}", "", *table(here, theirs, filtered)]

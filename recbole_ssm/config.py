@@ -14,6 +14,7 @@ import numpy as np
 import recbole.config
 import yaml
 from recbole.config import Config as RecBoleConfig
+from recbole.evaluator.register import metrics_dict
 from recbole.utils import ModelType
 
 from recbole_ssm import registry
@@ -81,7 +82,7 @@ class Config(RecBoleConfig):
         kind, value = next(iter(self["eval_args"]["split"].items()))
         if kind == "LS":
             return value != "test_only", value != "valid_only"
-        return (value[1] > 0, value[2] > 0) if kind == "RS" else (True, True)
+        return value[1] > 0, value[2] > 0
 
     @property
     def excludes_seen(self) -> bool:
@@ -175,10 +176,27 @@ class Config(RecBoleConfig):
                 self._update_internal_config_dict(path)
         if model_class.type == ModelType.SEQUENTIAL and isinstance(external.get("eval_args"), dict):
             external["eval_args"] = {**internal["eval_args"], **external["eval_args"]}
-        if "train_batch_size" in external and "train_batch_tokens" not in external:
-            internal["train_batch_tokens"] = None
+        self._choose_batches()
+        self._load_times()
         if external.get("loss_type", internal.get("loss_type")) == "CE" and model_class.type == ModelType.SEQUENTIAL:
             internal["train_neg_sample_args"] = None
+
+    def _load_times(self) -> None:
+        """The column of times for a model that orders by it although it is not sequential."""
+        internal, external = self.internal_config_dict, self.external_config_dict
+        eval_args, columns = external.get("eval_args"), internal.get("load_col")
+        if isinstance(eval_args, dict) and eval_args.get("order") == "TO" and isinstance(columns, dict):
+            time = external.get("TIME_FIELD", internal["TIME_FIELD"])
+            internal["load_col"] = {**columns, "inter": list(dict.fromkeys([*columns.get("inter", []), time]))}
+
+    def _choose_batches(self) -> None:
+        """``train_batch_size``, where it is given, replaces ``train_batch_tokens`` of lower priority."""
+        for given in (self.cmd_config_dict, self.variable_config_dict, self.file_config_dict):
+            if "train_batch_tokens" in given:
+                return
+            if "train_batch_size" in given:
+                self.external_config_dict["train_batch_tokens"] = None
+                return
 
     def _init_device(self) -> None:
         if not self.final_config_dict["use_gpu"]:
@@ -308,12 +326,18 @@ def _check_split(config: Config) -> None:
         raise InputError(f"eval_args: order must be {' or '.join(orders)} for {config['model']}, but is {order!r}")
     kind, value = next(iter(split.items())) if isinstance(split, dict) and len(split) == 1 else (None, None)
     parts = ("valid_and_test", "valid_only", "test_only")
-    shares = isinstance(value, list | tuple) and all(isinstance(v, int | float) and v >= 0 for v in value)
-    whole = kind == "TS" or (shares and len(value) == 3 and value[0] > 0)
-    if not ((kind == "LS" and value in parts) or (kind in ("RS", "TS") and shares and whole)):
+    shares = isinstance(value, list) and len(value) == 3 and all(isinstance(v, int | float) and v >= 0 for v in value)
+    if not ((kind == "LS" and value in parts) or (kind in ("RS", "TS") and shares and value[0] > 0)):
         raise InputError(
             f"eval_args: split must be {{'LS': one of {', '.join(parts)}}}, or {{'RS': [0.8, 0.1, 0.1]}}, "
             f"or TS likewise, but is {split!r}"
+        )
+    group_by = config["eval_args"]["group_by"]
+    if group_by not in (None, "none", "None", "user"):
+        raise InputError(f"eval_args: group_by must be user or none, but is {group_by!r}")
+    if not config.held_out[0]:
+        config.notes.append(
+            f"there is no validation: all {config['epochs']} epochs are trained, and the model of the last one is kept"
         )
 
 
@@ -333,12 +357,16 @@ def _check_intervals(config: Config) -> None:
 
 
 def _check_valid_metric(config: Config) -> None:
-    computed = {f"{metric}@{k}".lower() for metric in config["metrics"] for k in config["topk"]}
-    computed |= {metric.lower() for metric in config["metrics"]}
-    if str(config["valid_metric"]).lower() not in computed:
+    metrics = {name: metrics_dict[name.lower()](config) for name in config["metrics"]}
+    computed = [
+        name if k is None else f"{name}@{k}"
+        for name, metric in metrics.items()
+        for k in (config["topk"] if hasattr(metric, "topk") else [None])
+    ]
+    if str(config["valid_metric"]).lower() not in [name.lower() for name in computed]:
         raise InputError(
-            f"valid_metric {config['valid_metric']!r} is not computed: it must be one of metrics {config['metrics']} "
-            f"at one of topk {config['topk']}"
+            f"valid_metric {config['valid_metric']!r} is not computed; metrics with topk {config['topk']} give "
+            + ", ".join(computed)
         )
 
 
@@ -368,6 +396,8 @@ def _check_our_model(config: Config) -> None:
         )
     if config["train_samples"] == "sampled_prefixes" and config["prefixes_per_user"] is None:
         raise InputError("train_samples: sampled_prefixes needs prefixes_per_user")
+    if config["train_batch_tokens"] is not None and "train_batch_size" in config.external_config_dict:
+        config.notes.append("train_batch_tokens is given: train_batch_size is passed over")
     if not config["teacher"] and "teacher_share" in config.external_config_dict:
         config.notes.append("there is no teacher: teacher_share is passed over")
     if config["train_samples"] != "sampled_prefixes" and "prefixes_per_user" in config.external_config_dict:
@@ -388,6 +418,11 @@ def _check_our_model(config: Config) -> None:
     if config["ssm_backend"] in ("mamba_ssm", "triton") and config["device"].type != "cuda":
         raise InputError(
             f"ssm_backend: {config['ssm_backend']} computes on a GPU only, and none is used here; set auto"
+        )
+    if config["benchmark_filename"] and (config["filter_seen"] or config["teacher"] or config["mask_ratio"]):
+        raise InputError(
+            "benchmark_filename: the samples are those of the files, to which filter_seen, teacher and mask_ratio do "
+            "not apply; set them to False, ~ and 0"
         )
     for key in ("save_dataloaders", "dataloaders_save_path", "transform"):
         if config[key]:

@@ -120,6 +120,7 @@ class Resumable:
             if self.schedule is not None:
                 self.schedule.load_state_dict(training["schedule"])
             self._epoch_start, self._loss_so_far = training["epoch_start"], training["loss"]
+            self.seconds_before = training.get("seconds", 0.0)
             _repeat_draws(train_data, self._epoch_start)
             batches.leave_out(training["batches_done"], training["random"])
         else:
@@ -178,6 +179,7 @@ class Resumable:
         return {
             "batches_done": self._batches_done,
             "loss": sum(everyones(self._loss_so_far)) / world_size() if within else 0.0,
+            "seconds": self.seconds_of_epoch() if within else 0.0,
             "epoch_start": self._epoch_start if within else _draws(self._train_data),
             "random": everyones(self._before_validation or random_state()),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
@@ -277,8 +279,12 @@ def _repeat_draws(train_data, draws: dict) -> None:
 
 
 def find_latest(folder: str | Path, model: str, dataset: str) -> Path | None:
-    """The newest training of a model on a dataset that was not brought to its end; None if there is none."""
-    files = sorted(Path(folder).glob(f"{model}-*{_SUFFIX}"), key=lambda file: file.stat().st_mtime, reverse=True)
+    """The newest training of a model on a dataset that was not brought to its end; None if there is none.
+
+    A process that is killed as it begins leaves an empty file, which is passed over.
+    """
+    files = [file for file in Path(folder).glob(f"{model}-*{_SUFFIX}") if file.stat().st_size]
+    files.sort(key=lambda file: file.stat().st_mtime, reverse=True)
     return next((file for file in files if checkpoint.read(file)["config"]["dataset"] == dataset), None)
 
 

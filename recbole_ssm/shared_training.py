@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import torch
-from recbole.evaluator import Collector
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from recbole_ssm.collector import EvaluationCollector
 from recbole_ssm.data.shared import SHARE
 from recbole_ssm.processes import everyones, rank, world_size
 
 
 class SharedTraining:
-    """Mixed into the trainer that RecBole has for a model. With one process it does nothing.
+    """Mixed into the trainer that RecBole has for a model. With one process it trains and evaluates as RecBole does.
 
     Each process takes the loss of its part of every batch, and torch's DistributedDataParallel means the gradients.
     Each evaluates some batches; then all have all rankings, and compute all metrics of them, in the order of one.
@@ -22,14 +22,21 @@ class SharedTraining:
 
     def __init__(self, config, model):
         super().__init__(config, model)
+        self.eval_collector = EvaluationCollector(config)
+        self._shared_loss = None
         if world_size() > 1:
             self.eval_collector = _SharedCollector(config)
-            self._loss = DistributedDataParallel(_WeightedLoss(model), find_unused_parameters=True)
+            self._shared_loss = DistributedDataParallel(_WeightedLoss(model), find_unused_parameters=True)
+
+    @property
+    def loss_of_batch(self):
+        """What makes a loss of a batch, unless a model's own way of training has another."""
+        return self._shared_loss or self.model.calculate_loss
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, *args, **kwargs):
         if world_size() == 1:
             return super()._train_epoch(train_data, epoch_idx, loss_func, *args, **kwargs)
-        loss = super()._train_epoch(train_data, epoch_idx, self._loss, *args, **kwargs)
+        loss = super()._train_epoch(train_data, epoch_idx, loss_func or self.loss_of_batch, *args, **kwargs)
         losses = everyones(loss)
         if isinstance(loss, tuple):
             return tuple(sum(parts) / world_size() for parts in zip(*losses, strict=True))
@@ -63,8 +70,8 @@ class _WeightedLoss(nn.Module):
         return tuple(part * share for part in loss) if isinstance(loss, tuple) else loss * share
 
 
-class _SharedCollector(Collector):
-    """RecBole's, which keeps the batches apart and in the end has those of all processes, in their order."""
+class _SharedCollector(EvaluationCollector):
+    """One that keeps the batches apart and in the end has those of all processes, in their order."""
 
     def __init__(self, config):
         super().__init__(config)

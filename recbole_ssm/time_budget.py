@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from recbole_ssm.errors import InputError
+from recbole_ssm.processes import of_first
 
 
 class _BudgetSpent(Exception):
@@ -28,10 +29,11 @@ class TimeBudget:
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, *args, **kwargs):
         budget = self.config["time_budget"]
         if budget is not None and self.history:
-            if sum(epoch["train_seconds"] + epoch.get("valid_seconds", 0.0) for epoch in self.history) >= budget:
+            spent = sum(epoch["train_seconds"] + epoch.get("valid_seconds", 0.0) for epoch in self.history)
+            if of_first(spent >= budget):  # processes have clocks of their own, and must agree
                 raise _BudgetSpent
         elif budget is not None:
-            loss_func = _watched(loss_func or self.model.calculate_loss, len(train_data), budget)
+            loss_func = _watched(loss_func or self.loss_of_batch, len(train_data), budget)
         return super()._train_epoch(train_data, epoch_idx, loss_func, *args, **kwargs)
 
 

@@ -41,16 +41,22 @@ class ScheduledTraining:
     def fit(self, train_data, *args, **kwargs):
         if self.config["lr_schedule"] == "one_cycle" and self.schedule is None:
             epochs = self.epochs
-            steps = train_data.total(epochs) if self.config.is_packed else epochs * len(train_data)
+            steps = train_data.total(epochs) if hasattr(train_data, "total") else epochs * len(train_data)
             self.schedule = one_cycle(self.optimizer, steps)
         return super().fit(train_data, *args, **kwargs)
 
 
 class History:
-    """Mixed into the trainer that RecBole has for a model: what each epoch gave, and how long it took."""
+    """Mixed into the trainer that RecBole has for a model: what each epoch gave, and how long it took.
+
+    The last epoch is validated whatever ``eval_step`` is, so that a training leaves a model however it ends.
+    """
 
     def __init__(self, config, model):
         super().__init__(config, model)
+        self.seconds_before = 0.0
+        """Of an epoch that was interrupted: how long it had taken until then."""
+        self._epoch_begun = 0.0
         self.history: list[dict] = []
         """Of each epoch ``epoch`` (from 1), ``train_loss`` (mean over batches), ``train_seconds``, and where it was
         validated ``valid_seconds`` and ``valid_result``."""
@@ -63,11 +69,27 @@ class History:
         scores = {epoch["epoch"]: sign * epoch["valid_result"][metric] for epoch in validated}
         return max(scores, key=lambda number: (scores[number], number), default=len(self.history))
 
+    def fit(self, train_data, valid_data=None, verbose=True, saved=True, *args, **kwargs):
+        super().fit(train_data, valid_data, verbose, saved, *args, **kwargs)
+        if valid_data and self.eval_step > 1 and self.history and "valid_result" not in self.history[-1]:
+            score, result = self._valid_epoch(valid_data)
+            best = self.best_valid_score
+            if score >= best if self.valid_metric_bigger else score <= best:
+                self.best_valid_score, self.best_valid_result = score, result
+                if saved:
+                    self._save_checkpoint(len(self.history) - 1, verbose=verbose)
+        return self.best_valid_score, self.best_valid_result
+
+    def seconds_of_epoch(self) -> float:
+        """How long the epoch has taken that is going on."""
+        return self.seconds_before + perf_counter() - self._epoch_begun
+
     def _train_epoch(self, train_data, *args, **kwargs):
         batches = len(train_data)
-        start = perf_counter()
+        self._epoch_begun = perf_counter()
         loss = super()._train_epoch(train_data, *args, **kwargs)
-        seconds = perf_counter() - start
+        seconds = self.seconds_of_epoch()
+        self.seconds_before = 0.0
         total = sum(loss) if isinstance(loss, tuple) else loss
         self.history.append({"epoch": len(self.history) + 1, "train_loss": total / batches, "train_seconds": seconds})
         run_log.write(self.history[-1])

@@ -120,6 +120,12 @@ def test_files_of_the_package_are_found_by_their_name():
     assert Config("2Mamba4Rec", "ml-100k", ["recipe/2Mamba4Rec-ml-100k.yaml"])["headdim"] == 16
 
 
+def test_that_nothing_is_validated_is_said():
+    notes = Config("2Mamba4Rec", "ml-100k", ["protocol/no_validation"], {"epochs": 7, "use_gpu": False}).notes
+    assert notes == ["there is no validation: all 7 epochs are trained, and the model of the last one is kept"]
+    assert not Config("2Mamba4Rec", "ml-100k", ["protocol/leave_one_out"], {"use_gpu": False}).notes
+
+
 def test_what_train_samples_has_no_use_for_is_named():
     note = "train_samples is prefix_lm: prefixes_per_user is passed over"
     keys = {"prefixes_per_user": 2}
@@ -140,6 +146,9 @@ def test_the_protocol_file_gives_general_models_the_split_of_sequential_ones():
     sequential = Config("SASRec", "ml-100k")["eval_args"]
     assert Config("BPR", "ml-100k")["eval_args"] != sequential
     assert Config("BPR", "ml-100k", ["protocol/leave_one_out"])["eval_args"] == sequential
+    assert Config("BPR", "another")["load_col"] == {"inter": ["user_id", "item_id"]}
+    by_time = Config("BPR", "another", ["protocol/no_validation"], {"TIME_FIELD": "when"})
+    assert by_time["load_col"] == {"inter": ["user_id", "item_id", "when"]}
 
 
 def test_a_file_in_the_current_folder_comes_before_the_packages(tmp_path):
@@ -191,9 +200,17 @@ def test_sequences_per_batch_replace_tokens_per_batch(tmp_path, through):
     assert config["train_batch_tokens"] is None
 
 
-def test_both_limits_of_a_batch_may_be_given():
-    config = Config("2Mamba4Rec", "ml-100k", config_dict={"train_batch_size": 16, "train_batch_tokens": 300})
-    assert (config["train_batch_size"], config["train_batch_tokens"]) == (16, 300)
+def test_of_two_limits_of_a_batch_the_one_of_higher_priority_holds():
+    note = "train_batch_tokens is given: train_batch_size is passed over"
+    both = Config("2Mamba4Rec", "ml-100k", config_dict={"train_batch_size": 16, "train_batch_tokens": 300})
+    assert both["train_batch_tokens"] == 300 and note in both.notes
+    recipe = {"model": "2Mamba4Rec", "dataset": "ml-100k", "config_file_list": ["recipe/2Mamba4Rec-ml-100k"]}
+    by_size = Config(**recipe, command_line=["--train_batch_size=16"])
+    assert by_size["train_batch_tokens"] is None and note not in by_size.notes
+    again = Config("2Mamba4Rec", "ml-100k", config_dict=by_size.external_config_dict)  # as from a checkpoint
+    assert (again["train_batch_size"], again["train_batch_tokens"]) == (16, None)
+    by_tokens = Config(**recipe, config_dict={"train_batch_size": 16}, command_line=["--train_batch_tokens=300"])
+    assert by_tokens["train_batch_tokens"] == 300 and note in by_tokens.notes
 
 
 @pytest.mark.parametrize(

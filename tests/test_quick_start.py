@@ -223,6 +223,21 @@ def test_the_best_epoch_is_the_last_of_the_best(tiny):
     assert result["seconds_to_best"] == sum(epoch["train_seconds"] + epoch["valid_seconds"] for epoch in until)
 
 
+@pytest.mark.parametrize("eval_step", [1, 2, 3, 9])
+def test_the_last_epoch_is_validated(tiny, eval_step):
+    history = run(tiny, epochs=5, eval_step=eval_step)["history"]
+    found = [epoch["epoch"] for epoch in history if "valid_result" in epoch]
+    assert found == sorted({*range(eval_step, 6, eval_step), 5})
+
+
+def test_metrics_that_count_interactions_are_computed(tiny):
+    metrics = ["NDCG", "GiniIndex", "AveragePopularity", "ItemCoverage", "ShannonEntropy", "TailPercentage"]
+    result = run(tiny, metrics=metrics, valid_metric="GiniIndex@10", epochs=3)
+    scores = [epoch["valid_result"]["giniindex@10"] for epoch in result["history"]]
+    assert scores[result["best_epoch"] - 1] == min(scores) == result["best_valid_score"]
+    assert set(result["test_result"]) == {f"{metric.lower()}@10" for metric in metrics}
+
+
 @pytest.mark.parametrize("mode", ["uni20", "pop20"])
 def test_sampled_evaluation_from_end_to_end(tiny, mode):
     keys = {"eval_args": {"split": {"LS": "valid_and_test"}, "group_by": "user", "order": "TO", "mode": mode}}

@@ -111,6 +111,28 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_been(tiny, name):
         found.latest_file.unlink()
 
 
+def test_the_seconds_before_a_stop_count(tiny, monkeypatch):
+    clock = iter(range(10_000))
+    monkeypatch.setattr("recbole_ssm.trainer.perf_counter", lambda: float(next(clock)))
+    config = config_of(tiny, "one cycle")
+    with pytest.raises(Interrupted):
+        train(config, signal_at=3)
+    for _ in range(1000):
+        next(clock)
+    trainer, *_ = train(config, find_latest("saved", config["model"], "tiny"))
+    # Each look at the clock is a second: once in the stopped part, once as its rest begins, and once as that ends.
+    assert [epoch["train_seconds"] for epoch in trainer.history] == [2.0, 1.0, 1.0]
+
+
+def test_a_file_of_a_process_that_was_killed_as_it_began_is_passed_over(tiny):
+    config = config_of(tiny, "one cycle")
+    with pytest.raises(Interrupted):
+        train(config, signal_at=3)
+    begun = find_latest("saved", config["model"], "tiny")
+    begun.with_name(f"{config['model']}-empty.latest.pth").touch()
+    assert find_latest("saved", config["model"], "tiny") == begun
+
+
 def test_a_finished_training_is_not_trained_again(tiny):
     config = config_of(tiny, "one cycle")
     trainer, test, _ = train(config)

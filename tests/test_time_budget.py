@@ -48,6 +48,12 @@ def test_no_epoch_begins_once_the_time_is_spent(tiny, clock, model):
     assert sum(spent[:-1]) < 95 <= sum(spent)
 
 
+def test_a_training_leaves_a_model_though_no_epoch_was_to_be_validated_yet(tiny, clock):
+    history = train(tiny, clock, 10, epochs=1000, stopping_step=1000, time_budget=95, eval_step=500)
+    assert ["valid_result" in epoch for epoch in history] == [False] * (len(history) - 1) + [True]
+    assert list(Path("saved").glob("*.pth"))
+
+
 def test_a_training_that_ends_before_is_not_touched(tiny, clock):
     assert len(train(tiny, clock, 1, epochs=3, stopping_step=10, time_budget=1000)) == 3
 

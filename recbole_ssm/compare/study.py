@@ -82,8 +82,8 @@ class Study:
         always = [name for name, config in configs.items() if config.excludes_seen and not config["filter_seen"]]
         if always and not all(config.excludes_seen for config in configs.values()):
             raise InputError(
-                f"RecBole never lets {', '.join(always)} recommend items of the history; add --filter_seen=True, so that "
-                "no model does"
+                f"RecBole never lets {', '.join(always)} recommend items of the history; add --filter_seen=True, so "
+                "that no model does"
             )
         try:
             (self.folder / "runs").mkdir(parents=True, exist_ok=True)

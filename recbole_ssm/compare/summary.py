@@ -31,7 +31,7 @@ class Row:
 
     @property
     def validated(self) -> bool:
-        """Whether its runs were validated: not without validation data, nor with ``eval_step`` over ``epochs``."""
+        """Whether its runs were validated: they are where there is validation data."""
         return all(any("valid_result" in epoch for epoch in run["history"]) for run in self.runs)
 
     def middle(self, value: Callable[[dict], float | None]) -> float | None:

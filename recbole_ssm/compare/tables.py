@@ -79,13 +79,16 @@ def users_per_second(row: Row) -> float | None:
 
 def footnotes(rows: list[Row], baseline: str) -> list[str]:
     """What holds for the whole table."""
-    first = rows[0].runs[0]
-    machine = first["machine"]
+    machine = rows[0].runs[0]["machine"]
+    runs = [run for row in rows for run in row.runs]
+    ranking = ", ".join(
+        f"{key} {' or '.join(sorted({str(run[key]) for run in runs}))}" for key in ("time_order", "filter_seen")
+    )
     history = next((run["latency_one"]["mean_history"] for row in rows for run in row.runs if run["latency_one"]), None)
     tested = f"epoch with the best validation NDCG@{AT}" if any(row.validated for row in rows) else "last epoch"
     return [
-        f"time_order {first['time_order']}, filter_seen {first['filter_seen']}; the model of the {tested}; mean ± "
-        "standard deviation over seeds, times and memory medians over seeds.",
+        f"{ranking}; the model of the {tested}; mean ± standard deviation over seeds, times and memory medians over "
+        "seeds.",
         f"Stars: paired permutation test over test samples (means over seeds) against {baseline}, Holm-corrected: "
         "* p < .05, ** p < .01, *** p < .001.",
         f"On {machine['processor']}, {machine['threads']} thread(s), {machine['device']}."

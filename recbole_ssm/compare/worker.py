@@ -20,19 +20,26 @@ from recbole_ssm.files import replacing, write_json
 from recbole_ssm.inspection import loaded
 from recbole_ssm.machine import processor
 from recbole_ssm.quick_start import run
-from recbole_ssm.trainer import TrainingDiverged
+from recbole_ssm.trainer import TrainingDiverged, plain
 
 
-def train_and_measure(asked: dict) -> tuple[dict, dict[str, np.ndarray]]:
+def train_and_measure(asked: dict, trained: Path) -> tuple[dict, dict[str, np.ndarray]]:
     """Train a model, or go on with its training, and try the best epoch on the test data.
 
     Args:
         asked: ``model``, ``dataset``, ``files`` and ``keys`` (arguments ``--key=value``).
+        trained: where a training that is done is written down, so that it need not be done again if measuring ends
+            before its time.
 
     Returns:
         What goes into the tables, and :func:`by_sample`.
     """
-    result = run(asked["model"], asked["dataset"], asked["files"], command_line=asked["keys"], resume=True)
+    done = json.loads(trained.read_text(encoding="utf-8")) if trained.exists() else {}
+    if done.get("asked") != asked:
+        result = run(asked["model"], asked["dataset"], asked["files"], command_line=asked["keys"], resume=True)
+        done = {"asked": asked, "result": plain(result)}
+        write_json(trained, done)
+    result = done["result"]
     cache = [key for key in asked["keys"] if key.startswith("--dataset_cache=")]
     with loaded(result["checkpoint"], command_line=cache) as (config, trainer, (train, _, test), _):
         samples = by_sample(trainer, train, test)
@@ -42,7 +49,7 @@ def train_and_measure(asked: dict) -> tuple[dict, dict[str, np.ndarray]]:
     of_model = ("parameters", "parameters_without_item_embedding", "peak_memory_gib")
     measured = {
         **settings,
-        "test_result": {name: float(value) for name, value in result["test_result"].items()},
+        "test_result": result["test_result"],
         **{key: result[key] for key in of_run + of_model},
         "latency_one": one,
         "latency_many": many,
@@ -70,7 +77,7 @@ def main(file: str) -> int:
     _end_with_parent()
     asked = json.loads(Path(file).read_text(encoding="utf-8"))
     try:
-        measured, samples = train_and_measure(asked)
+        measured, samples = train_and_measure(asked, Path(file).with_suffix(".trained.json"))
     except (InputError, TrainingDiverged, CheckpointNotWritten) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
@@ -78,6 +85,7 @@ def main(file: str) -> int:
     with replacing(target.with_suffix(".npz")) as content:
         np.savez_compressed(content, **{name: np.asarray(values) for name, values in samples.items()})
     write_json(target.with_suffix(".result.json"), {"asked": asked, **measured})
+    target.with_suffix(".trained.json").unlink()
     return 0
 
 

@@ -186,7 +186,7 @@ def _check_columns(config, file: Path) -> None:
     columns = read_header(file, config["field_separator"], config["encoding"])
     header = config["field_separator"].join(":".join(filter(None, column)) for column in columns.items())
     needed = [("USER_ID_FIELD", "token", "users"), ("ITEM_ID_FIELD", "token", "items")]
-    if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+    if config["eval_args"]["order"] == "TO":
         needed.append(("TIME_FIELD", "float", "the order of interactions"))
     for key, kind, purpose in needed:
         field = config[key]

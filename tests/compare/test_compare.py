@@ -7,13 +7,14 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from atomic import ROOT, interactions, write_dataset
 
 from recbole_ssm.cli import main
-from recbole_ssm.compare import Study, Variant
+from recbole_ssm.compare import Study, Variant, worker
 from recbole_ssm.compare.summary import summarise
 
 KEYS = ["--data_path=.", "--use_gpu=False", "--epochs=2", "--hidden_size=8", "--headdim=4", "--d_state=4"]
@@ -112,6 +113,21 @@ def test_a_run_that_fails_ends_no_other(folder, capsys, monkeypatch):
     assert "the training loss became" in said.err
     assert main([*arguments, "--baseline=2Mamba4Rec", "--learning_rate=1e30"]) == 2
     assert "--baseline is given twice" in capsys.readouterr().err
+
+
+def test_what_is_trained_is_not_trained_again_if_measuring_ends_before_its_time(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(worker, "_end_with_parent", lambda: None)
+    asked = {"model": "2Mamba4Rec", "dataset": "tiny", "files": [], "keys": KEYS}
+    Path("run.json").write_text(json.dumps(asked))
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "by_sample", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            worker.main("run.json")
+    monkeypatch.setattr(worker, "run", lambda *_, **__: pytest.fail("it was trained again"))
+    assert worker.main("run.json") == 0
+    assert json.loads(Path("run.result.json").read_text())["epochs"] == 2
+    assert {file.name for file in Path().glob("run.*")} == {"run.json", "run.npz", "run.result.json"}
 
 
 def test_a_sweep_plots_its_values_in_their_order(folder, capsys, monkeypatch):

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from atomic import interactions, make_config, make_loaders, make_splits, write_dataset
+from atomic import interactions, make_config, make_loaders, make_splits, small, write_dataset
 
 from recbole_ssm.data import create_dataset
 from recbole_ssm.data.atomic_files import check_atomic_files, find_datasets, read_header, read_plain_columns
 from recbole_ssm.errors import InputError
+from recbole_ssm.quick_start import run
 
 
 def test_datasets_are_the_folders_with_a_file_of_their_own_name(tmp_path):
@@ -138,6 +139,11 @@ def test_ready_made_splits_are_read_as_they_are(tmp_path):
     assert dataset.id2token("item_id", interaction["item_id_list"][0, :2].numpy()).tolist() == ["c", "d"]
     assert dataset.id2token("item_id", positive_i.numpy()).tolist() == ["a"]
     assert [len(loader._dataset) for loader in (train, valid, test)] == [2, 1, 1]
+    with pytest.raises(InputError, match="filter_seen"):
+        make_config(tmp_path, **keys, filter_seen=True)
+    more = {"data_path": str(tmp_path), "use_gpu": False, "epochs": 1, "lr_schedule": "one_cycle"}
+    more |= {"topk": [1], "valid_metric": "NDCG@1"}
+    assert run("2Mamba4Rec", "tiny", config_dict={**small("2Mamba4Rec"), **keys, **more})["test_result"]
     (tmp_path / "tiny" / "tiny.valid.inter").unlink()
     with pytest.raises(InputError, match=r"tiny\.valid\.inter"):
         check_atomic_files(make_config(tmp_path, **keys))

@@ -175,6 +175,14 @@ def test_a_trial_that_fails_does_not_end_the_search(folder, capsys):
     assert "no trial came to a score; trial 1: TrainingDiverged" in capsys.readouterr().err
 
 
+def test_a_search_without_test_data_ends_with_its_report(folder, capsys):
+    pytest.importorskip("hyperopt", reason="pip install -e '.[tune]' brings hyperopt")
+    split = "--eval_args={'split':{'LS':'valid_only'}}"
+    assert main([*VERB, "--tool=hyperopt", "--trials=2", "--algo=random", split]) == 0
+    assert "test_result of the best: there is no such data" in capsys.readouterr().out
+    assert json.loads((folder / "found" / "results.json").read_text())["test_result"] is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
