@@ -59,6 +59,8 @@ class Config(RecBoleConfig):
 
     def __init__(self, model=None, dataset=None, config_file_list=None, config_dict=None, command_line=()):
         self._command_line = tuple(command_line)
+        self.notes: list[str] = []
+        """What the user should be told, once there is a log."""
         files = [_find_config_file(file) for file in config_file_list or ()]
         try:
             super().__init__(model, dataset, files, copy.deepcopy(config_dict or {}))
@@ -67,8 +69,6 @@ class Config(RecBoleConfig):
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             message = error.args[0] if isinstance(error, KeyError) else error
             raise InputError(f"the configuration cannot be used: {message}") from error
-        self.notes: list[str] = []
-        """What the user should be told, once there is a log."""
         _check(self)
 
     @property
@@ -86,8 +86,8 @@ class Config(RecBoleConfig):
 
     @property
     def excludes_seen(self) -> bool:
-        """Whether items of the history are left out of a full ranking, as RecBole always does with general models."""
-        return bool(self["filter_seen"]) or self["MODEL_TYPE"] != ModelType.SEQUENTIAL
+        """Whether items of the history are left out of a full ranking; with general models RecBole decides that."""
+        return bool(self["filter_seen"]) if self["MODEL_TYPE"] == ModelType.SEQUENTIAL else not self["repeatable"]
 
     def compatibility_settings(self) -> None:
         """The aliases that RecBole looks up in numpy; its own version of this fails on numpy 2."""
@@ -126,6 +126,8 @@ class Config(RecBoleConfig):
                 raise InputError(f"the config file {file} cannot be read as yaml: {reason}") from error
             if not isinstance(content, dict | type(None)):
                 raise InputError(f"the config file {file} must hold lines 'key: value', but holds {content!r}")
+            if "train_batch_size" in (content or {}):
+                merged.pop("train_batch_tokens", None)  # of a file before this one
             merged.update(content or {})
         return merged
 
@@ -191,11 +193,17 @@ class Config(RecBoleConfig):
 
     def _choose_batches(self) -> None:
         """``train_batch_size``, where it is given, replaces ``train_batch_tokens`` of lower priority."""
+        if "train_batch_tokens" not in self.internal_config_dict:
+            return
         for given in (self.cmd_config_dict, self.variable_config_dict, self.file_config_dict):
             if "train_batch_tokens" in given:
                 return
             if "train_batch_size" in given:
-                self.external_config_dict["train_batch_tokens"] = None
+                self.internal_config_dict["train_batch_tokens"] = None
+                if self.external_config_dict.pop("train_batch_tokens", None) is not None:
+                    self.notes.append(
+                        "train_batch_tokens is passed over: train_batch_size is given with higher priority"
+                    )
                 return
 
     def _init_device(self) -> None:
@@ -333,9 +341,9 @@ def _check_split(config: Config) -> None:
             f"or TS likewise, but is {split!r}"
         )
     group_by = config["eval_args"]["group_by"]
-    if group_by not in (None, "none", "None", "user"):
+    if kind == "RS" and str(group_by).lower() not in ("none", "user"):
         raise InputError(f"eval_args: group_by must be user or none, but is {group_by!r}")
-    if not config.held_out[0]:
+    if not config.held_out[0] and config["benchmark_filename"] is None:
         config.notes.append(
             f"there is no validation: all {config['epochs']} epochs are trained, and the model of the last one is kept"
         )
@@ -396,7 +404,8 @@ def _check_our_model(config: Config) -> None:
         )
     if config["train_samples"] == "sampled_prefixes" and config["prefixes_per_user"] is None:
         raise InputError("train_samples: sampled_prefixes needs prefixes_per_user")
-    if config["train_batch_tokens"] is not None and "train_batch_size" in config.external_config_dict:
+    benchmark, given = config["benchmark_filename"] is not None, config.external_config_dict
+    if config["train_batch_tokens"] is not None and "train_batch_size" in given and not benchmark:
         config.notes.append("train_batch_tokens is given: train_batch_size is passed over")
     if not config["teacher"] and "teacher_share" in config.external_config_dict:
         config.notes.append("there is no teacher: teacher_share is passed over")
@@ -419,11 +428,11 @@ def _check_our_model(config: Config) -> None:
         raise InputError(
             f"ssm_backend: {config['ssm_backend']} computes on a GPU only, and none is used here; set auto"
         )
-    if config["benchmark_filename"] and (config["filter_seen"] or config["teacher"] or config["mask_ratio"]):
-        raise InputError(
-            "benchmark_filename: the samples are those of the files, to which filter_seen, teacher and mask_ratio do "
-            "not apply; set them to False, ~ and 0"
-        )
+    if benchmark and (config["filter_seen"] or config["teacher"]):
+        raise InputError("benchmark_filename: filter_seen and teacher need whole histories, which such files have not")
+    for key in ("train_samples", "mask_ratio", "train_batch_tokens") if benchmark else ():
+        if key in given:
+            config.notes.append(f"benchmark_filename: the samples are those of the files, and {key} is passed over")
     for key in ("save_dataloaders", "dataloaders_save_path", "transform"):
         if config[key]:
             raise InputError(f"{key} does not apply to packed batches; remove it")

@@ -48,7 +48,8 @@ def run(
         command_line: arguments ``--key=value``; nothing is read from ``sys.argv``.
         resume: go on with a training that was interrupted: the checkpoint, or True for the newest in
             ``checkpoint_dir`` of this model and dataset (there may be none, then it begins anew).
-        after_epoch: is called with the trainer after each epoch that was validated, its checkpoint written.
+        after_epoch: is called with the trainer after each epoch that ``eval_step`` has validated, its checkpoint
+            written.
         test: try the best model on the test data; else ``test_result`` is None.
 
     Returns:

@@ -94,6 +94,7 @@ class Resumable:
                 f"({self.trained_on['dataset']}); resume it with the data it had, or start anew without --resume"
             )
         if self._finished:
+            self.eval_collector.data_collect(train_data)  # as RecBole does where it trains
             return self.best_valid_score, self.best_valid_result
         if self._left_off is not None:
             _repeat_draws(train_data, self._left_off["training"]["epoch_start"])
@@ -176,10 +177,11 @@ class Resumable:
         if self._train_data is None:
             return {}
         within = self._batches_done > 0
+        trained = within and len(self.history) > self._epoch  # and is being validated
         return {
             "batches_done": self._batches_done,
             "loss": sum(everyones(self._loss_so_far)) / world_size() if within else 0.0,
-            "seconds": self.seconds_of_epoch() if within else 0.0,
+            "seconds": self.history[-1]["train_seconds"] if trained else self.seconds_of_epoch() if within else 0.0,
             "epoch_start": self._epoch_start if within else _draws(self._train_data),
             "random": everyones(self._before_validation or random_state()),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from recbole_ssm.errors import InputError
-from recbole_ssm.processes import of_first
+from recbole_ssm.processes import greatest, of_first
 
 
 class _BudgetSpent(Exception):
@@ -16,7 +16,8 @@ class TimeBudget:
     """Mixed into the trainer that RecBole has for a model, below its history.
 
     The first epoch that ends after ``time_budget`` seconds of training and validation is the last one. A budget that
-    is too small for one epoch is an error, as soon as that can be told.
+    is too small for one epoch is an error, as soon as that can be told. Of several processes, each with a clock of its
+    own, all end together.
     """
 
     def fit(self, *args, **kwargs):
@@ -30,7 +31,7 @@ class TimeBudget:
         budget = self.config["time_budget"]
         if budget is not None and self.history:
             spent = sum(epoch["train_seconds"] + epoch.get("valid_seconds", 0.0) for epoch in self.history)
-            if of_first(spent >= budget):  # processes have clocks of their own, and must agree
+            if of_first(spent >= budget):
                 raise _BudgetSpent
         elif budget is not None:
             loss_func = _watched(loss_func or self.loss_of_batch, len(train_data), budget)
@@ -46,7 +47,8 @@ def _watched(loss_func, batches: int, budget: float):
         spent, done = begun[-1] - begun[0], len(begun) - 1
         # The first batch takes longer than the others.
         needed = batches * (begun[-1] - begun[min(done, 1)]) / max(done - 1, 1)
-        if spent > budget or (done > 3 and spent > budget / 10 and needed > 2 * budget):
+        too_few = spent > budget or (done > 3 and spent > budget / 10 and needed > 2 * budget)
+        if greatest(int(too_few)):
             raise InputError(
                 f"time_budget: {budget} seconds are too few for one epoch, which takes about {max(needed, spent):.0f}"
             )

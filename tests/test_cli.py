@@ -155,7 +155,7 @@ MISTAKES = [
     case('--eval_args={"order": "TO", "split": {"XY": [1]}}', words=["eval_args", "XY"]),
     case('--eval_args={"order": "TO", "split": {"TS": [0.8, 0.2]}}', words=["eval_args", "TS"]),
     case('--eval_args={"order": "TO", "split": {"TS": [0, 0, 1]}}', words=["eval_args", "[0, 0, 1]"]),
-    case('--eval_args={"order": "TO", "group_by": "item"}', words=["eval_args", "group_by", "item"]),
+    case('--eval_args={"split": {"RS": [8, 1, 1]}, "group_by": "item"}', words=["eval_args", "group_by", "item"]),
     case("--valid_metric=NDCG", words=["valid_metric", "NDCG@10"]),
     case("--valid_metric=AUC@10", words=["valid_metric", "AUC@10"]),
     case('--eval_args={"order": "TO", "mode": "foo"}', words=["mode", "foo"]),

@@ -200,15 +200,21 @@ def test_sequences_per_batch_replace_tokens_per_batch(tmp_path, through):
     assert config["train_batch_tokens"] is None
 
 
-def test_of_two_limits_of_a_batch_the_one_of_higher_priority_holds():
+def test_of_two_limits_of_a_batch_the_one_of_higher_priority_holds(tmp_path):
     note = "train_batch_tokens is given: train_batch_size is passed over"
     both = Config("2Mamba4Rec", "ml-100k", config_dict={"train_batch_size": 16, "train_batch_tokens": 300})
     assert both["train_batch_tokens"] == 300 and note in both.notes
     recipe = {"model": "2Mamba4Rec", "dataset": "ml-100k", "config_file_list": ["recipe/2Mamba4Rec-ml-100k"]}
     by_size = Config(**recipe, command_line=["--train_batch_size=16"])
-    assert by_size["train_batch_tokens"] is None and note not in by_size.notes
+    replaced = "train_batch_tokens is passed over: train_batch_size is given with higher priority"
+    assert by_size["train_batch_tokens"] is None and replaced in by_size.notes and note not in by_size.notes
     again = Config("2Mamba4Rec", "ml-100k", config_dict=by_size.external_config_dict)  # as from a checkpoint
     assert (again["train_batch_size"], again["train_batch_tokens"]) == (16, None)
+    (tmp_path / "mine.yaml").write_text("train_batch_size: 16\n")
+    files = [*recipe["config_file_list"], str(tmp_path / "mine.yaml")]
+    assert Config("2Mamba4Rec", "ml-100k", files)["train_batch_tokens"] is None
+    assert Config("2Mamba4Rec", "ml-100k", files[::-1])["train_batch_tokens"] == 2048
+    assert not any("train_batch" in line for line in Config("SASRec", "ml-100k", files[1:]).notes)
     by_tokens = Config(**recipe, config_dict={"train_batch_size": 16}, command_line=["--train_batch_tokens=300"])
     assert by_tokens["train_batch_tokens"] == 300 and note in by_tokens.notes
 

@@ -152,10 +152,9 @@ def test_nothing_of_a_teacher_gets_into_the_student(tiny):
 def test_a_stopped_student_goes_on_as_if_nothing_had_been(tiny):
     taught = {"teacher": train(tiny)["checkpoint"], "epochs": 3}
     expected = checkpoint.read(train(tiny, **taught)["checkpoint"])
-    with pytest.raises(Interrupted) as interrupted:
+    with pytest.raises(Interrupted):
         train(tiny, **taught, after_epoch=lambda _: signal.raise_signal(signal.SIGTERM))
     found = checkpoint.read(train(tiny, **taught, resume=True)["checkpoint"])
-    assert str(interrupted.value)
     assert [len(state["history"]) for state in (found, expected)] == [3, 3]
     assert checksum(found["state_dict"]) == checksum(expected["state_dict"])
 

@@ -24,6 +24,7 @@ from recbole_ssm import checkpoint
 from recbole_ssm.checkpoint import CheckpointError, checksum
 from recbole_ssm.cli import main
 from recbole_ssm.quick_start import run
+from recbole_ssm.registry import model_class
 from recbole_ssm.resume import Interrupted, find_latest
 
 BPR = {"loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
@@ -35,10 +36,7 @@ TRAININGS = {
         {"mask_ratio": 0.2, "train_samples": "prefix_lm", "causal_epochs": 1, "train_batch_tokens": 60},
     ),
     "negatives": ("Hydra4Rec", {**BPR, "train_samples": "sampled_prefixes", "train_batch_tokens": 150}),
-    "no validation": (
-        "LRURec",
-        {"eval_args": {**LEAVE_ONE_OUT, "split": {"LS": "test_only"}}, "train_batch_tokens": 40},
-    ),
+    "no validation": ("LRURec", {"eval_args": ALL_BUT_LAST, "train_batch_tokens": 40}),
     "RecBole's, negatives": ("SASRec", {**BPR, "train_batch_size": 64, "lr_schedule": "one_cycle"}),
     "RecBole's, masks": ("BERT4Rec", {"train_batch_size": 64, "hidden_size": 8, "inner_size": 8, "n_layers": 1}),
 }
@@ -111,17 +109,39 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_been(tiny, name):
         found.latest_file.unlink()
 
 
-def test_the_seconds_before_a_stop_count(tiny, monkeypatch):
-    clock = iter(range(10_000))
-    monkeypatch.setattr("recbole_ssm.trainer.perf_counter", lambda: float(next(clock)))
-    config = config_of(tiny, "one cycle")
-    with pytest.raises(Interrupted):
-        train(config, signal_at=3)
-    for _ in range(1000):
-        next(clock)
-    trainer, *_ = train(config, find_latest("saved", config["model"], "tiny"))
-    # Each look at the clock is a second: once in the stopped part, once as its rest begins, and once as that ends.
-    assert [epoch["train_seconds"] for epoch in trainer.history] == [2.0, 1.0, 1.0]
+def test_the_seconds_before_a_stop_count_and_those_of_validation_do_not(tiny, monkeypatch):
+    seconds = 0.0
+    monkeypatch.setattr("recbole_ssm.trainer.perf_counter", lambda: seconds)
+
+    def passing(original, how_many):
+        def function(*arguments):
+            nonlocal seconds
+            seconds += how_many
+            return original(*arguments)
+
+        return function
+
+    model = TRAININGS["one cycle"][0]
+    of_loss = passing(model_class(model).calculate_loss, 10.0)
+    monkeypatch.setattr(model_class(model), "calculate_loss", of_loss)
+    monkeypatch.setattr(model_class(model), "full_sort_predict", passing(model_class(model).full_sort_predict, 1000.0))
+    config = config_of(tiny, "one cycle", eval_batch_size=8)
+    whole, _, calls = train(config)
+    expected = [epoch["train_seconds"] for epoch in whole.history]
+    assert all(0 < seconds < 1000 for seconds in expected)
+    for stop in (3, calls // EPOCHS):  # in the midst of the first epoch, and in its validation
+        with pytest.raises(Interrupted):
+            train(config, signal_at=stop)
+        found, *_ = train(config, find_latest("saved", config["model"], "tiny"))
+        assert [epoch["train_seconds"] for epoch in found.history] == expected, stop
+        found.latest_file.unlink()
+
+
+def test_metrics_that_count_are_computed_for_a_finished_training_too(tiny):
+    config = config_of(tiny, "one cycle", metrics=["NDCG", "GiniIndex"])
+    trainer, test, _ = train(config)
+    again, same, _ = train(config, trainer.latest_file)
+    assert dict(again.evaluate(same)) == dict(trainer.evaluate(test))
 
 
 def test_a_file_of_a_process_that_was_killed_as_it_began_is_passed_over(tiny):

@@ -79,10 +79,13 @@ class Study:
                 )
             check_atomic_files(config)
             configs[variant.name] = config
-        always = [name for name, config in configs.items() if config.excludes_seen and not config["filter_seen"]]
-        if always and not all(config.excludes_seen for config in configs.values()):
+        full = {
+            name: config for name, config in configs.items() if set(config["eval_args"]["mode"].values()) == {"full"}
+        }
+        always = [name for name, config in full.items() if config.excludes_seen and not config["filter_seen"]]
+        if always and not all(config.excludes_seen for config in full.values()):
             raise InputError(
-                f"RecBole never lets {', '.join(always)} recommend items of the history; add --filter_seen=True, so "
+                f"RecBole does not let {', '.join(always)} recommend items of the history; add --filter_seen=True, so "
                 "that no model does"
             )
         try:

@@ -35,7 +35,7 @@ def train_and_measure(asked: dict, trained: Path) -> tuple[dict, dict[str, np.nd
         What goes into the tables, and :func:`by_sample`.
     """
     done = json.loads(trained.read_text(encoding="utf-8")) if trained.exists() else {}
-    if done.get("asked") != asked:
+    if done.get("asked") != asked or not Path(done["result"]["checkpoint"]).is_file():
         result = run(asked["model"], asked["dataset"], asked["files"], command_line=asked["keys"], resume=True)
         done = {"asked": asked, "result": plain(result)}
         write_json(trained, done)

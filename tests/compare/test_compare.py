@@ -162,7 +162,7 @@ def test_a_sweep_plots_its_values_in_their_order(folder, capsys, monkeypatch):
         (["--models=SASRec", "--dataset=tiny", "--topk=[5]"], "compare sets topk itself"),
         (["--models=2Mamba4Rec", "--dataset=tiny", "--d_stat=4"], "did you mean d_state"),
         (["--models=SASRec", "--dataset=tiny", "--out=tiny/tiny.inter"], "--out=tiny/tiny.inter cannot be written to"),
-        (["--models=SASRec,Pop", "--dataset=tiny"], "RecBole never lets Pop recommend items of the history"),
+        (["--models=SASRec,Pop", "--dataset=tiny"], "RecBole does not let Pop recommend items of the history"),
         (["--models=SASRec", "--dataset=tiny", "--eval_args={'split':{'LS':'valid_only'}}"], "leaves no data"),
         (["--models=SASRec", "--dataset=tiny", "SASRec"], "argument 'SASRec' is not understood"),
     ],
@@ -198,6 +198,12 @@ def test_help(capsys):
     assert main(["compare", "--help"]) == 0
     said = capsys.readouterr().out
     assert all(f"--{key}" in said for key in ("models", "dataset", "seeds", "budget", "baseline", "out"))
+
+
+@pytest.mark.parametrize("key", ["--filter_seen=True", "--repeatable=True", "--eval_args={'mode':'uni5'}"])
+def test_models_that_rank_alike_are_compared(folder, key):
+    keys = ["--data_path=.", "--use_gpu=False", key]
+    Study([Variant(model, model) for model in ("SASRec", "Pop")], "tiny", [1], folder / "found", keys=keys).check()
 
 
 def test_other_test_items_are_not_compared(folder):

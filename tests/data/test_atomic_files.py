@@ -141,6 +141,9 @@ def test_ready_made_splits_are_read_as_they_are(tmp_path):
     assert [len(loader._dataset) for loader in (train, valid, test)] == [2, 1, 1]
     with pytest.raises(InputError, match="filter_seen"):
         make_config(tmp_path, **keys, filter_seen=True)
+    note = "benchmark_filename: the samples are those of the files, and mask_ratio is passed over"
+    assert note not in make_config(tmp_path, "SSD4Rec", **keys).notes
+    assert note in make_config(tmp_path, "SSD4Rec", **keys, mask_ratio=0.2).notes
     more = {"data_path": str(tmp_path), "use_gpu": False, "epochs": 1, "lr_schedule": "one_cycle"}
     more |= {"topk": [1], "valid_metric": "NDCG@1"}
     assert run("2Mamba4Rec", "tiny", config_dict={**small("2Mamba4Rec"), **keys, **more})["test_result"]
