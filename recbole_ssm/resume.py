@@ -177,11 +177,13 @@ class Resumable:
         if self._train_data is None:
             return {}
         within = self._batches_done > 0
-        trained = within and len(self.history) > self._epoch  # and is being validated
+        seconds = self.seconds_of_epoch() if within else 0.0
+        if within and len(self.history) > self._epoch:  # trained, and being validated
+            seconds = self.history[-1]["train_seconds"]
         return {
             "batches_done": self._batches_done,
             "loss": sum(everyones(self._loss_so_far)) / world_size() if within else 0.0,
-            "seconds": self.history[-1]["train_seconds"] if trained else self.seconds_of_epoch() if within else 0.0,
+            "seconds": seconds,
             "epoch_start": self._epoch_start if within else _draws(self._train_data),
             "random": everyones(self._before_validation or random_state()),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),

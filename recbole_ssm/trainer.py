@@ -71,11 +71,9 @@ class History:
 
     def fit(self, train_data, valid_data=None, verbose=True, saved=True, *args, **kwargs):
         super().fit(train_data, valid_data, verbose, saved, *args, **kwargs)
-        pretrained = "pretrain" in str(
-            getattr(self.model, "train_stage", "")
-        )  # RecBole's: by epochs, without validation
-        left = self.history and "valid_result" not in self.history[-1]
-        if valid_data and self.eval_step > 1 and left and not pretrained:
+        left_out = self.history and "valid_result" not in self.history[-1]
+        pretrains = "pretrain" in getattr(self.model, "train_stage", "")  # RecBole's models, then without validation
+        if valid_data and self.eval_step > 1 and left_out and not pretrains:
             score, result = self._valid_epoch(valid_data)
             best = self.best_valid_score
             if score >= best if self.valid_metric_bigger else score <= best:
