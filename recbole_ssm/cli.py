@@ -11,11 +11,11 @@ from pathlib import Path
 
 from recbole_ssm.arguments import value_of
 from recbole_ssm.checkpoint import CheckpointNotWritten
-from recbole_ssm.config import properties_folder
 from recbole_ssm.data.atomic_files import find_datasets
 from recbole_ssm.errors import InputError
 from recbole_ssm.inspection import describe, evaluate
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
+from recbole_ssm.property_files import properties_folder
 from recbole_ssm.quick_start import run
 from recbole_ssm.registry import MODELS, recbole_models
 from recbole_ssm.resume import Interrupted

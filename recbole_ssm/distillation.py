@@ -11,7 +11,6 @@ from torch import Tensor
 
 from recbole_ssm import checkpoint
 from recbole_ssm.checkpoint import CheckpointError
-from recbole_ssm.config import teacher_files
 from recbole_ssm.data.fingerprint import fingerprint
 from recbole_ssm.ops import Teacher
 from recbole_ssm.registry import MODELS, model_class
@@ -70,7 +69,7 @@ def load_teachers(config, dataset) -> Teachers | None:
     if not config["teacher"]:
         return None
     models, data = [], fingerprint(dataset)
-    for file in teacher_files(config):
+    for file in config.teacher_files:
         state = checkpoint.read(file, trust=bool(config["trust_checkpoint"]))
         name = state["config"]["model"]
         if name not in MODELS:

@@ -169,8 +169,8 @@ def _log_summary(config, result: dict) -> None:
     seconds, body = result["seconds_per_epoch"], result["parameters_without_item_embedding"]
     lines = {
         "order, filter": f"time_order {config['time_order']}, filter_seen {config['filter_seen']}",
-        "best valid": _in_words(result["best_valid_result"]),
-        "test result": _in_words(result["test_result"]),
+        "best valid": metrics_in_words(result["best_valid_result"]),
+        "test result": metrics_in_words(result["test_result"]),
         "epochs": f"{result['epochs']}" + ("" if seconds is None else f", {seconds:.2f} s of training each (median)"),
         "parameters": f"{result['parameters']:,}, without item embedding {body:,}",
         "peak memory": f"{result['peak_memory_gib']:.2f} GiB",
@@ -181,8 +181,11 @@ def _log_summary(config, result: dict) -> None:
         getLogger().info(f"{set_color(name, 'yellow')}: {text}")
 
 
-def _in_words(metrics: dict | None) -> str:
-    return "none" if metrics is None else ", ".join(f"{name} {value}" for name, value in metrics.items())
+def metrics_in_words(metrics: dict | None) -> str:
+    """What was measured, for a line of text; None for a split without such data."""
+    if metrics is None:
+        return "there is no such data"
+    return ", ".join(f"{name} {value}" for name, value in metrics.items())
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

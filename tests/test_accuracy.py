@@ -8,7 +8,8 @@ import sys
 import pytest
 from atomic import ROOT
 
-from recbole_ssm.config import Config, properties_folder
+from recbole_ssm.config import Config
+from recbole_ssm.property_files import properties_folder
 
 SCRIPT = ROOT / "benchmarks" / "accuracy.py"
 

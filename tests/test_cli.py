@@ -7,8 +7,8 @@ import pytest
 from atomic import ROOT, interactions, run_here, run_python, write_dataset
 
 from recbole_ssm.cli import help_text, main
-from recbole_ssm.config import properties_folder
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
+from recbole_ssm.property_files import properties_folder
 from recbole_ssm.registry import MODELS
 
 SMALL = ("--hidden_size=8", "--headdim=4", "--d_state=4", "--show_progress=False", "--use_gpu=False")

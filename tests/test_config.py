@@ -8,10 +8,11 @@ import torch
 from atomic import SMALL
 from recbole.model.sequential_recommender import SASRec
 
-from recbole_ssm.config import Config, properties_folder
+from recbole_ssm.config import Config
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.ssd4rec import SSD4Rec
 from recbole_ssm.ops import mamba_ssm, native
+from recbole_ssm.property_files import properties_folder
 from recbole_ssm.registry import MODELS, model_class
 
 

@@ -16,6 +16,7 @@ from recbole_ssm.data.atomic_files import check_atomic_files
 from recbole_ssm.errors import InputError
 from recbole_ssm.files import write_json
 from recbole_ssm.inspection import evaluate
+from recbole_ssm.quick_start import metrics_in_words
 from recbole_ssm.report import render
 from recbole_ssm.tuning import report, with_hyperopt
 from recbole_ssm.tuning.space import Parameter, draw, find_space, read_space
@@ -108,7 +109,7 @@ def tune(
     tell(report.terminal(found["trials"], space, metric))
     tell(f"the best: {report.in_words(found['best']['params'])}")
     for name in ("valid_result", "test_result"):
-        tell(f"{name} of the best: {_in_words(found[name])}")
+        tell(f"{name} of the best: {metrics_in_words(found[name])}")
     tell(f"report: {Path(task.folder) / 'report.html'}")
     tell(f"python run_recbole_ssm.py --config_files={Path(task.folder) / 'best.yaml'}")
     return found
@@ -165,10 +166,6 @@ def _keep(task: Task, space: Sequence[Parameter], config: Config) -> None:
         raise InputError(f"{task.folder} has trials with other {' and '.join(other)}; name another folder with --out")
 
 
-def _in_words(result: dict | None) -> str:
-    return "there is no such data" if result is None else ", ".join(f"{name} {value}" for name, value in result.items())
-
-
 def _write(task: Task, space: Sequence[Parameter], metric: str, command: str) -> dict:
     """Test the best trial, and write the report in all its forms."""
     records = task.records()
@@ -193,7 +190,8 @@ def _write(task: Task, space: Sequence[Parameter], metric: str, command: str) ->
     }
     number = records.index(winner) + 1
     notes = [
-        f"The best on the validation data is trial {number}; it alone was tested: {_in_words(results['test_result'])} "
+        f"The best on the validation data is trial {number}; it alone was tested: "
+        f"{metrics_in_words(results['test_result'])} "
         f"(time_order {results['time_order']}, filter_seen {results['filter_seen']}).",
         "The best of many trials is better on the validation data than it would be on others; the test says how much.",
     ]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_ssm.config import properties_folder
 from recbole_ssm.errors import InputError
+from recbole_ssm.property_files import properties_folder
 
 _NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3}
 """How many follow the kind of a parameter: the lowest, the highest, and the step."""

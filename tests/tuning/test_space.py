@@ -4,8 +4,9 @@ from math import exp, log
 
 import pytest
 
-from recbole_ssm.config import Config, properties_folder
+from recbole_ssm.config import Config
 from recbole_ssm.errors import InputError
+from recbole_ssm.property_files import properties_folder
 from recbole_ssm.tuning import read_space
 from recbole_ssm.tuning.space import draw
 

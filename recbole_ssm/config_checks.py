@@ -1,0 +1,248 @@
+"""What a configuration is checked for before any work starts."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recbole.evaluator.register import metrics_dict
+from recbole.utils import ModelType
+
+from recbole_ssm.errors import InputError
+from recbole_ssm.ops.backend import check_backend
+from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
+from recbole_ssm.property_files import keys_of_all_files, keys_of_model
+
+if TYPE_CHECKING:
+    from recbole_ssm.config import Config
+
+_AT_LEAST = {
+    **{"train_batch_size": 1, "eval_batch_size": 1, "learning_rate": 0, "weight_decay": 0, "seed": 0, "worker": 0},
+    **{"epochs": 0, "stopping_step": 0, "metric_decimal_place": 0},
+}
+
+_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+"""Those that RecBole knows; any other word would be Adam to it."""
+
+
+def check(config: Config) -> None:
+    """Raise :class:`InputError` for what cannot be used; what is passed over is noted in ``config.notes``."""
+    _check_unknown_keys(config)
+    applicable = keys_of_model(config["model"]) if config.is_packed else None
+    for option in FOR_ALL_MODELS + (FOR_OUR_MODELS if config.is_packed else ()):
+        if option.some_models and applicable and option.name not in applicable:
+            if config[option.name] is not None:
+                config.notes.append(f"{option.name} does not apply to {config['model']} and is passed over")
+        elif option.name in config:
+            option.check(config[option.name])
+    if not config.is_packed:
+        of_ours = {option.name for option in FOR_OUR_MODELS} - config._internal_recbole_types.keys()
+        for key in sorted(of_ours & config.external_config_dict.keys()):
+            config.notes.append(f"{key} is for the models of this package: {config['model']} passes it over")
+    _check_recbole_types(config)
+    _check_split(config)
+    _check_fields(config)
+    _check_intervals(config)
+    _check_valid_metric(config)
+    if config.is_packed:
+        _check_our_model(config)
+    if config["filter_seen"] and set(config["eval_args"]["mode"].values()) != {"full"}:
+        raise InputError("filter_seen needs a full ranking; set eval_args: {'mode': 'full'} or filter_seen: False")
+    if config["use_gpu"] and config["device"].type == "cpu":
+        config.notes.append("use_gpu is on, but there is no GPU here: running on the CPU")
+
+
+def _check_unknown_keys(config: Config) -> None:
+    known = {key for keys in config.parameters.values() for key in keys} | keys_of_all_files()
+    known |= {"model", "dataset", "config_files", "encoding"}
+    known |= {"local_rank", "world_size", "nproc", "ip", "port", "offset"}
+    for key in config.external_config_dict:
+        if key in known:
+            continue
+        close = difflib.get_close_matches(key, known, n=1)
+        message = f"unknown key {key!r}" + (f"; did you mean {close[0]}?" if close else "; --help lists the keys")
+        if config.is_packed:
+            raise InputError(message)
+        config.notes.append(message)
+
+
+def _check_recbole_types(config: Config) -> None:
+    """Numbers and switches of RecBole must stay numbers and switches: it finds out deep in the training."""
+    for key, default in config._internal_recbole_types.items():
+        value = config[key]
+        if isinstance(default, bool):
+            fits, kind = isinstance(value, bool), "True or False"
+        elif isinstance(default, int | float):
+            fits, kind = isinstance(value, int | float) and not isinstance(value, bool), "a number"
+            if isinstance(default, int) and key != "MAX_ITEM_LIST_LENGTH":
+                fits, kind = fits and isinstance(value, int), "a whole number"
+        else:
+            continue
+        if key == "MAX_ITEM_LIST_LENGTH" and config.is_packed:
+            continue
+        if not fits:
+            raise InputError(f"{key} must be {kind}, but is {value!r}")
+        if key in _AT_LEAST and value < _AT_LEAST[key]:
+            raise InputError(f"{key} must be {_AT_LEAST[key]} or more, but is {value!r}")
+    if str(config["learner"]).lower() not in _LEARNERS:
+        raise InputError(f"learner must be one of {', '.join(_LEARNERS)}, but is {config['learner']!r}")
+    if not isinstance(config["field_separator"], str) or not config["field_separator"]:
+        raise InputError("field_separator must not be empty; between the columns of a file stands, for example, a tab")
+    if config["log_wandb"] and getattr(find_spec("wandb"), "origin", None) is None:  # its logs' folder is none either
+        raise InputError("log_wandb needs wandb, which is not installed; pip install wandb, or set log_wandb: False")
+    if not config["checkpoint_dir"]:
+        raise InputError("checkpoint_dir must not be empty")
+    if config["seed"] >= 2**32:
+        raise InputError(f"seed must be less than 2**32, but is {config['seed']}")
+    if config["clip_grad_norm"] is not None and not isinstance(config["clip_grad_norm"], dict):
+        raise InputError(f"clip_grad_norm must be like {{'max_norm': 1.0}}, but is {config['clip_grad_norm']!r}")
+    samples = config["train_neg_sample_args"]["sample_num"]
+    if samples != "none" and not (isinstance(samples, int) and samples > 0):
+        raise InputError(f"train_neg_sample_args: sample_num must be 1 or more, but is {samples!r}")
+
+
+def _check_split(config: Config) -> None:
+    """What RecBole refuses only once it has read the data."""
+    order, split = config["eval_args"]["order"], config["eval_args"]["split"]
+    orders = ("TO",) if config["MODEL_TYPE"] == ModelType.SEQUENTIAL else ("TO", "RO")
+    if order not in orders:
+        raise InputError(f"eval_args: order must be {' or '.join(orders)} for {config['model']}, but is {order!r}")
+    kind, value = next(iter(split.items())) if isinstance(split, dict) and len(split) == 1 else (None, None)
+    parts = ("valid_and_test", "valid_only", "test_only")
+    shares = isinstance(value, list) and len(value) == 3 and all(isinstance(v, int | float) and v >= 0 for v in value)
+    if not ((kind == "LS" and value in parts) or (kind in ("RS", "TS") and shares and value[0] > 0)):
+        raise InputError(
+            f"eval_args: split must be {{'LS': one of {', '.join(parts)}}}, or {{'RS': [0.8, 0.1, 0.1]}}, "
+            f"or TS likewise, but is {split!r}"
+        )
+    group_by = config["eval_args"]["group_by"]
+    if kind == "RS" and str(group_by).lower() not in ("none", "user"):
+        raise InputError(f"eval_args: group_by must be user or none, but is {group_by!r}")
+    if not config.held_out[0] and config["benchmark_filename"] is None:
+        config.notes.append(
+            f"there is no validation: all {config['epochs']} epochs are trained, and the model of the last one is kept"
+        )
+
+
+def _check_fields(config: Config) -> None:
+    names = [config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
+    if len(set(names)) < 3:
+        raise InputError(f"USER_ID_FIELD, ITEM_ID_FIELD and TIME_FIELD must be three columns, but are {names}")
+
+
+def _check_intervals(config: Config) -> None:
+    """RecBole passes over what it does not understand in them."""
+    number = r"\s*-?(\d+(\.\d*)?|inf)\s*"
+    for key in ("user_inter_num_interval", "item_inter_num_interval"):
+        value = config[key]
+        if value is not None and not re.fullmatch(rf"\s*[\[(]{number},{number}[\])]\s*", str(value)):
+            raise InputError(f"{key} must be like '[5,inf)', but is {value!r}")
+
+
+def _check_valid_metric(config: Config) -> None:
+    metrics = {name: metrics_dict[name.lower()](config) for name in config["metrics"]}
+    computed = [
+        name if k is None else f"{name}@{k}"
+        for name, metric in metrics.items()
+        for k in (config["topk"] if hasattr(metric, "topk") else [None])
+    ]
+    if str(config["valid_metric"]).lower() not in [name.lower() for name in computed]:
+        raise InputError(
+            f"valid_metric {config['valid_metric']!r} is not computed; metrics with topk {config['topk']} give "
+            + ", ".join(computed)
+        )
+
+
+def _check_our_model(config: Config) -> None:
+    _check_samples(config)
+    _check_teacher(config)
+    _check_loss(config)
+    _check_backend(config)
+    _check_shapes(config)
+    for key in ("save_dataloaders", "dataloaders_save_path", "transform"):
+        if config[key]:
+            raise InputError(f"{key} does not apply to packed batches; remove it")
+
+
+def _check_samples(config: Config) -> None:
+    model, samples, given = config.model_class, config["train_samples"], config.external_config_dict
+    if samples == "whole_sequence" and not model.causal:
+        raise InputError(
+            f"train_samples: whole_sequence trains a prediction at each item, but {config['model']} reads a history "
+            "in both directions and would see the item that it has to predict; use prefix_lm, or all_prefixes or "
+            "sampled_prefixes"
+        )
+    if samples == "prefix_lm" and model.causal:
+        raise InputError(
+            f"train_samples: prefix_lm is for models that read a history in both directions, and {config['model']} is "
+            "causal; use whole_sequence"
+        )
+    takes = inspect.signature(model.encode).parameters.values()
+    if samples == "prefix_lm" and not any(p.name == "cut" or p.kind == p.VAR_KEYWORD for p in takes):
+        raise InputError(
+            f"train_samples: prefix_lm needs a model whose encode takes cut, which {config['model']}'s does not; use "
+            "all_prefixes or sampled_prefixes"
+        )
+    if config["causal_epochs"] and samples != "prefix_lm":
+        raise InputError(f"causal_epochs belongs to train_samples: prefix_lm, which is {samples}")
+    if config["causal_epochs"] and config["causal_epochs"] >= config["epochs"]:
+        raise InputError(
+            f"causal_epochs {config['causal_epochs']} leaves none of {config['epochs']} epochs to train both directions"
+        )
+    if samples == "sampled_prefixes" and config["prefixes_per_user"] is None:
+        raise InputError("train_samples: sampled_prefixes needs prefixes_per_user")
+    if samples != "sampled_prefixes" and "prefixes_per_user" in given:
+        config.notes.append(f"train_samples is {samples}: prefixes_per_user is passed over")
+    if config["benchmark_filename"] is None:
+        if config["train_batch_tokens"] is not None and "train_batch_size" in given:
+            config.notes.append("train_batch_tokens is given: train_batch_size is passed over")
+        return
+    if config["filter_seen"] or config["teacher"]:
+        raise InputError("benchmark_filename: filter_seen and teacher need whole histories, which such files have not")
+    for key in ("train_samples", "mask_ratio", "train_batch_tokens"):
+        if key in given:
+            config.notes.append(f"benchmark_filename: the samples are those of the files, and {key} is passed over")
+
+
+def _check_teacher(config: Config) -> None:
+    if not config["teacher"] and "teacher_share" in config.external_config_dict:
+        config.notes.append("there is no teacher: teacher_share is passed over")
+    for file in config.teacher_files:
+        if not Path(file).is_file():
+            raise InputError(f"teacher: there is no checkpoint {file}; train one with this package, or name another")
+    if config["teacher"] and config["loss_type"] != "CE":
+        raise InputError(f"teacher needs loss_type: CE, and it is {config['loss_type']}")
+
+
+def _check_loss(config: Config) -> None:
+    if config["loss_type"] == "BPR" and config["train_neg_sample_args"]["distribution"] == "none":
+        raise InputError("loss_type: BPR needs negatives; leave train_neg_sample_args at its default")
+    if config["train_neg_sample_args"].get("dynamic"):
+        raise InputError("train_neg_sample_args: dynamic is not available with packed batches; set it to False")
+
+
+def _check_backend(config: Config) -> None:
+    try:
+        check_backend(config["ssm_backend"] or "auto")
+    except ValueError as error:
+        raise InputError(f"ssm_backend: {error}") from error
+    if config["ssm_backend"] in ("mamba_ssm", "triton") and config["device"].type != "cuda":
+        raise InputError(
+            f"ssm_backend: {config['ssm_backend']} computes on a GPU only, and none is used here; set auto"
+        )
+
+
+def _check_shapes(config: Config) -> None:
+    inner = (config["expand"] or 1) * config["hidden_size"]
+    if config["headdim"] is not None and inner % config["headdim"]:
+        raise InputError(f"headdim {config['headdim']} does not divide expand * hidden_size = {inner}")
+    if config["n_heads"] is not None and config["hidden_size"] % config["n_heads"]:
+        raise InputError(f"n_heads {config['n_heads']} does not divide hidden_size {config['hidden_size']}")
+    if config["model"] == "Hydra4Rec" and config["d_conv"] % 2 == 0:
+        raise InputError(
+            f"d_conv must be odd for Hydra4Rec, since its convolution is centred, but is {config['d_conv']}"
+        )
