@@ -5,9 +5,10 @@
 
 A recipe is a file of ``properties/recipe/``, named MODEL-DATASET; ``paper/MODEL-DATASET`` is one of the published
 settings. Each run is a process of its own and leaves ``results/runs/RECIPE-SEED.json``; one whose file is there is not
-run again, so that the command can be repeated after an interruption. ``--set key=value`` changes the recipe, and then
-``--name`` names the runs. Afterwards, and with ``--tables`` at once, ``results/README.md`` is written from all files.
-The model of each run is kept as ``results/checkpoints/RECIPE-SEED.pth``, outside git, to be a ``teacher`` for example:
+run again, so that the command can be repeated after an interruption, and one that was interrupted goes on from its last
+epoch, if the code is still of the same commit. ``--set key=value`` changes the recipe, and then ``--name`` names the
+runs. Afterwards, and with ``--tables`` at once, ``results/README.md`` is written from all files. The model
+of each run is kept as ``results/checkpoints/RECIPE-SEED.pth``, outside git, to be a ``teacher`` for example:
 
     python benchmarks/accuracy.py 2Mamba4Rec-ml-1m --seeds 2021 --results=mine
     python benchmarks/accuracy.py 2Mamba4Rec-ml-1m --name 2Mamba4Rec-ml-1m-taught --results=mine \\
@@ -65,16 +66,24 @@ def command_of(recipe: str, seed: int, data_path: str | None, changes: list[str]
     ]
 
 
-def train_and_test(arguments: list[str], threads: int | None) -> dict:
-    """One run in this process: what it was, what it took and what it gave."""
+def train_and_test(arguments: list[str], threads: int | None, training: Path) -> dict:
+    """One run in this process: what it was, what it took and what it gave.
+
+    Args:
+        arguments: of run_recbole_ssm.py.
+        threads: None for torch's own choice.
+        training: folder of its checkpoints, from which a run goes on that was interrupted.
+    """
     import torch
 
     if threads:
         torch.set_num_threads(threads)
     from recbole_ssm import __version__, checkpoint
+    from recbole_ssm.compare.worker import end_with_parent
     from recbole_ssm.inspection import evaluate
     from recbole_ssm.quick_start import run
 
+    end_with_parent()
     circumstances = {  # before hours of training, not after them
         "command": "python run_recbole_ssm.py " + shlex.join(a for a in arguments if not a.startswith("--data_path=")),
         "commit": subprocess.run(
@@ -89,7 +98,8 @@ def train_and_test(arguments: list[str], threads: int | None) -> dict:
     model, dataset, files = (first.pop(key) for key in ("model", "dataset", "config_files"))
     keys = [f"--{key}={value}" for key, value in first.items()]
     keys += ["--topk=[10,20]", "--metrics=['Hit','NDCG','MRR']", "--show_progress=False"]
-    result = run(model, dataset, files.split(","), command_line=keys)
+    keys += [f"--checkpoint_dir={training / circumstances['commit']}"]
+    result = run(model, dataset, files.split(","), command_line=keys, resume=True)
     config = checkpoint.read(result["checkpoint"])["config"]
     tested = {}
     for kind, filter_seen in (("unfiltered", False), ("filtered", True)):
@@ -200,12 +210,13 @@ def main() -> None:
             target = runs / f"{options.name or recipe.replace('/', '-')}-{seed}.json"
             arguments = command_of(recipe, seed, options.data_path, options.set, options.files)
             if options.here:
-                options.here.write_text(json.dumps(train_and_test(arguments, options.threads), indent=1))
+                found = train_and_test(arguments, options.threads, options.here.with_suffix(".training"))
+                options.here.write_text(json.dumps(found, indent=1))
                 return
             if target.exists():
                 print(f"{target.name} is there")
                 continue
-            unfinished = target.with_suffix(".part")
+            unfinished = checkpoints / f"{target.stem}.part"
             child = [sys.executable, __file__, recipe, f"--seeds={seed}", f"--here={unfinished}"]
             child += [f"--data_path={options.data_path}"] if options.data_path else []
             child += [f"--threads={options.threads}"] if options.threads else []
@@ -217,6 +228,7 @@ def main() -> None:
                 continue
             run = json.loads(unfinished.read_text(encoding="utf-8"))
             shutil.move(run.pop("checkpoint"), checkpoints / f"{target.stem}.pth")
+            shutil.rmtree(unfinished.with_suffix(".training"))
             unfinished.write_text(json.dumps(run, indent=1), encoding="utf-8")
             unfinished.rename(target)
     print(f"written: {write_tables(options.results)}")

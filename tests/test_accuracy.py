@@ -87,11 +87,23 @@ def test_recipes_fit_their_models_and_datasets(file):
 
 
 def test_a_recipe_gives_what_is_stored(tmp_path):
-    """A minute of training on ml-100k, from the recipe to the test metric, which random numbers move a little."""
+    """A minute of training on ml-100k, from the recipe to the test metric, which random numbers move a little.
+
+    It is killed on the way, and goes on.
+    """
     stored = [json.loads(f.read_text()) for f in (ROOT / "results" / "runs").glob("2Mamba4Rec-ml-100k-*.json")]
     assert len(stored) >= 3
-    done = accuracy("2Mamba4Rec-ml-100k", "--seeds", 1, "--threads", 1, "--results", tmp_path)
+    asked = ["2Mamba4Rec-ml-100k", "--seeds", 1, "--threads", 1, "--results", tmp_path]
+    begun = subprocess.Popen([sys.executable, str(SCRIPT), *map(str, asked)], stderr=subprocess.PIPE, text=True)
+    for line in begun.stderr:
+        if "epoch 1 evaluating" in line:  # the second
+            break
+    begun.kill()
+    begun.communicate()
+    done = accuracy(*asked)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert "epoch 1 training" not in done.stderr
+    assert "epoch 2 training" in done.stderr
     found = json.loads((tmp_path / "runs" / "2Mamba4Rec-ml-100k-1.json").read_text())
     for kind in ("unfiltered", "filtered"):
         values = [run["metrics"][kind]["test"]["ndcg@10"] for run in stored]

@@ -60,7 +60,7 @@ def train_and_measure(asked: dict, trained: Path) -> tuple[dict, dict[str, np.nd
     return measured, samples
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Stop when the process that asked for this run is gone, so that its next start need not share the files."""
     parent = os.getppid()
 
@@ -74,7 +74,7 @@ def _end_with_parent() -> None:
 
 def main(file: str) -> int:
     """Do what ``FILE.json`` asks for, and leave ``FILE.npz`` and ``FILE.result.json``, or exit with an error."""
-    _end_with_parent()
+    end_with_parent()
     asked = json.loads(Path(file).read_text(encoding="utf-8"))
     try:
         measured, samples = train_and_measure(asked, Path(file).with_suffix(".trained.json"))
