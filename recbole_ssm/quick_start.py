@@ -179,6 +179,11 @@ def _log_summary(config, result: dict) -> None:
     }
     for name, text in lines.items():
         getLogger().info(f"{set_color(name, 'yellow')}: {text}")
+    if 0 < result["best_epoch"] <= (config["causal_epochs"] or 0):
+        getLogger().warning(
+            f"the best epoch, {result['best_epoch']}, is one of the {config['causal_epochs']} causal_epochs: its model "
+            "reads in both directions now, but was trained in one; train longer, or set fewer causal_epochs"
+        )
 
 
 def metrics_in_words(metrics: dict | None) -> str:

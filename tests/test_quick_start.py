@@ -273,6 +273,16 @@ def test_two_runs_in_a_process_do_not_disturb_the_callers_logging(tiny):
     assert (list(root.handlers), root.level) == before
 
 
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_model_that_was_trained_in_one_direction_only_is_noted(tiny, caplog, monkeypatch, epochs):
+    if epochs == 1:
+        monkeypatch.setattr("recbole_ssm.time_budget.of_first", lambda spent: True)
+    keys = {"train_samples": "prefix_lm", "causal_epochs": 1, "epochs": 2, "time_budget": 1000.0}
+    result = run(tiny, "SSD4Rec", learning_rate=0.0, **keys)
+    assert result["best_epoch"] == result["epochs"] == epochs
+    assert ("one of the 1 causal_epochs" in caplog.text) == (epochs == 1)
+
+
 @pytest.mark.parametrize(("backend", "what"), [("torch", "ssd torch"), ("auto", "ssd ")])
 def test_the_log_says_what_computes_the_scans(tiny, caplog, backend, what):
     with caplog.at_level(logging.INFO):
