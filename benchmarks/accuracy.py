@@ -79,9 +79,8 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path) ->
     if threads:
         torch.set_num_threads(threads)
     from recbole_ssm import __version__, checkpoint
-    from recbole_ssm.compare.worker import end_with_parent
+    from recbole_ssm.compare.worker import end_with_parent, train_once
     from recbole_ssm.inspection import evaluate
-    from recbole_ssm.quick_start import run
 
     end_with_parent()
     circumstances = {  # before hours of training, not after them
@@ -98,8 +97,10 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path) ->
     model, dataset, files = (first.pop(key) for key in ("model", "dataset", "config_files"))
     keys = [f"--{key}={value}" for key, value in first.items()]
     keys += ["--topk=[10,20]", "--metrics=['Hit','NDCG','MRR']", "--show_progress=False"]
-    keys += [f"--checkpoint_dir={training / circumstances['commit']}"]
-    result = run(model, dataset, files.split(","), command_line=keys, resume=True)
+    folder = training / circumstances["commit"]
+    keys += [f"--checkpoint_dir={folder}"]
+    asked = {"model": model, "dataset": dataset, "files": files.split(","), "keys": keys}
+    result = train_once(asked, folder / "trained.json")
     config = checkpoint.read(result["checkpoint"])["config"]
     tested = {}
     for kind, filter_seen in (("unfiltered", False), ("filtered", True)):
@@ -227,10 +228,11 @@ def main() -> None:
                 failed.append(target.stem)
                 continue
             run = json.loads(unfinished.read_text(encoding="utf-8"))
-            shutil.move(run.pop("checkpoint"), checkpoints / f"{target.stem}.pth")
+            shutil.copyfile(run.pop("checkpoint"), checkpoints / f"{target.stem}.pth")
+            target.with_suffix(".part").write_text(json.dumps(run, indent=1), encoding="utf-8")
+            target.with_suffix(".part").rename(target)
+            unfinished.unlink()
             shutil.rmtree(unfinished.with_suffix(".training"))
-            unfinished.write_text(json.dumps(run, indent=1), encoding="utf-8")
-            unfinished.rename(target)
     print(f"written: {write_tables(options.results)}")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")

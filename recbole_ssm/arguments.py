@@ -15,6 +15,11 @@ def value_of(arguments: Sequence[str], key: str) -> str | None:
     return next(iter(values), None)
 
 
+def key_of(argument: str) -> str:
+    """The key of an argument ``--key=value``."""
+    return argument.removeprefix("--").partition("=")[0]
+
+
 def own_arguments(arguments: Sequence[str], verb: str, needed: tuple, optional: tuple) -> tuple[dict, list[str]]:
     """What is given of the verb's own arguments, None for the others, and the rest."""
     ours = (*needed, *optional)

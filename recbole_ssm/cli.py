@@ -119,15 +119,15 @@ def _checkpoint(arguments: Sequence[str]) -> str:
 
 def _report(found: dict, arguments: Sequence[str]) -> None:
     """Print a table of two columns, and write it as JSON where that is asked for."""
+    for name, value in found.items():
+        words = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
+        print("\n".join(textwrap.wrap(f"{name:<20}{words}", 110, subsequent_indent=" " * 20)))
     file = value_of(arguments, "json")
     if file is not None:
         try:
             Path(file).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         except OSError as error:
             raise InputError(f"--json={file} cannot be written: {error}") from error
-    for name, value in found.items():
-        words = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
-        print("\n".join(textwrap.wrap(f"{name:<20}{words}", 110, subsequent_indent=" " * 20)))
 
 
 def help_text(data_path: str) -> str:

@@ -23,24 +23,31 @@ class Config(RecBoleConfig):
 
     What differs: the models of this package are known by name; the command line is what the caller passes, not
     ``sys.argv``; values and keys are checked; ``loss_type: CE`` needs no ``train_neg_sample_args: ~`` beside it;
-    a sequential model loads the time column of a dataset that RecBole does not know.
+    a sequential model loads the time column of a dataset that RecBole does not know; of ``eval_args`` a part can be
+    given alone.
 
     Args:
         model: a name, or a model class.
         dataset: a name.
-        config_file_list: yaml files; one that does not exist is looked for in the package's ``properties/``.
+        config_file_list: yaml files; one that does not exist is looked for in the package's ``properties/``. Or what
+            stands in one, as a dict: its words are words, where RecBole evaluates those of ``config_dict`` as Python.
         config_dict: keys and values.
         command_line: arguments ``--key=value``.
+        trains: whether a training is to follow; what decides only that is not checked otherwise.
 
     Raises:
         InputError: something in them cannot be used.
     """
 
-    def __init__(self, model=None, dataset=None, config_file_list=None, config_dict=None, command_line=()):
+    def __init__(
+        self, model=None, dataset=None, config_file_list=None, config_dict=None, command_line=(), *, trains=True
+    ):
         self._command_line = tuple(command_line)
         self.notes: list[str] = []
         """What the user should be told, once there is a log."""
-        files = [find_config_file(file) for file in config_file_list or ()]
+        self.passed_over: dict[str, str] = {}
+        """Keys that are given and do nothing, and which of the notes says so."""
+        files = [file if isinstance(file, dict) else find_config_file(file) for file in config_file_list or ()]
         try:
             super().__init__(model, dataset, files, copy.deepcopy(config_dict or {}))
         except InputError:
@@ -48,7 +55,12 @@ class Config(RecBoleConfig):
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             message = error.args[0] if isinstance(error, KeyError) else error
             raise InputError(f"the configuration cannot be used: {message}") from error
-        check(self)
+        check(self, trains=trains)
+
+    def pass_over(self, key: str, why: str) -> None:
+        """Note that a key is given and does nothing."""
+        self.passed_over[key] = f"{key} is passed over: {why}"
+        self.notes.append(self.passed_over[key])
 
     @property
     def is_packed(self) -> bool:
@@ -103,17 +115,21 @@ class Config(RecBoleConfig):
     def _load_config_files(self, file_list) -> dict:
         merged = {}
         for file in file_list:
-            try:
-                content = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=self.yaml_loader)
-            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-                reason = " ".join(str(error).split())
-                raise InputError(f"the config file {file} cannot be read as yaml: {reason}") from error
-            if not isinstance(content, dict | type(None)):
-                raise InputError(f"the config file {file} must hold lines 'key: value', but holds {content!r}")
-            if "train_batch_size" in (content or {}):
+            content = copy.deepcopy(file) if isinstance(file, dict) else self._read(file)
+            if "train_batch_size" in content:
                 merged.pop("train_batch_tokens", None)  # of a file before this one
-            merged.update(content or {})
+            merged = _merged(merged, content)
         return merged
+
+    def _read(self, file: Path) -> dict:
+        try:
+            content = yaml.load(file.read_text(encoding="utf-8"), Loader=self.yaml_loader)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"the config file {file} cannot be read as yaml: {reason}") from error
+        if not isinstance(content, dict | type(None)):
+            raise InputError(f"the config file {file} must hold lines 'key: value', but holds {content!r}")
+        return content or {}
 
     def _load_cmd_line(self) -> dict:
         given = {}
@@ -137,12 +153,17 @@ class Config(RecBoleConfig):
                 f"dataset {dataset!r} must be the name of a folder in data_path; set --data_path to another"
             )
         name = model if isinstance(model, str) else model.__name__
+        for key, value in (("model", name), ("dataset", dataset)):
+            if self.cmd_config_dict.get(key, value) != value:
+                raise InputError(f"--{key}={self.cmd_config_dict[key]} does not apply here: the {key} is {value}")
+        if "config_files" in self.external_config_dict:
+            raise InputError("config_files does not apply here; give what stands in them as keys and values")
         found = registry.model_class(name) if isinstance(model, str) else model
         return name, found, dataset
 
     def _merge_external_config_dict(self):
-        super()._merge_external_config_dict()
-        given = self.external_config_dict
+        given = _merged(_merged(self.file_config_dict, self.variable_config_dict), self.cmd_config_dict)
+        self.external_config_dict = given
         for key in ("metrics", "topk"):
             if given.get(key) == []:
                 raise InputError(f"{key} must not be empty")
@@ -185,9 +206,7 @@ class Config(RecBoleConfig):
             if "train_batch_size" in given:
                 self.internal_config_dict["train_batch_tokens"] = None
                 if self.external_config_dict.pop("train_batch_tokens", None) is not None:
-                    self.notes.append(
-                        "train_batch_tokens is passed over: train_batch_size is given with higher priority"
-                    )
+                    self.pass_over("train_batch_tokens", "train_batch_size is given with higher priority")
                 return
 
     def _init_device(self) -> None:
@@ -202,3 +221,11 @@ class Config(RecBoleConfig):
             self.final_config_dict["local_rank"] = rank()
             if rank() > 0:
                 self.final_config_dict |= {"state": "error", "show_progress": False}
+
+
+def _merged(before: dict, after: dict) -> dict:
+    """Both, of equal keys the latter's; but of ``eval_args``, a dict of several things, what the latter gives of it."""
+    merged = {**before, **after}
+    if all(isinstance(given.get("eval_args"), dict) for given in (before, after)):
+        merged["eval_args"] = {**before["eval_args"], **after["eval_args"]}
+    return merged

@@ -15,7 +15,7 @@ from recbole.utils import ModelType
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.backend import check_backend
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
-from recbole_ssm.property_files import keys_of_all_files, keys_of_model
+from recbole_ssm.property_files import keys_of_all_files, keys_of_model, keys_of_other_models
 
 if TYPE_CHECKING:
     from recbole_ssm.config import Config
@@ -29,25 +29,26 @@ _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
 """Those that RecBole knows; any other word would be Adam to it."""
 
 
-def check(config: Config) -> None:
+def check(config: Config, *, trains: bool) -> None:
     """Raise :class:`InputError` for what cannot be used; what is passed over is noted in ``config.notes``."""
     _check_unknown_keys(config)
     applicable = keys_of_model(config["model"]) if config.is_packed else None
     for option in FOR_ALL_MODELS + (FOR_OUR_MODELS if config.is_packed else ()):
         if option.some_models and applicable and option.name not in applicable:
             if config[option.name] is not None:
-                config.notes.append(f"{option.name} does not apply to {config['model']} and is passed over")
+                config.pass_over(option.name, f"it does not apply to {config['model']}")
         elif option.name in config:
             option.check(config[option.name])
     if not config.is_packed:
         of_ours = {option.name for option in FOR_OUR_MODELS} - config._internal_recbole_types.keys()
         for key in sorted(of_ours & config.external_config_dict.keys()):
-            config.notes.append(f"{key} is for the models of this package: {config['model']} passes it over")
+            config.pass_over(key, f"it is for the models of this package, and {config['model']} is none")
     _check_recbole_types(config)
     _check_split(config)
     _check_fields(config)
     _check_intervals(config)
-    _check_valid_metric(config)
+    if trains:
+        _check_valid_metric(config)
     if config.is_packed:
         _check_our_model(config)
     if config["filter_seen"] and set(config["eval_args"]["mode"].values()) != {"full"}:
@@ -60,14 +61,17 @@ def _check_unknown_keys(config: Config) -> None:
     known = {key for keys in config.parameters.values() for key in keys} | keys_of_all_files()
     known |= {"model", "dataset", "config_files", "encoding"}
     known |= {"local_rank", "world_size", "nproc", "ip", "port", "offset"}
+    of_others = keys_of_other_models(config["model"]) - {option.name for option in FOR_OUR_MODELS}
     for key in config.external_config_dict:
+        if config.is_packed and key in of_others:
+            config.pass_over(key, f"it is a key of other models than {config['model']}")
         if key in known:
             continue
         close = difflib.get_close_matches(key, known, n=1)
         message = f"unknown key {key!r}" + (f"; did you mean {close[0]}?" if close else "; --help lists the keys")
         if config.is_packed:
             raise InputError(message)
-        config.notes.append(message)
+        config.pass_over(key, message)
 
 
 def _check_recbole_types(config: Config) -> None:
@@ -196,21 +200,21 @@ def _check_samples(config: Config) -> None:
     if samples == "sampled_prefixes" and config["prefixes_per_user"] is None:
         raise InputError("train_samples: sampled_prefixes needs prefixes_per_user")
     if samples != "sampled_prefixes" and "prefixes_per_user" in given:
-        config.notes.append(f"train_samples is {samples}: prefixes_per_user is passed over")
+        config.pass_over("prefixes_per_user", f"train_samples is {samples}")
     if config["benchmark_filename"] is None:
         if config["train_batch_tokens"] is not None and "train_batch_size" in given:
-            config.notes.append("train_batch_tokens is given: train_batch_size is passed over")
+            config.pass_over("train_batch_size", "train_batch_tokens is given")
         return
     if config["filter_seen"] or config["teacher"]:
         raise InputError("benchmark_filename: filter_seen and teacher need whole histories, which such files have not")
     for key in ("train_samples", "mask_ratio", "train_batch_tokens"):
         if key in given:
-            config.notes.append(f"benchmark_filename: the samples are those of the files, and {key} is passed over")
+            config.pass_over(key, "with benchmark_filename the samples are those of the files")
 
 
 def _check_teacher(config: Config) -> None:
     if not config["teacher"] and "teacher_share" in config.external_config_dict:
-        config.notes.append("there is no teacher: teacher_share is passed over")
+        config.pass_over("teacher_share", "there is no teacher")
     for file in config.teacher_files:
         if not Path(file).is_file():
             raise InputError(f"teacher: there is no checkpoint {file}; train one with this package, or name another")

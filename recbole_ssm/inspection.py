@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from logging import getLogger
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,7 +94,9 @@ def loaded(file: str | Path, dataset: str | None = None, command_line: Iterable[
     state = checkpoint.read(file)
     dataset = dataset or state["config"]["dataset"]
     given = {key: value for key, value in state["given"].items() if key not in _OF_TRAINING}
-    config = Config(state["config"]["model"], dataset, config_dict=given, command_line=command_line)
+    config = Config(state["config"]["model"], dataset, [given], command_line=command_line, trains=False)
+    for key in config.cmd_config_dict.keys() & config.passed_over.keys():
+        getLogger().warning(config.passed_over[key])
     init_seed(config["seed"], config["reproducibility"])
     with use_backend(config["ssm_backend"] or "auto"):
         data = create_dataset(config, packed=config.is_packed)
@@ -107,7 +110,13 @@ def loaded(file: str | Path, dataset: str | None = None, command_line: Iterable[
                 + "; evaluate it on the data that it was trained on"
             )
         model = config.model_class(config, train._dataset).to(config["device"])
-        model.load_state_dict(state["state_dict"])
+        try:
+            model.load_state_dict(state["state_dict"])
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"{file} is of a {config['model']} of another size; evaluate it with the settings and on the data that "
+                "it was trained with"
+            ) from error
         model.load_other_parameter(state["other_parameter"])
         trainer = create_trainer(config, model)
         trainer.eval_collector.data_collect(train)

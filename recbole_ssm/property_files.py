@@ -39,11 +39,25 @@ def keys_of_model(model: str) -> frozenset[str]:
     return frozenset(yaml.safe_load(file.read_text(encoding="utf-8"))) if file.is_file() else frozenset()
 
 
-@lru_cache(maxsize=1)
 def keys_of_all_files() -> frozenset[str]:
     """Every key in a yaml of RecBole or of this package."""
+    return frozenset().union(*_keys_by_file().values())
+
+
+def keys_of_other_models(model: str) -> frozenset[str]:
+    """Keys that stand in no file but those of other models, RecBole's among them; none for a model without a file."""
+    own = keys_of_model(model)
+    if not own:
+        return frozenset()
+    of_models = {file for file in _keys_by_file() if file.parent.name == "model"}
+    general = (keys for file, keys in _keys_by_file().items() if file not in of_models)
+    return keys_of_all_files() - own - frozenset().union(*general)
+
+
+@lru_cache(maxsize=1)
+def _keys_by_file() -> dict[Path, frozenset[str]]:
     recbole_properties = Path(recbole.config.__file__).parent.parent / "properties"
-    keys: set[str] = set()
-    for file in (*recbole_properties.rglob("*.yaml"), *properties_folder().rglob("*.yaml")):
-        keys |= set(yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or ())
-    return frozenset(keys)
+    files = (*recbole_properties.rglob("*.yaml"), *properties_folder().rglob("*.yaml"))
+    return {
+        file: frozenset(yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or ()) for file in files
+    }

@@ -206,11 +206,16 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
 
 @contextmanager
 def _logging(config) -> Iterator[None]:
-    """RecBole's log file and console for the time of one run, so that the next one gets its own."""
+    """RecBole's log file and console for the time of one run, so that the next one gets its own.
+
+    Where the caller logs already, that takes the console's place.
+    """
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
+    root.handlers = []  # with any, RecBole adds none
     init_logger(config)
-    added = [handler for handler in root.handlers if handler not in before]
+    added = [handler for handler in root.handlers if not before or isinstance(handler, logging.FileHandler)]
+    root.handlers = before + added
     try:
         with run_log.beside(added):
             yield

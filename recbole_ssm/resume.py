@@ -292,6 +292,12 @@ def find_latest(folder: str | Path, model: str, dataset: str) -> Path | None:
     return next((file for file in files if checkpoint.read(file)["config"]["dataset"] == dataset), None)
 
 
+def differences(before: dict, now: dict) -> dict[str, str]:
+    """Of two configurations in plain values, the keys that decide what a training comes to, where they differ: how."""
+    keys = sorted((before.keys() | now.keys()) - _MAY_DIFFER)
+    return {key: f"{key} {before.get(key)!r} (now {now.get(key)!r})" for key in keys if before.get(key) != now.get(key)}
+
+
 def check_configuration(file: str | Path, given: dict, *, trust: bool = False) -> None:
     """Raise :class:`CheckpointError` if a training was begun with another configuration than the one that is given.
 
@@ -303,12 +309,8 @@ def check_configuration(file: str | Path, given: dict, *, trust: bool = False) -
     stored = checkpoint.read(file, trust=trust)["config"]
     if not isinstance(stored, dict):
         return
-    may_differ = _MAY_DIFFER | ({"epochs"} if given.get("lr_schedule") == "constant" else set())
-    other = [
-        f"{key} {stored.get(key)!r} (now {given.get(key)!r})"
-        for key in sorted(stored.keys() | given.keys())
-        if key not in may_differ and stored.get(key) != given.get(key)
-    ]
+    may_differ = {"epochs"} if given.get("lr_schedule") == "constant" else set()
+    other = [words for key, words in differences(stored, given).items() if key not in may_differ]
     if other:
         raise CheckpointError(
             f"{file} was begun with {', '.join(other[:5])}; resume it with the same configuration, or start anew "

@@ -218,7 +218,7 @@ def test_an_error_of_the_data_is_the_last_line_behind_the_log(datasets, tmp_path
 def test_keys_that_a_model_has_no_use_for_are_named(datasets, caplog):
     assert main(arguments(datasets, "--n_heads=2")) == 0
     assert [record.getMessage() for record in caplog.records if "does not apply" in record.getMessage()] == [
-        "n_heads does not apply to 2Mamba4Rec and is passed over"
+        "n_heads is passed over: it does not apply to 2Mamba4Rec"
     ]
 
 

@@ -116,6 +116,40 @@ def test_a_class_may_stand_for_its_name():
     assert config.model_class is SSD4Rec
 
 
+def test_a_dict_in_place_of_a_file_is_taken_as_it_is():
+    word = "__import__('os').getpid()"
+    given = {"wandb_project": word, "user_inter_num_interval": "[5,10]", "d_state": 7}
+    config = Config("SSD4Rec", "ml-100k", [given], {"d_state": 8})
+    assert (config["wandb_project"], config["user_inter_num_interval"], config["d_state"]) == (word, "[5,10]", 8)
+
+
+@pytest.mark.parametrize("model", ["SASRec", "Pop"])
+def test_a_part_of_eval_args_replaces_that_part(model):
+    config = Config(model, "ml-100k", ["protocol/leave_one_out"], {"eval_args": {"split": {"LS": "test_only"}}})
+    assert config["eval_args"]["split"] == {"LS": "test_only"}
+    assert (config["eval_args"]["order"], config["eval_args"]["mode"]["test"]) == ("TO", "full")
+    mode = Config(model, "ml-100k", ["protocol/leave_one_out"], command_line=["--eval_args={'mode':'uni5'}"])
+    assert mode["eval_args"]["split"] == {"LS": "valid_and_test"}
+    assert mode["eval_args"]["mode"] == {"valid": "uni5", "test": "uni5"}
+
+
+@pytest.mark.parametrize(
+    ("key", "says"), [("config_files=a", "config_files"), ("model=SASRec", "the model is"), ("dataset=a", "ml-100k")]
+)
+def test_what_a_run_is_of_is_no_key_of_it(key, says):
+    with pytest.raises(InputError, match=says):
+        Config("SSD4Rec", "ml-100k", command_line=[f"--{key}"])
+
+
+def test_keys_of_other_models_are_passed_over():
+    keys = {"n_layers": 4, "beta": 0.2, "inner_size": 3, "num_layers": 2}
+    assert set(Config("SSD4Rec", "ml-100k", config_dict=keys).passed_over) == {"n_layers", "inner_size"}
+    own = type("Mine", (SSD4Rec,), {})
+    settings = Config("SSD4Rec", "ml-100k").final_config_dict
+    defaults = {key: settings[key] for key in ("hidden_size", "dropout_prob", "loss_type", "d_state")}
+    assert "n_layers" not in Config(own, "ml-100k", config_dict=defaults | {"n_layers": 4}).passed_over
+
+
 def test_files_of_the_package_are_found_by_their_name():
     assert Config("2Mamba4Rec", "ml-100k", ["recipe/2Mamba4Rec-ml-100k"])["headdim"] == 16
     assert Config("2Mamba4Rec", "ml-100k", ["recipe/2Mamba4Rec-ml-100k.yaml"])["headdim"] == 16
@@ -128,7 +162,7 @@ def test_that_nothing_is_validated_is_said():
 
 
 def test_what_train_samples_has_no_use_for_is_named():
-    note = "train_samples is prefix_lm: prefixes_per_user is passed over"
+    note = "prefixes_per_user is passed over: train_samples is prefix_lm"
     keys = {"prefixes_per_user": 2}
     assert note in Config("SSD4Rec", "ml-100k", config_dict=keys).notes
     keys["train_samples"] = "sampled_prefixes"
@@ -202,7 +236,7 @@ def test_sequences_per_batch_replace_tokens_per_batch(tmp_path, through):
 
 
 def test_of_two_limits_of_a_batch_the_one_of_higher_priority_holds(tmp_path):
-    note = "train_batch_tokens is given: train_batch_size is passed over"
+    note = "train_batch_size is passed over: train_batch_tokens is given"
     both = Config("2Mamba4Rec", "ml-100k", config_dict={"train_batch_size": 16, "train_batch_tokens": 300})
     assert both["train_batch_tokens"] == 300 and note in both.notes
     recipe = {"model": "2Mamba4Rec", "dataset": "ml-100k", "config_file_list": ["recipe/2Mamba4Rec-ml-100k"]}

@@ -7,6 +7,7 @@ import pytest
 from atomic import interactions, small, write_dataset
 
 import recbole_ssm
+from recbole_ssm import checkpoint
 from recbole_ssm.cli import main
 
 
@@ -51,6 +52,40 @@ def test_evaluate_with_another_configuration(tmp_path):
     filtered = train(tmp_path, filter_seen=True)["test_result"]
     assert ask("evaluate", file, "--filter_seen=True")["test_result"] == pytest.approx(filtered)
     assert filtered != result["test_result"]
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
+def test_evaluate_needs_no_metric_to_choose_by(tmp_path, model):
+    file = f"--checkpoint={train(tmp_path, model)['checkpoint']}"
+    assert set(ask("evaluate", file, "--topk=[5,20]", "--metrics=['NDCG']")["test_result"]) == {"ndcg@5", "ndcg@20"}
+
+
+def test_no_word_of_a_checkpoint_is_run_as_code(tmp_path):
+    file = train(tmp_path)["checkpoint"]
+    state = checkpoint.read(file)
+    state["given"]["wandb_project"] = "__import__('pathlib').Path('run').touch()"
+    checkpoint.write(file, {key: state[key] for key in state if key != "checksum"})
+    ask("evaluate", f"--checkpoint={file}")
+    assert not Path("run").exists()
+
+
+def test_what_does_nothing_is_said(tmp_path, caplog):
+    file = f"--checkpoint={train(tmp_path, 'SASRec')['checkpoint']}"
+    ask("evaluate", file, "--filter_sen=True")
+    assert "did you mean filter_seen?" in caplog.text
+
+
+def test_a_model_of_another_size_is_refused(tmp_path, capfd):
+    file = f"--checkpoint={train(tmp_path, 'SASRec')['checkpoint']}"
+    assert main(["evaluate", file, "--MAX_ITEM_LIST_LENGTH=20"]) == 2
+    assert "of another size" in capfd.readouterr().err.splitlines()[-1]
+
+
+def test_a_file_that_cannot_be_written_costs_no_result(tmp_path, capfd):
+    file = f"--checkpoint={train(tmp_path)['checkpoint']}"
+    assert main(["evaluate", file, "--json=nowhere/found.json"]) == 2
+    said = capfd.readouterr()
+    assert "test_result" in said.out and "--json=nowhere/found.json cannot be written" in said.err
 
 
 def test_inspect_says_what_was_trained(tmp_path):

@@ -273,6 +273,19 @@ def test_two_runs_in_a_process_do_not_disturb_the_callers_logging(tiny):
     assert (list(root.handlers), root.level) == before
 
 
+def test_a_caller_who_logs_gets_the_files_too(tiny, capfd):
+    lines = logging.StreamHandler()
+    logging.getLogger().addHandler(lines)
+    try:
+        run(tiny)
+    finally:
+        logging.getLogger().removeHandler(lines)
+    (log,) = Path("log").rglob("*.log")
+    assert "test result" in log.read_text()
+    assert "valid_result" in log.with_suffix(".jsonl").read_text()
+    assert capfd.readouterr().err.count("test result") == 1
+
+
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_model_that_was_trained_in_one_direction_only_is_noted(tiny, caplog, monkeypatch, epochs):
     if epochs == 1:

@@ -12,11 +12,15 @@ from pathlib import Path
 import numpy as np
 from recbole.utils import ModelType
 
+from recbole_ssm.arguments import key_of
 from recbole_ssm.compare.measuring import AT
 from recbole_ssm.config import Config
 from recbole_ssm.data.atomic_files import check_atomic_files
 from recbole_ssm.errors import InputError
+from recbole_ssm.files import write_json
 from recbole_ssm.registry import MODELS, model_class
+from recbole_ssm.resume import differences, find_latest
+from recbole_ssm.trainer import plain
 
 _FIXED = {
     "topk": f"[{AT}]",
@@ -64,14 +68,15 @@ class Study:
         Raises:
             InputError: something cannot be used, or the folder has runs of other settings.
         """
-        for key in (*self.keys, *(key for variant in self.variants for key in variant.keys)):
-            name = key.removeprefix("--").partition("=")[0]
+        for name in map(key_of, (*self.keys, *(key for variant in self.variants for key in variant.keys))):
             if name in (*_FIXED, "seed", "checkpoint_dir", "time_budget", "dataset_cache"):
                 raise InputError(f"compare sets {name} itself; leave --{name} out")
         configs: dict[str, Config] = {}
         for variant in self.variants:
-            asked = self._asked(variant, self.seeds[0])
-            config = Config(variant.model, self.dataset, asked["files"], command_line=asked["keys"])
+            config = self._config(variant, self.seeds[0])
+            for key in map(key_of, variant.keys):
+                if key in config.passed_over:
+                    raise InputError(f"a comparison to no purpose: {config.passed_over[key]}")
             if not config.held_out[1]:
                 split = config["eval_args"]["split"]
                 raise InputError(
@@ -93,11 +98,15 @@ class Study:
         except OSError as error:
             raise InputError(f"--out={self.folder} cannot be written to ({error}); name another folder") from error
         for variant, seed in self.runs():
-            done = self.result(variant.name, seed)
-            if done is not None and done["asked"] != self._asked(variant, seed):
+            begun = self._begun(variant, seed)
+            if begun is None:
+                continue
+            settings = plain(configs[variant.name].final_config_dict) | {"seed": seed}
+            other = list(differences(begun.get("settings", {}), json.loads(json.dumps(settings))).values())
+            if other:
                 raise InputError(
-                    f"{self.folder} has a run of {variant.name} with other settings "
-                    f"({' '.join(done['asked']['keys'])}); name another folder with --out"
+                    f"{self.folder} has a run of {variant.name} with other settings, {', '.join(other[:5])}; name "
+                    "another folder with --out"
                 )
 
     def runs(self) -> Iterator[tuple[Variant, int]]:
@@ -132,7 +141,8 @@ class Study:
                 continue
             tell(f"{name}: training")
             file = self._file(variant.name, seed).with_suffix(".json")
-            file.write_text(json.dumps(self._asked(variant, seed), indent=1), encoding="utf-8")
+            settings = plain(self._config(variant, seed).final_config_dict)
+            write_json(file, self._asked(variant, seed) | {"settings": settings})
             log = file.with_suffix(".log")
             with log.open("a", encoding="utf-8") as output:
                 command = [sys.executable, "-W", "ignore", "-m", "recbole_ssm.compare.worker", str(file)]
@@ -153,12 +163,29 @@ class Study:
         """Without its suffix, of which ``with_suffix`` must not take a point of the name for one."""
         return self.folder / "runs" / f"{name}-{seed}".replace(".", "_").replace("/", "_")
 
+    def _begun(self, variant: Variant, seed: int) -> dict | None:
+        """What was asked of a run that is done, or that has been trained for a while; None if there is none."""
+        done = self.result(variant.name, seed)
+        if done is not None:
+            return done["asked"]
+        file, kept = self._file(variant.name, seed), self._checkpoints(variant.name, seed)
+        trained = file.with_suffix(".trained.json").exists() or find_latest(kept, variant.model, self.dataset)
+        asked = file.with_suffix(".json")
+        return json.loads(asked.read_text(encoding="utf-8")) if trained and asked.exists() else None
+
+    def _config(self, variant: Variant, seed: int) -> Config:
+        asked = self._asked(variant, seed)
+        return Config(variant.model, self.dataset, asked["files"], command_line=asked["keys"])
+
+    def _checkpoints(self, name: str, seed: int) -> Path:
+        return self.folder / "checkpoints" / self._file(name, seed).name
+
     def _asked(self, variant: Variant, seed: int) -> dict:
         model = variant.model
         fixed = {
             **_FIXED,
             "seed": seed,
-            "checkpoint_dir": str(self.folder / "checkpoints" / self._file(variant.name, seed).name),
+            "checkpoint_dir": str(self._checkpoints(variant.name, seed)),
         }
         if model in MODELS:
             fixed["dataset_cache"] = str(self.folder / "dataset")

@@ -23,6 +23,16 @@ from recbole_ssm.quick_start import run
 from recbole_ssm.trainer import TrainingDiverged, plain
 
 
+def train_once(asked: dict, trained: Path) -> dict:
+    """What :func:`recbole_ssm.quick_start.run` gives, in plain values; arguments as in :func:`train_and_measure`."""
+    done = json.loads(trained.read_text(encoding="utf-8")) if trained.exists() else {}
+    if done.get("asked") != asked or not Path(done["result"]["checkpoint"]).is_file():
+        result = run(asked["model"], asked["dataset"], asked["files"], command_line=asked["keys"], resume=True)
+        done = {"asked": asked, "result": plain(result)}
+        write_json(trained, done)
+    return done["result"]
+
+
 def train_and_measure(asked: dict, trained: Path) -> tuple[dict, dict[str, np.ndarray]]:
     """Train a model, or go on with its training, and try the best epoch on the test data.
 
@@ -34,12 +44,7 @@ def train_and_measure(asked: dict, trained: Path) -> tuple[dict, dict[str, np.nd
     Returns:
         What goes into the tables, and :func:`by_sample`.
     """
-    done = json.loads(trained.read_text(encoding="utf-8")) if trained.exists() else {}
-    if done.get("asked") != asked or not Path(done["result"]["checkpoint"]).is_file():
-        result = run(asked["model"], asked["dataset"], asked["files"], command_line=asked["keys"], resume=True)
-        done = {"asked": asked, "result": plain(result)}
-        write_json(trained, done)
-    result = done["result"]
+    result = train_once(asked, trained)
     cache = [key for key in asked["keys"] if key.startswith("--dataset_cache=")]
     with loaded(result["checkpoint"], command_line=cache) as (config, trainer, (train, _, test), _):
         samples = by_sample(trainer, train, test)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from recbole_ssm.arguments import key_of
 from recbole_ssm.config import Config
 from recbole_ssm.data.atomic_files import check_atomic_files
 from recbole_ssm.errors import InputError
@@ -125,7 +125,7 @@ def _check(task: Task, space: Sequence[Parameter], tool: str) -> Config:
     for name in first:
         if name in _NOT_SEARCHED:
             raise InputError(f"{name} cannot be searched: trials are compared by it, or kept by it; remove its line")
-    for key in (argument.removeprefix("--").partition("=")[0] for argument in task.keys):
+    for key in map(key_of, task.keys):
         if key in first:
             raise InputError(f"{key} is in the params file; leave --{key} out, or its line there")
         if key in SET_BY_TUNE or (key == "gpu_id" and tool == "ray"):
@@ -133,9 +133,9 @@ def _check(task: Task, space: Sequence[Parameter], tool: str) -> Config:
     config = task.config(first)
     for parameter in space:
         for value in parameter.telling:
-            for note in task.config(first | {parameter.name: value}).notes:
-                if re.search(rf"\b{re.escape(parameter.name)}\b", note):
-                    raise InputError(f"the params file has a line to no purpose: {note}")
+            note = task.config(first | {parameter.name: value}).passed_over.get(parameter.name)
+            if note is not None:
+                raise InputError(f"the params file has a line to no purpose: {note}")
     if not 1 <= config["eval_step"] <= config["epochs"]:
         raise InputError(
             f"a search compares by validation: eval_step {config['eval_step']} must be 1 to epochs ({config['epochs']})"

@@ -160,7 +160,4 @@ def _choices(text: str) -> tuple:
         values = json.loads(json.dumps(values))
     except TypeError as error:
         raise ValueError(f"{text} has values that no key of the configuration takes") from error
-    for value in values:
-        if isinstance(value, str) and "(" in value:
-            raise ValueError(f"{value!r} has parentheses, which would be evaluated")
     return tuple(values)

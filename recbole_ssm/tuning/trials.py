@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -143,8 +144,8 @@ class Task:
         return {
             "model": self.model,
             "dataset": self.dataset,
-            "config_file_list": list(self.files),
-            "config_dict": {**params, **own},
+            "config_file_list": [*self.files, {name: _read_list(value) for name, value in params.items()}],
+            "config_dict": own,
             "command_line": self.keys,
         }
 
@@ -165,6 +166,14 @@ class Task:
         folder = self.place(record["params"])
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "trial.json", record)
+
+
+def _read_list(value):
+    """The list where RecBole's params files have one as a word, since its values must be such."""
+    try:
+        return ast.literal_eval(value) if isinstance(value, str) and value.startswith("[") else value
+    except (SyntaxError, ValueError):
+        return value
 
 
 def best(records: list[dict]) -> dict | None:

@@ -16,6 +16,7 @@ from atomic import ROOT, interactions, write_dataset
 from recbole_ssm.cli import main
 from recbole_ssm.compare import Study, Variant, worker
 from recbole_ssm.compare.summary import summarise
+from recbole_ssm.errors import InputError
 
 KEYS = ["--data_path=.", "--use_gpu=False", "--epochs=2", "--hidden_size=8", "--headdim=4", "--d_state=4"]
 VERB = ["compare", "--models=2Mamba4Rec,SASRec", "--dataset=tiny", "--seeds=7,8", "--baseline=SASRec", "--out=found"]
@@ -88,9 +89,27 @@ def test_from_a_kill_to_the_report(folder, capsys, monkeypatch):
     page_before = page
     assert main([*VERB, *KEYS]) == 0
     assert (folder / "found" / "report.html").read_text() == page_before
+    assert main([*VERB[:-1], f"--out={folder / 'found'}", *reversed(KEYS)]) == 0  # said in another way
     capsys.readouterr()
-    assert main([*VERB, *KEYS, "--learning_rate=0.1"]) == 2
-    assert "has a run of 2Mamba4Rec with other settings" in capsys.readouterr().err
+    (folder / "my.yaml").write_text("learning_rate: 0.1\n")
+    for other in ("--learning_rate=0.1", "--config_files=my.yaml"):
+        assert main([*VERB, *KEYS, other]) == 2
+        said = capsys.readouterr().err
+        assert "has a run of 2Mamba4Rec with other settings, learning_rate 0.002 (now 0.1)" in said
+
+
+def test_a_run_that_was_begun_with_other_settings_is_not_gone_on_with(folder, capsys):
+    def study(*keys: str) -> Study:
+        return Study([Variant("2Mamba4Rec", "2Mamba4Rec")], "tiny", [1], folder / "found", keys=[*KEYS, *keys])
+
+    begun = study()
+    begun.check()
+    file = folder / "found" / "runs" / "2Mamba4Rec-1.json"
+    file.write_text(json.dumps({"settings": {"learning_rate": 0.1}}))
+    begun.check()  # nothing was trained
+    (folder / "found" / "runs" / "2Mamba4Rec-1.trained.json").write_text("{}")
+    with pytest.raises(InputError, match=r"with other settings, .*name another folder"):
+        begun.check()
 
 
 def test_a_run_that_fails_ends_no_other(folder, capsys, monkeypatch):
@@ -117,7 +136,7 @@ def test_a_run_that_fails_ends_no_other(folder, capsys, monkeypatch):
 
 def test_what_is_trained_is_not_trained_again_if_measuring_ends_before_its_time(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(worker, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(worker, "end_with_parent", lambda: None)
     asked = {"model": "2Mamba4Rec", "dataset": "tiny", "files": [], "keys": KEYS}
     Path("run.json").write_text(json.dumps(asked))
     with monkeypatch.context() as patch:
@@ -160,6 +179,7 @@ def test_a_sweep_plots_its_values_in_their_order(folder, capsys, monkeypatch):
         (["--models=SASRec", "--dataset=tiny", "--baseline=GRU4Rec"], "the baseline GRU4Rec is none of"),
         (["--models=SASRec", "--dataset=tinny"], "there is no folder"),
         (["--models=SASRec", "--dataset=tiny", "--topk=[5]"], "compare sets topk itself"),
+        (["--models=SASRec", "--dataset=tiny", "--dataset=ml-100k"], "--dataset is given twice"),
         (["--models=2Mamba4Rec", "--dataset=tiny", "--d_stat=4"], "did you mean d_state"),
         (["--models=SASRec", "--dataset=tiny", "--out=tiny/tiny.inter"], "--out=tiny/tiny.inter cannot be written to"),
         (["--models=SASRec,Pop", "--dataset=tiny"], "RecBole does not let Pop recommend items of the history"),
@@ -190,6 +210,10 @@ def test_a_sweep_of_an_unknown_key_is_refused(folder, capsys):
     assert "did you mean beta" in capsys.readouterr().err
     assert main([*arguments, "--param=beta", "--values=0,much"]) == 2
     assert "beta must be a number" in capsys.readouterr().err
+    assert main([*arguments, "--param=n_layers", "--values=1,2"]) == 2
+    assert "to no purpose: n_layers is passed over" in capsys.readouterr().err
+    assert main([*arguments, "--param=model", "--values=SASRec,GRU4Rec"]) == 2
+    assert "--model=SASRec does not apply here" in capsys.readouterr().err
     assert main(arguments) == 2
     assert "sweep needs --param=" in capsys.readouterr().err
 

@@ -141,7 +141,7 @@ def test_ready_made_splits_are_read_as_they_are(tmp_path):
     assert [len(loader._dataset) for loader in (train, valid, test)] == [2, 1, 1]
     with pytest.raises(InputError, match="filter_seen"):
         make_config(tmp_path, **keys, filter_seen=True)
-    note = "benchmark_filename: the samples are those of the files, and mask_ratio is passed over"
+    note = "mask_ratio is passed over: with benchmark_filename the samples are those of the files"
     assert note not in make_config(tmp_path, "SSD4Rec", **keys).notes
     assert note in make_config(tmp_path, "SSD4Rec", **keys, mask_ratio=0.2).notes
     more = {"data_path": str(tmp_path), "use_gpu": False, "epochs": 1, "lr_schedule": "one_cycle"}
