@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recbole.evaluator.register import metrics_dict
-from recbole.utils import ModelType
+from recbole.trainer import NCLTrainer, Trainer
+from recbole.utils import ModelType, get_trainer
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.backend import check_backend
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
+from recbole_ssm.processes import world_size
 from recbole_ssm.property_files import keys_of_all_files, keys_of_model, keys_of_other_models
 
 if TYPE_CHECKING:
@@ -49,12 +51,26 @@ def check(config: Config, *, trains: bool) -> None:
     _check_intervals(config)
     if trains:
         _check_valid_metric(config)
+    if trains and world_size() > 1:
+        _check_processes(config)
     if config.is_packed:
         _check_our_model(config)
+    sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+    if config["filter_seen"] and config["benchmark_filename"] is not None and sequential:
+        raise InputError("benchmark_filename: filter_seen needs whole histories, which such files have not")
     if config["filter_seen"] and set(config["eval_args"]["mode"].values()) != {"full"}:
         raise InputError("filter_seen needs a full ranking; set eval_args: {'mode': 'full'} or filter_seen: False")
     if config["use_gpu"] and config["device"].type == "cpu":
         config.notes.append("use_gpu is on, but there is no GPU here: running on the CPU")
+
+
+def _check_processes(config: Config) -> None:
+    """Several processes share out each batch, which takes a loss that RecBole's trainer of the model lets us divide."""
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])
+    if config["MODEL_TYPE"] == ModelType.TRADITIONAL or not (
+        trainer._train_epoch is Trainer._train_epoch or trainer is NCLTrainer
+    ):
+        raise InputError(f"{config['model']} cannot be trained by several processes; start it without torchrun")
 
 
 def _check_unknown_keys(config: Config) -> None:
@@ -205,8 +221,8 @@ def _check_samples(config: Config) -> None:
         if config["train_batch_tokens"] is not None and "train_batch_size" in given:
             config.pass_over("train_batch_size", "train_batch_tokens is given")
         return
-    if config["filter_seen"] or config["teacher"]:
-        raise InputError("benchmark_filename: filter_seen and teacher need whole histories, which such files have not")
+    if config["teacher"]:
+        raise InputError("benchmark_filename: teacher needs whole histories, which such files have not")
     for key in ("train_samples", "mask_ratio", "train_batch_tokens"):
         if key in given:
             config.pass_over(key, "with benchmark_filename the samples are those of the files")

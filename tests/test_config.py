@@ -150,6 +150,19 @@ def test_keys_of_other_models_are_passed_over():
     assert "n_layers" not in Config(own, "ml-100k", config_dict=defaults | {"n_layers": 4}).passed_over
 
 
+@pytest.mark.parametrize(
+    ("model", "shared"),
+    [("SSD4Rec", True), ("SASRec", True), ("BPR", True), ("NCL", True), ("RecVAE", False), ("Pop", False)],
+)
+def test_models_whose_loss_cannot_be_shared_out_are_refused(monkeypatch, model, shared):
+    monkeypatch.setattr("recbole_ssm.config_checks.world_size", lambda: 2)
+    if shared:
+        Config(model, "ml-100k")
+    else:
+        with pytest.raises(InputError, match=f"{model} cannot be trained by several processes"):
+            Config(model, "ml-100k")
+
+
 def test_files_of_the_package_are_found_by_their_name():
     assert Config("2Mamba4Rec", "ml-100k", ["recipe/2Mamba4Rec-ml-100k"])["headdim"] == 16
     assert Config("2Mamba4Rec", "ml-100k", ["recipe/2Mamba4Rec-ml-100k.yaml"])["headdim"] == 16

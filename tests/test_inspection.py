@@ -64,7 +64,7 @@ def test_no_word_of_a_checkpoint_is_run_as_code(tmp_path):
     file = train(tmp_path)["checkpoint"]
     state = checkpoint.read(file)
     state["given"]["wandb_project"] = "__import__('pathlib').Path('run').touch()"
-    checkpoint.write(file, {key: state[key] for key in state if key != "checksum"})
+    checkpoint.write(file, {key: state[key] for key in state if not key.startswith("format")})
     ask("evaluate", f"--checkpoint={file}")
     assert not Path("run").exists()
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from recbole_ssm.layers.dropout import Dropout
 from recbole_ssm.ops import native
 from recbole_ssm.ops.backend import choose
+from recbole_ssm.ops.packing import check_each
 
 
 class FeedForward(nn.Module):
@@ -31,6 +32,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, d_model) to (R, d_model)."""
+        check_each(x=(x, (len(x), self.w_1.in_features)))
         dropout = self.dropout.p if self.training else 0.0
         parameters = [p for part in (self.w_1, self.w_2, self.norm) for p in (part.weight, part.bias)]
         given = x.to(parameters[0].dtype), *parameters

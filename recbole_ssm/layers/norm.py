@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.ops import native
 from recbole_ssm.ops.backend import choose
+from recbole_ssm.ops.packing import check_each
 
 
 class GatedRMSNorm(nn.Module):
@@ -21,6 +22,8 @@ class GatedRMSNorm(nn.Module):
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:
         """y and z: (R, size); returns (R, size)."""
+        shape = len(y), len(self.weight)
+        check_each(y=(y, shape), z=(z, shape))
         given = y.to(self.weight.dtype), z.to(self.weight.dtype), self.weight
         if choose("gated_norm", *given) == "native":
             return native.gated_norm(*given, self.eps, norm_before_gate=self.norm_before_gate)

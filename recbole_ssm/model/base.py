@@ -72,10 +72,19 @@ class PackedSequentialRecommender(SequentialRecommender):
         raise NotImplementedError
 
     def packed(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
-        """The batch's tokens (T,) and ``cu_seqlens`` (S + 1,)."""
+        """The batch's tokens (T,) and ``cu_seqlens`` (S + 1,).
+
+        Raises:
+            ValueError: a history is empty, and there is nothing to tell of its user.
+        """
         if "cu_seqlens" in interaction:
-            return interaction[self.ITEM_SEQ], interaction["cu_seqlens"]
-        return pack_padded(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+            tokens, cu_seqlens = interaction[self.ITEM_SEQ], interaction["cu_seqlens"]
+        else:
+            tokens, cu_seqlens = pack_padded(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        empty = (cu_seqlens.diff() == 0).nonzero()
+        if len(empty):
+            raise ValueError(f"history {int(empty[0])} of the batch is empty; leave it out: it has no recommendation")
+        return tokens, cu_seqlens
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Representation (S, hidden_size) of each history."""
@@ -145,8 +154,13 @@ class PackedSequentialRecommender(SequentialRecommender):
 
         Args:
             hidden: (R, hidden_size) representations of histories, by :meth:`forward` or :meth:`step`.
-            seen: see :meth:`items_seen`.
+            seen: what these histories hold, see :meth:`items_seen`; a model with ``repeat_bias`` needs it.
+
+        Raises:
+            ValueError: it is not given.
         """
+        if self.repeat_bias is not None and seen is None:
+            raise ValueError("the model has a repeat_bias, for which score_all needs the items_seen of the histories")
         scores = torch.matmul(hidden, self.item_embedding.weight.T)
         if self.item_bias is not None:
             scores += self.item_bias

@@ -9,7 +9,7 @@ from torch import Tensor
 from recbole_ssm.ops import mamba_ssm, native
 from recbole_ssm.ops.backend import choose
 from recbole_ssm.ops.packing import check_shapes, flip_borders, positions
-from recbole_ssm.ops.precision import in_float32
+from recbole_ssm.ops.precision import in_float32, without_half
 
 
 def causal_conv1d(
@@ -91,6 +91,7 @@ def _convolve(x, weight, bias, cu_seqlens, ahead, activation):
         return mamba_ssm.conv1d(x, weight, bias, cu_seqlens, ahead, activation)
     if backend == "native" and weight.shape[1] <= native.MOST_TAPS:
         return native.conv1d(x, weight.T, bias, cu_seqlens, ahead=ahead, silu=activation == "silu")
+    x, weight, bias = map(without_half, (x, weight, bias))  # which the kernels that were chosen have not taken
     before = positions(cu_seqlens, len(x))
     after = positions(flip_borders(cu_seqlens), len(x)).flip(0)
     y = bias if bias is not None else 0.0

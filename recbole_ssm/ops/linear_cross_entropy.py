@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from recbole_ssm.ops import native
 from recbole_ssm.ops.backend import choose
-from recbole_ssm.ops.packing import RowItems
+from recbole_ssm.ops.packing import RowItems, check_each
 from recbole_ssm.ops.precision import HALF, autocast_type
 from recbole_ssm.ops.teacher import Teacher
 
@@ -56,11 +56,20 @@ def linear_cross_entropy(
 
     Returns:
         The loss, a scalar. The mean of no row at all is NaN, as in ``F.cross_entropy``.
+
+    Raises:
+        ValueError: shapes do not fit, or another argument is none of those above.
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is 'mean' or 'sum', not {reduction!r}")
     if (seen is None) != (seen_bias is None and not (teacher and teacher.seen_bias)):
         raise ValueError("seen and a seen_bias, the teacher's or this, are given together or not at all")
+    rows, width = hidden.shape
+    check_each(weight=(weight, (len(weight), width)), target=(target, (rows,)), bias=(bias, (len(weight),)))
+    if seen is not None:
+        check_each(seen_start=(seen.start, (rows,)), seen_end=(seen.end, (rows,)))
+        seen = RowItems(*(tensor.long() for tensor in seen))
+    target = target.long()
     counts = target != ignore_index
     half = autocast_type(hidden) or next((t.dtype for t in (hidden, weight) if t.dtype in HALF), None)
     if half is not None:
@@ -79,7 +88,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, bias, seen_bias, target, seen, teacher, product):
         needs_grad = any(ctx.needs_input_grad)
-        small = weight.numel() <= native.LARGEST_WEIGHT
+        small = native.fits_cross_entropy(weight, len(hidden))
         given = hidden, weight, bias, seen_bias, target, seen, needs_grad, teacher
         if small and choose("cross_entropy", hidden, weight, bias, seen_bias) == "native":
             total, *gradients = native.cross_entropy(*given)

@@ -20,6 +20,11 @@ def check_shapes(cu_seqlens: Tensor, n_tokens: int, **expected: tuple[Tensor | N
         raise ValueError(f"cu_seqlens must go from 0 to the number of tokens, {n_tokens}, but is {cu_seqlens.tolist()}")
     if bool((cu_seqlens.diff() < 0).any()):
         raise ValueError("cu_seqlens must not decrease")
+    check_each(**expected)
+
+
+def check_each(**expected: tuple[Tensor | None, tuple[int, ...]]) -> None:
+    """Raise ValueError unless each tensor (or None) has the shape beside it."""
     for name, (tensor, shape) in expected.items():
         if tensor is not None and tensor.shape != shape:
             raise ValueError(f"{name} must have shape {tuple(shape)}, but has {tuple(tensor.shape)}")

@@ -37,9 +37,11 @@ def in_float32(name: str) -> Callable[[Callable], Callable]:
             if not has_half and autocast_type(first) is None:
                 return op(first, *others, **options)
             with torch.autocast(first.device.type, enabled=False):
-                if not has_half or choose(name, *tensors) in ("mamba_ssm", "triton"):
-                    return op(first, *others, **options)
-                result = op(_float(first), *map(_float, others), **{key: _float(v) for key, v in options.items()})
+                if has_half and choose(name, *tensors) not in ("mamba_ssm", "triton"):
+                    options = {key: without_half(value) for key, value in options.items()}
+                    result = op(without_half(first), *map(without_half, others), **options)
+                else:
+                    result = op(first, *others, **options)
             if isinstance(result, tuple):
                 return result[0].to(first.dtype), result[1]
             return result.to(first.dtype)
@@ -49,5 +51,18 @@ def in_float32(name: str) -> Callable[[Callable], Callable]:
     return decorate
 
 
-def _float(value):
+def without_autocast(backward: Callable) -> Callable:
+    """Decorator of the ``backward`` of a function that computes in the type of its tensors, whoever calls it where."""
+
+    @wraps(backward)
+    def wrapped(ctx, *gradients):
+        device = next(gradient.device for gradient in gradients if gradient is not None)
+        with torch.autocast(device.type, enabled=False):
+            return backward(ctx, *gradients)
+
+    return wrapped
+
+
+def without_half(value):
+    """A tensor of half precision in float32; anything else as it is."""
     return value.float() if isinstance(value, Tensor) and value.dtype in HALF else value

@@ -139,8 +139,9 @@ def test_ready_made_splits_are_read_as_they_are(tmp_path):
     assert dataset.id2token("item_id", interaction["item_id_list"][0, :2].numpy()).tolist() == ["c", "d"]
     assert dataset.id2token("item_id", positive_i.numpy()).tolist() == ["a"]
     assert [len(loader._dataset) for loader in (train, valid, test)] == [2, 1, 1]
-    with pytest.raises(InputError, match="filter_seen"):
-        make_config(tmp_path, **keys, filter_seen=True)
+    for model in ("2Mamba4Rec", "SASRec"):
+        with pytest.raises(InputError, match="filter_seen"):
+            make_config(tmp_path, model, **keys, filter_seen=True)
     note = "mask_ratio is passed over: with benchmark_filename the samples are those of the files"
     assert note not in make_config(tmp_path, "SSD4Rec", **keys).notes
     assert note in make_config(tmp_path, "SSD4Rec", **keys, mask_ratio=0.2).notes

@@ -23,6 +23,7 @@ from recbole_ssm.layers import FeedForward, Hydra, Mamba, Mamba2
 from recbole_ssm.layers.initialisation import inverse_softplus_dt
 from recbole_ssm.layers.norm import GatedRMSNorm
 from recbole_ssm.model.ssd4rec import BiSSDLayer
+from recbole_ssm.ops import use_backend
 
 WIDTH = 12
 LENGTHS = (7, 1, 20, 2)
@@ -311,3 +312,11 @@ def test_heads_that_do_not_come_out_even_are_refused(mixer, sizes):
 def test_hydra_refuses_an_even_width():
     with pytest.raises(ValueError, match=r"d_conv must be odd.*4"):
         Hydra(12, d_conv=4, headdim=6)
+
+
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+@pytest.mark.parametrize("layer", [FeedForward(16, 64, 0.0), GatedRMSNorm(16)], ids=["ffn", "norm"])
+def test_inputs_of_another_width_are_refused(layer, backend):
+    given = [torch.zeros(9, 32)] if isinstance(layer, FeedForward) else [torch.zeros(9, 16), torch.zeros(4, 16)]
+    with use_backend(backend), pytest.raises(ValueError, match="must have shape"):
+        layer(*given)

@@ -177,6 +177,12 @@ def test_packed_equals_one_sequence_at_a_time(name):
         torch.testing.assert_close(hidden[part], model.encode(tokens[part], alone(length)))
 
 
+@torch.no_grad()
+def test_an_empty_history_is_refused():
+    with pytest.raises(ValueError, match="history 1 of the batch is empty"):
+        make("2Mamba4Rec").full_sort_predict(padded_batch((3, 0, 1)))
+
+
 @each_model
 @torch.no_grad()
 def test_packed_batch_equals_padded_batch(name, dtype):

@@ -68,6 +68,8 @@ def test_scores_after_a_step_are_those_of_full_ranking(model):
             last, state = recommender.step(token[None], state)
         hidden.append(last)
     assert_close(recommender.score_all(torch.cat(hidden), seen), recommender.full_sort_predict(batch))
+    with pytest.raises(ValueError, match="repeat_bias"):
+        recommender.score_all(torch.cat(hidden))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """``linear_cross_entropy`` is ``F.cross_entropy`` of the logits, without the matrix of logits."""
 
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -31,6 +33,34 @@ def inputs_of(rows, classes, dtype=torch.float64, width=6, ignored=0.3, ignore_i
     target = torch.randint(0, classes, (rows,), generator=torch.Generator().manual_seed(rows))
     target[1:][torch.rand(rows - 1, generator=torch.Generator().manual_seed(1)) < ignored] = ignore_index
     return randn(rows, width, seed=1).to(dtype), randn(classes, width, seed=2).to(dtype), target
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"target": torch.zeros(3, dtype=torch.int64)},
+        {"weight": torch.zeros(20, 5)},
+        {"bias": torch.zeros(4)},
+        {"seen": RowItems(*torch.zeros(3, 2, dtype=torch.int64)), "seen_bias": torch.zeros(1)},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_shapes_that_do_not_fit_are_refused(other):
+    given = {"hidden": torch.zeros(7, 6), "weight": torch.zeros(20, 6), "target": torch.zeros(7, dtype=torch.int64)}
+    with pytest.raises(ValueError, match="must have shape"):
+        linear_cross_entropy(**given | other)
+
+
+def test_targets_may_be_of_another_integer_type():
+    hidden, weight, target = inputs_of(50, 30, torch.float32)
+    assert linear_cross_entropy(hidden, weight, target.int()) == linear_cross_entropy(hidden, weight, target)
+
+
+def test_the_sums_of_many_threads_are_not_too_large(monkeypatch):
+    table = torch.empty(1 << 16, 64)  # 16 MiB
+    module = sys.modules["recbole_ssm.ops.native.cross_entropy"]
+    monkeypatch.setattr(module, "threads_for_rows", lambda rows: rows // 64)
+    assert [native.fits_cross_entropy(table, rows) for rows in (64, 512, 1024)] == [True, True, False]
 
 
 def direct(hidden, weight, target, **options):

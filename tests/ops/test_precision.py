@@ -1,5 +1,6 @@
 """Half precision and autocast: outputs and gradients within 1e-2, states and sums in float32."""
 
+import sys
 from copy import deepcopy
 
 import pytest
@@ -10,7 +11,7 @@ from scan_contract import SelectiveScanCase, SsdCase, call, evaluate
 
 from recbole_ssm.layers import FeedForward
 from recbole_ssm.layers.norm import GatedRMSNorm
-from recbole_ssm.ops import causal_conv1d, linear_cross_entropy, reference, use_backend
+from recbole_ssm.ops import causal_conv1d, centred_conv1d, linear_cross_entropy, reference, use_backend
 
 BOUND = 1e-2
 
@@ -70,6 +71,46 @@ def test_the_convolution_in_bfloat16(backend):
         y = causal_conv1d(x, weight.float(), bias.float(), borders(lengths))
     assert y.dtype == torch.bfloat16
     assert relative_error(y, F.silu(reference.depthwise_conv1d(x.double(), weight, bias, borders(lengths), 3))) < BOUND
+
+
+@pytest.mark.parametrize("op", ["conv1d", "ssd"])
+def test_half_precision_that_a_gpu_kernel_does_not_take(op, monkeypatch):
+    """Seven taps, or a scan with states: the backend is chosen, and PyTorch computes, as if it had not been."""
+    case = SsdCase((7, 1, 70), groups=2, heads_per_group=2)
+    x, weight, bias = randn(78, 8).bfloat16(), randn(8, 7, seed=1), randn(8, seed=2)
+
+    def compute() -> list[torch.Tensor]:
+        if op == "conv1d":
+            return [centred_conv1d(x, weight, bias, case.cu_seqlens)]
+        inputs = case.inputs(torch.bfloat16)
+        return list(evaluate(case.op, inputs, case.cu_seqlens, return_final_state=True).values())
+
+    with use_backend("torch"):
+        expected = compute()
+    for module in ("precision", op):
+        monkeypatch.setattr(sys.modules[f"recbole_ssm.ops.{module}"], "choose", lambda op, *tensors: "mamba_ssm")
+    found = compute()
+    assert [tensor.dtype for tensor in found] == [tensor.dtype for tensor in expected]
+    assert max(relative_error(one, other) for one, other in zip(found, expected, strict=True)) < BOUND
+
+
+@cases
+@backends
+def test_gradients_taken_under_autocast_are_the_same(case, backend):
+    inputs = {name: tensor for name, tensor in case.inputs(torch.float32).items() if name != "initial_state"}
+
+    def gradients(within: bool) -> list[torch.Tensor]:
+        leaves = {name: tensor.clone().requires_grad_() for name, tensor in inputs.items()}
+        with use_backend(backend), torch.autocast("cpu"):
+            y = call(case.op, leaves, case.cu_seqlens).sum()
+            if within:
+                y.backward()
+        if not within:
+            y.backward()
+        return [leaf.grad for leaf in leaves.values() if leaf.grad is not None]
+
+    for one, other in zip(gradients(True), gradients(False), strict=True):
+        assert torch.equal(one, other)
 
 
 @backends

@@ -4,7 +4,7 @@ Built by ``pip install`` where a C compiler is there. Everything that it compute
 """
 
 from recbole_ssm.ops.native.conv1d import MOST_TAPS, conv1d
-from recbole_ssm.ops.native.cross_entropy import LARGEST_WEIGHT, cross_entropy
+from recbole_ssm.ops.native.cross_entropy import cross_entropy, fits_cross_entropy
 from recbole_ssm.ops.native.dropout import dropout
 from recbole_ssm.ops.native.feed_forward import WIDTHS, feed_forward
 from recbole_ssm.ops.native.gated_norm import gated_norm
@@ -13,13 +13,13 @@ from recbole_ssm.ops.native.selective_scan import selective_scan
 from recbole_ssm.ops.native.ssd import ssd
 
 __all__ = [
-    "LARGEST_WEIGHT",
     "MOST_TAPS",
     "WIDTHS",
     "conv1d",
     "cross_entropy",
     "dropout",
     "feed_forward",
+    "fits_cross_entropy",
     "gated_norm",
     "library",
     "selective_scan",

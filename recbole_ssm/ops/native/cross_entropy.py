@@ -12,8 +12,8 @@ from recbole_ssm.ops.native.loading import call, pointer, threads_for_rows
 from recbole_ssm.ops.packing import RowItems
 from recbole_ssm.ops.teacher import Teacher
 
-LARGEST_WEIGHT = 1 << 23
-"""Elements. Each thread sums gradients of its own; of larger tables that takes long, and much memory."""
+_LARGEST_WEIGHT, _LARGEST_SUMS = 1 << 23, 1 << 25
+"""Elements of the table, and of the sums of gradients, of which each thread has its own."""
 
 _MULTIPLE = 16
 """Of the width that the library takes."""
@@ -31,6 +31,12 @@ class _Description(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("taught_hidden", "taught_weight")),
         *((name, ctypes.c_float) for name in ("taught_seen_bias", "share")),
     ]
+
+
+def fits_cross_entropy(weight: Tensor, rows: int) -> bool:
+    """Whether :func:`cross_entropy` is for a table (V, d) and so many rows: of large ones its sums take long."""
+    size = weight.numel()
+    return size <= _LARGEST_WEIGHT and size * threads_for_rows(rows) <= _LARGEST_SUMS
 
 
 def cross_entropy(

@@ -6,6 +6,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from recbole_ssm.ops.packing import positions
+from recbole_ssm.ops.precision import without_autocast
 
 _STEPS_KEPT = 32
 """States are kept for the backward pass once in so many steps and computed again in between."""
@@ -58,6 +59,7 @@ class _Loop(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx, dy, d_final):
         dtu, dt, A, B, C, *kept = ctx.saved_tensors
         alive = ctx.alive

@@ -8,7 +8,7 @@ from torch import Tensor
 from recbole_ssm.ops import mamba_ssm, native
 from recbole_ssm.ops.backend import choose
 from recbole_ssm.ops.packing import check_shapes, flip_borders
-from recbole_ssm.ops.precision import in_float32
+from recbole_ssm.ops.precision import in_float32, without_half
 from recbole_ssm.ops.ssd.chunked import ssd_chunked
 from recbole_ssm.ops.ssd.factorised import ssd_factorised
 from recbole_ssm.ops.ssd.step import ssd_step
@@ -74,6 +74,7 @@ def ssd(
     elif initial_state is None and not return_final_state:
         y, final = ssd_factorised(x, dt, A, B, C, cu_seqlens, D), None
     else:
+        x, dt, A, B, C, initial_state = map(without_half, (x, dt, A, B, C, initial_state))
         y, final = ssd_chunked(x, dt, A, B, C, cu_seqlens, initial_state)
         y = y if D is None else y + D[:, None] * x
     if reverse:

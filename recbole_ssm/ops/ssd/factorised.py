@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_ssm.ops.packing import positions, sequence_index
+from recbole_ssm.ops.precision import without_autocast
 
 _LOWEST_LOG_DECAY = -20.0
 """Of one step: exp(-20) is less than float32 resolves next to 1, and four such steps fit into the shortest chunk."""
@@ -150,6 +151,7 @@ class _Scan(torch.autograd.Function):
         return y if D is None else torch.addcmul(y, x, D[:, None])
 
     @staticmethod
+    @without_autocast
     def backward(ctx, dy):
         x, dt, B, C, D, y, states, cu_seqlens = ctx.saved_tensors
         stream: _Stream = ctx.stream
