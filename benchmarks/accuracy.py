@@ -6,7 +6,7 @@
 A recipe is a file of ``properties/recipe/``, named MODEL-DATASET; ``paper/MODEL-DATASET`` is one of the published
 settings. Each run is a process of its own and leaves ``results/runs/RECIPE-SEED.json``; one whose file is there is not
 run again, so that the command can be repeated after an interruption, and one that was interrupted goes on from its last
-epoch, if the code is still of the same commit. ``--set key=value`` changes the recipe, and then ``--name`` names the
+epoch, if commit and settings are the same. ``--set key=value`` changes the recipe, and then ``--name`` names the
 runs. Afterwards, and with ``--tables`` at once, ``results/README.md`` is written from all files. The model
 of each run is kept as ``results/checkpoints/RECIPE-SEED.pth``, outside git, to be a ``teacher`` for example:
 
@@ -31,6 +31,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 
@@ -45,8 +46,10 @@ INTRODUCTION = """# Results
 Written by `python benchmarks/accuracy.py --tables` from `runs/*.json`, each of which says its command, commit
 and versions, its hardware and every epoch. Test set, leave one out, ranking of all items; the model of the
 epoch with the best validation NDCG@10, or of the last epoch where the validation items were trained on, too, with
-settings found before that. Mean ± standard deviation over seeds. Times are medians: training per epoch, and
-training and validation up to the epoch that is tested. *Published figures are in italics.*
+settings found before that. Mean ± standard deviation over seeds. Epochs are those trained, which `time_budget` ends
+early; times are medians: training per epoch, and training and validation up to the epoch that is tested. *Published
+figures are in italics*; those in RecBole's order are of the same protocol and nearly the same test items, since half of
+the times in the file of ml-1m-original-order that was used here are estimates ([dataset](../dataset/README.md)).
 (b): with `repeat_bias`, one learned number on the items of the history. (t): with a `teacher`,
 whose own training is not in the times. What was tried besides is in [NOTES.md](NOTES.md)."""
 
@@ -66,6 +69,15 @@ def command_of(recipe: str, seed: int, data_path: str | None, changes: list[str]
     ]
 
 
+def commit() -> str:
+    """Of this checkout; ``+changes`` where the code or its settings are no longer those."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+    return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "recbole_ssm", "properties") else "")
+
+
 def train_and_test(arguments: list[str], threads: int | None, training: Path) -> dict:
     """One run in this process: what it was, what it took and what it gave.
 
@@ -80,14 +92,14 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path) ->
         torch.set_num_threads(threads)
     from recbole_ssm import __version__, checkpoint
     from recbole_ssm.compare.worker import end_with_parent, train_once
+    from recbole_ssm.config import Config
     from recbole_ssm.inspection import evaluate
+    from recbole_ssm.trainer import plain
 
     end_with_parent()
     circumstances = {  # before hours of training, not after them
         "command": "python run_recbole_ssm.py " + shlex.join(a for a in arguments if not a.startswith("--data_path=")),
-        "commit": subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-        ).stdout.strip(),
+        "commit": commit(),
         "versions": {name: version(name) for name in ("torch", "recbole", "numpy")}
         | {"recbole_ssm": __version__, "python": platform.python_version()},
         "hardware": {"cpu": machine()["cpu"], "cores": os.cpu_count(), "threads": torch.get_num_threads()}
@@ -97,7 +109,9 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path) ->
     model, dataset, files = (first.pop(key) for key in ("model", "dataset", "config_files"))
     keys = [f"--{key}={value}" for key, value in first.items()]
     keys += ["--topk=[10,20]", "--metrics=['Hit','NDCG','MRR']", "--show_progress=False"]
-    folder = training / circumstances["commit"]
+    settings = plain(Config(model, dataset, files.split(","), command_line=keys).final_config_dict)
+    of_this = json.dumps([circumstances["commit"], settings], sort_keys=True).encode()
+    folder = training / blake2b(of_this, digest_size=8).hexdigest()
     keys += [f"--checkpoint_dir={folder}"]
     asked = {"model": model, "dataset": dataset, "files": files.split(","), "keys": keys}
     result = train_once(asked, folder / "trained.json")
@@ -133,7 +147,7 @@ def spread(values: list[float]) -> str:
 def table(runs: list[dict], published: list[dict], filtered: str) -> list[str]:
     """Rows of one dataset, order in time and filter: ours, then what has been published for the same."""
     columns = [f"{name}@{k}" for k in (10, 20) for name in METRICS]
-    head = ["", *columns, "seeds", "parameters", "s / epoch", "s to best", "GiB"]
+    head = ["", *columns, "seeds", "parameters", "epochs", "s / epoch", "s to best", "GiB"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     by_name: dict[str, list[dict]] = {}
     for run in runs:
@@ -143,16 +157,19 @@ def table(runs: list[dict], published: list[dict], filtered: str) -> list[str]:
         return -statistics.mean(run["metrics"][filtered]["test"]["ndcg@10"] for run in item[1])
 
     for name, same in sorted(by_name.items(), key=rank):
+        sizes = sorted({run["parameters"] for run in same})
+        if len(sizes) > 1:
+            sys.exit(f"the runs of {name} are of models with {sizes} parameters: give those of one another name")
         tests = [run["metrics"][filtered]["test"] for run in same]
         cells = [spread([t[f"{METRICS[c.split('@')[0]]}@{c.split('@')[1]}"] for t in tests]) for c in columns]
         cells += [str(len(same)), f"{same[0]['parameters']:,}"]
-        for key, digits in (("seconds_per_epoch", 0), ("seconds_to_best", 0), ("peak_memory_gib", 1)):
+        for key, digits in (("epochs", 0), ("seconds_per_epoch", 0), ("seconds_to_best", 0), ("peak_memory_gib", 1)):
             cells.append(f"{statistics.median(run[key] for run in same):.{digits}f}")
         mark = " (b)" * same[0]["repeat_bias"] + " (t)" * ("--teacher=" in same[0]["command"])
         lines.append(f"| {name}{mark} | " + " | ".join(cells) + " |")
     for row in published:
         cells = [f"{row[c]:.4f}".removeprefix("0") if c in row else "" for c in columns]
-        lines.append(f"| *{row['model']}: {row['source']}* | " + " | ".join([*cells, "", "", "", "", ""]) + " |")
+        lines.append(f"| *{row['model']}: {row['source']}* | " + " | ".join(cells + [""] * 6) + " |")
     return lines
 
 

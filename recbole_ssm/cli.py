@@ -22,10 +22,7 @@ from recbole_ssm.resume import Interrupted
 from recbole_ssm.studies import PROGRAM, compare_models, scaling_of_models, sweep_values, tune_model
 from recbole_ssm.trainer import TrainingDiverged
 
-_USAGE = (
-    "python run_recbole_ssm.py --model=NAME --dataset=NAME [--config_files=FILE,FILE] [--resume[=FILE]] "
-    "[--key=value ...]"
-)
+_USAGE = f"{PROGRAM} --model=NAME --dataset=NAME [--config_files=FILE,FILE] [--resume[=FILE]] [--key=value ...]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import recbole.evaluator.metrics
 from recbole.evaluator.register import metrics_dict
 from recbole.trainer import NCLTrainer, Trainer
 from recbole.utils import ModelType, get_trainer
@@ -81,13 +82,22 @@ def _check_unknown_keys(config: Config) -> None:
     for key in config.external_config_dict:
         if config.is_packed and key in of_others:
             config.pass_over(key, f"it is a key of other models than {config['model']}")
-        if key in known:
+        if key in known or (not config.is_packed and _stands_in_code(key, config.model_class)):
             continue
         close = difflib.get_close_matches(key, known, n=1)
         message = f"unknown key {key!r}" + (f"; did you mean {close[0]}?" if close else "; --help lists the keys")
         if config.is_packed:
             raise InputError(message)
         config.pass_over(key, message)
+
+
+def _stands_in_code(key: str, model: type) -> bool:
+    """Whether a model of RecBole, or its evaluation, reads a key that stands in no file."""
+    try:
+        code = inspect.getsource(inspect.getmodule(model)) + inspect.getsource(recbole.evaluator.metrics)
+    except (OSError, TypeError):  # of a class that was typed in
+        return True
+    return f'"{key}"' in code or f"'{key}'" in code
 
 
 def _check_recbole_types(config: Config) -> None:

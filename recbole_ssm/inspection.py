@@ -18,8 +18,14 @@ from recbole_ssm.data.fingerprint import fingerprint, item_vocabulary
 from recbole_ssm.ops.backend import use_backend
 from recbole_ssm.trainer import create_trainer
 
-_OF_TRAINING = ("model", "dataset", "dataset_cache", "log_wandb", "causal_epochs", "teacher")
-"""Keys that a checkpoint was given and that do not hold when it is tried: of the training, or of where it was."""
+_OF_TRAINING = {
+    *("model", "dataset", "log_wandb", "causal_epochs", "teacher"),
+    *("checkpoint_dir", "dataset_cache", "dataset_save_path", "save_dataset"),
+}
+"""Keys that a checkpoint was given and that do not hold when it is tried: of the training, or of where it was.
+
+RecBole unpickles what lies where some of the latter say, and a checkpoint is not trusted.
+"""
 
 
 def describe(file: str | Path) -> dict:

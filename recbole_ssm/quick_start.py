@@ -121,7 +121,7 @@ def run(
             "peak_memory_gib": peak_memory_gib(config["device"]),
             "checkpoint": trainer.saved_model_file if saved else None,
         }
-        _log_summary(config, result)
+        _log_summary(config, result, tested=test)
         if test_result is not None:
             run_log.write({"test_result": {name: float(value) for name, value in test_result.items()}})
         if saved and rank() == 0:
@@ -165,12 +165,12 @@ def _begun(config, resume: bool | str | Path) -> str | Path | None:
     return file
 
 
-def _log_summary(config, result: dict) -> None:
+def _log_summary(config, result: dict, *, tested: bool) -> None:
     seconds, body = result["seconds_per_epoch"], result["parameters_without_item_embedding"]
     lines = {
         "order, filter": f"time_order {config['time_order']}, filter_seen {config['filter_seen']}",
         "best valid": metrics_in_words(result["best_valid_result"]),
-        "test result": metrics_in_words(result["test_result"]),
+        **({"test result": metrics_in_words(result["test_result"])} if tested else {}),
         "epochs": f"{result['epochs']}" + ("" if seconds is None else f", {seconds:.2f} s of training each (median)"),
         "parameters": f"{result['parameters']:,}, without item embedding {body:,}",
         "peak memory": f"{result['peak_memory_gib']:.2f} GiB",
@@ -213,8 +213,11 @@ def _logging(config) -> Iterator[None]:
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
     root.handlers = []  # with any, RecBole adds none
-    init_logger(config)
-    added = [handler for handler in root.handlers if not before or isinstance(handler, logging.FileHandler)]
+    try:
+        init_logger(config)
+        added = [handler for handler in root.handlers if not before or isinstance(handler, logging.FileHandler)]
+    finally:
+        root.handlers = before
     root.handlers = before + added
     try:
         with run_log.beside(added):

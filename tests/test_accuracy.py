@@ -30,6 +30,7 @@ def some_run(folder, name, seed, ndcg, **keys):
         "hardware": {"cpu": "a processor", "threads": 1},
         "metrics": {kind: {"test": found, "valid": found} for kind in ("filtered", "unfiltered")},
         "parameters": 1234,
+        "epochs": 12,
         "seconds_per_epoch": 10.0,
         "seconds_to_best": 50.0,
         "peak_memory_gib": 1.0,
@@ -51,13 +52,21 @@ def test_tables_are_written_from_runs_and_from_what_is_published(tmp_path):
     assert rows[0].startswith("| 2Mamba4Rec-ml-1m | .2500 | .2500")  # the best first, once for each kind of ranking
     assert rows[1].startswith("| 2Mamba4Rec-ml-1m-taught (b) (t) | .2000")
     assert rows[2].startswith("| Mamba4Rec-ml-1m (b) | .1500 ± .0707 | .1500 ± .0707")
-    assert "| 2 | 1,234 | 10 | 50 | 1.0 |" in rows[2]
+    assert "| 2 | 1,234 | 12 | 10 | 50 | 1.0 |" in rows[2]
     assert [row.startswith("| 2Mamba4Rec-ml-1m-final") for row in rows] == [*[False] * 6, True, True]
     filtered = lines.index("## ml-1m, time_order: exact, items of the history excluded")
     more = lines.index("## ml-1m, time_order: exact, validation items trained on, items of the history excluded")
     assert any("LRURec" in line and ".1930" in line for line in lines[filtered:more])
     assert not any("LRURec" in line for line in lines[:filtered] + lines[more:])
     assert [any("HSTU" in line for line in part) for part in (lines[:more], lines[more:])] == [False, True]
+
+
+def test_runs_of_one_name_are_of_one_model(tmp_path):
+    some_run(tmp_path, "Mamba4Rec-ml-1m", 1, 0.10)
+    some_run(tmp_path, "Mamba4Rec-ml-1m", 2, 0.20, parameters=999)
+    done = accuracy("--tables", "--results", tmp_path)
+    assert done.returncode == 1
+    assert "the runs of Mamba4Rec-ml-1m are of models with [999, 1234] parameters" in done.stderr
 
 
 def test_what_is_there_is_not_run_again_and_what_fails_is_named(tmp_path):
@@ -96,14 +105,14 @@ def test_a_recipe_gives_what_is_stored(tmp_path):
     asked = ["2Mamba4Rec-ml-100k", "--seeds", 1, "--threads", 1, "--results", tmp_path]
     begun = subprocess.Popen([sys.executable, str(SCRIPT), *map(str, asked)], stderr=subprocess.PIPE, text=True)
     for line in begun.stderr:
-        if "epoch 1 evaluating" in line:  # the second
+        if "epoch 2 training" in line:  # the third; what came before it is kept
             break
     begun.kill()
     begun.communicate()
     done = accuracy(*asked)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "epoch 1 training" not in done.stderr
-    assert "epoch 2 training" in done.stderr
+    assert "epoch 4 training" in done.stderr
     found = json.loads((tmp_path / "runs" / "2Mamba4Rec-ml-100k-1.json").read_text())
     for kind in ("unfiltered", "filtered"):
         values = [run["metrics"][kind]["test"]["ndcg@10"] for run in stored]

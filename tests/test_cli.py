@@ -14,7 +14,11 @@ from recbole_ssm.registry import MODELS
 SMALL = ("--hidden_size=8", "--headdim=4", "--d_state=4", "--show_progress=False", "--use_gpu=False")
 
 
-FILES = [f"{file.parent.name}/{file.stem}" for file in properties_folder().glob("p*/*.yaml")]
+FILES = [
+    f"{folder}/{file.stem}"
+    for folder in ("recipe", "paper", "protocol")
+    for file in properties_folder().glob(f"{folder}/*.yaml")
+]
 """Those that are meant for ``--config_files``."""
 
 

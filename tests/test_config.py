@@ -141,6 +141,13 @@ def test_what_a_run_is_of_is_no_key_of_it(key, says):
         Config("SSD4Rec", "ml-100k", command_line=[f"--{key}"])
 
 
+def test_a_key_that_a_model_of_recbole_reads_is_known():
+    keys = {"contrast": "us_x", "contrasst": 1}
+    config = Config("FEARec", "ml-100k", config_dict=keys)
+    assert set(config.passed_over) == {"contrasst"}
+    assert config["contrast"] == "us_x"
+
+
 def test_keys_of_other_models_are_passed_over():
     keys = {"n_layers": 4, "beta": 0.2, "inner_size": 3, "num_layers": 2}
     assert set(Config("SSD4Rec", "ml-100k", config_dict=keys).passed_over) == {"n_layers", "inner_size"}

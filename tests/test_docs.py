@@ -7,6 +7,7 @@ import pytest
 import torch
 from atomic import ROOT
 
+from recbole_ssm.arguments import key_of, value_of
 from recbole_ssm.cli import VERBS, main
 from recbole_ssm.config import Config
 
@@ -33,13 +34,20 @@ def test_commands_of_the_documentation_can_be_given(page, capsys):
     """Verbs exist, keys are the verb's or the configuration's, and files that are linked to are there."""
     file = ROOT / "README.md" if page == "README.md" else ROOT / "docs" / page
     text = file.read_text(encoding="utf-8")
-    for line in re.findall(r"^python -m recbole_ssm (.+)$", text, flags=re.MULTILINE):
+    for line in re.findall(
+        r"^(?:python -m recbole_ssm|(?:python|torchrun) .*run_recbole_ssm\.py) (.+)$", text, flags=re.MULTILINE
+    ):
         words = shlex.split(line)
         verb = words.pop(0) if words[0] in VERBS else "train"
-        assert main([verb, "--help"] if verb != "train" else ["--help"]) == 0
-        own = capsys.readouterr().out
-        for key in (word.removeprefix("--").partition("=")[0] for word in words):
-            if f"--{key}" not in own:
-                Config("2Mamba4Rec", "ml-100k", command_line=[word for word in words if word.startswith(f"--{key}=")])
+        assert main([verb, "--help"]) == 0
+        own = set(re.findall(r"--(\w+)", capsys.readouterr().out))
+        given = {key_of(word): word for word in words}
+        model, dataset, files = (value_of(words, key) for key in ("model", "dataset", "config_files"))
+        if verb == "train" and not {"resume", "help"} & given.keys() and "best.yaml" not in line:
+            keys = [given[key] for key in given if key not in ("model", "dataset", "config_files")]
+            Config(model, dataset, (files or "").split(",") if files else [], command_line=keys)
+        elif verb != "train":
+            keys = [given[key] for key in given.keys() - own]
+            assert not Config("2Mamba4Rec", "ml-100k", command_line=keys).passed_over
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (file.parent / link).exists(), link

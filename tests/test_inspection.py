@@ -69,6 +69,14 @@ def test_no_word_of_a_checkpoint_is_run_as_code(tmp_path):
     assert not Path("run").exists()
 
 
+def test_the_folder_of_the_training_may_be_gone(tmp_path):
+    """What it holds may be anything, and so may the path in a file that came from elsewhere."""
+    file = Path(train(tmp_path, checkpoint_dir="kept", dataset_save_path="none.pth")["checkpoint"]).rename("model.pth")
+    Path("kept").rmdir()
+    Path("kept").write_text("in the way")
+    assert ask("evaluate", f"--checkpoint={file}")["test_result"]
+
+
 def test_what_does_nothing_is_said(tmp_path, caplog):
     file = f"--checkpoint={train(tmp_path, 'SASRec')['checkpoint']}"
     ask("evaluate", file, "--filter_sen=True")

@@ -91,6 +91,7 @@ def assert_checkpoint_gives(file: Path, config, result: dict[str, float]) -> Non
     ],
 )
 def test_one_epoch_from_the_command_line(tiny, tmp_path, capfd, monkeypatch, model, time_order, filter_seen, gpu):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # which is settled once it has been asked
     keys = {"time_order": time_order, "filter_seen": filter_seen}
     device = {"use_gpu": gpu, "gpu_id": 99}  # there is no such GPU, on whatever machine this runs
     given = [f"--model={model}", "--dataset=tiny", f"--data_path={tiny}", *options(model, **keys, **device)]
@@ -271,6 +272,14 @@ def test_two_runs_in_a_process_do_not_disturb_the_callers_logging(tiny):
     run(tiny)
     run(tiny, "SASRec")
     assert (list(root.handlers), root.level) == before
+
+
+def test_a_log_that_cannot_be_written_costs_the_caller_none(tiny):
+    Path("log").write_text("in the way")
+    before = list(logging.getLogger().handlers)
+    with pytest.raises(OSError, match="log"):
+        run(tiny)
+    assert logging.getLogger().handlers == before
 
 
 def test_a_caller_who_logs_gets_the_files_too(tiny, capfd):

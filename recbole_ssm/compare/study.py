@@ -101,8 +101,12 @@ class Study:
             begun = self._begun(variant, seed)
             if begun is None:
                 continue
+            if "settings" not in begun:
+                raise InputError(
+                    f"{self.folder} has runs of an earlier version of this package; name another folder with --out"
+                )
             settings = plain(configs[variant.name].final_config_dict) | {"seed": seed}
-            other = list(differences(begun.get("settings", {}), json.loads(json.dumps(settings))).values())
+            other = list(differences(begun["settings"], json.loads(json.dumps(settings))).values())
             if other:
                 raise InputError(
                     f"{self.folder} has a run of {variant.name} with other settings, {', '.join(other[:5])}; name "

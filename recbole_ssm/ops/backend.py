@@ -27,7 +27,10 @@ BACKENDS = ("auto", "torch", "native", "mamba_ssm", "triton")
 OPS = ("ssd", "selective_scan", "conv1d", "cross_entropy", "feed_forward", "gated_norm", "dropout")
 
 _INSTALL = {
-    "native": "no C compiler was found when this package was installed: install one, and install the package again",
+    "native": (
+        "no C compiler was found when this package was installed (install one, and install the package again), or this "
+        "is a checkout that was not installed with pip install -e"
+    ),
     "mamba_ssm": "install mamba-ssm and causal-conv1d",
     "triton": "install triton",
 }

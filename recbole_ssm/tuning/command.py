@@ -111,7 +111,7 @@ def tune(
     for name in ("valid_result", "test_result"):
         tell(f"{name} of the best: {metrics_in_words(found[name])}")
     tell(f"report: {Path(task.folder) / 'report.html'}")
-    tell(f"python run_recbole_ssm.py --config_files={Path(task.folder) / 'best.yaml'}")
+    tell(f"python -m recbole_ssm --config_files={Path(task.folder) / 'best.yaml'}")
     return found
 
 

@@ -76,7 +76,7 @@ def as_csv(records: list[dict], space: Sequence[Parameter], metric: str) -> str:
 
 
 def best_yaml(task: Task, record: dict, comment: str) -> str:
-    """The configuration of a trial, for ``python run_recbole_ssm.py --config_files=FILE``."""
+    """The configuration of a trial, for ``python -m recbole_ssm --config_files=FILE``."""
     settings = {"model": task.model, "dataset": task.dataset} | given(task.config(record["params"]))
     return f"# {comment}\n" + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 

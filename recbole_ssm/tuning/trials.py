@@ -144,7 +144,7 @@ class Task:
         return {
             "model": self.model,
             "dataset": self.dataset,
-            "config_file_list": [*self.files, {name: _read_list(value) for name, value in params.items()}],
+            "config_file_list": [*self.files, {name: _read_literal(value) for name, value in params.items()}],
             "config_dict": own,
             "command_line": self.keys,
         }
@@ -168,10 +168,10 @@ class Task:
         write_json(folder / "trial.json", record)
 
 
-def _read_list(value):
-    """The list where RecBole's params files have one as a word, since its values must be such."""
+def _read_literal(value):
+    """What a word stands for that is a literal of Python, as words of RecBole's params files may be; else the word."""
     try:
-        return ast.literal_eval(value) if isinstance(value, str) and value.startswith("[") else value
+        return ast.literal_eval(value) if isinstance(value, str) else value
     except (SyntaxError, ValueError):
         return value
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from recbole_ssm.cli import main
 from recbole_ssm.compare import Study, Variant, worker
 from recbole_ssm.compare.summary import summarise
 from recbole_ssm.errors import InputError
+from recbole_ssm.trainer import plain
 
 KEYS = ["--data_path=.", "--use_gpu=False", "--epochs=2", "--hidden_size=8", "--headdim=4", "--d_state=4"]
 VERB = ["compare", "--models=2Mamba4Rec,SASRec", "--dataset=tiny", "--seeds=7,8", "--baseline=SASRec", "--out=found"]
@@ -98,18 +100,26 @@ def test_from_a_kill_to_the_report(folder, capsys, monkeypatch):
         assert "has a run of 2Mamba4Rec with other settings, learning_rate 0.002 (now 0.1)" in said
 
 
-def test_a_run_that_was_begun_with_other_settings_is_not_gone_on_with(folder, capsys):
-    def study(*keys: str) -> Study:
-        return Study([Variant("2Mamba4Rec", "2Mamba4Rec")], "tiny", [1], folder / "found", keys=[*KEYS, *keys])
-
-    begun = study()
+def test_a_run_that_was_begun_with_other_settings_is_not_gone_on_with(folder):
+    begun = Study([Variant("2Mamba4Rec", "2Mamba4Rec")], "tiny", [1], folder / "found", keys=KEYS)
     begun.check()
     file = folder / "found" / "runs" / "2Mamba4Rec-1.json"
-    file.write_text(json.dumps({"settings": {"learning_rate": 0.1}}))
-    begun.check()  # nothing was trained
-    (folder / "found" / "runs" / "2Mamba4Rec-1.trained.json").write_text("{}")
-    with pytest.raises(InputError, match=r"with other settings, .*name another folder"):
-        begun.check()
+    settings = json.loads(json.dumps(plain(begun._config(begun.variants[0], 1).final_config_dict)))
+    trained = file.with_suffix(".trained.json")
+    for there, refused in (
+        (settings, None),
+        (
+            settings | {"learning_rate": 0.1},
+            r"with other settings, learning_rate 0.1 \(now 0.002\); name another folder",
+        ),
+        (None, "of an earlier version"),
+    ):
+        file.write_text(json.dumps({} if there is None else {"settings": there}))
+        trained.unlink(missing_ok=True)
+        begun.check()  # nothing was trained
+        trained.write_text("{}")
+        with pytest.raises(InputError, match=refused) if refused else nullcontext():
+            begun.check()
 
 
 def test_a_run_that_fails_ends_no_other(folder, capsys, monkeypatch):
