@@ -72,16 +72,20 @@ def train(arguments: Sequence[str]) -> None:
 
 
 def evaluate_model(arguments: Sequence[str]) -> None:
-    """Validate and test the model of a checkpoint, as it was configured but for what is given here."""
+    """Validate and test the model of a checkpoint, as it was configured but for what is given here.
+
+    Models of this package in several checkpoints, trained on the same data, rank together: by the mean of their scores.
+    """
     if {"-h", "--help"} & set(arguments):
         print(
-            f"usage: {PROGRAM} evaluate --checkpoint=FILE [--dataset=NAME] [--filter_seen=True] [--topk=[5,20]] "
-            f"[--key=value ...] [--json=FILE]\n\n{evaluate_model.__doc__}"
+            f"usage: {PROGRAM} evaluate --checkpoint=FILE[,FILE...] [--dataset=NAME] [--filter_seen=True] "
+            f"[--topk=[5,20]] [--key=value ...] [--json=FILE]\n\n{evaluate_model.__doc__}"
         )
         return
     ours = ("--checkpoint=", "--dataset=", "--json=")
     rest = [a for a in arguments if not a.startswith(ours)]
-    _report(evaluate(_checkpoint(arguments), value_of(arguments, "dataset"), rest), arguments)
+    file, *others = _checkpoint(arguments).split(",")
+    _report(evaluate(file, value_of(arguments, "dataset"), rest, others=others), arguments)
 
 
 def inspect(arguments: Sequence[str]) -> None:

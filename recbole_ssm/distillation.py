@@ -9,11 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recbole_ssm import checkpoint
-from recbole_ssm.checkpoint import CheckpointError
-from recbole_ssm.data.fingerprint import fingerprint
 from recbole_ssm.ops import Teacher
-from recbole_ssm.registry import MODELS, model_class
+from recbole_ssm.trained_models import trained_models
 
 
 class Teachers:
@@ -68,26 +65,5 @@ def load_teachers(config, dataset) -> Teachers | None:
     """
     if not config["teacher"]:
         return None
-    models, data = [], fingerprint(dataset)
-    for file in config.teacher_files:
-        state = checkpoint.read(file, trust=bool(config["trust_checkpoint"]))
-        name = state["config"]["model"]
-        if name not in MODELS:
-            raise CheckpointError(f"teacher {file} is a {name}; it must be one of {', '.join(MODELS)}")
-        if state["dataset"]["hash"] != data["hash"]:
-            raise CheckpointError(
-                f"teacher {file} was trained on other data ({state['dataset']}) than these ({data}), and may know what "
-                "the model is tested on; name one that was trained with the same data, time_order and split"
-            )
-        model = model_class(name)(_Stored(state["config"] | {"device": config["device"]}), dataset)
-        model.load_state_dict(state["state_dict"])
-        models.append(model.to(config["device"]))
-    share = config["teacher_share"]
+    models, share = trained_models(config.teacher_files, config, dataset), config["teacher_share"]
     return Teachers(models, 0.5 if share is None else share)  # a model of one's own may have no default of it
-
-
-class _Stored(dict):
-    """The configuration in a checkpoint; as with RecBole's, what is not there is None."""
-
-    def __missing__(self, key: str) -> None:
-        return None

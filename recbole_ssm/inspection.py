@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
@@ -16,6 +16,7 @@ from recbole_ssm.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.data.fingerprint import fingerprint, item_vocabulary
 from recbole_ssm.ops.backend import use_backend
+from recbole_ssm.trained_models import Together, trained_models
 from recbole_ssm.trainer import create_trainer
 
 _OF_TRAINING = {
@@ -53,13 +54,16 @@ def describe(file: str | Path) -> dict:
     }
 
 
-def evaluate(file: str | Path, dataset: str | None = None, command_line: Iterable[str] = ()) -> dict:
+def evaluate(
+    file: str | Path, dataset: str | None = None, command_line: Iterable[str] = (), *, others: Sequence[str | Path] = ()
+) -> dict:
     """Validate and test the model of a checkpoint, as it was configured but for what is given here.
 
     Args:
         file: the checkpoint.
         dataset: another dataset with the same items; None for the one that it was trained on.
         command_line: arguments ``--key=value``, for example ``--filter_seen=True`` or ``--topk=[5,20]``.
+        others: checkpoints of more models of this package, trained on the same data: all of them rank together.
 
     Returns:
         ``valid_result`` and ``test_result``, None where the split leaves no such items; ``time_order`` and
@@ -71,6 +75,9 @@ def evaluate(file: str | Path, dataset: str | None = None, command_line: Iterabl
         InputError: something else that is given cannot be used.
     """
     with loaded(file, dataset, command_line) as (config, trainer, (train, valid, test), trained_on):
+        if others:
+            models = trained_models([file, *others], config, train._dataset)
+            trainer.model = Together(models)
         results = [trainer.evaluate(loader, load_best_model=False) for loader in (valid, test)]
     valid_result, test_result = (found and {name: float(value) for name, value in found.items()} for found in results)
     return {

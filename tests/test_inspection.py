@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from atomic import interactions, small, write_dataset
 
 import recbole_ssm
 from recbole_ssm import checkpoint
 from recbole_ssm.cli import main
+from recbole_ssm.inspection import loaded
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +69,28 @@ def test_no_word_of_a_checkpoint_is_run_as_code(tmp_path):
     checkpoint.write(file, {key: state[key] for key in state if not key.startswith("format")})
     ask("evaluate", f"--checkpoint={file}")
     assert not Path("run").exists()
+
+
+def test_several_models_rank_together(tmp_path, capfd):
+    files = [train(tmp_path, model, seed=seed)["checkpoint"] for model, seed in (("2Mamba4Rec", 1), ("SSD4Rec", 2))]
+    scores, targets = [], []
+    for file in files:
+        with loaded(file) as (_, trainer, (_, _, test), _), torch.no_grad():
+            (batch, _, _, target) = next(iter(test))
+            scores.append(trainer.model.eval().full_sort_predict(batch))
+            targets.append(target)
+    together = sum(scores) / 2
+    together[:, 0] = -torch.inf
+    rank = (together > together.gather(1, targets[0][:, None])).sum(1)
+    found = ask("evaluate", f"--checkpoint={','.join(files)}", "--metric_decimal_place=6")["test_result"]
+    assert found["hit@10"] == pytest.approx((rank < 10).double().mean().item(), abs=1e-6)
+    assert found["mrr@10"] == pytest.approx(((rank < 10) / (rank + 1)).mean().item(), abs=1e-6)
+    alone = [ask("evaluate", f"--checkpoint={file}", "--metric_decimal_place=6")["test_result"] for file in files]
+    assert found not in alone
+    other = train(tmp_path, eval_args={"split": {"LS": "test_only"}})["checkpoint"]
+    for file, said in ((other, "was trained on other data"), (train(tmp_path, "SASRec")["checkpoint"], "is a SASRec")):
+        assert main(["evaluate", f"--checkpoint={files[0]},{file}"]) == 2
+        assert said in capfd.readouterr().err
 
 
 def test_the_folder_of_the_training_may_be_gone(tmp_path):

@@ -1,0 +1,67 @@
+"""Models out of checkpoints, several of them for the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor, nn
+
+from recbole_ssm import checkpoint
+from recbole_ssm.checkpoint import CheckpointError
+from recbole_ssm.data.fingerprint import fingerprint
+from recbole_ssm.registry import MODELS, model_class
+
+
+def trained_models(files: Sequence[str | Path], config, dataset) -> list[nn.Module]:
+    """The models of this package that checkpoints hold.
+
+    Args:
+        files: the checkpoints.
+        config: of the run that they are for: its device, and whether checkpoints are trusted.
+        dataset: its training split.
+
+    Raises:
+        CheckpointError: a file cannot be read, its model is not of this package, or it was trained on other data, which
+            may be what it is to be tested on, or what one that learns from it is.
+    """
+    models, data = [], fingerprint(dataset)
+    for file in files:
+        state = checkpoint.read(file, trust=bool(config["trust_checkpoint"]))
+        name = state["config"]["model"]
+        if name not in MODELS:
+            raise CheckpointError(f"{file} is a {name}; it must be one of {', '.join(MODELS)}")
+        if state["dataset"]["hash"] != data["hash"]:
+            raise CheckpointError(
+                f"{file} was trained on other data ({state['dataset']}) than these ({data}), and may know what is "
+                "tested; name one that was trained with the same data, time_order and split"
+            )
+        model = model_class(name)(_Stored(state["config"] | {"device": config["device"]}), dataset)
+        model.load_state_dict(state["state_dict"])
+        models.append(model.to(config["device"]))
+    return models
+
+
+class Together(nn.Module):
+    """Models that rank together: by the mean of their scores, and so by the geometric mean of their softmaxes."""
+
+    def __init__(self, models: Sequence[nn.Module]):
+        super().__init__()
+        self.models = nn.ModuleList(models)
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Scores (S, n_items) of every item after each history."""
+        return torch.stack([model.full_sort_predict(interaction) for model in self.models]).mean(0)
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Scores (R,) of the candidates ``item_id`` (R,)."""
+        return torch.stack([model.predict(interaction) for model in self.models]).mean(0)
+
+
+class _Stored(dict):
+    """The configuration in a checkpoint; as with RecBole's, what is not there is None."""
+
+    def __missing__(self, key: str) -> None:
+        return None
