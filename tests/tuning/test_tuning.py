@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -236,6 +237,15 @@ def test_lines_that_the_model_cannot_use(folder, capsys, model, line, says):
     assert main(["tune", f"--model={model}", *VERB[2:5], "--data_path=.", "--use_gpu=False", "--epochs=3"]) == 2
     assert says in capsys.readouterr().err
     assert not (folder / "found").exists()
+
+
+def test_words_of_a_params_file_are_literals_and_never_code(task):
+    words = {"clip_grad_norm": "{'max_norm': 1.0}", "weight_decay": "1e-4", "learner": "adamw"}
+    config = task.config(words | {"wandb_project": "__import__('pathlib').Path('run').touch()"})
+    assert config["clip_grad_norm"] == {"max_norm": 1.0}
+    assert (config["weight_decay"], config["learner"]) == (1e-4, "adamw")
+    assert config["wandb_project"].startswith("__import__")
+    assert not Path("run").exists()
 
 
 def test_another_search_needs_another_folder(folder, capsys):
