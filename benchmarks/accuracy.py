@@ -3,12 +3,13 @@
     python benchmarks/accuracy.py --data_path=/data 2Mamba4Rec-ml-1m Mamba4Rec-ml-1m --seeds 2020 2021 2022
     python benchmarks/accuracy.py --tables
 
-A recipe is a file of ``properties/recipe/``, named MODEL-DATASET; ``paper/MODEL-DATASET`` is one of the published
-settings. Each run is a process of its own and leaves ``results/runs/RECIPE-SEED.json``; one whose file is there is not
-run again, so that the command can be repeated after an interruption, and one that was interrupted goes on from its last
-epoch, if commit and settings are the same. ``--set key=value`` changes the recipe, and then ``--name`` names the
-runs. Afterwards, and with ``--tables`` at once, ``results/README.md`` is written from all files. The model
-of each run is kept as ``results/checkpoints/RECIPE-SEED.pth``, outside git, to be a ``teacher`` for example:
+A recipe is a file of ``properties/recipe/``, named MODEL-DATASET; ``wide/MODEL-DATASET`` is one of twice the width,
+``paper/MODEL-DATASET`` one of the published settings, and their runs are MODEL-DATASET-wide and MODEL-DATASET-paper.
+Each run is a process of its own and leaves ``results/runs/NAME-SEED.json``; one whose file is there with these settings
+is not run again, so that the command can be repeated after an interruption, and one that was interrupted goes on from
+its last epoch, if commit and settings are the same. ``--set key=value`` changes the recipe, and then ``--name`` names
+the runs. Afterwards, and with ``--tables`` at once, ``results/README.md`` is written from all files. The model
+of each run is kept as ``results/checkpoints/NAME-SEED.pth``, outside git, to be a ``teacher`` for example:
 
     python benchmarks/accuracy.py 2Mamba4Rec-ml-1m --seeds 2021 --results=mine
     python benchmarks/accuracy.py 2Mamba4Rec-ml-1m --name 2Mamba4Rec-ml-1m-taught --results=mine \\
@@ -69,6 +70,29 @@ def command_of(recipe: str, seed: int, data_path: str | None, changes: list[str]
     ]
 
 
+def settings_of(arguments: list[str]) -> dict:
+    """What recipe and command line give that decides what a training comes to, but for the seed."""
+    from recbole_ssm.config import Config
+    from recbole_ssm.resume import decisive
+    from recbole_ssm.trainer import plain
+
+    model, dataset, files, keys = divided(arguments)
+    given = Config(model, dataset, files, command_line=keys, trains=False).external_config_dict
+    return {key: value for key, value in plain(decisive(given)).items() if key != "seed"}
+
+
+def divided(arguments: list[str]) -> tuple[str, str, list[str], list[str]]:
+    """Arguments of run_recbole_ssm.py: model, dataset, config files, the others."""
+    values = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
+    model, dataset, files = (values.pop(key) for key in ("model", "dataset", "config_files"))
+    return model, dataset, files.split(","), [f"--{key}={value}" for key, value in values.items()]
+
+
+def differing(one: dict, other: dict) -> str:
+    """The keys in which two settings differ."""
+    return ", ".join(sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key)))
+
+
 def commit() -> str:
     """Of this checkout; ``+changes`` where the code or its settings are no longer those."""
 
@@ -92,9 +116,7 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path) ->
         torch.set_num_threads(threads)
     from recbole_ssm import __version__, checkpoint
     from recbole_ssm.compare.worker import end_with_parent, train_once
-    from recbole_ssm.config import Config
     from recbole_ssm.inspection import evaluate
-    from recbole_ssm.trainer import plain
 
     end_with_parent()
     circumstances = {  # before hours of training, not after them
@@ -105,15 +127,12 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path) ->
         "hardware": {"cpu": machine()["cpu"], "cores": os.cpu_count(), "threads": torch.get_num_threads()}
         | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
     }
-    first = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
-    model, dataset, files = (first.pop(key) for key in ("model", "dataset", "config_files"))
-    keys = [f"--{key}={value}" for key, value in first.items()]
-    keys += ["--topk=[10,20]", "--metrics=['Hit','NDCG','MRR']", "--show_progress=False"]
-    settings = plain(Config(model, dataset, files.split(","), command_line=keys).final_config_dict)
+    settings = settings_of(arguments)
     of_this = json.dumps([circumstances["commit"], settings], sort_keys=True).encode()
     folder = training / blake2b(of_this, digest_size=8).hexdigest()
-    keys += [f"--checkpoint_dir={folder}"]
-    asked = {"model": model, "dataset": dataset, "files": files.split(","), "keys": keys}
+    model, dataset, files, keys = divided(arguments)
+    keys += ["--topk=[10,20]", "--metrics=['Hit','NDCG','MRR']", "--show_progress=False", f"--checkpoint_dir={folder}"]
+    asked = {"model": model, "dataset": dataset, "files": files, "keys": keys}
     result = train_once(asked, folder / "trained.json")
     config = checkpoint.read(result["checkpoint"])["config"]
     tested = {}
@@ -124,6 +143,7 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path) ->
     of_model = ("parameters", "parameters_without_item_embedding", "peak_memory_gib")
     return {
         **circumstances,
+        "settings": settings,
         "model": model,
         "dataset": dataset,
         "time_order": config["time_order"],
@@ -157,15 +177,15 @@ def table(runs: list[dict], published: list[dict], filtered: str) -> list[str]:
         return -statistics.mean(run["metrics"][filtered]["test"]["ndcg@10"] for run in item[1])
 
     for name, same in sorted(by_name.items(), key=rank):
-        sizes = sorted({run["parameters"] for run in same})
-        if len(sizes) > 1:
-            sys.exit(f"the runs of {name} are of models with {sizes} parameters: give those of one another name")
+        for run in same:
+            if other := differing(run["settings"], same[0]["settings"]):
+                sys.exit(f"the runs of {name} differ in {other}: give those of other settings another name")
         tests = [run["metrics"][filtered]["test"] for run in same]
         cells = [spread([t[f"{METRICS[c.split('@')[0]]}@{c.split('@')[1]}"] for t in tests]) for c in columns]
         cells += [str(len(same)), f"{same[0]['parameters']:,}"]
         for key, digits in (("epochs", 0), ("seconds_per_epoch", 0), ("seconds_to_best", 0), ("peak_memory_gib", 1)):
             cells.append(f"{statistics.median(run[key] for run in same):.{digits}f}")
-        mark = " (b)" * same[0]["repeat_bias"] + " (t)" * ("--teacher=" in same[0]["command"])
+        mark = " (b)" * same[0]["repeat_bias"] + " (t)" * ("teacher" in same[0]["settings"])
         lines.append(f"| {name}{mark} | " + " | ".join(cells) + " |")
     for row in published:
         cells = [f"{row[c]:.4f}".removeprefix("0") if c in row else "" for c in columns]
@@ -225,14 +245,17 @@ def main() -> None:
     failed = []
     for seed in options.seeds:
         for recipe in [] if options.tables else options.recipes:
-            target = runs / f"{options.name or recipe.replace('/', '-')}-{seed}.json"
+            folder, _, name = recipe.rpartition("/")
+            target = runs / f"{options.name or '-'.join(filter(None, (name, folder)))}-{seed}.json"
             arguments = command_of(recipe, seed, options.data_path, options.set, options.files)
             if options.here:
                 found = train_and_test(arguments, options.threads, options.here.with_suffix(".training"))
                 options.here.write_text(json.dumps(found, indent=1))
                 return
             if target.exists():
-                print(f"{target.name} is there")
+                other = differing(json.loads(target.read_text(encoding="utf-8"))["settings"], settings_of(arguments))
+                print(f"{target.name} is there" + (f", but its settings differ in {other}" if other else ""))
+                failed += [f"{target.stem} (remove it, or give --name)"] if other else []
                 continue
             unfinished = checkpoints / f"{target.stem}.part"
             child = [sys.executable, __file__, recipe, f"--seeds={seed}", f"--here={unfinished}"]

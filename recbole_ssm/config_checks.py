@@ -55,7 +55,7 @@ def check(config: Config, *, trains: bool) -> None:
     if trains and world_size() > 1:
         _check_processes(config)
     if config.is_packed:
-        _check_our_model(config)
+        _check_our_model(config, trains)
     sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
     if config["filter_seen"] and config["benchmark_filename"] is not None and sequential:
         raise InputError("benchmark_filename: filter_seen needs whole histories, which such files have not")
@@ -187,9 +187,9 @@ def _check_valid_metric(config: Config) -> None:
         )
 
 
-def _check_our_model(config: Config) -> None:
+def _check_our_model(config: Config, trains: bool) -> None:
     _check_samples(config)
-    _check_teacher(config)
+    _check_teacher(config, trains)
     _check_loss(config)
     _check_backend(config)
     _check_shapes(config)
@@ -238,11 +238,11 @@ def _check_samples(config: Config) -> None:
             config.pass_over(key, "with benchmark_filename the samples are those of the files")
 
 
-def _check_teacher(config: Config) -> None:
+def _check_teacher(config: Config, trains: bool) -> None:
     if not config["teacher"] and "teacher_share" in config.external_config_dict:
         config.pass_over("teacher_share", "there is no teacher")
     for file in config.teacher_files:
-        if not Path(file).is_file():
+        if trains and not Path(file).is_file():
             raise InputError(f"teacher: there is no checkpoint {file}; train one with this package, or name another")
     if config["teacher"] and config["loss_type"] != "CE":
         raise InputError(f"teacher needs loss_type: CE, and it is {config['loss_type']}")

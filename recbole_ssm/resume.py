@@ -292,9 +292,15 @@ def find_latest(folder: str | Path, model: str, dataset: str) -> Path | None:
     return next((file for file in files if checkpoint.read(file)["config"]["dataset"] == dataset), None)
 
 
+def decisive(settings: dict) -> dict:
+    """Those of a configuration's keys and values that decide what a training comes to."""
+    return {key: value for key, value in settings.items() if key not in _MAY_DIFFER}
+
+
 def differences(before: dict, now: dict) -> dict[str, str]:
-    """Of two configurations in plain values, the keys that decide what a training comes to, where they differ: how."""
-    keys = sorted((before.keys() | now.keys()) - _MAY_DIFFER)
+    """Of two configurations in plain values, the :func:`decisive` keys where they differ, and how."""
+    before, now = decisive(before), decisive(now)
+    keys = sorted(before.keys() | now.keys())
     return {key: f"{key} {before.get(key)!r} (now {now.get(key)!r})" for key in keys if before.get(key) != now.get(key)}
 
 

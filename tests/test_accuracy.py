@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from atomic import ROOT
 
 from recbole_ssm.config import Config
@@ -20,10 +21,11 @@ def accuracy(*arguments) -> subprocess.CompletedProcess:
 
 
 def some_run(folder, name, seed, ndcg, **keys):
-    """A file as a run leaves it."""
+    """A file as a run leaves it, of a recipe without keys."""
     found = {f"{metric}@{k}": ndcg for metric in ("hit", "ndcg", "mrr") for k in (10, 20)}
     run = {
         "command": f"python run_recbole_ssm.py --model={name.partition('-')[0]} --seed={seed}",
+        "settings": {},
         "dataset": "ml-1m",
         "time_order": "exact",
         "repeat_bias": True,
@@ -43,7 +45,7 @@ def test_tables_are_written_from_runs_and_from_what_is_published(tmp_path):
     some_run(tmp_path, "Mamba4Rec-ml-1m", 1, 0.10)
     some_run(tmp_path, "Mamba4Rec-ml-1m", 2, 0.20)
     some_run(tmp_path, "2Mamba4Rec-ml-1m", 1, 0.25, repeat_bias=False)
-    some_run(tmp_path, "2Mamba4Rec-ml-1m-taught", 1, 0.20, command="python run_recbole_ssm.py --teacher=a.pth")
+    some_run(tmp_path, "2Mamba4Rec-ml-1m-taught", 1, 0.20, settings={"teacher": "a.pth"})
     some_run(tmp_path, "2Mamba4Rec-ml-1m-final", 1, 0.30, split={"LS": "test_only"})
     done = accuracy("--tables", "--results", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -61,24 +63,32 @@ def test_tables_are_written_from_runs_and_from_what_is_published(tmp_path):
     assert [any("HSTU" in line for line in part) for part in (lines[:more], lines[more:])] == [False, True]
 
 
-def test_runs_of_one_name_are_of_one_model(tmp_path):
-    some_run(tmp_path, "Mamba4Rec-ml-1m", 1, 0.10)
-    some_run(tmp_path, "Mamba4Rec-ml-1m", 2, 0.20, parameters=999)
+def test_runs_of_one_name_have_the_same_settings(tmp_path):
+    some_run(tmp_path, "Mamba4Rec-ml-1m", 1, 0.10, settings={"epochs": 3, "d_state": 8})
+    some_run(tmp_path, "Mamba4Rec-ml-1m", 2, 0.20, settings={"epochs": 3, "hidden_size": 32})
     done = accuracy("--tables", "--results", tmp_path)
     assert done.returncode == 1
-    assert "the runs of Mamba4Rec-ml-1m are of models with [999, 1234] parameters" in done.stderr
+    assert "the runs of Mamba4Rec-ml-1m differ in d_state, hidden_size: " in done.stderr
 
 
 def test_what_is_there_is_not_run_again_and_what_fails_is_named(tmp_path):
-    some_run(tmp_path, "2Mamba4Rec-ml-1m", 1, 0.1)
-    some_run(tmp_path, "paper-2Mamba4Rec-ml-1m", 1, 0.1)
-    asked = ["2Mamba4Rec-ml-1m", "paper/2Mamba4Rec-ml-1m", "Mamba4Rec-nothing"]
+    def kept(name, recipe, **changes):
+        content = yaml.safe_load((properties_folder() / f"{recipe}.yaml").read_text())
+        some_run(tmp_path, name, 1, 0.1, settings=content | changes)
+
+    kept("2Mamba4Rec-ml-1m", "recipe/2Mamba4Rec-ml-1m")
+    kept("2Mamba4Rec-ml-1m-paper", "paper/2Mamba4Rec-ml-1m")
+    kept("Mamba4Rec-ml-1m", "recipe/Mamba4Rec-ml-1m", dropout_prob=0.7)
+    asked = ["2Mamba4Rec-ml-1m", "paper/2Mamba4Rec-ml-1m", "Mamba4Rec-ml-1m", "Mamba4Rec-nothing"]
     done = accuracy(*asked, "--seeds", 1, "--results", tmp_path)
-    for file in ("2Mamba4Rec-ml-1m-1.json", "paper-2Mamba4Rec-ml-1m-1.json"):
-        assert f"{file} is there" in done.stdout.splitlines()
+    assert done.stdout.splitlines()[:3] == [
+        "2Mamba4Rec-ml-1m-1.json is there",
+        "2Mamba4Rec-ml-1m-paper-1.json is there",
+        "Mamba4Rec-ml-1m-1.json is there, but its settings differ in dropout_prob",
+    ]
     assert done.returncode == 1
-    assert "failed: Mamba4Rec-nothing-1" in done.stderr
-    assert len(list((tmp_path / "runs").iterdir())) == 2
+    assert "failed: Mamba4Rec-ml-1m-1 (remove it, or give --name), Mamba4Rec-nothing-1" in done.stderr
+    assert len(list((tmp_path / "runs").iterdir())) == 3
 
 
 @pytest.mark.parametrize("change", [("--set", "epochs=1"), ("--with", "protocol/no_validation")], ids=str)
@@ -88,10 +98,13 @@ def test_a_changed_recipe_needs_a_name(change):
     assert "--name" in done.stderr
 
 
-@pytest.mark.parametrize("file", sorted(path.stem for path in properties_folder().glob("recipe/*.yaml")))
+RECIPES = [path for folder in ("recipe", "wide") for path in sorted((properties_folder() / folder).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("file", [f"{path.parent.name}/{path.stem}" for path in RECIPES])
 def test_recipes_fit_their_models_and_datasets(file):
-    model, _, dataset = file.partition("-")
-    config = Config(model, dataset, [f"recipe/{file}"])
+    model, _, dataset = file.partition("/")[2].partition("-")
+    config = Config(model, dataset, [file])
     assert config["stopping_step"] >= config["epochs"]  # a schedule is to be finished
 
 
