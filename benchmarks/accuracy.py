@@ -115,7 +115,7 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path) ->
     if threads:
         torch.set_num_threads(threads)
     from recbole_ssm import __version__, checkpoint
-    from recbole_ssm.compare.worker import end_with_parent, train_once
+    from recbole_ssm.compare.worker import OF_RUN, end_with_parent, train_once
     from recbole_ssm.inspection import evaluate
 
     end_with_parent()
@@ -139,8 +139,6 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path) ->
     for kind, filter_seen in (("unfiltered", False), ("filtered", True)):
         found = evaluate(result["checkpoint"], command_line=[f"--filter_seen={filter_seen}"])
         tested[kind] = {"valid": found["valid_result"], "test": found["test_result"]}
-    of_run = ("best_epoch", "seconds_to_best", "epochs", "seconds_per_epoch", "history")
-    of_model = ("parameters", "parameters_without_item_embedding", "peak_memory_gib")
     return {
         **circumstances,
         "settings": settings,
@@ -151,7 +149,7 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path) ->
         "seed": config["seed"],
         "repeat_bias": bool(config.get("repeat_bias")),
         "metrics": tested,
-        **{key: result[key] for key in of_run + of_model},
+        **{key: result[key] for key in OF_RUN},
         "checkpoint": result["checkpoint"],
     }
 

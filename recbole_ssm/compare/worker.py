@@ -22,6 +22,12 @@ from recbole_ssm.machine import processor
 from recbole_ssm.quick_start import run
 from recbole_ssm.trainer import TrainingDiverged, plain
 
+OF_RUN = (
+    *("epochs", "seconds_per_epoch", "best_epoch", "seconds_to_best", "history"),
+    *("parameters", "parameters_without_item_embedding", "peak_memory_gib"),
+)
+"""What is kept of what :func:`recbole_ssm.quick_start.run` gives, beside the metrics."""
+
 
 def train_once(asked: dict, trained: Path) -> dict:
     """What :func:`recbole_ssm.quick_start.run` gives, in plain values; arguments as in :func:`train_and_measure`."""
@@ -50,12 +56,10 @@ def train_and_measure(asked: dict, trained: Path) -> tuple[dict, dict[str, np.nd
         samples = by_sample(trainer, train, test)
         one, many, step = latency(trainer, test, 1), latency(trainer, test, 1024), step_latency(trainer, test)
         settings = {key: config[key] for key in ("time_order", "filter_seen", "seed")}
-    of_run = ("epochs", "seconds_per_epoch", "best_epoch", "seconds_to_best", "history")
-    of_model = ("parameters", "parameters_without_item_embedding", "peak_memory_gib")
     measured = {
         **settings,
         "test_result": result["test_result"],
-        **{key: result[key] for key in of_run + of_model},
+        **{key: result[key] for key in OF_RUN},
         "latency_one": one,
         "latency_many": many,
         "latency_step": step,
