@@ -9,14 +9,16 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_ssm.arguments import value_of
+from recbole_ssm.arguments import own_arguments, read_count, read_names, value_of
 from recbole_ssm.checkpoint import CheckpointNotWritten
 from recbole_ssm.data.atomic_files import find_datasets
 from recbole_ssm.errors import InputError
+from recbole_ssm.files import replacing
 from recbole_ssm.inspection import describe, evaluate
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 from recbole_ssm.property_files import properties_folder
 from recbole_ssm.quick_start import run
+from recbole_ssm.recommender import Recommender
 from recbole_ssm.registry import MODELS, recbole_models
 from recbole_ssm.resume import Interrupted
 from recbole_ssm.studies import PROGRAM, compare_models, scaling_of_models, sweep_values, tune_model
@@ -99,10 +101,64 @@ def inspect(arguments: Sequence[str]) -> None:
     _report(describe(_checkpoint(arguments)), arguments)
 
 
+def recommend(arguments: Sequence[str]) -> None:
+    """The best items for a history, or for all users of a dataset, or some of them: after all that they have had.
+
+    --history      names of items, the latest last, separated by commas; no data are read then
+    --dataset      whose users, in --data_path; default the one of the training
+    --users        names, separated by commas; default all
+    --k            how many items for each; default 10
+    --filter_seen  whether the items of the history are left out; default as in the training
+    --out          file to write, in RecBole's atomic format; default the screen
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(
+            f"usage: {PROGRAM} recommend --checkpoint=FILE (--history=ITEM,ITEM | [--users=NAME,NAME] "
+            f"[--dataset=NAME] [--data_path=FOLDER]) [--k=N] [--filter_seen=True] [--out=FILE]\n\n"
+            + textwrap.dedent(f"    {recommend.__doc__}")
+        )
+        return
+    optional = ("history", "users", "dataset", "k", "filter_seen", "out")
+    given, rest = own_arguments(arguments, "recommend", ("checkpoint",), optional)
+    if given["filter_seen"] not in (None, "True", "False"):
+        raise InputError(f"--filter_seen={given['filter_seen']} must be True or False")
+    out = None if given["out"] is None else Path(given["out"]).absolute()
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise InputError(f"--out={given['out']} must be a file in a folder that there is")
+    k, filter_seen = read_count(given, "k", 10), given["filter_seen"] and given["filter_seen"] == "True"
+    recommender = Recommender(given["checkpoint"], filter_seen=filter_seen)
+    if given["history"] is not None:
+        if others := [*rest, *(f"--{key}" for key in ("users", "dataset") if given[key] is not None)]:
+            raise InputError(f"{others[0].partition('=')[0]} does not apply to --history, for which no data are read")
+        best = recommender.recommend([given["history"].split(",")], k)[0]
+        columns = ["item_id:token", "score:float"]
+    else:
+        histories = recommender.histories(given["dataset"], rest)
+        users = read_names(given, "users") if given["users"] is not None else list(histories)
+        for user in users:
+            if user not in histories:
+                raise InputError(f"the dataset has no user {user!r}; it may have too few interactions for its filters")
+        found = recommender.recommend([histories[user] for user in users], k, skip_unknown=True)
+        best = [(user, *item) for user, items in zip(users, found, strict=True) for item in items]
+        columns = ["user_id:token", "item_id:token", "score:float"]
+    rows = ["\t".join(columns), *("\t".join((*names, f"{score:.6g}")) for *names, score in best)]
+    lines = "\n".join(rows) + "\n"
+    if out is None:
+        print(lines, end="")
+        return
+    try:
+        with replacing(out) as file:
+            file.write(lines.encode())
+    except OSError as error:
+        raise InputError(f"--out={given['out']} cannot be written: {error}") from error
+    print(f"{len(best)} recommendations are in {given['out']}")
+
+
 VERBS = {
     "train": train,
     "evaluate": evaluate_model,
     "inspect": inspect,
+    "recommend": recommend,
     "compare": compare_models,
     "sweep": sweep_values,
     "tune": tune_model,
@@ -135,14 +191,14 @@ def help_text(data_path: str) -> str:
     """Models, datasets and this package's keys."""
     shipped = sorted(
         str(file.relative_to(properties_folder()).with_suffix(""))
-        for folder in ("recipe", "paper", "protocol")
+        for folder in ("recipe", "wide", "paper", "protocol")
         for file in properties_folder().glob(f"{folder}/*.yaml")
     )
     lines = [
         *textwrap.wrap(f"usage: {_USAGE}", 100, subsequent_indent="  ", break_on_hyphens=False),
         "",
         "Train a model, keep the best epoch by the validation metric, and test it. Every key of RecBole is understood.",
-        f"{PROGRAM} VERB does more: {', '.join(list(VERBS)[1:])}; VERB --help explains each.",
+        *_wrapped(f"{PROGRAM} VERB does more", f"{', '.join(list(VERBS)[1:])}; VERB --help explains each."),
         "",
         *_wrapped("models", ", ".join(MODELS)),
         *_wrapped("RecBole's models", ", ".join(recbole_models())),

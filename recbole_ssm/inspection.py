@@ -101,15 +101,27 @@ class Loaded(NamedTuple):
     """Fingerprint of the data that the model was trained on."""
 
 
-@contextmanager
-def loaded(file: str | Path, dataset: str | None = None, command_line: Iterable[str] = ()) -> Iterator[Loaded]:
-    """The model of a checkpoint with its data, for as long as the context lasts; arguments as in :func:`evaluate`."""
-    state = checkpoint.read(file)
+def stored_config(state: dict, dataset: str | None, command_line: Iterable[str]) -> Config:
+    """The configuration that a checkpoint's training had, but for what decides only that.
+
+    Args:
+        state: what is in the checkpoint.
+        dataset: another dataset, or None.
+        command_line: arguments ``--key=value`` of more importance.
+    """
     dataset = dataset or state["config"]["dataset"]
     given = {key: value for key, value in state["given"].items() if key not in _OF_TRAINING}
     config = Config(state["config"]["model"], dataset, [given], command_line=command_line, trains=False)
     for key in config.cmd_config_dict.keys() & config.passed_over.keys():
         getLogger().warning(config.passed_over[key])
+    return config
+
+
+@contextmanager
+def loaded(file: str | Path, dataset: str | None = None, command_line: Iterable[str] = ()) -> Iterator[Loaded]:
+    """The model of a checkpoint with its data, for as long as the context lasts; arguments as in :func:`evaluate`."""
+    state = checkpoint.read(file)
+    config = stored_config(state, dataset, command_line)
     init_seed(config["seed"], config["reproducibility"])
     with use_backend(config["ssm_backend"] or "auto"):
         data = create_dataset(config, packed=config.is_packed)
@@ -118,7 +130,7 @@ def loaded(file: str | Path, dataset: str | None = None, command_line: Iterable[
         if known != here:
             other = len(set(here) ^ set(known))
             raise CheckpointError(
-                f"{file} knows the items of {state['dataset']['name']!r}, and dataset {dataset!r} has "
+                f"{file} knows the items of {state['dataset']['name']!r}, and dataset {config['dataset']!r} has "
                 + (f"{other} others" if other else "them in another order")
                 + "; evaluate it on the data that it was trained on"
             )

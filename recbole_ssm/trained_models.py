@@ -30,18 +30,33 @@ def trained_models(files: Sequence[str | Path], config, dataset) -> list[nn.Modu
     models, data = [], fingerprint(dataset)
     for file in files:
         state = checkpoint.read(file, trust=bool(config["trust_checkpoint"]))
-        name = state["config"]["model"]
-        if name not in MODELS:
-            raise CheckpointError(f"{file} is a {name}; it must be one of {', '.join(MODELS)}")
+        model = stored_model(state, config["device"], file)
         if state["dataset"]["hash"] != data["hash"]:
             raise CheckpointError(
                 f"{file} was trained on other data ({state['dataset']}) than these ({data}), and may know what is "
                 "tested; name one that was trained with the same data, time_order and split"
             )
-        model = model_class(name)(_Stored(state["config"] | {"device": config["device"]}), dataset)
-        model.load_state_dict(state["state_dict"])
-        models.append(model.to(config["device"]))
+        models.append(model)
     return models
+
+
+def stored_model(state: dict, device: torch.device | str, file: str | Path) -> nn.Module:
+    """The model of this package that a checkpoint holds, in evaluation mode. It is made without its data.
+
+    Args:
+        state: what is in the checkpoint.
+        device: where the model goes.
+        file: the checkpoint's name.
+
+    Raises:
+        CheckpointError: it holds another model.
+    """
+    name = state["config"]["model"]
+    if name not in MODELS:
+        raise CheckpointError(f"{file} is a {name}; it must be one of {', '.join(MODELS)}")
+    model = model_class(name)(_Stored(state["config"] | {"device": device}), _Catalogue(state["item_vocabulary"]))
+    model.load_state_dict(state["state_dict"])
+    return model.to(device).eval()
 
 
 class Together(nn.Module):
@@ -58,6 +73,13 @@ class Together(nn.Module):
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores (R,) of the candidates ``item_id`` (R,)."""
         return torch.stack([model.predict(interaction) for model in self.models]).mean(0)
+
+
+class _Catalogue(list):
+    """The names of all items; all that a model asks of a dataset is how many there are."""
+
+    def num(self, field: str) -> int:
+        return len(self)
 
 
 class _Stored(dict):

@@ -1,0 +1,189 @@
+"""A trained model in use: names of items that somebody has had go in, names of those that fit come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor
+
+from recbole_ssm import checkpoint
+from recbole_ssm.data import create_dataset
+from recbole_ssm.data.dataset import chronological_history
+from recbole_ssm.errors import InputError
+from recbole_ssm.inspection import stored_config
+from recbole_ssm.ops.packing import cumulative_lengths, last_tokens, sequence_index
+from recbole_ssm.trained_models import stored_model
+
+_AT_ONCE, _SCORES = 256, 2**24
+"""The most histories, and the most scores, that are computed at a time."""
+
+
+class Recommender:
+    """The model of a checkpoint, with the names of its items. To recommend it needs no data but the file.
+
+    Args:
+        file: checkpoint of a model of this package.
+        device: where it computes.
+        filter_seen: whether items of the history are left out; None for what the training had.
+
+    Attributes:
+        model: the model, in evaluation mode.
+        items: name of each item by its number; 0 is none.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds another model.
+    """
+
+    def __init__(self, file: str | Path, device: torch.device | str = "cpu", *, filter_seen: bool | None = None):
+        state = checkpoint.read(file, device)
+        self.model = stored_model(state, device, file)
+        self.items: list[str] = state["item_vocabulary"]
+        self.filter_seen = bool(state["config"].get("filter_seen")) if filter_seen is None else filter_seen
+        self._device = torch.device(device)
+        self._stored = {key: state[key] for key in ("config", "given")}
+        self._longest = state["config"].get("MAX_ITEM_LIST_LENGTH")
+        self._number = {name: number for number, name in enumerate(self.items) if number > 0}
+
+    def __contains__(self, item: str) -> bool:
+        """Whether the model knows an item of this name."""
+        return item in self._number
+
+    @torch.inference_mode()
+    def recommend(
+        self, histories: Sequence[Sequence[str]], k: int = 10, *, skip_unknown: bool = False
+    ) -> list[list[tuple[str, float]]]:
+        """The items with the highest scores after each history.
+
+        Args:
+            histories: names of the items that each has had, the latest last.
+            k: how many are wanted.
+            skip_unknown: pass over items that the model does not know. A history without any other gets no items.
+
+        Returns:
+            For each history name and score of the best ``k``, the best first; fewer where no more are left.
+
+        Raises:
+            InputError: a history is empty or has an item that the model does not know, or ``k`` is no number above 0.
+        """
+        numbers = [self._numbers(history, skip_unknown) for history in histories]
+        rows = [row for row, history in enumerate(numbers) if history]
+        if len(rows) < len(numbers) and not skip_unknown:
+            raise InputError("a history is empty; leave it out: there is nothing to tell of it")
+        found: list[list[tuple[str, float]]] = [[] for _ in numbers]
+        at_once = max(1, min(_AT_ONCE, _SCORES // len(self.items)))
+        for first in range(0, len(rows), at_once):
+            some = rows[first : first + at_once]
+            given = [torch.tensor(numbers[row][-self._longest :] if self._longest else numbers[row]) for row in some]
+            borders = cumulative_lengths(torch.tensor([len(history) for history in given]))
+            batch = Interaction({self.model.ITEM_SEQ: torch.cat(given), "cu_seqlens": borders}).to(self._device)
+            best = self._best(self.model.full_sort_predict(batch), [numbers[row] for row in some], k)
+            for row, items in zip(some, best, strict=True):
+                found[row] = items
+        return found
+
+    def histories(self, dataset: str | None = None, command_line: Iterable[str] = ()) -> dict[str, list[str]]:
+        """What each user of a dataset has had, the latest last, read as the training read its data.
+
+        Args:
+            dataset: name; None for the one that the model was trained on.
+            command_line: arguments ``--key=value``, for example ``--data_path=FOLDER``.
+
+        Returns:
+            Names of items by name of user: all of them, those that training held out for validation and test as well.
+
+        Raises:
+            InputError: the data cannot be read.
+        """
+        data = create_dataset(stored_config(self._stored, dataset, command_line), packed=True)
+        items, start = chronological_history(data)
+        names = data.field2id_token[data.iid_field][items.numpy()].tolist()
+        users = data.field2id_token[data.uid_field].tolist()
+        borders = [*start.tolist(), len(names)]
+        return {users[user]: names[borders[user] : borders[user + 1]] for user in range(1, len(users))}
+
+    def session(self, history: Iterable[str] = ()) -> Session:
+        """One history that grows by an item at a time; see :class:`Session`."""
+        return Session(self, history)
+
+    def _numbers(self, history: Iterable[str], skip_unknown: bool = False) -> list[int]:
+        if isinstance(history, str):
+            raise InputError(f"a history is a list of names of items, and not the word {history!r}")
+        names = list(history)
+        if not skip_unknown:
+            unknown = [name for name in names if name not in self._number]
+            if unknown:
+                raise InputError(
+                    f"the model knows no item {unknown[0]!r}; it was not in the data of the training, or is rarer than "
+                    "these ask for (skip_unknown passes over such items)"
+                )
+        return [self._number[name] for name in names if name in self._number]
+
+    def _best(self, scores: Tensor, histories: Sequence[Sequence[int]], k: int) -> list[list[tuple[str, float]]]:
+        """The best ``k`` items of each row of scores (R, n_items), which are changed."""
+        if not isinstance(k, int) or k < 1:
+            raise InputError(f"k must be a whole number of at least 1, but is {k!r}")
+        scores[:, 0] = -torch.inf
+        if self.filter_seen:
+            borders = cumulative_lengths(torch.tensor([len(history) for history in histories]))
+            seen = torch.tensor([number for history in histories for number in history])
+            scores[sequence_index(borders, len(seen)).long(), seen] = -torch.inf
+        values, items = (each.tolist() for each in torch.topk(scores, min(k, scores.shape[1])))
+        return [
+            [(self.items[item], value) for item, value in zip(*row, strict=True) if value > -torch.inf]
+            for row in zip(items, values, strict=True)
+        ]
+
+
+class Session:
+    """One history that grows, and what fits it as it is.
+
+    A model that keeps a state (Mamba4Rec, 2Mamba4Rec, LRURec, without ``MAX_ITEM_LIST_LENGTH``) reads each item once,
+    in a time that does not depend on how many came before; the others read their history again.
+
+    Args:
+        recommender: the model.
+        history: names of items to begin with.
+
+    Attributes:
+        history: the names so far.
+    """
+
+    def __init__(self, recommender: Recommender, history: Iterable[str] = ()):
+        self.history: list[str] = []
+        self._recommender = recommender
+        self._streams = recommender.model.streams and not recommender._longest
+        self._hidden: Tensor | None = None
+        self._state: list | None = None
+        self._seen: dict[int, None] = {}
+        names = list(history)
+        recommender._numbers(names)  # an unknown one is told before any is read
+        for name in names:
+            self.add(name)
+
+    @torch.inference_mode()
+    def add(self, item: str) -> None:
+        """The next item of the history.
+
+        Raises:
+            InputError: the model does not know it; the history is as before.
+        """
+        number = self._recommender._numbers([item])[0]
+        if self._streams:
+            items = torch.tensor([number], device=self._recommender._device)
+            self._hidden, self._state = self._recommender.model.step(items, self._state)
+            self._seen[number] = None
+        self.history.append(item)
+
+    @torch.inference_mode()
+    def recommend(self, k: int = 10) -> list[tuple[str, float]]:
+        """As :meth:`Recommender.recommend`, for this history."""
+        if not self._streams or not self.history:
+            return self._recommender.recommend([self.history], k)[0]
+        model, seen = self._recommender.model, list(self._seen)
+        tokens = torch.tensor(seen, device=self._recommender._device)
+        borders = torch.tensor([0, len(seen)], dtype=torch.int32, device=tokens.device)
+        scores = model.score_all(self._hidden, model.items_seen(tokens, borders, last_tokens(borders)))
+        return self._recommender._best(scores, [seen], k)[0]
