@@ -1,0 +1,70 @@
+"""Scores and losses are what their definitions say, in half precision nearly so."""
+
+import torch
+import torch.nn.functional as F
+from model_cases import LENGTHS, each_model, make, packed_batch, some_tokens
+from packed_cases import slices
+
+
+@each_model
+@torch.no_grad()
+def test_scores_are_products_with_the_embedding_of_the_items(name):
+    """The last output of each history, against all items, one item, or the candidates that name their history.
+
+    The biases are added: of each item, and of all items that are in the history.
+    """
+    model = make(name)
+    batch = packed_batch()
+    last = model.encode(batch["item_id_list"], batch["cu_seqlens"])[batch["cu_seqlens"][1:].long() - 1]
+    scores = last @ model.item_embedding.weight.T
+    if "biases" in name:
+        assert model.item_bias.all()
+        assert model.repeat_bias.all()
+        scores += model.item_bias
+        for row, history in zip(scores, slices(LENGTHS), strict=True):
+            row[batch["item_id_list"][history].unique()] += 10 * model.repeat_bias
+    torch.testing.assert_close(model.full_sort_predict(batch), scores)
+    torch.testing.assert_close(model.predict(batch), scores[torch.arange(len(LENGTHS)), batch["item_id"]])
+    row, item = torch.tensor([2, 0, 2, 3, 1, 0]), torch.tensor([7, 7, 0, 49, 3, 1])
+    candidates = packed_batch(item_id=item, candidate_seq_idx=row)
+    torch.testing.assert_close(model.predict(candidates), scores[row, item])
+
+
+@each_model
+def test_loss_is_the_cross_entropy_of_the_scores(name):
+    model = make(name)
+    batch = packed_batch()
+    expected = F.cross_entropy(model.full_sort_predict(batch), batch["item_id"])
+    found = model.calculate_loss(batch)
+    torch.testing.assert_close(found, expected)
+    gradients = (torch.autograd.grad(loss, list(model.parameters())) for loss in (found, expected))
+    torch.testing.assert_close(*gradients)
+
+
+@each_model
+def test_pairwise_loss_compares_each_target_with_its_negatives(name):
+    """Negatives come as RecBole's sampler gives them: the first of every target, then the second of every target."""
+    model = make(name, loss_type="BPR")
+    negatives = some_tokens(2 * len(LENGTHS), seed=2)
+    batch = packed_batch(neg_item_id=negatives)
+    scores = model.full_sort_predict(batch)
+    row = torch.arange(len(LENGTHS))
+    difference = scores[row, batch["item_id"]] - scores[row, negatives.view(2, -1)]
+    torch.testing.assert_close(model.calculate_loss(batch), -(1e-10 + difference.sigmoid()).log().mean())
+
+
+@each_model
+def test_mixed_precision_gives_nearly_the_same_loss_and_gradients(name):
+    """What ``enable_amp`` does to a training step, dropout aside."""
+    model = make(name, dtype=torch.float32)
+    found = []
+    for enabled in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", enabled=enabled):
+            loss = model.calculate_loss(packed_batch())
+        loss.backward()
+        assert loss.dtype == torch.float32
+        found.append((loss.detach(), torch.cat([parameter.grad.flatten() for parameter in model.parameters()])))
+    (exact, gradient), (loss, rough) = found
+    assert abs(loss - exact) < 1e-2 * exact
+    assert (rough - gradient).norm() < 0.1 * gradient.norm()  # larger weights than any trained model has
