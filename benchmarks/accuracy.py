@@ -197,13 +197,18 @@ def protocol(run: dict) -> tuple[str, str, str]:
     return run["dataset"], run["time_order"], SPLITS.get(split.get("LS"), f", split {split}")
 
 
+def read_run(file: Path) -> dict:
+    """A run that is done, with its name, which is that of the file without the seed."""
+    run = {"name": re.sub(r"-\d+$", "", file.stem), **json.loads(file.read_text(encoding="utf-8"))}
+    if "settings" not in run:
+        sys.exit(f"{file} is of an earlier version of this script and does not say its settings; put it elsewhere")
+    return run
+
+
 def write_tables(results: Path) -> Path:
     """``README.md`` of the folder, from all its runs and from ``benchmarks/published.yaml``."""
-    runs = []
-    for file in sorted((results / "runs").glob("*.json")):
-        run = {"name": re.sub(r"-\d+$", "", file.stem), **json.loads(file.read_text(encoding="utf-8"))}
-        if run["metrics"]["filtered"]["test"] is not None:
-            runs.append(run)
+    runs = [read_run(file) for file in sorted((results / "runs").glob("*.json"))]
+    runs = [run for run in runs if run["metrics"]["filtered"]["test"] is not None]
     published = yaml.safe_load((ROOT / "benchmarks" / "published.yaml").read_text(encoding="utf-8"))
     lines = [INTRODUCTION]
     for key in sorted({protocol(run) for run in runs}):
@@ -251,7 +256,7 @@ def main() -> None:
                 options.here.write_text(json.dumps(found, indent=1))
                 return
             if target.exists():
-                other = differing(json.loads(target.read_text(encoding="utf-8"))["settings"], settings_of(arguments))
+                other = differing(read_run(target)["settings"], settings_of(arguments))
                 print(f"{target.name} is there" + (f", but its settings differ in {other}" if other else ""))
                 failed += [f"{target.stem} (remove it, or give --name)"] if other else []
                 continue

@@ -71,6 +71,16 @@ def test_runs_of_one_name_have_the_same_settings(tmp_path):
     assert "the runs of Mamba4Rec-ml-1m differ in d_state, hidden_size: " in done.stderr
 
 
+def test_runs_that_do_not_say_their_settings_are_named(tmp_path):
+    some_run(tmp_path, "Mamba4Rec-ml-1m", 1, 0.10)
+    file = tmp_path / "runs" / "Mamba4Rec-ml-1m-1.json"
+    file.write_text(json.dumps({key: v for key, v in json.loads(file.read_text()).items() if key != "settings"}))
+    done = accuracy("--tables", "--results", tmp_path)
+    assert done.returncode == 1
+    assert f"{file} is of an earlier version" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_what_is_there_is_not_run_again_and_what_fails_is_named(tmp_path):
     def kept(name, recipe, **changes):
         content = yaml.safe_load((properties_folder() / f"{recipe}.yaml").read_text())
