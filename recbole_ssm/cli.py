@@ -9,7 +9,9 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_ssm.arguments import own_arguments, read_count, read_names, value_of
+from recbole.utils.argument_list import dataset_arguments
+
+from recbole_ssm.arguments import key_of, own_arguments, read_count, read_names, value_of
 from recbole_ssm.checkpoint import CheckpointNotWritten
 from recbole_ssm.data.atomic_files import find_datasets
 from recbole_ssm.errors import InputError
@@ -107,6 +109,7 @@ def recommend(arguments: Sequence[str]) -> None:
     --history      names of items, the latest last, separated by commas; no data are read then
     --dataset      whose users, in --data_path; default the one of the training
     --users        names, separated by commas; default all
+    --device       where it computes, cuda for example; default cpu
     --k            how many items for each; default 10
     --filter_seen  whether the items of the history are left out; default as in the training
     --out          file to write, in RecBole's atomic format; default the screen
@@ -114,19 +117,25 @@ def recommend(arguments: Sequence[str]) -> None:
     if {"-h", "--help"} & set(arguments):
         print(
             f"usage: {PROGRAM} recommend --checkpoint=FILE (--history=ITEM,ITEM | [--users=NAME,NAME] "
-            f"[--dataset=NAME] [--data_path=FOLDER]) [--k=N] [--filter_seen=True] [--out=FILE]\n\n"
+            f"[--dataset=NAME] [--data_path=FOLDER]) [--k=N] [--filter_seen=True] [--device=NAME] [--out=FILE]\n\n"
             + textwrap.dedent(f"    {recommend.__doc__}")
         )
         return
-    optional = ("history", "users", "dataset", "k", "filter_seen", "out")
+    optional = ("history", "users", "dataset", "k", "filter_seen", "device", "out")
     given, rest = own_arguments(arguments, "recommend", ("checkpoint",), optional)
+    for argument in rest:
+        if "=" not in argument or key_of(argument) not in _OF_DATA:
+            raise InputError(
+                f"recommend has no use for {argument!r}; it takes --key=value, where keys are its own (recommend "
+                "--help) or about the data, such as data_path"
+            )
     if given["filter_seen"] not in (None, "True", "False"):
         raise InputError(f"--filter_seen={given['filter_seen']} must be True or False")
     out = None if given["out"] is None else Path(given["out"]).absolute()
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise InputError(f"--out={given['out']} must be a file in a folder that there is")
     k, filter_seen = read_count(given, "k", 10), given["filter_seen"] and given["filter_seen"] == "True"
-    recommender = Recommender(given["checkpoint"], filter_seen=filter_seen)
+    recommender = Recommender(given["checkpoint"], given["device"] or "cpu", filter_seen=filter_seen)
     if given["history"] is not None:
         if others := [*rest, *(f"--{key}" for key in ("users", "dataset") if given[key] is not None)]:
             raise InputError(f"{others[0].partition('=')[0]} does not apply to --history, for which no data are read")
@@ -138,6 +147,7 @@ def recommend(arguments: Sequence[str]) -> None:
         for user in users:
             if user not in histories:
                 raise InputError(f"the dataset has no user {user!r}; it may have too few interactions for its filters")
+        _tell_unknown(recommender, [histories[user] for user in users])
         found = recommender.recommend([histories[user] for user in users], k, skip_unknown=True)
         best = [(user, *item) for user, items in zip(users, found, strict=True) for item in items]
         columns = ["user_id:token", "item_id:token", "score:float"]
@@ -152,6 +162,26 @@ def recommend(arguments: Sequence[str]) -> None:
     except OSError as error:
         raise InputError(f"--out={given['out']} cannot be written: {error}") from error
     print(f"{len(best)} recommendations are in {given['out']}")
+
+
+_OF_DATA = {"data_path", "dataset_cache", "time_order", *dataset_arguments} - {
+    *("MAX_ITEM_LIST_LENGTH", "ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "POSITION_FIELD", "benchmark_filename"),
+}
+"""Keys that decide what the histories are that ``recommend`` reads."""
+
+
+def _tell_unknown(recommender: Recommender, histories: Sequence[Sequence[str]]) -> None:
+    """Say how much the model does not know of histories; it must know something."""
+    known = [sum(item in recommender for item in history) for history in histories]
+    everything = sum(map(len, histories))
+    if not sum(known):
+        raise InputError("the model knows none of the items; name a dataset with items of those that it was trained on")
+    if sum(known) < everything:
+        print(
+            f"{everything - sum(known)} of {everything} interactions are of items that the model does not know, and "
+            f"are passed over; {known.count(0)} of {len(known)} users have no others, and get none",
+            file=sys.stderr,
+        )
 
 
 VERBS = {

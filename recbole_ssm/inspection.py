@@ -101,17 +101,18 @@ class Loaded(NamedTuple):
     """Fingerprint of the data that the model was trained on."""
 
 
-def stored_config(state: dict, dataset: str | None, command_line: Iterable[str]) -> Config:
+def stored_config(state: dict, dataset: str | None, command_line: Iterable[str], **changes) -> Config:
     """The configuration that a checkpoint's training had, but for what decides only that.
 
     Args:
         state: what is in the checkpoint.
         dataset: another dataset, or None.
         command_line: arguments ``--key=value`` of more importance.
+        changes: keys and values of more importance than those of the training.
     """
     dataset = dataset or state["config"]["dataset"]
     given = {key: value for key, value in state["given"].items() if key not in _OF_TRAINING}
-    config = Config(state["config"]["model"], dataset, [given], command_line=command_line, trains=False)
+    config = Config(state["config"]["model"], dataset, [given | changes], command_line=command_line, trains=False)
     for key in config.cmd_config_dict.keys() & config.passed_over.keys():
         getLogger().warning(config.passed_over[key])
     return config

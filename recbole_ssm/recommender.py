@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import operator
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -17,8 +20,11 @@ from recbole_ssm.inspection import stored_config
 from recbole_ssm.ops.packing import cumulative_lengths, last_tokens, sequence_index
 from recbole_ssm.trained_models import stored_model
 
-_AT_ONCE, _SCORES = 256, 2**24
-"""The most histories, and the most scores, that are computed at a time."""
+_SCORES, _TOKENS = 2**24, 2**16
+"""The most scores that are computed at a time, and the most items that are read for them, unless one history asks more.
+"""
+
+_WHERE = "CUDA_VISIBLE_DEVICES"
 
 
 class Recommender:
@@ -26,7 +32,7 @@ class Recommender:
 
     Args:
         file: checkpoint of a model of this package.
-        device: where it computes.
+        device: where it computes, as torch says it.
         filter_seen: whether items of the history are left out; None for what the training had.
 
     Attributes:
@@ -35,14 +41,15 @@ class Recommender:
 
     Raises:
         CheckpointError: the file cannot be read, or holds another model.
+        InputError: there is no such device.
     """
 
     def __init__(self, file: str | Path, device: torch.device | str = "cpu", *, filter_seen: bool | None = None):
-        state = checkpoint.read(file, device)
-        self.model = stored_model(state, device, file)
+        self._device = _usable(device)
+        state = checkpoint.read(file)
+        self.model = stored_model(state, self._device, file)
         self.items: list[str] = state["item_vocabulary"]
         self.filter_seen = bool(state["config"].get("filter_seen")) if filter_seen is None else filter_seen
-        self._device = torch.device(device)
         self._stored = {key: state[key] for key in ("config", "given")}
         self._longest = state["config"].get("MAX_ITEM_LIST_LENGTH")
         self._number = {name: number for number, name in enumerate(self.items) if number > 0}
@@ -68,28 +75,42 @@ class Recommender:
         Raises:
             InputError: a history is empty or has an item that the model does not know, or ``k`` is no number above 0.
         """
+        k = _count(k)
         numbers = [self._numbers(history, skip_unknown) for history in histories]
         rows = [row for row, history in enumerate(numbers) if history]
         if len(rows) < len(numbers) and not skip_unknown:
             raise InputError("a history is empty; leave it out: there is nothing to tell of it")
         found: list[list[tuple[str, float]]] = [[] for _ in numbers]
-        at_once = max(1, min(_AT_ONCE, _SCORES // len(self.items)))
-        for first in range(0, len(rows), at_once):
-            some = rows[first : first + at_once]
-            given = [torch.tensor(numbers[row][-self._longest :] if self._longest else numbers[row]) for row in some]
-            borders = cumulative_lengths(torch.tensor([len(history) for history in given]))
-            batch = Interaction({self.model.ITEM_SEQ: torch.cat(given), "cu_seqlens": borders}).to(self._device)
+        for some in self._batches(rows, numbers):
+            read = [torch.tensor(numbers[row][-self._longest :] if self._longest else numbers[row]) for row in some]
+            borders = cumulative_lengths(torch.tensor([len(history) for history in read]))
+            batch = Interaction({self.model.ITEM_SEQ: torch.cat(read), "cu_seqlens": borders}).to(self._device)
             best = self._best(self.model.full_sort_predict(batch), [numbers[row] for row in some], k)
             for row, items in zip(some, best, strict=True):
                 found[row] = items
         return found
 
+    def _batches(self, rows: Iterable[int], numbers: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+        """The rows, as many at a time as :data:`_SCORES` and :data:`_TOKENS` allow."""
+        some, tokens = [], 0
+        for row in rows:
+            length = len(numbers[row])
+            if some and (tokens + length > _TOKENS or (len(some) + 1) * len(self.items) > _SCORES):
+                yield some
+                some, tokens = [], 0
+            some.append(row)
+            tokens += length
+        if some:
+            yield some
+
     def histories(self, dataset: str | None = None, command_line: Iterable[str] = ()) -> dict[str, list[str]]:
         """What each user of a dataset has had, the latest last, read as the training read its data.
 
+        How rare users and items are does not matter here: nobody is left out.
+
         Args:
             dataset: name; None for the one that the model was trained on.
-            command_line: arguments ``--key=value``, for example ``--data_path=FOLDER``.
+            command_line: arguments ``--key=value`` about the data, for example ``--data_path=FOLDER``.
 
         Returns:
             Names of items by name of user: all of them, those that training held out for validation and test as well.
@@ -97,7 +118,12 @@ class Recommender:
         Raises:
             InputError: the data cannot be read.
         """
-        data = create_dataset(stored_config(self._stored, dataset, command_line), packed=True)
+        everybody = dict.fromkeys(("user_inter_num_interval", "item_inter_num_interval"), "[0,inf)")
+        with _environment_kept():
+            config = stored_config(self._stored, dataset, command_line, **everybody)
+            if config["benchmark_filename"] is not None:
+                raise InputError("benchmark_filename: such files have no whole histories; give histories themselves")
+            data = create_dataset(config, packed=True, samples=False)
         items, start = chronological_history(data)
         names = data.field2id_token[data.iid_field][items.numpy()].tolist()
         users = data.field2id_token[data.uid_field].tolist()
@@ -109,28 +135,30 @@ class Recommender:
         return Session(self, history)
 
     def _numbers(self, history: Iterable[str], skip_unknown: bool = False) -> list[int]:
-        if isinstance(history, str):
-            raise InputError(f"a history is a list of names of items, and not the word {history!r}")
-        names = list(history)
-        if not skip_unknown:
-            unknown = [name for name in names if name not in self._number]
-            if unknown:
+        if isinstance(history, str) or not isinstance(history, Iterable):
+            raise InputError(f"a history is a list of names of items, and not {history!r}")
+        numbers = []
+        for name in history:
+            if not isinstance(name, str):
+                raise InputError(f"names of items are words, such as {str(name)!r}, and not {type(name).__name__}s")
+            if name in self._number:
+                numbers.append(self._number[name])
+            elif not skip_unknown:
                 raise InputError(
-                    f"the model knows no item {unknown[0]!r}; it was not in the data of the training, or is rarer than "
-                    "these ask for (skip_unknown passes over such items)"
+                    f"the model knows no item {name!r}; it was not in the data of the training, or was too rare there"
                 )
-        return [self._number[name] for name in names if name in self._number]
+        return numbers
 
     def _best(self, scores: Tensor, histories: Sequence[Sequence[int]], k: int) -> list[list[tuple[str, float]]]:
         """The best ``k`` items of each row of scores (R, n_items), which are changed."""
-        if not isinstance(k, int) or k < 1:
-            raise InputError(f"k must be a whole number of at least 1, but is {k!r}")
         scores[:, 0] = -torch.inf
         if self.filter_seen:
             borders = cumulative_lengths(torch.tensor([len(history) for history in histories]))
             seen = torch.tensor([number for history in histories for number in history])
             scores[sequence_index(borders, len(seen)).long(), seen] = -torch.inf
         values, items = (each.tolist() for each in torch.topk(scores, min(k, scores.shape[1])))
+        if any(value != value for row in values for value in row[:1]):  # not a number, which topk has before all others
+            raise InputError("the model's scores are no numbers, and so some of its weights are none; use another")
         return [
             [(self.items[item], value) for item, value in zip(*row, strict=True) if value > -torch.inf]
             for row in zip(items, values, strict=True)
@@ -141,7 +169,8 @@ class Session:
     """One history that grows, and what fits it as it is.
 
     A model that keeps a state (Mamba4Rec, 2Mamba4Rec, LRURec, without ``MAX_ITEM_LIST_LENGTH``) reads each item once,
-    in a time that does not depend on how many came before; the others read their history again.
+    also of those to begin with, in a time that does not depend on how many came before; the others read their history
+    again.
 
     Args:
         recommender: the model.
@@ -158,8 +187,8 @@ class Session:
         self._hidden: Tensor | None = None
         self._state: list | None = None
         self._seen: dict[int, None] = {}
-        names = list(history)
-        recommender._numbers(names)  # an unknown one is told before any is read
+        names = history if isinstance(history, str) else list(history)
+        recommender._numbers(names)  # what is wrong with one is told before any is read
         for name in names:
             self.add(name)
 
@@ -180,6 +209,7 @@ class Session:
     @torch.inference_mode()
     def recommend(self, k: int = 10) -> list[tuple[str, float]]:
         """As :meth:`Recommender.recommend`, for this history."""
+        k = _count(k)
         if not self._streams or not self.history:
             return self._recommender.recommend([self.history], k)[0]
         model, seen = self._recommender.model, list(self._seen)
@@ -187,3 +217,33 @@ class Session:
         borders = torch.tensor([0, len(seen)], dtype=torch.int32, device=tokens.device)
         scores = model.score_all(self._hidden, model.items_seen(tokens, borders, last_tokens(borders)))
         return self._recommender._best(scores, [seen], k)[0]
+
+
+def _count(k: int) -> int:
+    try:
+        if not isinstance(k, bool) and operator.index(k) > 0:
+            return operator.index(k)
+    except TypeError:
+        pass
+    raise InputError(f"k must be a whole number of at least 1, but is {k!r}")
+
+
+def _usable(device: torch.device | str) -> torch.device:
+    try:
+        torch.ones(1, device=device).item()
+        return torch.device(device)
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {device!r} cannot be used ({reason}); name another, for example cpu") from error
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """RecBole's configuration says in the environment which GPUs this process sees: afterwards it sees what it saw."""
+    before = os.environ.get(_WHERE)
+    try:
+        yield
+    finally:
+        os.environ.pop(_WHERE, None)
+        if before is not None:
+            os.environ[_WHERE] = before

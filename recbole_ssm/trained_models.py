@@ -49,13 +49,20 @@ def stored_model(state: dict, device: torch.device | str, file: str | Path) -> n
         file: the checkpoint's name.
 
     Raises:
-        CheckpointError: it holds another model.
+        CheckpointError: it holds another model, or one of another version of this package.
     """
     name = state["config"]["model"]
     if name not in MODELS:
         raise CheckpointError(f"{file} is a {name}; it must be one of {', '.join(MODELS)}")
-    model = model_class(name)(_Stored(state["config"] | {"device": device}), _Catalogue(state["item_vocabulary"]))
-    model.load_state_dict(state["state_dict"])
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and then replaced
+        model = model_class(name)(_Stored(state["config"] | {"device": device}), _Catalogue(state["item_vocabulary"]))
+    try:
+        model.load_state_dict(state["state_dict"])
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{file} has weights that do not fit {name}; use the version of this package that wrote it "
+            f"({state['versions']['recbole_ssm']})"
+        ) from error
     return model.to(device).eval()
 
 

@@ -1,11 +1,15 @@
 """A checkpoint in use: names of items in, names of the best items out, the same as in an evaluation."""
 
+import os
+
+import numpy as np
+import pandas as pd
 import pytest
 import torch
-from atomic import histories, make_config, make_loaders, read_interactions, small
+from atomic import histories, make_config, make_loaders, read_interactions, small, write_dataset
 from torch.testing import assert_close
 
-from recbole_ssm import InputError, Recommender, run
+from recbole_ssm import InputError, Recommender, checkpoint, run
 from recbole_ssm.cli import main
 from recbole_ssm.registry import MODELS
 
@@ -15,7 +19,7 @@ def trained(tiny, tmp_path_factory):
     """A checkpoint of each model, by name and keys; trained once."""
     files: dict = {}
 
-    def checkpoint(model: str, **keys) -> str:
+    def train(model: str, **keys) -> str:
         key = (model, *sorted(keys.items()))
         if key not in files:
             fixed = {"data_path": str(tiny), "checkpoint_dir": str(tmp_path_factory.mktemp("checkpoints"))}
@@ -23,7 +27,7 @@ def trained(tiny, tmp_path_factory):
             files[key] = run(model, "tiny", config_dict=settings)["checkpoint"]
         return files[key]
 
-    return checkpoint
+    return train
 
 
 def evaluated(tiny, file, model, **keys):
@@ -115,12 +119,92 @@ def test_what_cannot_be_answered_is_refused(trained):
         recommender.recommend([["i1"], []])
     with pytest.raises(InputError, match="a history is empty"):
         recommender.session().recommend()
+    for ask in (recommender.session, lambda history: recommender.recommend([history])):
+        with pytest.raises(InputError, match="list of names"):
+            ask("i1")
     with pytest.raises(InputError, match="list of names"):
-        recommender.recommend(["i1"])
-    for k in (0, -1, 2.5, "3"):
-        with pytest.raises(InputError, match="k must be"):
-            recommender.recommend([["i1"]], k)
+        recommender.recommend([1])
+    for name in (1, np.int64(1), torch.tensor(1), None, ["i1"]):
+        with pytest.raises(InputError, match="names of items are words"):
+            recommender.recommend([["i1", name]], skip_unknown=True)
+    for k in (0, -1, 2.5, "3", True, None):
+        for ask in (recommender.recommend, lambda _, k: recommender.session(["i1"]).recommend(k)):
+            with pytest.raises(InputError, match="k must be"):
+                ask([], k)
     assert recommender.recommend([]) == []
+    assert len(recommender.recommend([["i1"]], np.int64(3))[0]) == 3
+    torch.nn.init.constant_(recommender.model.item_embedding.weight, torch.nan)
+    with pytest.raises(InputError, match="no numbers"):
+        recommender.recommend([["i1"]])
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", None, 1.5])
+def test_devices_that_are_not_there_are_refused(trained, device):
+    with pytest.raises(InputError, match=r"device .* cannot be used"):
+        Recommender(trained("2Mamba4Rec"), device)
+
+
+def test_weights_of_another_version_are_refused(trained, tmp_path):
+    state = checkpoint.read(trained("2Mamba4Rec"))
+    del state["format"], state["format_version"]
+    state["state_dict"]["layers.7.more"] = torch.zeros(1)
+    checkpoint.write(tmp_path / "other.pth", state)
+    with pytest.raises(InputError, match="weights that do not fit 2Mamba4Rec"):
+        Recommender(tmp_path / "other.pth")
+
+
+def test_many_histories_are_as_good_as_one(trained, monkeypatch):
+    recommender = Recommender(trained("2Mamba4Rec", repeat_bias=True), filter_seen=True)
+    some = [[f"i{(7 * number + place) % 40}" for place in range(1 + number % 5)] for number in range(12)]
+    alone = [recommender.recommend([history])[0] for history in some]
+    for limit, value in (("_SCORES", 4 * len(recommender.items)), ("_TOKENS", 6)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"recbole_ssm.recommender.{limit}", value)
+            together = recommender.recommend(some)
+        assert [[name for name, _ in best] for best in together] == [[name for name, _ in best] for best in alone]
+
+
+def test_what_the_model_does_not_read_is_left_out_too(trained):
+    recommender = Recommender(trained("Mamba4Rec", MAX_ITEM_LIST_LENGTH=3), filter_seen=True)
+    history = [f"i{number}" for number in range(8)]
+    for best in (recommender.recommend([history], 100)[0], recommender.session(history).recommend(100)):
+        assert {name for name, _ in best} == set(recommender.items[1:]) - set(history)
+
+
+def test_the_process_is_as_before(tiny, trained, monkeypatch):
+    file = trained("2Mamba4Rec")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    before = torch.get_rng_state()
+    Recommender(file).histories(command_line=[f"--data_path={tiny}"])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+
+
+def test_users_of_another_dataset_however_rare(trained, tmp_path, capsys):
+    rows = [("new", "i1", 1.0), ("new", "unheard", 2.0), ("old", "i2", 1.0), ("none", "unheard", 1.0)]
+    write_dataset(tmp_path, pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]), "today")
+    file = trained("2Mamba4Rec", user_inter_num_interval="[2,inf)", item_inter_num_interval="[2,inf)")
+    recommender = Recommender(file)
+    assert recommender.histories("today", [f"--data_path={tmp_path}"]) == {
+        "new": ["i1", "unheard"],
+        "old": ["i2"],
+        "none": ["unheard"],
+    }
+    given = (f"--checkpoint={file}", "--dataset=today", f"--data_path={tmp_path}", "--k=3")
+    status, (_, *lines), errors = command(capsys, *given)
+    assert status == 0
+    assert [user for user, *_ in lines] == ["new"] * 3 + ["old"] * 3
+    assert [name for _, name, _ in lines[:3]] == [name for name, _ in recommender.recommend([["i1"]], 3)[0]]
+    assert "2 of 4 interactions are of items that the model does not know" in errors
+    assert "1 of 3 users" in errors
+    status, _, errors = command(capsys, *given, "--users=none")
+    assert status == 2
+    assert "knows none of the items" in errors
+
+
+def test_histories_of_files_that_are_split_are_refused(trained):
+    with pytest.raises(InputError, match="no whole histories"):
+        Recommender(trained("2Mamba4Rec")).histories(command_line=["--benchmark_filename=['train','valid','test']"])
 
 
 def test_models_of_recbole_are_refused(trained):
@@ -171,6 +255,10 @@ def test_the_command_recommends_for_a_history_and_for_users(tiny, trained, capsy
         (["--checkpoint={file}", "--data_path={data}", "--users=nobody"], "no user 'nobody'"),
         (["--checkpoint={file}", "--data_path=nowhere"], "nowhere"),
         (["--checkpoint={file}", "--history=i1", "--k=0"], "--k=0"),
+        (["--checkpoint={file}", "--history=i1", "--k", "3"], "no use for '--k'"),
+        (["--checkpoint={file}", "--data_path={data}", "--use_gpu=True"], "no use for '--use_gpu=True'"),
+        (["--checkpoint={file}", "--data_path={data}", "--MAX_ITEM_LIST_LENGTH=2"], "no use for"),
+        (["--checkpoint={file}", "--history=i1", "--device=gpu"], "device 'gpu' cannot be used"),
         (["--checkpoint={file}", "--history=i1", "--filter_seen=yes"], "--filter_seen=yes must be True or False"),
         (["--checkpoint={file}", "--history=i1", "--out=no/folder/here"], "must be a file in a folder that there is"),
         (["--checkpoint={file}", "--history=i1", "--out=."], "--out=. must be a file"),

@@ -31,15 +31,16 @@ from recbole_ssm.errors import InputError
 from recbole_ssm.processes import rank, world_size
 
 
-def create_dataset(config, *, packed: bool):
+def create_dataset(config, *, packed: bool, samples: bool = True):
     """The loaded and filtered dataset of a run, in the order that ``time_order`` asks for.
 
     Args:
         config: the configuration.
         packed: whether the model takes packed batches.
+        samples: whether samples are to be made of it, which takes users with two interactions.
 
     Raises:
-        InputError: files or columns are missing, nothing is left after filtering, or no user has two interactions.
+        InputError: files or columns are missing, nothing is left after filtering, or there can be no sample.
     """
     files = check_atomic_files(config)
     try:
@@ -69,7 +70,8 @@ def create_dataset(config, *, packed: bool):
         order_exactly(dataset)
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
         return dataset
-    _check_history_lengths(dataset)
+    if samples:
+        _check_history_lengths(dataset)
     return PackedDataset.from_loaded(dataset) if packed and not isinstance(dataset, PackedDataset) else dataset
 
 
