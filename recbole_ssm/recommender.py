@@ -169,8 +169,7 @@ class Session:
     """One history that grows, and what fits it as it is.
 
     A model that keeps a state (Mamba4Rec, 2Mamba4Rec, LRURec, without ``MAX_ITEM_LIST_LENGTH``) reads each item once,
-    also of those to begin with, in a time that does not depend on how many came before; the others read their history
-    again.
+    in a time that does not depend on how many came before; the others read their history again.
 
     Args:
         recommender: the model.
@@ -188,9 +187,17 @@ class Session:
         self._state: list | None = None
         self._seen: dict[int, None] = {}
         names = history if isinstance(history, str) else list(history)
-        recommender._numbers(names)  # what is wrong with one is told before any is read
-        for name in names:
-            self.add(name)
+        numbers = recommender._numbers(names)
+        self.history.extend(names)
+        if self._streams and numbers:
+            self._begin(numbers)
+
+    @torch.inference_mode()
+    def _begin(self, numbers: list[int]) -> None:
+        tokens = torch.tensor(numbers, device=self._recommender._device)
+        borders = torch.tensor([0, len(numbers)], dtype=torch.int32, device=tokens.device)
+        self._hidden, self._state = self._recommender.model.prefill(tokens, borders)
+        self._seen = dict.fromkeys(numbers)
 
     @torch.inference_mode()
     def add(self, item: str) -> None:

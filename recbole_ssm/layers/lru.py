@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_ssm.ops.linear_recurrence import linear_recurrence
-from recbole_ssm.ops.packing import at
+from recbole_ssm.ops.packing import at, last_tokens
 
 
 class LRU(nn.Module):
@@ -35,6 +35,11 @@ class LRU(nn.Module):
         """As :meth:`recbole_ssm.layers.Mamba2.forward`."""
         h = linear_recurrence(*self._inputs(hidden), cu_seqlens)
         return self.out_proj(torch.cat([at(readout, h.real), at(readout, h.imag)], -1))
+
+    def prefill(self, hidden: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`recbole_ssm.layers.Mamba2.prefill`."""
+        h = linear_recurrence(*self._inputs(hidden), cu_seqlens)
+        return self.out_proj(torch.cat([h.real, h.imag], -1)), h[last_tokens(cu_seqlens)]
 
     def step(self, hidden: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As :meth:`recbole_ssm.layers.Mamba2.step`; the state is h (R, expand * d_model), complex."""

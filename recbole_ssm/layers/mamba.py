@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_ssm.layers.initialisation import inverse_softplus_dt
-from recbole_ssm.ops import causal_conv1d, causal_conv1d_step, selective_scan, selective_scan_step
+from recbole_ssm.ops import causal_conv1d, causal_conv1d_step, causal_conv1d_window, selective_scan, selective_scan_step
 from recbole_ssm.ops.packing import at
 
 
@@ -48,6 +48,15 @@ class Mamba(nn.Module):
         x = causal_conv1d(x, self.conv1d.weight.squeeze(1), self.conv1d.bias, cu_seqlens)
         y = selective_scan(*self._selected(x), cu_seqlens, D=self.D)
         return self.out_proj(at(readout, y) * F.silu(at(readout, z)))
+
+    def prefill(self, hidden: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """As :meth:`recbole_ssm.layers.Mamba2.prefill`."""
+        x, z = self.in_proj(hidden).chunk(2, dim=-1)
+        weight = self.conv1d.weight.squeeze(1)
+        window = causal_conv1d_window(x, cu_seqlens, weight.shape[1])
+        x = causal_conv1d(x, weight, self.conv1d.bias, cu_seqlens)
+        y, states = selective_scan(*self._selected(x), cu_seqlens, D=self.D, return_final_state=True)
+        return self.out_proj(y * F.silu(z)), (window, states)
 
     def step(self, hidden: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """What :meth:`forward` would give for the next token of R sequences.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.layers.initialisation import inverse_softplus_dt
 from recbole_ssm.layers.norm import GatedRMSNorm
-from recbole_ssm.ops import causal_conv1d, causal_conv1d_step, ssd, ssd_step
+from recbole_ssm.ops import causal_conv1d, causal_conv1d_step, causal_conv1d_window, ssd, ssd_step
 from recbole_ssm.ops.packing import at
 
 
@@ -72,6 +72,15 @@ class Mamba2(nn.Module):
         xBC = causal_conv1d(xBC, self.conv1d.weight.squeeze(1), self.conv1d.bias, cu_seqlens, reverse=reverse)
         y = ssd(*self._selected(xBC, dt), cu_seqlens, D=self.D, reverse=reverse)
         return self.out_proj(self.norm(at(readout, y.flatten(-2)), at(readout, z)))
+
+    def prefill(self, hidden: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """:meth:`forward` of all tokens, and the state with which :meth:`step` goes on after each sequence."""
+        z, xBC, dt = self._split(self.in_proj(hidden))
+        weight = self.conv1d.weight.squeeze(1)
+        window = causal_conv1d_window(xBC, cu_seqlens, weight.shape[1])
+        xBC = causal_conv1d(xBC, weight, self.conv1d.bias, cu_seqlens)
+        y, states = ssd(*self._selected(xBC, dt), cu_seqlens, D=self.D, return_final_state=True)
+        return self.out_proj(self.norm(y.flatten(-2), z)), (window, states)
 
     def step(self, hidden: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """What :meth:`forward` would give for the next token of R sequences.

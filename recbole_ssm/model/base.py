@@ -38,7 +38,7 @@ class PackedSequentialRecommender(SequentialRecommender):
     """:class:`recbole_ssm.distillation.Teachers`, whose predictions are part of the targets; None for none."""
 
     streams = False
-    """Whether :meth:`step` can be used: the model keeps a state of constant size instead of the history."""
+    """Whether :meth:`prefill` and :meth:`step` can be used: it keeps a state of constant size, not the history."""
 
     def __init__(self, config, dataset, *, padding_idx: int | None = 0):
         super().__init__(config, dataset)
@@ -168,6 +168,18 @@ class PackedSequentialRecommender(SequentialRecommender):
             scores[seen.of_rows()] += self.bias_of_seen()
         return scores
 
+    def prefill(self, tokens: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, list]:
+        """What :meth:`step` would come to after whole histories, read at once.
+
+        Args:
+            tokens: (T,) item ids.
+            cu_seqlens: (S + 1,) borders of the histories.
+
+        Returns:
+            (S, hidden_size) representations, for :meth:`score_all`, and the state after these histories.
+        """
+        raise NotImplementedError(self._no_state)
+
     def step(self, items: Tensor, state: list | None = None) -> tuple[Tensor, list]:
         """The representation of R histories that get one item more, in a time that does not depend on their length.
 
@@ -180,7 +192,11 @@ class PackedSequentialRecommender(SequentialRecommender):
         Returns:
             (R, hidden_size), for :meth:`score_all`, and the state after these items.
         """
-        raise NotImplementedError(f"{type(self).__name__} reads a history as a whole, and keeps no state of it")
+        raise NotImplementedError(self._no_state)
+
+    @property
+    def _no_state(self) -> str:
+        return f"{type(self).__name__} reads a history as a whole, and keeps no state of it"
 
     def _read(self, interaction: Interaction) -> tuple[Tensor, RowItems | None]:
         """Representation (S, hidden_size) and items of each history."""

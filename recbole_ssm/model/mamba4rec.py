@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.layers import Dropout, FeedForward, Mamba
 from recbole_ssm.model.base import PackedSequentialRecommender
-from recbole_ssm.ops.packing import at
+from recbole_ssm.ops.packing import at, last_tokens
 
 
 class MixerLayer(nn.Module):
@@ -24,6 +24,11 @@ class MixerLayer(nn.Module):
         """(T, d_model) to (T, d_model), or to (R, d_model) for the tokens ``readout`` (R,); options are the mixer's."""
         mixed = self.mixer(hidden, cu_seqlens, readout, **options)
         return self._combine(mixed, at(readout, hidden))
+
+    def prefill(self, hidden: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, object]:
+        """As the mixer's ``prefill``."""
+        mixed, state = self.mixer.prefill(hidden, cu_seqlens)
+        return self._combine(mixed, hidden), state
 
     def step(self, hidden: Tensor, state=None) -> tuple[Tensor, object]:
         """As the mixer's ``step``."""
@@ -74,7 +79,18 @@ class Mamba4Rec(PackedSequentialRecommender):
     @property
     def streams(self) -> bool:
         """See :attr:`PackedSequentialRecommender.streams`."""
-        return self.causal and all(hasattr(layer.mixer, "step") for layer in self.layers)
+        return self.causal and all(hasattr(layer.mixer, name) for layer in self.layers for name in ("prefill", "step"))
+
+    def prefill(self, tokens: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, list]:
+        """See :meth:`PackedSequentialRecommender.prefill`."""
+        if not self.streams:
+            return super().prefill(tokens, cu_seqlens)
+        hidden = self.norm(self.dropout(self.embed(tokens, cu_seqlens)))
+        states = []
+        for layer in self.layers:
+            hidden, state = layer.prefill(hidden, cu_seqlens)
+            states.append(state)
+        return hidden[last_tokens(cu_seqlens)], states
 
     def step(self, items: Tensor, state: list | None = None) -> tuple[Tensor, list]:
         """See :meth:`PackedSequentialRecommender.step`."""

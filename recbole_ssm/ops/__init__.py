@@ -2,7 +2,7 @@
 
 from recbole_ssm.ops.attention import causal_attention
 from recbole_ssm.ops.backend import use_backend
-from recbole_ssm.ops.conv1d import causal_conv1d, causal_conv1d_step, centred_conv1d
+from recbole_ssm.ops.conv1d import causal_conv1d, causal_conv1d_step, causal_conv1d_window, centred_conv1d
 from recbole_ssm.ops.linear_cross_entropy import linear_cross_entropy
 from recbole_ssm.ops.linear_recurrence import linear_recurrence
 from recbole_ssm.ops.selective_scan import selective_scan, selective_scan_step
@@ -14,6 +14,7 @@ __all__ = [
     "causal_attention",
     "causal_conv1d",
     "causal_conv1d_step",
+    "causal_conv1d_window",
     "centred_conv1d",
     "linear_cross_entropy",
     "linear_recurrence",

@@ -42,6 +42,21 @@ def causal_conv1d(
     return _convolve(x, weight, bias, cu_seqlens, 0, activation)
 
 
+def causal_conv1d_window(x: Tensor, cu_seqlens: Tensor, taps: int) -> Tensor:
+    """The window with which :func:`causal_conv1d_step` goes on after the last token of each sequence.
+
+    Args:
+        x: (T, C) inputs of the convolution.
+        cu_seqlens: (S + 1,) int, borders of the sequences.
+        taps: the width W of the convolution.
+
+    Returns:
+        (S, C, W - 1), zeros before the start of a sequence.
+    """
+    tokens = cu_seqlens[1:, None].long() - torch.arange(taps - 1, 0, -1, device=x.device)
+    return (x[tokens.clamp(min=0)] * (tokens >= cu_seqlens[:-1, None])[..., None]).mT
+
+
 def causal_conv1d_step(
     window: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, *, activation: str | None = "silu"
 ) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from recbole_ssm.layers import LRU, Mamba, Mamba2
+from recbole_ssm.ops.packing import cumulative_lengths
 
 STREAMING = {"Mamba4Rec", "2Mamba4Rec", "LRURec"}
 
@@ -50,6 +51,13 @@ def test_steps_give_what_the_whole_history_gives(model):
         hidden, state = recommender.step(histories[:, place], state)
         assert_close(hidden, whole[:, place])
 
+    some = torch.tensor([5, 1, 8])  # shorter than the convolution, too
+    begun = torch.cat([history[:end] for history, end in zip(histories, some.tolist(), strict=True)])
+    hidden, state = recommender.prefill(begun, cumulative_lengths(some))
+    assert_close(hidden, whole[torch.arange(rows), some - 1])
+    hidden, _ = recommender.step(histories[torch.arange(rows), some], state)
+    assert_close(hidden, whole[torch.arange(rows), some])
+
 
 @pytest.mark.parametrize(
     "model", [("2Mamba4Rec", {"repeat_bias": True, "item_bias": True})], indirect=True, ids=["2Mamba4Rec"]
@@ -83,6 +91,8 @@ def test_models_that_keep_no_state_say_so(model):
     assert not recommender.streams
     with pytest.raises(NotImplementedError, match="keeps no state"):
         recommender.step(torch.tensor([1]))
+    with pytest.raises(NotImplementedError, match="keeps no state"):
+        recommender.prefill(torch.tensor([1]), torch.tensor([0, 1], dtype=torch.int32))
 
 
 @given(st.integers(0, 2**31), st.integers(1, 12), st.sampled_from([1, 3, 4]), st.sampled_from([1, 2]))
@@ -98,3 +108,6 @@ def test_steps_of_mixers_over_random_shapes(seed, length, d_conv, ngroups):
         for place, given_ in enumerate(hidden.view(2, length, 8).unbind(1)):
             out, state = mixer.step(given_, state)
             assert_close(out, whole[:, place])
+        out, at_once = mixer.prefill(hidden, cu_seqlens)
+        assert_close(out.view(2, length, 8), whole)
+        assert_close(at_once, state)
