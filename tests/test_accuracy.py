@@ -118,6 +118,15 @@ def test_recipes_fit_their_models_and_datasets(file):
     assert config["stopping_step"] >= config["epochs"]  # a schedule is to be finished
 
 
+@pytest.mark.parametrize("file", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_stored_runs_are_of_the_recipes_as_they_are(file):
+    name = file.stem + ("-wide" if file.parent.name == "wide" else "")
+    runs = [json.loads(run.read_text()) for run in (ROOT / "results" / "runs").glob(f"{name}-20[0-9][0-9].json")]
+    assert runs
+    for run in runs:
+        assert run["settings"] == yaml.safe_load(file.read_text())
+
+
 def test_a_recipe_gives_what_is_stored(tmp_path):
     """A minute of training on ml-100k, from the recipe to the test metric, which random numbers move a little.
 
