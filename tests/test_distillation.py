@@ -8,6 +8,7 @@ from atomic import interactions, make_config, make_trainer, small, write_dataset
 
 from recbole_ssm import checkpoint
 from recbole_ssm.checkpoint import CheckpointError, checksum
+from recbole_ssm.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.distillation import load_teachers
 from recbole_ssm.errors import InputError
@@ -161,6 +162,7 @@ def test_a_stopped_student_goes_on_as_if_nothing_had_been(tiny):
 
 def test_a_teacher_that_cannot_teach_is_refused_before_training(tiny, tmp_path):
     teacher = train(tiny)["checkpoint"]
+    assert Config("2Mamba4Rec", "tiny", config_dict={"teacher": "none.pth"}, trains=False)["teacher"] == "none.pth"
     with pytest.raises(InputError, match=r"teacher: there is no checkpoint none\.pth"):
         train(tiny, teacher="none.pth")
     with pytest.raises(InputError, match="teacher needs loss_type: CE"):
