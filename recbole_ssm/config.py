@@ -139,7 +139,7 @@ class Config(RecBoleConfig):
                 raise InputError(f"argument {argument!r} is not understood; write --key=value")
             if given.setdefault(key, value) != value:
                 raise InputError(f"--{key} is given twice, as {given[key]!r} and as {value!r}")
-        return self._convert_config_dict(given)
+        return self._convert_config_dict({key: None if value == "~" else value for key, value in given.items()})
 
     def _get_model_and_dataset(self, model, dataset):
         model = self.external_config_dict.get("model") if model is None else model

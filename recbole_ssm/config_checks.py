@@ -13,6 +13,7 @@ import recbole.evaluator.metrics
 from recbole.evaluator.register import metrics_dict
 from recbole.trainer import NCLTrainer, Trainer
 from recbole.utils import ModelType, get_trainer
+from recbole.utils.argument_list import dataset_arguments, general_arguments, training_arguments
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.backend import check_backend
@@ -27,6 +28,26 @@ _AT_LEAST = {
     **{"train_batch_size": 1, "eval_batch_size": 1, "learning_rate": 0, "weight_decay": 0, "seed": 0, "worker": 0},
     **{"epochs": 0, "stopping_step": 0, "metric_decimal_place": 0},
 }
+
+_KINDS = {
+    dict: (
+        *("load_col", "unload_col", "unused_col", "val_interval", "threshold", "preload_weight", "discretization"),
+        "clip_grad_norm",
+    ),
+    list: (
+        *("alias_of_user_id", "alias_of_item_id", "alias_of_entity_id", "alias_of_relation_id"),
+        *("numerical_features", "additional_feat_suffix", "benchmark_filename"),
+    ),
+    str: ("encoding", "dataset_save_path", "dataloaders_save_path"),
+}
+"""What a value must be, if there is one, of keys whose defaults do not say it."""
+
+_LIKE = {"load_col": ", such as {'inter': ['user_id', 'item_id']}", "clip_grad_norm": ", such as {'max_norm': 1.0}"}
+
+_NAMES = {*general_arguments, *training_arguments, *dataset_arguments} - {"gpu_id"}
+"""Keys whose default is a word, where it is one, and that need one."""
+
+_MAY_BE_NONE = ("RATING_FIELD", "LABEL_FIELD")
 
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
 """Those that RecBole knows; any other word would be Adam to it."""
@@ -46,10 +67,10 @@ def check(config: Config, *, trains: bool) -> None:
         of_ours = {option.name for option in FOR_OUR_MODELS} - config._internal_recbole_types.keys()
         for key in sorted(of_ours & config.external_config_dict.keys()):
             config.pass_over(key, f"it is for the models of this package, and {config['model']} is none")
+    _check_intervals(config)
     _check_recbole_types(config)
     _check_split(config)
     _check_fields(config)
-    _check_intervals(config)
     if trains:
         _check_valid_metric(config)
     if trains and world_size() > 1:
@@ -110,6 +131,8 @@ def _check_recbole_types(config: Config) -> None:
             fits, kind = isinstance(value, int | float) and not isinstance(value, bool), "a number"
             if isinstance(default, int) and key != "MAX_ITEM_LIST_LENGTH":
                 fits, kind = fits and isinstance(value, int), "a whole number"
+        elif isinstance(default, str) and key in _NAMES:
+            fits, kind = isinstance(value, str) or (value is None and key in _MAY_BE_NONE), "a word"
         else:
             continue
         if key == "MAX_ITEM_LIST_LENGTH" and config.is_packed:
@@ -128,11 +151,21 @@ def _check_recbole_types(config: Config) -> None:
         raise InputError("checkpoint_dir must not be empty")
     if config["seed"] >= 2**32:
         raise InputError(f"seed must be less than 2**32, but is {config['seed']}")
-    if config["clip_grad_norm"] is not None and not isinstance(config["clip_grad_norm"], dict):
-        raise InputError(f"clip_grad_norm must be like {{'max_norm': 1.0}}, but is {config['clip_grad_norm']!r}")
+    _check_kinds(config)
     samples = config["train_neg_sample_args"]["sample_num"]
     if samples != "none" and not (isinstance(samples, int) and samples > 0):
         raise InputError(f"train_neg_sample_args: sample_num must be 1 or more, but is {samples!r}")
+
+
+def _check_kinds(config: Config) -> None:
+    for kind, keys in _KINDS.items():
+        for key in keys:
+            if not isinstance(config[key], kind | None):
+                raise InputError(f"{key} must be a {kind.__name__}{_LIKE.get(key, '')}, but is {config[key]!r}")
+    for key in ("load_col", "unload_col", "unused_col"):
+        for file, columns in (config[key] or {}).items():
+            if not isinstance(columns, list | tuple | str):
+                raise InputError(f"{key} must name the columns of {file} in a list, but has {columns!r}")
 
 
 def _check_split(config: Config) -> None:

@@ -7,6 +7,12 @@ import pytest
 import torch
 from atomic import SMALL
 from recbole.model.sequential_recommender import SASRec
+from recbole.utils.argument_list import (
+    dataset_arguments,
+    evaluation_arguments,
+    general_arguments,
+    training_arguments,
+)
 
 from recbole_ssm.config import Config
 from recbole_ssm.errors import InputError
@@ -278,6 +284,8 @@ def test_of_two_limits_of_a_batch_the_one_of_higher_priority_holds(tmp_path):
     ("argument", "key", "value"),
     [
         ("--MAX_ITEM_LIST_LENGTH=None", "MAX_ITEM_LIST_LENGTH", None),
+        ("--MAX_ITEM_LIST_LENGTH=~", "MAX_ITEM_LIST_LENGTH", None),  # as the lists of keys write it
+        ("--load_col=~", "load_col", None),
         ("--MAX_ITEM_LIST_LENGTH=30", "MAX_ITEM_LIST_LENGTH", 30),
         ("--learning_rate=5e-4", "learning_rate", 5e-4),
         ("--dropout_prob=0", "dropout_prob", 0),
@@ -345,6 +353,19 @@ def test_keys_of_all_of_recbole_are_known():
     keys = {"log_wandb": False, "worker": 1, "clip_grad_norm": None, "encoding": "utf-8", "benchmark_filename": None}
     config = Config("2Mamba4Rec", "ml-100k", config_dict=keys)
     assert config["worker"] == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "value"),
+    [*(("2Mamba4Rec", value) for value in ("~", "3", "word", "{'a': 1}")), ("SASRec", "[1]")],
+)
+def test_any_value_of_any_key_is_taken_or_refused_with_words(model, value):
+    keys = [*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments]
+    for key in [*keys, "hidden_size", "loss_type", "train_samples", "time_order", "ssm_backend"]:
+        try:
+            Config(model, "ml-100k", command_line=[f"--{key}={value}"])
+        except InputError as error:
+            assert key in str(error) or "configuration cannot be used" in str(error), (key, str(error))
 
 
 def test_an_error_of_the_configuration_is_a_value_error_with_its_cause():

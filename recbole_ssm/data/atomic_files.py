@@ -197,7 +197,7 @@ def _check_columns(config, file: Path) -> None:
             )
         if columns[field] != kind:
             raise InputError(f"{file}: column {field} must be declared {field}:{kind}, not {field}:{columns[field]}")
-        loaded = (config["load_col"] or {}).get("inter", "*") if config["load_col"] is not None else "*"
+        loaded = "*" if config["load_col"] is None else config["load_col"].get("inter", [])
         if loaded != "*" and field not in loaded:
             raise InputError(
                 f"load_col reads {loaded} from {file.name}, but column {field} is needed for {purpose}; add it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from logging import getLogger
 from pathlib import Path
+from pickle import UnpicklingError
 
 from recbole.data import create_dataset as create_recbole_dataset
 from recbole.data import data_preparation as prepare_recbole_data
@@ -50,6 +51,11 @@ def create_dataset(config, *, packed: bool, samples: bool = True):
             for file in files:
                 check_times(config, file)
             dataset = create_recbole_dataset(config)
+    except (EOFError, UnpicklingError) as error:
+        where = config["dataset_save_path"] or f"{config['checkpoint_dir']}/{config['dataset']}-*Dataset.pth"
+        raise InputError(
+            f"{where}, where save_dataset keeps dataset {config['dataset']!r}, cannot be read ({error}); remove it"
+        ) from error
     except (KeyError, TypeError, ValueError) as error:
         if "feat is empty" not in str(error):
             raise InputError(f"dataset {config['dataset']!r} cannot be read: {str(error).splitlines()[0]}") from error

@@ -1,5 +1,6 @@
 """The packed dataset holds RecBole's samples, and orders them as it is told to."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from atomic import (
 )
 
 from recbole_ssm.data import PackedDataset
+from recbole_ssm.errors import InputError
 
 PARTS = ("train", "valid", "test")
 FEW_USERS = {"user_inter_num_interval": "[0,40]", "MAX_ITEM_LIST_LENGTH": 10}
@@ -283,6 +285,17 @@ def test_a_dataset_kept_by_save_dataset_is_split_and_ordered_as_the_next_run_ask
     _, found = make_splits(make_config(tmp_path, model, **other))
     for one, two in zip(found, expected, strict=True):
         assert torch.equal(one.inter_feat["item_id"], two.inter_feat["item_id"])
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
+@pytest.mark.parametrize("size", [0, 1000])
+def test_a_kept_dataset_that_is_cut_short_is_named(tmp_path, model, size):
+    write_dataset(tmp_path, seconds_apart())
+    make_splits(make_config(tmp_path, model, save_dataset=True))
+    (kept,) = (tmp_path / "saved").glob("tiny-*.pth")
+    os.truncate(kept, size)
+    with pytest.raises(InputError, match=r"tiny-.*cannot be read.*remove it"):
+        make_splits(make_config(tmp_path, model))
 
 
 @pytest.mark.skipif(not REAL_DATA, reason="RECBOLE_SSM_DATA_PATH does not name a folder with ml-1m")
