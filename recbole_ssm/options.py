@@ -167,6 +167,12 @@ FOR_OUR_MODELS = (
     ),
     Option("norm_embedding", bool, "SSD4Rec: dropout and LayerNorm on the embedding", some_models=True),
     Option(
+        "dropout_after_norm",
+        bool,
+        "SSD4Rec: dropout after each norm (released code: True), and not of what a layer adds",
+        some_models=True,
+    ),
+    Option(
         "align_backward",
         bool,
         "SSD4Rec: put each backward output at its own token (released code: False)",

@@ -13,8 +13,10 @@ class BiSSDLayer(nn.Module):
     """``h = dropout(LayerNorm(f + beta b + x))`` and a feed-forward network; f and b are one Mamba-2 both ways.
 
     Args:
-        config: ``hidden_size``, ``d_state``, ``d_conv``, ``expand``, ``headdim``, ``dropout_prob``, ``beta`` and
-            ``align_backward``. In the released code the backward output stays in the order in which it was computed,
+        config: ``hidden_size``, ``d_state``, ``d_conv``, ``expand``, ``headdim``, ``dropout_prob``, ``beta``,
+            ``dropout_after_norm`` and ``align_backward``. Without ``dropout_after_norm`` what the layer adds is
+            dropped, ``h = LayerNorm(dropout(f + beta b) + x)``, as in a Transformer (arXiv 1706.03762, section 5.4),
+            and not what goes on from layer to layer too. In the released code the backward output stays in the order in which it was computed,
             so that the last token gets the b that has read the whole history; ``align_backward`` puts each b back at
             its own token, where the last token's b has read that token only.
     """
@@ -27,7 +29,8 @@ class BiSSDLayer(nn.Module):
         self.align_backward = config["align_backward"]
         self.norm = nn.LayerNorm(d_model, eps=1e-12)
         self.dropout = Dropout(dropout)
-        self.ffn = FeedForward(d_model, 4 * d_model, dropout, dropout_after_norm=True)
+        self.dropout_after_norm = config["dropout_after_norm"]
+        self.ffn = FeedForward(d_model, 4 * d_model, dropout, dropout_after_norm=self.dropout_after_norm)
 
     def forward(
         self, x: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, *, cut: Tensor | None = None
@@ -40,7 +43,9 @@ class BiSSDLayer(nn.Module):
         projected = self.mixer.in_proj(x)
         y = self.mixer.mix(projected, cu_seqlens, readout)
         y = y + self.beta * self._backward(projected, cu_seqlens, readout, cut)
-        return self.ffn(self.dropout(self.norm(y + at(readout, x))))
+        if self.dropout_after_norm:
+            return self.ffn(self.dropout(self.norm(y + at(readout, x))))
+        return self.ffn(self.norm(self.dropout(y) + at(readout, x)))
 
     def _backward(self, projected: Tensor, cu_seqlens: Tensor, readout: Tensor | None, cut: Tensor | None) -> Tensor:
         """The b of each token, or of those of ``readout``."""

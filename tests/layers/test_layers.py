@@ -39,7 +39,7 @@ class Backward(Mamba2):
 def bi_ssd(**keys):
     return BiSSDLayer(
         {"hidden_size": WIDTH, "d_state": 5, "d_conv": 4, "expand": 2, "headdim": 6, "dropout_prob": 0.0}
-        | {"beta": 0.7, "align_backward": False}
+        | {"beta": 0.7, "align_backward": False, "dropout_after_norm": True}
         | keys
     )
 
@@ -279,6 +279,14 @@ def test_feed_forward_drops_before_the_norm_or_after_it():
     before = FeedForward(5, 20, 1.0).train()
     torch.testing.assert_close(before(x), F.layer_norm(x, (5,), eps=1e-12))
     assert not FeedForward(5, 20, 1.0, dropout_after_norm=True).train()(x).any()
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_bi_ssd_layer_drops_what_it_adds_or_all_that_follows_a_norm(after):
+    x = randn(7, WIDTH).float()
+    layer = bi_ssd(dropout_prob=1.0, dropout_after_norm=after).train()
+    left = torch.zeros_like(x) if after else F.layer_norm(F.layer_norm(x, (WIDTH,), eps=1e-12), (WIDTH,), eps=1e-12)
+    torch.testing.assert_close(layer(x, alone(7)), left)
 
 
 @pytest.mark.parametrize("norm_before_gate", [False, True])
