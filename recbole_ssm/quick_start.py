@@ -47,7 +47,8 @@ def run(
         saved: keep the best model in ``checkpoint_dir`` and test it; else the last one is tested.
         command_line: arguments ``--key=value``; nothing is read from ``sys.argv``.
         resume: go on with a training that was interrupted: the checkpoint, or True for the newest in
-            ``checkpoint_dir`` of this model and dataset (there may be none, then it begins anew).
+            ``checkpoint_dir`` of this model, dataset and configuration (if there is none of this model and dataset, it
+            begins anew).
         after_epoch: is called with the trainer after each epoch that ``eval_step`` has validated, its checkpoint
             written.
         test: try the best model on the test data; else ``test_result`` is None.
@@ -155,13 +156,13 @@ def _begun(config, resume: bool | str | Path) -> str | Path | None:
     """The checkpoint to go on with, if it was begun with this configuration."""
     if not resume:
         return None
-    file = resume
+    file, given = resume, plain(config.final_config_dict)
     if resume is True:  # as the first process sees it: it may be writing one before the others have looked
-        file = of_first(find_latest(config["checkpoint_dir"], config["model"], config["dataset"]))
+        file = of_first(find_latest(config["checkpoint_dir"], config["model"], config["dataset"], given))
     if file is None:
         getLogger().warning(f"{config['checkpoint_dir']} holds nothing to resume: the training begins anew")
     else:
-        check_configuration(file, plain(config.final_config_dict), trust=bool(config["trust_checkpoint"]))
+        check_configuration(file, given, trust=bool(config["trust_checkpoint"]))
     return file
 
 

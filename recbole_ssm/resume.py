@@ -282,14 +282,22 @@ def _repeat_draws(train_data, draws: dict) -> None:
         train_data.batch_sampler.set_epoch(draws["epoch"])
 
 
-def find_latest(folder: str | Path, model: str, dataset: str) -> Path | None:
+def find_latest(folder: str | Path, model: str, dataset: str, given: dict | None = None) -> Path | None:
     """The newest training of a model on a dataset that was not brought to its end; None if there is none.
 
-    A process that is killed as it begins leaves an empty file, which is passed over.
+    With ``given``, a configuration in plain values, the newest of those that were begun with it, or else of all. A
+    process that is killed as it begins leaves an empty file, which is passed over.
     """
     files = [file for file in Path(folder).glob(f"{model}-*{_SUFFIX}") if file.stat().st_size]
     files.sort(key=lambda file: file.stat().st_mtime, reverse=True)
-    return next((file for file in files if checkpoint.read(file)["config"]["dataset"] == dataset), None)
+    newest = None
+    for file in files:
+        stored = checkpoint.read(file)["config"]
+        if stored["dataset"] == dataset:
+            if given is None or not _other_settings(stored, given):
+                return file
+            newest = newest or file
+    return newest
 
 
 def decisive(settings: dict) -> dict:
@@ -315,10 +323,14 @@ def check_configuration(file: str | Path, given: dict, *, trust: bool = False) -
     stored = checkpoint.read(file, trust=trust)["config"]
     if not isinstance(stored, dict):
         return
-    may_differ = {"epochs"} if given.get("lr_schedule") == "constant" else set()
-    other = [words for key, words in differences(stored, given).items() if key not in may_differ]
-    if other:
+    if other := _other_settings(stored, given):
         raise CheckpointError(
             f"{file} was begun with {', '.join(other[:5])}; resume it with the same configuration, or start anew "
             "without --resume"
         )
+
+
+def _other_settings(stored: dict, given: dict) -> list[str]:
+    """Why a training with the one configuration cannot go on with the other."""
+    may_differ = {"epochs"} if given.get("lr_schedule") == "constant" else set()
+    return [words for key, words in differences(stored, given).items() if key not in may_differ]

@@ -26,6 +26,7 @@ from recbole_ssm.cli import main
 from recbole_ssm.quick_start import run
 from recbole_ssm.registry import model_class
 from recbole_ssm.resume import Interrupted, find_latest
+from recbole_ssm.trainer import plain
 
 BPR = {"loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
 ALL_BUT_LAST = {**LEAVE_ONE_OUT, "split": {"LS": "test_only"}}
@@ -151,6 +152,19 @@ def test_a_file_of_a_process_that_was_killed_as_it_began_is_passed_over(tiny):
     begun = find_latest("saved", config["model"], "tiny")
     begun.with_name(f"{config['model']}-empty.latest.pth").touch()
     assert find_latest("saved", config["model"], "tiny") == begun
+
+
+def test_of_several_trainings_the_one_of_this_configuration_is_resumed(tiny):
+    begun = []
+    for seed in (1, 2, 3):
+        with pytest.raises(Interrupted):
+            train(config_of(tiny, "one cycle", seed=seed), signal_at=3)
+        begun.append(next(file for file in Path("saved").glob("*.latest.pth") if file not in begun))
+        os.utime(begun[-1], (seed, seed))
+    for seed, file in ((1, begun[0]), (2, begun[1]), (4, begun[2])):
+        given = plain(config_of(tiny, "one cycle", seed=seed).final_config_dict)
+        assert find_latest("saved", "2Mamba4Rec", "tiny", given) == file
+    assert find_latest("saved", "2Mamba4Rec", "tiny") == begun[2]
 
 
 def test_a_finished_training_is_not_trained_again(tiny):

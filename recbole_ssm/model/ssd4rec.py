@@ -16,9 +16,9 @@ class BiSSDLayer(nn.Module):
         config: ``hidden_size``, ``d_state``, ``d_conv``, ``expand``, ``headdim``, ``dropout_prob``, ``beta``,
             ``dropout_after_norm`` and ``align_backward``. Without ``dropout_after_norm`` what the layer adds is
             dropped, ``h = LayerNorm(dropout(f + beta b) + x)``, as in a Transformer (arXiv 1706.03762, section 5.4),
-            and not what goes on from layer to layer too. In the released code the backward output stays in the order in which it was computed,
-            so that the last token gets the b that has read the whole history; ``align_backward`` puts each b back at
-            its own token, where the last token's b has read that token only.
+            and not what goes on from layer to layer too. In the released code the backward output stays in the order
+            in which it was computed, so that the last token gets the b that has read the whole history;
+            ``align_backward`` puts each b back at its own token, where the last token's b has read that token only.
     """
 
     def __init__(self, config):
