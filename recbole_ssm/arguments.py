@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from recbole_ssm.errors import InputError
+from recbole_ssm.files import replacing
 
 
 def value_of(arguments: Sequence[str], key: str) -> str | None:
@@ -91,3 +94,22 @@ def read_seconds(text: str | None) -> float | None:
     if seconds is not None and not 0 < seconds < float("inf"):
         raise InputError(f"--budget={text} must be a number of seconds")
     return seconds
+
+
+def read_output(given: dict, key: str) -> Path | None:
+    """A file to write to when the work is done, which is checked before it; links are followed."""
+    if given[key] is None:
+        return None
+    path = Path(os.path.realpath(given[key]))
+    if (os.path.exists(path) and not path.is_file()) or not path.parent.is_dir():
+        raise InputError(f"--{key}={given[key]} must be a file in a folder that there is")
+    return path
+
+
+def write_output(path: Path, text: str) -> None:
+    """The file whole, or as it was before."""
+    try:
+        with replacing(path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error}") from error

@@ -81,6 +81,8 @@ def read(path: str | Path, device: torch.device | str = "cpu", *, trust: bool = 
         if trust and isinstance(state, dict) and "state_dict" in state:
             return state
         raise CheckpointError(f"{path} is no {format.partition(' ')[2]} of this package")
+    if not isinstance(state.get("format_version"), int):
+        raise CheckpointError(f"{path} is damaged: it does not say of which version it is")
     if state["format_version"] > VERSION:
         raise CheckpointError(
             f"{path} was written by a later version of this package (format {state['format_version']}; this version "

@@ -67,6 +67,9 @@ def check(config: Config, *, trains: bool) -> None:
         of_ours = {option.name for option in FOR_OUR_MODELS} - config._internal_recbole_types.keys()
         for key in sorted(of_ours & config.external_config_dict.keys()):
             config.pass_over(key, f"it is for the models of this package, and {config['model']} is none")
+    data_path = config.external_config_dict.get("data_path")
+    if config["dataset"] == "ml-100k" and isinstance(data_path, str) and (Path(data_path) / "ml-100k").is_dir():
+        config.pass_over("data_path", "ml-100k is the one that comes with RecBole; give yours another name")
     _check_intervals(config)
     _check_recbole_types(config)
     _check_split(config)

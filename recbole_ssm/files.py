@@ -17,6 +17,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     A crash at any moment leaves what was there before, or all of the new. An error within the context leaves nothing
     but what was there before, and goes on.
     """
+    path = Path(os.path.realpath(path))  # of a link the file that it leads to
+    if os.path.exists(path) and not path.is_file():
+        raise FileExistsError(f"{path} is no file")
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with unfinished.open("wb") as file:

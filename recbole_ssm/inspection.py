@@ -22,6 +22,7 @@ from recbole_ssm.trainer import create_trainer
 _OF_TRAINING = {
     *("model", "dataset", "log_wandb", "causal_epochs", "teacher"),
     *("checkpoint_dir", "dataset_cache", "dataset_save_path", "save_dataset"),
+    *("dataloaders_save_path", "save_dataloaders"),
 }
 """Keys that a checkpoint was given and that do not hold when it is tried: of the training, or of where it was.
 
@@ -37,7 +38,8 @@ def describe(file: str | Path) -> dict:
 
     Returns:
         ``model``, ``dataset`` (name, sizes and hash of the training data), ``given`` (what differed from the
-        defaults), ``epoch`` (from 1), ``valid_result`` of that epoch, ``parameters``, ``versions``.
+        defaults), ``epoch`` (from 1), ``valid_result`` of that epoch (None where it was not validated, or another is
+        under way), ``parameters``, ``versions``.
 
     Raises:
         CheckpointError: the file cannot be read.
@@ -48,10 +50,15 @@ def describe(file: str | Path) -> dict:
         "dataset": state["dataset"],
         "given": state["given"],
         "epoch": state["epoch"] + 1,
-        "valid_result": next((e["valid_result"] for e in reversed(state["history"]) if "valid_result" in e), None),
+        "valid_result": _valid_result(state),
         "parameters": sum(tensor.numel() for tensor in state["state_dict"].values()),
         "versions": state["versions"],
     }
+
+
+def _valid_result(state: dict) -> dict | None:
+    under_way = state["training"].get("batches_done", 0) > 0
+    return None if under_way or not state["history"] else state["history"][-1].get("valid_result")
 
 
 def evaluate(
@@ -144,6 +151,6 @@ def loaded(file: str | Path, dataset: str | None = None, command_line: Iterable[
                 "it was trained with"
             ) from error
         model.load_other_parameter(state["other_parameter"])
-        trainer = create_trainer(config, model)
+        trainer = create_trainer(config, model, trains=False)
         trainer.eval_collector.data_collect(train)
         yield Loaded(config, trainer, (train, valid, test), state["dataset"])

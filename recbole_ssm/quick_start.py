@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from logging import getLogger
@@ -22,6 +21,7 @@ from recbole_ssm.errors import InputError
 from recbole_ssm.memory import peak_memory_gib
 from recbole_ssm.ops.backend import describe_backends, use_backend
 from recbole_ssm.processes import of_first, rank
+from recbole_ssm.recbole_warnings import recbole_warnings_hidden
 from recbole_ssm.resume import check_configuration, find_latest
 from recbole_ssm.trainer import create_trainer, plain
 
@@ -68,9 +68,7 @@ def run(
     """
     config = Config(model, dataset, config_file_list, config_dict, command_line)
     init_seed(config["seed"], config["reproducibility"])
-    with _logging(config), use_backend(config["ssm_backend"] or "auto"), warnings.catch_warnings():
-        # Of RecBole's own calls, which it alone can change.
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
+    with _logging(config), use_backend(config["ssm_backend"] or "auto"), recbole_warnings_hidden():
         logger = getLogger()
         logger.info(config)
         for note in config.notes:

@@ -41,10 +41,12 @@ class Recommender:
 
     Raises:
         CheckpointError: the file cannot be read, or holds another model.
-        InputError: there is no such device.
+        InputError: there is no such device, or ``filter_seen`` is something else.
     """
 
     def __init__(self, file: str | Path, device: torch.device | str = "cpu", *, filter_seen: bool | None = None):
+        if not isinstance(filter_seen, bool | None):
+            raise InputError(f"filter_seen must be True, False or None, but is {filter_seen!r}")
         self._device = _usable(device)
         state = checkpoint.read(file)
         self.model = stored_model(state, self._device, file)
@@ -76,6 +78,8 @@ class Recommender:
             InputError: a history is empty or has an item that the model does not know, or ``k`` is no number above 0.
         """
         k = _count(k)
+        if not isinstance(histories, Iterable):
+            raise InputError(f"histories are a list of lists of names of items, and not {histories!r}")
         numbers = [self._numbers(history, skip_unknown) for history in histories]
         rows = [row for row, history in enumerate(numbers) if history]
         if len(rows) < len(numbers) and not skip_unknown:
@@ -186,7 +190,7 @@ class Session:
         self._hidden: Tensor | None = None
         self._state: list | None = None
         self._seen: dict[int, None] = {}
-        names = history if isinstance(history, str) else list(history)
+        names = list(history) if isinstance(history, Iterable) and not isinstance(history, str) else history
         numbers = recommender._numbers(names)
         self.history.extend(names)
         if self._streams and numbers:
@@ -198,6 +202,12 @@ class Session:
         borders = torch.tensor([0, len(numbers)], dtype=torch.int32, device=tokens.device)
         self._hidden, self._state = self._recommender.model.prefill(tokens, borders)
         self._seen = dict.fromkeys(numbers)
+
+    def __copy__(self) -> Session:
+        """A branch: what is added to the one is not added to the other. The model is that of both."""
+        branch = object.__new__(Session)
+        branch.__dict__ |= self.__dict__ | {"history": list(self.history), "_seen": dict(self._seen)}
+        return branch
 
     @torch.inference_mode()
     def add(self, item: str) -> None:
@@ -239,8 +249,8 @@ def _usable(device: torch.device | str) -> torch.device:
     try:
         torch.ones(1, device=device).item()
         return torch.device(device)
-    except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+    except (AssertionError, ImportError, NotImplementedError, RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0].partition(". ")[0]
         raise InputError(f"device {device!r} cannot be used ({reason}); name another, for example cpu") from error
 
 

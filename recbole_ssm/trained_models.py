@@ -24,8 +24,9 @@ def trained_models(files: Sequence[str | Path], config, dataset) -> list[nn.Modu
         dataset: its training split.
 
     Raises:
-        CheckpointError: a file cannot be read, its model is not of this package, or it was trained on other data, which
-            may be what it is to be tested on, or what one that learns from it is.
+        CheckpointError: a file cannot be read, its model is not of this package, it reads histories of another length,
+            or it was trained on other data, which may be what it is to be tested on, or what one that learns from it
+            is.
     """
     models, data = [], fingerprint(dataset)
     for file in files:
@@ -35,6 +36,12 @@ def trained_models(files: Sequence[str | Path], config, dataset) -> list[nn.Modu
             raise CheckpointError(
                 f"{file} was trained on other data ({state['dataset']}) than these ({data}), and may know what is "
                 "tested; name one that was trained with the same data, time_order and split"
+            )
+        read, here = (each["MAX_ITEM_LIST_LENGTH"] or "all" for each in (_Stored(state["config"]), config))
+        if read != here:
+            raise CheckpointError(
+                f"{file} reads {read} items of a history (MAX_ITEM_LIST_LENGTH), and here it would be {here}; name "
+                "models that were trained with the same"
             )
         models.append(model)
     return models
@@ -54,11 +61,12 @@ def stored_model(state: dict, device: torch.device | str, file: str | Path) -> n
     name = state["config"]["model"]
     if name not in MODELS:
         raise CheckpointError(f"{file} is a {name}; it must be one of {', '.join(MODELS)}")
-    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and then replaced
-        model = model_class(name)(_Stored(state["config"] | {"device": device}), _Catalogue(state["item_vocabulary"]))
+    config, catalogue = _Stored(state["config"] | {"device": device}), _Catalogue(state["item_vocabulary"])
     try:
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and then replaced
+            model = model_class(name)(config, catalogue)
         model.load_state_dict(state["state_dict"])
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{file} has weights that do not fit {name}; use the version of this package that wrote it "
             f"({state['versions']['recbole_ssm']})"

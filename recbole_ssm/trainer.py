@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum
+from logging import getLogger
 from pathlib import Path
 from time import perf_counter
 
 import torch
-from recbole.utils import get_trainer
+from recbole.evaluator import Evaluator
+from recbole.trainer.trainer import AbstractTrainer
+from recbole.utils import WandbLogger, get_trainer
 
 import recbole_ssm
 from recbole_ssm import checkpoint, run_log
@@ -199,8 +202,22 @@ def plain(value):
     return value.name if isinstance(value, Enum) else str(value)
 
 
-def create_trainer(config, model):
-    """The trainer that RecBole has for the model, with what is added here."""
+class EvaluationOnly:
+    """Mixed into RecBole's trainer in place of what trains: neither optimiser nor folder nor log is made."""
+
+    def __init__(self, config, model):
+        AbstractTrainer.__init__(self, config, model)
+        self.logger, self.wandblogger = getLogger(), WandbLogger(config)
+        self.device, self.test_batch_size = config["device"], config["eval_batch_size"]
+        self.gpu_available = self.device.type == "cuda"
+        self.evaluator = Evaluator(config)
+        self.item_tensor = self.tot_item_num = None
+
+
+def create_trainer(config, model, *, trains: bool = True):
+    """The trainer that RecBole has for the model, with what is added here; without ``trains`` it evaluates only."""
     base = get_trainer(config["MODEL_TYPE"], config["model"])
     added = (SafeCheckpoints, History, TimeBudget, ScheduledTraining, Resumable, SharedTraining)
+    if not trains:
+        added = (SharedTraining, EvaluationOnly)
     return type(base.__name__, (*added, base), {})(config, model)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 from atomic import ROOT, interactions, run_here, run_python, write_dataset
@@ -270,6 +275,16 @@ def test_help_runs_as_a_module(tmp_path):
     assert done.stderr == ""
     assert "2Mamba4Rec" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_reads_may_stop(tmp_path):
+    """As ``head`` does."""
+    program = [sys.executable, "-m", "recbole_ssm", "--help"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(program, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_help_lists_the_datasets_of_the_default_folder(datasets, tmp_path):

@@ -93,6 +93,50 @@ def test_several_models_rank_together(tmp_path, capfd):
         assert said in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
+def test_evaluate_leaves_nothing_where_it_runs_and_needs_no_room_there(tmp_path, monkeypatch, model, recwarn):
+    file = train(tmp_path, model)["checkpoint"]
+    (tmp_path / "empty").mkdir()
+    file = Path(file).absolute()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert main(["evaluate", f"--checkpoint={file}"]) == 0
+    assert list(Path().iterdir()) == []
+    assert not [warning for warning in recwarn if issubclass(warning.category, FutureWarning)]
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
+def test_no_file_that_a_checkpoint_names_is_unpickled_or_written(tmp_path, model):
+    file = train(tmp_path, model)["checkpoint"]
+    state = checkpoint.read(file)
+    Path("loaders.pth").write_bytes(b"no pickle")
+    state["given"] |= {"dataloaders_save_path": "loaders.pth", "save_dataloaders": True}
+    state["given"] |= {"dataset_save_path": "loaders.pth", "save_dataset": True}
+    checkpoint.write(file, {key: state[key] for key in state if not key.startswith("format")})
+    before = set(Path().rglob("*"))
+    assert main(["evaluate", f"--checkpoint={file}"]) == 0
+    assert set(Path().rglob("*")) == before
+    assert Path("loaders.pth").read_bytes() == b"no pickle"
+
+
+def test_models_that_read_histories_of_another_length_do_not_rank_together(tmp_path, capfd):
+    short, whole = (train(tmp_path, MAX_ITEM_LIST_LENGTH=most)["checkpoint"] for most in (3, None))
+    for files, words in (((short, whole), "reads all items"), ((whole, short), "reads 3 items")):
+        assert main(["evaluate", f"--checkpoint={','.join(files)}"]) == 2
+        assert words in capfd.readouterr().err
+
+
+def test_what_a_training_in_the_midst_came_to_is_not_what_an_earlier_epoch_did(tmp_path):
+    file = train(tmp_path)["checkpoint"]
+    state = checkpoint.read(file)
+    state["history"] = state["history"] + [{"epoch": 9, "train_loss": 1.0}]
+    checkpoint.write("later.pth", {key: state[key] for key in state if not key.startswith("format")})
+    assert ask("inspect", "--checkpoint=later.pth")["valid_result"] is None
+    state["history"].pop()
+    state["training"] |= {"batches_done": 2}
+    checkpoint.write("later.pth", {key: state[key] for key in state if not key.startswith("format")})
+    assert ask("inspect", "--checkpoint=later.pth")["valid_result"] is None
+
+
 def test_the_folder_of_the_training_may_be_gone(tmp_path):
     """What it holds may be anything, and so may the path in a file that came from elsewhere."""
     file = Path(train(tmp_path, checkpoint_dir="kept", dataset_save_path="none.pth")["checkpoint"]).rename("model.pth")
@@ -117,7 +161,10 @@ def test_a_file_that_cannot_be_written_costs_no_result(tmp_path, capfd):
     file = f"--checkpoint={train(tmp_path)['checkpoint']}"
     assert main(["evaluate", file, "--json=nowhere/found.json"]) == 2
     said = capfd.readouterr()
-    assert "test_result" in said.out and "--json=nowhere/found.json cannot be written" in said.err
+    assert not said.out and "--json=nowhere/found.json must be a file in a folder that there is" in said.err
+    assert main(["evaluate", file, f"--json={'x' * 300}"]) == 2  # a name too long for any file
+    said = capfd.readouterr()
+    assert "test_result" in said.out and "cannot be written" in said.err
 
 
 def test_inspect_says_what_was_trained(tmp_path):
@@ -152,7 +199,7 @@ def test_other_items_are_refused(tmp_path, capfd):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["inspect"], ["--checkpoint=FILE"]),
+        (["inspect"], ["inspect needs --checkpoint=..."]),
         (["evaluate", "--checkpoint=none.pth"], ["there is no checkpoint none.pth"]),
         (["inspect", "--checkpoint=none.pth", "--topk=3"], ["'--topk=3'"]),
         (["inspekt"], ["'inspekt'", "--key=value"]),

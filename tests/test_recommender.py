@@ -1,5 +1,6 @@
 """A checkpoint in use: names of items in, names of the best items out, the same as in an evaluation."""
 
+import copy
 import os
 
 import numpy as np
@@ -122,8 +123,14 @@ def test_what_cannot_be_answered_is_refused(trained):
     for ask in (recommender.session, lambda history: recommender.recommend([history])):
         with pytest.raises(InputError, match="list of names"):
             ask("i1")
-    with pytest.raises(InputError, match="list of names"):
-        recommender.recommend([1])
+    for ask in (recommender.session, lambda history: recommender.recommend([history])):
+        for history in (1, None):
+            with pytest.raises(InputError, match="list of names"):
+                ask(history)
+    with pytest.raises(InputError, match="list of lists"):
+        recommender.recommend(None)
+    with pytest.raises(InputError, match="filter_seen must be"):
+        Recommender(trained("2Mamba4Rec"), filter_seen="False")
     for name in (1, np.int64(1), torch.tensor(1), None, ["i1"]):
         with pytest.raises(InputError, match="names of items are words"):
             recommender.recommend([["i1", name]], skip_unknown=True)
@@ -138,7 +145,7 @@ def test_what_cannot_be_answered_is_refused(trained):
         recommender.recommend([["i1"]])
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", None, 1.5])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "privateuseone", None, 1.5])
 def test_devices_that_are_not_there_are_refused(trained, device):
     with pytest.raises(InputError, match=r"device .* cannot be used"):
         Recommender(trained("2Mamba4Rec"), device)
@@ -151,6 +158,34 @@ def test_weights_of_another_version_are_refused(trained, tmp_path):
     checkpoint.write(tmp_path / "other.pth", state)
     with pytest.raises(InputError, match="weights that do not fit 2Mamba4Rec"):
         Recommender(tmp_path / "other.pth")
+    del state["state_dict"]["layers.7.more"]
+    state["config"]["headdim"] = 3
+    checkpoint.write(tmp_path / "other.pth", state)
+    with pytest.raises(InputError, match="weights that do not fit 2Mamba4Rec"):
+        Recommender(tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec"])
+def test_a_branch_of_a_session_goes_its_own_way(trained, model):
+    recommender = Recommender(trained(model, repeat_bias=True), filter_seen=True)
+    session = recommender.session(["i1", "i2"])
+    before = session.recommend()
+    branch = copy.copy(session)
+    branch.add(before[0][0])
+    assert session.history == ["i1", "i2"]
+    assert session.recommend() == before
+    expected = recommender.recommend([["i1", "i2", before[0][0]]])[0]
+    assert [name for name, _ in branch.recommend()] == [name for name, _ in expected]
+
+
+@pytest.mark.parametrize("model", ["Mamba4Rec", "2Mamba4Rec"])
+def test_a_session_in_half_precision(trained, model):
+    recommender = Recommender(trained(model))
+    recommender.model.bfloat16()
+    session = recommender.session(["i1"])
+    session.add("i2")
+    found, expected = dict(session.recommend(40)), dict(recommender.recommend([["i1", "i2"]], 40)[0])
+    assert all(abs(found[item] - expected[item]) < 0.05 for item in expected)
 
 
 def test_many_histories_are_as_good_as_one(trained, monkeypatch):
@@ -200,6 +235,37 @@ def test_users_of_another_dataset_however_rare(trained, tmp_path, capsys):
     status, _, errors = command(capsys, *given, "--users=none")
     assert status == 2
     assert "knows none of the items" in errors
+
+
+def test_names_that_need_quotation_marks_and_columns_of_other_names(tmp_path, capsys):
+    names = ["tab\tin it", 'a "word"', "plain", "two words"]
+    rows = [(f"user\t{user}", names[(user + place) % 4], place) for user in range(5) for place in range(4)]
+    frame = pd.DataFrame(rows, columns=["reviewer:token", "asin:token", "timestamp:float"])
+    (tmp_path / "odd").mkdir()
+    frame.to_csv(tmp_path / "odd" / "odd.inter", sep="\t", index=False)
+    fields = {"USER_ID_FIELD": "reviewer", "ITEM_ID_FIELD": "asin"}
+    settings = {"data_path": str(tmp_path), "use_gpu": False, "show_progress": False, "epochs": 1, **fields}
+    settings |= {"load_col": {"inter": ["reviewer", "asin", "timestamp"]}, **small("2Mamba4Rec"), "topk": [3]}
+    file = run("2Mamba4Rec", "odd", config_dict=settings | {"valid_metric": "NDCG@3"})["checkpoint"]
+    out = tmp_path / "best.inter"
+    assert command(capsys, f"--checkpoint={file}", f"--data_path={tmp_path}", f"--out={out}", "--k=4")[0] == 0
+    table = pd.read_csv(out, sep="\t")
+    assert list(table.columns) == ["reviewer:token", "asin:token", "score:float"]
+    assert set(table["reviewer:token"]) == {f"user\t{user}" for user in range(5)}
+    assert set(table["asin:token"]) == set(names)
+
+
+def test_links_are_followed_and_what_is_no_file_is_left_alone(trained, capsys, tmp_path):
+    given = (f"--checkpoint={trained('2Mamba4Rec')}", "--history=i1")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert command(capsys, *given, f"--out={tmp_path / 'link'}")[0] == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text().startswith("item_id:token")
+    os.mkfifo(tmp_path / "pipe")
+    status, _, errors = command(capsys, *given, f"--out={tmp_path / 'pipe'}")
+    assert status == 2
+    assert "must be a file" in errors
+    assert not (tmp_path / "pipe").is_file()
 
 
 def test_histories_of_files_that_are_split_are_refused(trained):

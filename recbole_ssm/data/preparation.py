@@ -30,8 +30,10 @@ from recbole_ssm.data.seen_filter import add_seen_filter
 from recbole_ssm.data.shared import SharedCollate
 from recbole_ssm.errors import InputError
 from recbole_ssm.processes import rank, world_size
+from recbole_ssm.recbole_warnings import recbole_warnings_hidden
 
 
+@recbole_warnings_hidden()
 def create_dataset(config, *, packed: bool, samples: bool = True):
     """The loaded and filtered dataset of a run, in the order that ``time_order`` asks for.
 

@@ -24,5 +24,5 @@ def selective_scan_step(
         y (R, E) and the state (R, E, N) after this token.
     """
     state = torch.exp(dt[..., None] * A) * state + (dt * u)[..., None] * B[:, None]
-    y = (state @ C[..., None]).squeeze(-1)
+    y = (state @ C[..., None].to(state.dtype)).squeeze(-1).to(u.dtype)
     return (y if D is None else y + D * u), state

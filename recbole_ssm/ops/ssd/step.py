@@ -27,5 +27,5 @@ def ssd_step(
     B, C = (projection.repeat_interleave(heads_per_group, 1) for projection in (B, C))
     decay = torch.exp(dt * A)[..., None, None]
     state = decay * state + (dt[..., None] * x)[..., None] * B[:, :, None]
-    y = (state @ C[..., None]).squeeze(-1)
+    y = (state @ C[..., None].to(state.dtype)).squeeze(-1).to(x.dtype)
     return (y if D is None else y + D[:, None] * x), state

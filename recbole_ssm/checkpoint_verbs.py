@@ -1,0 +1,134 @@
+"""The verbs about a trained model: ``evaluate``, ``inspect`` and ``recommend``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from recbole.utils.argument_list import dataset_arguments
+
+from recbole_ssm.arguments import key_of, own_arguments, read_count, read_names, read_output, write_output
+from recbole_ssm.errors import InputError
+from recbole_ssm.inspection import describe, evaluate
+from recbole_ssm.recommender import Recommender
+from recbole_ssm.studies import PROGRAM
+
+
+def evaluate_model(arguments: Sequence[str]) -> None:
+    """Validate and test the model of a checkpoint, as it was configured but for what is given here.
+
+    Models of this package in several checkpoints, trained on the same data, rank together: by the mean of their scores.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(
+            f"usage: {PROGRAM} evaluate --checkpoint=FILE[,FILE...] [--dataset=NAME] [--filter_seen=True] "
+            f"[--topk=[5,20]] [--key=value ...] [--json=FILE]\n\n{evaluate_model.__doc__}"
+        )
+        return
+    given, rest = own_arguments(arguments, "evaluate", ("checkpoint",), ("dataset", "json"))
+    json_file, (file, *others) = read_output(given, "json"), read_names(given, "checkpoint")
+    _report(evaluate(file, given["dataset"], rest, others=others), json_file)
+
+
+def inspect_checkpoint(arguments: Sequence[str]) -> None:
+    """Say what is in a checkpoint: what was trained, on what, and how well."""
+    if {"-h", "--help"} & set(arguments):
+        print(f"usage: {PROGRAM} inspect --checkpoint=FILE [--json=FILE]\n\n{inspect_checkpoint.__doc__}")
+        return
+    given, rest = own_arguments(arguments, "inspect", ("checkpoint",), ("json",))
+    if rest:
+        raise InputError(f"inspect has no use for {rest[0]!r}; it takes --checkpoint=FILE and --json=FILE")
+    json_file = read_output(given, "json")
+    _report(describe(given["checkpoint"]), json_file)
+
+
+def recommend_items(arguments: Sequence[str]) -> None:
+    """The best items for a history, or for all users of a dataset, or some of them: after all that they have had.
+
+    --history      names of items, the latest last, separated by commas (names that hold some: in Python); no data are
+                   read then
+    --dataset      whose users, in --data_path; default the one of the training
+    --users        names, separated by commas; default all
+    --device       where it computes, cuda for example; default cpu
+    --k            how many items for each; default 10
+    --filter_seen  whether the items of the history are left out; default as in the training
+    --out          file to write, in RecBole's atomic format; default the screen
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(
+            f"usage: {PROGRAM} recommend --checkpoint=FILE (--history=ITEM,ITEM | [--users=NAME,NAME] "
+            f"[--dataset=NAME] [--data_path=FOLDER]) [--k=N] [--filter_seen=True] [--device=NAME] [--out=FILE]\n\n"
+            + textwrap.dedent(f"    {recommend_items.__doc__}")
+        )
+        return
+    optional = ("history", "users", "dataset", "k", "filter_seen", "device", "out")
+    given, rest = own_arguments(arguments, "recommend", ("checkpoint",), optional)
+    for argument in rest:
+        if "=" not in argument or key_of(argument) not in _OF_DATA:
+            raise InputError(
+                f"recommend has no use for {argument!r}; it takes --key=value, where keys are its own (recommend "
+                "--help) or about the data, such as data_path"
+            )
+    if given["filter_seen"] not in (None, "True", "False"):
+        raise InputError(f"--filter_seen={given['filter_seen']} must be True or False")
+    out = read_output(given, "out")
+    k, filter_seen = read_count(given, "k", 10), given["filter_seen"] and given["filter_seen"] == "True"
+    recommender = Recommender(given["checkpoint"], given["device"] or "cpu", filter_seen=filter_seen)
+    if given["history"] is not None:
+        if others := [*rest, *(f"--{key}" for key in ("users", "dataset") if given[key] is not None)]:
+            raise InputError(f"{others[0].partition('=')[0]} does not apply to --history, for which no data are read")
+        rows = recommender.recommend([given["history"].split(",")], k)[0]
+        columns = ()
+    else:
+        histories = recommender.histories(given["dataset"], rest)
+        users = read_names(given, "users") if given["users"] is not None else list(histories)
+        for user in users:
+            if user not in histories:
+                raise InputError(f"the dataset has no user {user!r}; it may have too few interactions for its filters")
+        _tell_unknown(recommender, [histories[user] for user in users])
+        found = recommender.recommend([histories[user] for user in users], k, skip_unknown=True)
+        rows = [(user, *item) for user, items in zip(users, found, strict=True) for item in items]
+        columns = (f"{recommender.model.USER_ID}:token",)
+    table = io.StringIO()
+    lines = csv.writer(table, delimiter="\t", lineterminator="\n")
+    lines.writerow([*columns, f"{recommender.model.ITEM_ID}:token", "score:float"])
+    lines.writerows((*names, f"{score:.6g}") for *names, score in rows)
+    if out is None:
+        print(table.getvalue(), end="")
+        return
+    write_output(out, table.getvalue())
+    print(f"{len(rows)} recommendations are in {given['out']}")
+
+
+_OF_DATA = {"data_path", "dataset_cache", "time_order", *dataset_arguments} - {
+    *("MAX_ITEM_LIST_LENGTH", "ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "POSITION_FIELD", "benchmark_filename"),
+}
+"""Keys that decide what the histories are that ``recommend`` reads."""
+
+
+def _tell_unknown(recommender: Recommender, histories: Sequence[Sequence[str]]) -> None:
+    """Say how much the model does not know of histories; it must know something."""
+    known = [sum(item in recommender for item in history) for history in histories]
+    everything = sum(map(len, histories))
+    if not sum(known):
+        raise InputError("the model knows none of the items; name a dataset with items of those that it was trained on")
+    if sum(known) < everything:
+        print(
+            f"{everything - sum(known)} of {everything} interactions are of items that the model does not know, and "
+            f"are passed over; {known.count(0)} of {len(known)} users have no others, and get none",
+            file=sys.stderr,
+        )
+
+
+def _report(found: dict, json_file: Path | None) -> None:
+    """Print a table of two columns, and write it as JSON where that is asked for."""
+    for name, value in found.items():
+        words = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
+        print("\n".join(textwrap.wrap(f"{name:<20}{words}", 110, subsequent_indent=" " * 20)))
+    if json_file is not None:
+        write_output(json_file, json.dumps(found, indent=1) + "\n")
