@@ -102,13 +102,14 @@ def commit() -> str:
     return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "recbole_ssm", "properties") else "")
 
 
-def train_and_test(arguments: list[str], threads: int | None, training: Path) -> dict:
+def train_and_test(arguments: list[str], threads: int | None, training: Path, parent: int) -> dict:
     """One run in this process: what it was, what it took and what it gave.
 
     Args:
         arguments: of run_recbole_ssm.py.
         threads: None for torch's own choice.
         training: folder of its checkpoints, from which a run goes on that was interrupted.
+        parent: number of the process that asked for it, with which this one ends.
     """
     import torch
 
@@ -118,7 +119,7 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path) ->
     from recbole_ssm.compare.worker import OF_RUN, end_with_parent, train_once
     from recbole_ssm.inspection import evaluate
 
-    end_with_parent()
+    end_with_parent(parent)
     circumstances = {  # before hours of training, not after them
         "command": "python run_recbole_ssm.py " + shlex.join(a for a in arguments if not a.startswith("--data_path=")),
         "commit": commit(),
@@ -238,6 +239,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="where runs and tables are kept")
     parser.add_argument("--tables", action="store_true", help="only write the tables")
     parser.add_argument("--here", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if (options.set or options.files) and not options.name:
         parser.error("--set and --with need --name: what is no recipe any more has another name")
@@ -252,7 +254,8 @@ def main() -> None:
             target = runs / f"{options.name or '-'.join(filter(None, (name, folder)))}-{seed}.json"
             arguments = command_of(recipe, seed, options.data_path, options.set, options.files)
             if options.here:
-                found = train_and_test(arguments, options.threads, options.here.with_suffix(".training"))
+                training = options.here.with_suffix(".training")
+                found = train_and_test(arguments, options.threads, training, options.parent)
                 options.here.write_text(json.dumps(found, indent=1))
                 return
             if target.exists():
@@ -262,6 +265,7 @@ def main() -> None:
                 continue
             unfinished = checkpoints / f"{target.stem}.part"
             child = [sys.executable, __file__, recipe, f"--seeds={seed}", f"--here={unfinished}"]
+            child += [f"--parent={os.getpid()}"]
             child += [f"--data_path={options.data_path}"] if options.data_path else []
             child += [f"--threads={options.threads}"] if options.threads else []
             child += ["--name=x"] if options.name else []

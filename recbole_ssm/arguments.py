@@ -80,8 +80,8 @@ def read_seeds(text: str) -> list[int]:
         numbers = [int(word) for word in text.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers) or numbers == [0]:
-        raise InputError(f"--seeds={text} must be how many, or different whole numbers separated by commas")
+    if not numbers or min(numbers) < 0 or max(numbers) >= 2**32 or len(set(numbers)) < len(numbers) or numbers == [0]:
+        raise InputError(f"--seeds={text} must be how many, or different whole numbers below 2**32 separated by commas")
     return numbers if len(numbers) > 1 else [2020 + number for number in range(numbers[0])]
 
 

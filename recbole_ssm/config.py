@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 from recbole.config import Config as RecBoleConfig
 from recbole.utils import ModelType
+from scipy.sparse import dok_matrix
 
 from recbole_ssm import registry
 from recbole_ssm.config_checks import check
@@ -86,7 +87,7 @@ class Config(RecBoleConfig):
         return bool(self["filter_seen"]) if self["MODEL_TYPE"] == ModelType.SEQUENTIAL else not self["repeatable"]
 
     def compatibility_settings(self) -> None:
-        """The aliases that RecBole looks up in numpy; its own version of this fails on numpy 2."""
+        """What RecBole looks up in numpy and scipy and new ones have not; its own version of this fails on numpy 2."""
         for alias, kind in {
             "bool": np.bool_,
             "int": np.int_,
@@ -98,6 +99,8 @@ class Config(RecBoleConfig):
             "unicode": np.str_,
         }.items():
             setattr(np, alias, kind)
+        if not hasattr(dok_matrix, "_update"):  # LightGCN and its like fill matrices by it
+            dok_matrix._update = lambda matrix, entries: matrix._dict.update(entries)
 
     def _init_parameters_category(self) -> None:
         super()._init_parameters_category()

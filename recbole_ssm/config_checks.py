@@ -44,7 +44,7 @@ _KINDS = {
 
 _LIKE = {"load_col": ", such as {'inter': ['user_id', 'item_id']}", "clip_grad_norm": ", such as {'max_norm': 1.0}"}
 
-_NAMES = {*general_arguments, *training_arguments, *dataset_arguments} - {"gpu_id"}
+_NAMES = {*general_arguments, *training_arguments, *dataset_arguments} - {"gpu_id", *_KINDS[list]}
 """Keys whose default is a word, where it is one, and that need one."""
 
 _MAY_BE_NONE = ("RATING_FIELD", "LABEL_FIELD")

@@ -17,8 +17,10 @@ from recbole.utils import ModelType, init_seed
 from rich.console import Console
 from rich.table import Table
 
+from recbole_ssm.arguments import key_of
 from recbole_ssm.config import Config
 from recbole_ssm.errors import InputError
+from recbole_ssm.files import check_writable
 from recbole_ssm.memory import added_memory_mib
 from recbole_ssm.ops.backend import use_backend
 from recbole_ssm.report import COLOURS, drawing, render
@@ -107,8 +109,22 @@ def measure(
         return None
 
 
+def _try(model: str, keys: Iterable[str]) -> None:
+    """Raise InputError for a model that cannot be measured: one that asks its data for more than items, for example."""
+    try:
+        measure(model, 50, 100, 2, keys, repeats=1)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{model} cannot be measured on random histories ({reason}); leave it out") from error
+
+
 def _config(model: str, length: int, keys: Iterable[str]) -> Config:
     fixed = {"MAX_ITEM_LIST_LENGTH": length, "loss_type": "CE", "train_neg_sample_args": None, "state": "error"}
+    for key in map(key_of, keys):
+        if key in fixed:
+            raise InputError(f"scaling sets {key} itself; leave --{key} out")
     config = Config(model, "ml-100k", config_dict=fixed, command_line=keys)
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
         raise InputError(f"scaling is for sequential models, and {model} is none")
@@ -161,12 +177,9 @@ def scaling(
         InputError: a model or a key cannot be used, or the folder cannot be written to; nothing has been measured.
     """
     console, keys = Console(), list(keys)
+    check_writable(folder)
     for model in models:
-        _config(model, 50, keys)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out={folder} cannot be written to ({error}); name another folder") from error
+        _try(model, keys)
     found: dict[str, list[Point]] = {"lengths": [], "catalogues": []}
     for kind, sizes in (("lengths", sorted(lengths)), ("catalogues", sorted(catalogues))):
         for model in models:

@@ -139,7 +139,7 @@ def scaling_of_models(arguments: Sequence[str]) -> None:
     catalogues = CATALOGUES if given["catalogues"] is None else read_sizes(given, "catalogues")
     given["models"] = given["models"] or ",".join([*MODELS, "SASRec"])
     models = read_names(given, "models")
-    torch.set_num_threads(read_sizes({"threads": given["threads"] or "1"}, "threads")[0])
+    torch.set_num_threads(read_count(given, "threads", 1))
     folder = Path(given["out"] or "scaling")
     scaling(models, folder, lengths, catalogues, keys, command=f"{PROGRAM} scaling {shlex.join(arguments)}")
 

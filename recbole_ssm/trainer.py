@@ -134,6 +134,11 @@ class SafeCheckpoints:
         if verbose:
             self.logger.info(f"Saving current: {file}")
 
+    def save_pretrained_model(self, epoch, saved_model_file):
+        """As RecBole has it for S3Rec and RaCT, which read it with ``pre_model_path``."""
+        self.saved_model_file = saved_model_file
+        self._write(saved_model_file, self._checkpoint(epoch))
+
     def _write(self, file, state: dict) -> None:
         """Of several processes the first writes."""
         if rank() == 0:

@@ -147,6 +147,11 @@ def test_what_a_run_is_of_is_no_key_of_it(key, says):
         Config("SSD4Rec", "ml-100k", command_line=[f"--{key}"])
 
 
+@pytest.mark.parametrize("model", ["GRU4RecKG", "KSR"])
+def test_defaults_that_are_words_and_become_lists_are_taken(model):
+    assert Config(model, "ml-100k", config_dict={"eval_args": {"order": "TO"}})["additional_feat_suffix"] == ["ent"]
+
+
 def test_a_key_that_a_model_of_recbole_reads_is_known():
     keys = {"contrast": "us_x", "contrasst": 1}
     config = Config("FEARec", "ml-100k", config_dict=keys)

@@ -224,6 +224,13 @@ def test_the_best_epoch_is_the_last_of_the_best(tiny):
     assert result["seconds_to_best"] == sum(epoch["train_seconds"] + epoch["valid_seconds"] for epoch in until)
 
 
+def test_models_of_graphs_are_trained_with_the_scipy_that_there_is(tiny):
+    """RecBole fills their matrices by a method that scipy has no more."""
+    settings = {**QUICK, "data_path": str(tiny), "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
+    result = recbole_ssm.run("LightGCN", "tiny", ["protocol/leave_one_out"], settings | {"epochs": 1})
+    assert result["test_result"]["hit@10"] >= 0
+
+
 @pytest.mark.parametrize("eval_step", [1, 2, 3, 9])
 def test_the_last_epoch_is_validated(tiny, eval_step):
     history = run(tiny, epochs=5, eval_step=eval_step)["history"]

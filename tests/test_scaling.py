@@ -16,8 +16,8 @@ def folder(tmp_path, monkeypatch):
     """The folder of a test in which batches take no time."""
     original = scaling.measure
 
-    def small_batch(model, length, items, histories, keys):
-        return original(model, length, items, min(histories, 20), keys)
+    def small_batch(model, length, items, histories, keys, **how):
+        return original(model, length, items, min(histories, 20), keys, **how)
 
     monkeypatch.setattr(scaling, "measure", small_batch)
     return tmp_path
@@ -51,8 +51,8 @@ def test_all_sizes_of_all_models_are_measured_and_drawn(folder, capsys):
 def test_a_model_that_does_not_fit_is_left_out_at_larger_sizes(folder, monkeypatch, capsys):
     original = scaling.measure
 
-    def small_memory(model, length, *rest):
-        return None if model == "SASRec" and length > 4 else original(model, length, *rest)
+    def small_memory(model, length, *rest, **how):
+        return None if model == "SASRec" and length in (5, 6) else original(model, length, *rest, **how)
 
     monkeypatch.setattr(scaling, "measure", small_memory)
     assert main(["scaling", "--models=SASRec,GRU4Rec", "--lengths=4,5,6", "--catalogues=none", "--out=x"]) == 0
@@ -71,10 +71,20 @@ def test_a_model_that_does_not_fit_is_left_out_at_larger_sizes(folder, monkeypat
         (["--catalogues=10"], "--catalogues=10 must be whole numbers above 10"),
         (["--models=SASRec,SASRec"], "must name different ones"),
         (["--models=2Mamba4Rec", "--headdim=7"], "headdim"),
+        (["--models=2Mamba4Rec,Caser"], "Caser cannot be measured"),
+        (["--models=SASRec", "--MAX_ITEM_LIST_LENGTH=9"], "scaling sets MAX_ITEM_LIST_LENGTH itself"),
+        (["--models=SASRec", "--loss_type=BPR"], "scaling sets loss_type itself"),
+        (["--threads=none"], "--threads=none must be a whole number"),
+        (["--threads=2,3"], "--threads=2,3 must be a whole number"),
     ],
     ids=str,
 )
 def test_what_cannot_be_measured_is_said_at_once(monkeypatch, capsys, arguments, said):
-    monkeypatch.setattr(scaling, "measure", lambda *_: pytest.fail("something was measured"))
+    original = scaling.measure
+
+    def only_tried(*arguments, **how):
+        return original(*arguments, **how) if how else pytest.fail("something was measured")
+
+    monkeypatch.setattr(scaling, "measure", only_tried)
     assert main(["scaling", *arguments]) == 2
     assert said.lower() in capsys.readouterr().err.lower()

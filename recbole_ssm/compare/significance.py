@@ -16,7 +16,7 @@ def permutation_p(difference: np.ndarray, resamples: int = 9999, seed: int = 0) 
         resamples: how many flips; the least p-value is 1 / (resamples + 1).
         seed: of the flips.
     """
-    if not np.any(difference):
+    if len(difference) < 2 or not np.any(difference):
         return 1.0
     found = stats.permutation_test(
         (difference,),

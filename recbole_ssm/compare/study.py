@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,9 +16,9 @@ from recbole.utils import ModelType
 from recbole_ssm.arguments import key_of
 from recbole_ssm.compare.measuring import AT
 from recbole_ssm.config import Config
-from recbole_ssm.data.atomic_files import check_atomic_files
+from recbole_ssm.data.atomic_files import check_atomic_files, files_hash
 from recbole_ssm.errors import InputError
-from recbole_ssm.files import write_json
+from recbole_ssm.files import check_writable, claimed, write_json
 from recbole_ssm.registry import MODELS, model_class
 from recbole_ssm.resume import differences, find_latest
 from recbole_ssm.trainer import plain
@@ -93,19 +94,22 @@ class Study:
                 f"RecBole does not let {', '.join(always)} recommend items of the history; add --filter_seen=True, so "
                 "that no model does"
             )
-        try:
-            (self.folder / "runs").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"--out={self.folder} cannot be written to ({error}); name another folder") from error
+        check_writable(self.folder)
+        (self.folder / "runs").mkdir(exist_ok=True)
         for variant, seed in self.runs():
             begun = self._begun(variant, seed)
             if begun is None:
                 continue
-            if "settings" not in begun:
+            if not {"settings", "data"} <= begun.keys():
                 raise InputError(
                     f"{self.folder} has runs of an earlier version of this package; name another folder with --out"
                 )
             settings = plain(configs[variant.name].final_config_dict) | {"seed": seed}
+            if begun["data"] != files_hash(configs[variant.name]):
+                raise InputError(
+                    f"{self.folder} has a run of {variant.name} on other data of this name; name another folder with "
+                    "--out"
+                )
             other = list(differences(begun["settings"], json.loads(json.dumps(settings))).values())
             if other:
                 raise InputError(
@@ -136,6 +140,10 @@ class Study:
         Returns:
             A line for each run that failed. The others are done all the same.
         """
+        with claimed(self.folder) as descriptors:
+            return self._train(tell, descriptors)
+
+    def _train(self, tell: Callable[[str], None], descriptors: tuple[int, ...]) -> list[str]:
         failed = []
         everything = list(self.runs())
         for number, (variant, seed) in enumerate(everything, 1):
@@ -145,12 +153,15 @@ class Study:
                 continue
             tell(f"{name}: training")
             file = self._file(variant.name, seed).with_suffix(".json")
-            settings = plain(self._config(variant, seed).final_config_dict)
-            write_json(file, self._asked(variant, seed) | {"settings": settings})
+            config = self._config(variant, seed)
+            asked = {"settings": plain(config.final_config_dict), "data": files_hash(config)}
+            write_json(file, self._asked(variant, seed) | asked)
             log = file.with_suffix(".log")
             with log.open("a", encoding="utf-8") as output:
-                command = [sys.executable, "-W", "ignore", "-m", "recbole_ssm.compare.worker", str(file)]
-                status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+                command = [sys.executable, "-W", "ignore", "-m", "recbole_ssm.compare.worker"]
+                command += [str(file), str(os.getpid())]
+                to = {"stdout": output, "stderr": subprocess.STDOUT, "pass_fds": descriptors}
+                status = subprocess.run(command, **to, check=False).returncode
             done = self.result(variant.name, seed)
             if status or done is None:
                 said = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -182,7 +193,7 @@ class Study:
         return Config(variant.model, self.dataset, asked["files"], command_line=asked["keys"])
 
     def _checkpoints(self, name: str, seed: int) -> Path:
-        return self.folder / "checkpoints" / self._file(name, seed).name
+        return self.folder.absolute() / "checkpoints" / self._file(name, seed).name
 
     def _asked(self, variant: Variant, seed: int) -> dict:
         model = variant.model
@@ -192,7 +203,7 @@ class Study:
             "checkpoint_dir": str(self._checkpoints(variant.name, seed)),
         }
         if model in MODELS:
-            fixed["dataset_cache"] = str(self.folder / "dataset")
+            fixed["dataset_cache"] = str(self.folder.absolute() / "dataset")
         if self.budget is not None:
             fixed["time_budget"] = self.budget
         keys = [*self.keys, *variant.keys, *(f"--{key}={value}" for key, value in fixed.items())]

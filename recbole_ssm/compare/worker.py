@@ -69,9 +69,8 @@ def train_and_measure(asked: dict, trained: Path) -> tuple[dict, dict[str, np.nd
     return measured, samples
 
 
-def end_with_parent() -> None:
-    """Stop when the process that asked for this run is gone, so that its next start need not share the files."""
-    parent = os.getppid()
+def end_with_parent(parent: int) -> None:
+    """Stop when the process of this number is gone, which asked for this run, so that its next start has the files."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -81,9 +80,9 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main(file: str) -> int:
+def main(file: str, parent: str) -> int:
     """Do what ``FILE.json`` asks for, and leave ``FILE.npz`` and ``FILE.result.json``, or exit with an error."""
-    end_with_parent()
+    end_with_parent(int(parent))
     asked = json.loads(Path(file).read_text(encoding="utf-8"))
     try:
         measured, samples = train_and_measure(asked, Path(file).with_suffix(".trained.json"))
@@ -94,9 +93,9 @@ def main(file: str) -> int:
     with replacing(target.with_suffix(".npz")) as content:
         np.savez_compressed(content, **{name: np.asarray(values) for name, values in samples.items()})
     write_json(target.with_suffix(".result.json"), {"asked": asked, **measured})
-    target.with_suffix(".trained.json").unlink()
+    target.with_suffix(".trained.json").unlink(missing_ok=True)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -45,6 +46,17 @@ def check_atomic_files(config) -> list[Path]:
             raise InputError(f"dataset {name!r}: the file {file.resolve()} is missing")
         _check_columns(config, file)
     return files
+
+
+def files_hash(config) -> str:
+    """BLAKE2 of the names and contents of all atomic files of the dataset."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(f for f in Path(config["data_path"]).iterdir() if f.name.startswith(f"{config['dataset']}.")):
+        digest.update(file.name.encode())
+        with file.open("rb") as content:
+            while block := content.read(1 << 24):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def read_header(file: str | Path, separator: str, encoding: str | None) -> dict[str, str]:

@@ -13,6 +13,7 @@ import torch
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_ssm import checkpoint
+from recbole_ssm.data.atomic_files import files_hash
 from recbole_ssm.errors import InputError
 
 FORMAT = "recbole-ssm dataset"
@@ -42,11 +43,7 @@ def kept_file(config) -> Path | None:
     settings = {key: config[key] for key in keys}
     versions = [version(package) for package in ("recbole", "pandas", "recbole-ssm")]
     digest.update(repr((checkpoint.VERSION, versions, sorted(settings.items()))).encode())
-    for file in sorted(f for f in Path(config["data_path"]).iterdir() if f.name.startswith(f"{name}.")):
-        digest.update(file.name.encode())
-        with file.open("rb") as content:
-            while block := content.read(1 << 24):
-                digest.update(block)
+    digest.update(files_hash(config).encode())
     return folder / f"{name}-{digest.hexdigest()}.pth"
 
 

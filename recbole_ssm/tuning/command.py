@@ -12,9 +12,9 @@ from rich.console import Console
 
 from recbole_ssm.arguments import key_of
 from recbole_ssm.config import Config
-from recbole_ssm.data.atomic_files import check_atomic_files
+from recbole_ssm.data.atomic_files import check_atomic_files, files_hash
 from recbole_ssm.errors import InputError
-from recbole_ssm.files import write_json
+from recbole_ssm.files import check_writable, claimed, write_json
 from recbole_ssm.inspection import evaluate
 from recbole_ssm.quick_start import metrics_in_words
 from recbole_ssm.report import render
@@ -84,35 +84,36 @@ def tune(
                 f"--tool=ray needs Ray Tune ({error}); pip install 'recbole-ssm[tune]', or use --tool=hyperopt"
             ) from error
     _keep(task, space, config)
-    tell = partial(Console(file=sys.stdout).print, markup=False, highlight=False, soft_wrap=True)
-    ended: set[Path] = set()
+    with claimed(Path(task.folder)):
+        tell = partial(Console(file=sys.stdout).print, markup=False, highlight=False, soft_wrap=True)
+        ended: set[Path] = set()
 
-    def end(params: dict, error: str | None = None) -> None:
-        record = task.end(params, error)
-        ended.add(task.place(params))
-        words = f"{record['ended']} after epoch {len(record['best_scores'])}"
-        if record.get("score") is not None:
-            words = f"{metric} {record['score']:.4f}, {words}"
-        tell(f"[{len(ended)}/{trials}] {report.in_words(params)}: {words}")
+        def end(params: dict, error: str | None = None) -> None:
+            record = task.end(params, error)
+            ended.add(task.place(params))
+            words = f"{record['ended']} after epoch {len(record['best_scores'])}"
+            if record.get("score") is not None:
+                words = f"{metric} {record['score']:.4f}, {words}"
+            tell(f"[{len(ended)}/{trials}] {report.in_words(params)}: {words}")
 
-    search = {"bigger": config["valid_metric_bigger"], "ended": end}
-    if tool == "ray":
-        settings = draw(space, trials, config["seed"])
-        trials = len(settings)
-        resources = {"cpus": cpus, "gpus": gpus, "address": address}
-        epochs = {"epochs": config["epochs"], "first_epochs": first_epochs}
-        with_ray.search(task, settings, **search, **epochs, **resources)
-    else:
-        how = {"trials": trials, "algorithm": algorithm, "seed": config["seed"]}
-        with_hyperopt.search(task, space, file, **search, **how)
-    found = _write(task, space, metric, command)
-    tell(report.terminal(found["trials"], space, metric))
-    tell(f"the best: {report.in_words(found['best']['params'])}")
-    for name in ("valid_result", "test_result"):
-        tell(f"{name} of the best: {metrics_in_words(found[name])}")
-    tell(f"report: {Path(task.folder) / 'report.html'}")
-    tell(f"python -m recbole_ssm --config_files={Path(task.folder) / 'best.yaml'}")
-    return found
+        search = {"bigger": config["valid_metric_bigger"], "ended": end}
+        if tool == "ray":
+            settings = draw(space, trials, config["seed"])
+            trials = len(settings)
+            resources = {"cpus": cpus, "gpus": gpus, "address": address}
+            epochs = {"epochs": config["epochs"], "first_epochs": first_epochs}
+            with_ray.search(task, settings, **search, **epochs, **resources)
+        else:
+            how = {"trials": trials, "algorithm": algorithm, "seed": config["seed"]}
+            with_hyperopt.search(task, space, file, **search, **how)
+        found = _write(task, space, metric, command)
+        tell(report.terminal(found["trials"], space, metric))
+        tell(f"the best: {report.in_words(found['best']['params'])}")
+        for name in ("valid_result", "test_result"):
+            tell(f"{name} of the best: {metrics_in_words(found[name])}")
+        tell(f"report: {Path(task.folder) / 'report.html'}")
+        tell(f"python -m recbole_ssm --config_files={Path(task.folder) / 'best.yaml'}")
+        return found
 
 
 def _check(task: Task, space: Sequence[Parameter], tool: str) -> Config:
@@ -152,11 +153,12 @@ def _keep(task: Task, space: Sequence[Parameter], config: Config) -> None:
     searched = {parameter.name: [parameter.kind, *parameter.values] for parameter in space}
     settings = {key: value for key, value in report.given(config).items() if key not in searched}
     asked = {"model": task.model, "dataset": task.dataset, "settings": settings, "space": searched}
+    asked["data"] = files_hash(config)
     asked = json.loads(json.dumps(asked))
     file = Path(task.folder) / "search.json"
+    check_writable(Path(task.folder))
     try:
         if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, asked)
         before = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

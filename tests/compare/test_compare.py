@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from atomic import ROOT, interactions, write_dataset
 
+from recbole_ssm import files
 from recbole_ssm.cli import main
 from recbole_ssm.compare import Study, Variant, worker
 from recbole_ssm.compare.summary import summarise
+from recbole_ssm.data.atomic_files import files_hash
 from recbole_ssm.errors import InputError
 from recbole_ssm.trainer import plain
 
@@ -104,22 +106,61 @@ def test_a_run_that_was_begun_with_other_settings_is_not_gone_on_with(folder):
     begun = Study([Variant("2Mamba4Rec", "2Mamba4Rec")], "tiny", [1], folder / "found", keys=KEYS)
     begun.check()
     file = folder / "found" / "runs" / "2Mamba4Rec-1.json"
-    settings = json.loads(json.dumps(plain(begun._config(begun.variants[0], 1).final_config_dict)))
+    config = begun._config(begun.variants[0], 1)
+    settings, data = json.loads(json.dumps(plain(config.final_config_dict))), files_hash(config)
     trained = file.with_suffix(".trained.json")
+    slower = settings | {"learning_rate": 0.1}
     for there, refused in (
-        (settings, None),
+        ({"settings": settings, "data": data}, None),
         (
-            settings | {"learning_rate": 0.1},
+            {"settings": slower, "data": data},
             r"with other settings, learning_rate 0.1 \(now 0.002\); name another folder",
         ),
-        (None, "of an earlier version"),
+        ({"settings": settings, "data": "another"}, "on other data of this name"),
+        ({}, "of an earlier version"),
     ):
-        file.write_text(json.dumps({} if there is None else {"settings": there}))
+        file.write_text(json.dumps(there))
         trained.unlink(missing_ok=True)
         begun.check()  # nothing was trained
         trained.write_text("{}")
         with pytest.raises(InputError, match=refused) if refused else nullcontext():
             begun.check()
+
+
+def test_runs_of_other_data_are_not_mixed_in(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    command = ["compare", "--models=2Mamba4Rec", "--dataset=tiny", "--out=found", *KEYS]
+    assert main([*command, "--seeds=1"]) == 0
+    write_dataset(folder, interactions(n_users=60, n_items=30, shortest=5, longest=12, seed=5))
+    assert main([*command, "--seeds=2"]) == 2
+    assert "found has a run of 2Mamba4Rec on other data of this name" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="locks of files are POSIX")
+def test_a_folder_is_of_one_process_and_its_runs(folder, monkeypatch):
+    monkeypatch.setattr(files, "_PATIENCE", 0.3)
+    with files.claimed(folder) as descriptors:
+        child = subprocess.Popen(["sleep", "60"], pass_fds=descriptors)
+        with pytest.raises(InputError, match="another process is at work in"), files.claimed(folder):
+            pass
+    with pytest.raises(InputError, match="another process is at work in"), files.claimed(folder):
+        pass
+    child.kill()
+    child.wait()
+    with files.claimed(folder):
+        pass
+
+
+def test_a_run_ends_with_the_process_that_asked_for_it(folder):
+    """However early that one is gone: here before the run begins."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    command = [sys.executable, "-m", "recbole_ssm.compare.worker", "run.json", str(gone.pid)]
+    asked = {"model": "2Mamba4Rec", "dataset": "tiny", "files": [], "keys": [*KEYS, "--epochs=100000"][3:]}
+    (folder / "run.json").write_text(json.dumps(asked))
+    done = subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=False)
+    assert done.returncode == 1
 
 
 def test_a_run_that_fails_ends_no_other(folder, capsys, monkeypatch):
@@ -146,15 +187,15 @@ def test_a_run_that_fails_ends_no_other(folder, capsys, monkeypatch):
 
 def test_what_is_trained_is_not_trained_again_if_measuring_ends_before_its_time(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(worker, "end_with_parent", lambda: None)
+    monkeypatch.setattr(worker, "end_with_parent", lambda parent: None)
     asked = {"model": "2Mamba4Rec", "dataset": "tiny", "files": [], "keys": KEYS}
     Path("run.json").write_text(json.dumps(asked))
     with monkeypatch.context() as patch:
         patch.setattr(worker, "by_sample", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            worker.main("run.json")
+            worker.main("run.json", "0")
     monkeypatch.setattr(worker, "run", lambda *_, **__: pytest.fail("it was trained again"))
-    assert worker.main("run.json") == 0
+    assert worker.main("run.json", "0") == 0
     assert json.loads(Path("run.result.json").read_text())["epochs"] == 2
     assert {file.name for file in Path().glob("run.*")} == {"run.json", "run.npz", "run.result.json"}
 
