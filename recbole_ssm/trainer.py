@@ -136,6 +136,7 @@ class SafeCheckpoints:
 
     def save_pretrained_model(self, epoch, saved_model_file):
         """As RecBole has it for S3Rec and RaCT, which read it with ``pre_model_path``."""
+        self.latest_file.unlink(missing_ok=True)  # which will have the new name, too
         self.saved_model_file = saved_model_file
         self._write(saved_model_file, self._checkpoint(epoch))
 
