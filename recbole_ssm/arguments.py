@@ -96,6 +96,13 @@ def read_seconds(text: str | None) -> float | None:
     return seconds
 
 
+def read_files(text: str | None) -> list[str]:
+    """Names of files, separated by commas or spaces; one that has some in its name, and is there, stands alone."""
+    if text is not None and Path(text).is_file():
+        return [text]
+    return (text or "").replace(",", " ").split()
+
+
 def read_output(given: dict, key: str) -> Path | None:
     """A file to write to when the work is done, which is checked before it; links are followed."""
     if given[key] is None:

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from recbole_ssm.arguments import value_of
+from recbole_ssm.arguments import read_files, value_of
 from recbole_ssm.checkpoint import CheckpointNotWritten
 from recbole_ssm.checkpoint_verbs import evaluate_model, inspect_checkpoint, recommend_items
 from recbole_ssm.data.atomic_files import find_datasets
@@ -67,11 +67,10 @@ def train(arguments: Sequence[str]) -> None:
         print(help_text(value_of(arguments, "data_path") or "dataset"))
         return
     ours = ("--config_files=", "--model=", "--dataset=", "--resume=")
-    files = value_of(arguments, "config_files") or ""
     run(
         model=value_of(arguments, "model"),
         dataset=value_of(arguments, "dataset"),
-        config_file_list=files.replace(",", " ").split(),
+        config_file_list=read_files(value_of(arguments, "config_files")),
         command_line=[a for a in arguments if not a.startswith(ours) and a != "--resume"],
         resume=value_of(arguments, "resume") or "--resume" in arguments,
     )

@@ -20,7 +20,7 @@ from rich.table import Table
 from recbole_ssm.arguments import key_of
 from recbole_ssm.config import Config
 from recbole_ssm.errors import InputError
-from recbole_ssm.files import check_writable
+from recbole_ssm.folders import check_writable
 from recbole_ssm.memory import added_memory_mib
 from recbole_ssm.ops.backend import use_backend
 from recbole_ssm.report import COLOURS, drawing, render
@@ -208,7 +208,9 @@ def scaling(
     table = Table("", *COLUMNS)
     for name, cells in rows:
         table.add_row(name, *cells)
-    console.print(table, *notes, f"report: {folder / 'report.html'}", sep="\n", highlight=False)
+    console.print(table)
+    for line in (*notes, f"report: {folder / 'report.html'}"):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return result
 
 

@@ -12,6 +12,7 @@ import torch
 from recbole_ssm.arguments import (
     own_arguments,
     read_count,
+    read_files,
     read_names,
     read_seconds,
     read_seeds,
@@ -101,7 +102,7 @@ def tune_model(arguments: Sequence[str]) -> None:
         if given[key] is not None:
             raise InputError(f"--{key} does not apply to --tool={tool}; leave it out")
     folder = given["out"] or Path("tune") / f"{given['model']}-{given['dataset']}-{tool}"
-    files = (given["config_files"] or "").replace(",", " ").split()
+    files = read_files(given["config_files"])
     tune(
         Task(given["model"], given["dataset"], str(folder), tuple(files), tuple(keys)),
         given["params_file"] or f"tuning/{given['model']}.hyper",
@@ -170,6 +171,6 @@ def _study_settings(given: dict) -> dict:
     return {
         "dataset": given["dataset"],
         "seeds": read_seeds(given["seeds"] or "3"),
-        "files": (given["config_files"] or "").replace(",", " ").split(),
+        "files": read_files(given["config_files"]),
         "budget": read_seconds(given["budget"]),
     }

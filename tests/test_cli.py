@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from atomic import ROOT, interactions, run_here, run_python, write_dataset
 
+from recbole_ssm.arguments import read_files
 from recbole_ssm.cli import help_text, main
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 from recbole_ssm.property_files import properties_folder
@@ -275,6 +277,14 @@ def test_help_runs_as_a_module(tmp_path):
     assert done.stderr == ""
     assert "2Mamba4Rec" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_config_file_may_have_spaces_in_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my own.yaml").write_text("epochs: 3\n")
+    assert read_files("my own.yaml") == ["my own.yaml"]
+    assert read_files("one.yaml,two.yaml three.yaml") == ["one.yaml", "two.yaml", "three.yaml"]
+    assert read_files(None) == read_files("") == []
 
 
 def test_who_reads_may_stop(tmp_path):

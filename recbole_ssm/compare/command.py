@@ -36,8 +36,8 @@ def compare(study: Study, baseline: str | None = None, command: str = "", parame
     if baseline not in names:
         raise InputError(f"the baseline {baseline} is none of {', '.join(names)}")
     study.check()
-    console = Console()
-    failed = study.train(lambda line: console.print(line, markup=False, highlight=False))
+    console, as_it_is = Console(), {"markup": False, "highlight": False, "soft_wrap": True}
+    failed = study.train(lambda line: console.print(line, **as_it_is))
     if all(study.result(baseline, seed) is None for seed in study.seeds):
         raise InputError(f"no run of the baseline {baseline} came to its end; these failed: " + "; ".join(failed))
     rows = summarise(study, baseline)
@@ -45,7 +45,7 @@ def compare(study: Study, baseline: str | None = None, command: str = "", parame
         rows.sort(key=lambda row: -mean(row.scores("ndcg")))
     console.print(tables.terminal(rows, baseline))
     write(study, rows, baseline, command, failed, by_value(rows, parameter) if parameter else [])
-    console.print(f"report: {study.folder / 'report.html'}", markup=False, highlight=False)
+    console.print(f"report: {study.folder / 'report.html'}", **as_it_is)
     if failed:
         raise InputError("these runs failed, and the report is without them: " + "; ".join(failed))
     return rows

@@ -18,7 +18,8 @@ from recbole_ssm.compare.measuring import AT
 from recbole_ssm.config import Config
 from recbole_ssm.data.atomic_files import check_atomic_files, files_hash
 from recbole_ssm.errors import InputError
-from recbole_ssm.files import check_writable, claimed, write_json
+from recbole_ssm.files import write_json
+from recbole_ssm.folders import check_writable, claimed
 from recbole_ssm.registry import MODELS, model_class
 from recbole_ssm.resume import differences, find_latest
 from recbole_ssm.trainer import plain
@@ -30,6 +31,13 @@ _FIXED = {
     "show_progress": "False",
 }
 """Keys that a comparison sets for all models."""
+
+_OF_TEST_ITEMS = (
+    *("time_order", "data_path", "eval_args", "benchmark_filename", "rm_dup_inter", "val_interval"),
+    *("user_inter_num_interval", "item_inter_num_interval", "filter_inter_by_user_or_item"),
+    *("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"),
+)
+"""Keys that decide what is tested, and so cannot be what variants differ in."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,8 @@ class Study:
         for variant in self.variants:
             config = self._config(variant, self.seeds[0])
             for key in map(key_of, variant.keys):
+                if key in _OF_TEST_ITEMS:
+                    raise InputError(f"with another {key} other items are tested, and cannot be compared; leave it out")
                 if key in config.passed_over:
                     raise InputError(f"a comparison to no purpose: {config.passed_over[key]}")
             if not config.held_out[1]:
@@ -96,6 +106,7 @@ class Study:
             )
         check_writable(self.folder)
         (self.folder / "runs").mkdir(exist_ok=True)
+        hashes = {name: files_hash(config) for name, config in configs.items()}
         for variant, seed in self.runs():
             begun = self._begun(variant, seed)
             if begun is None:
@@ -105,7 +116,7 @@ class Study:
                     f"{self.folder} has runs of an earlier version of this package; name another folder with --out"
                 )
             settings = plain(configs[variant.name].final_config_dict) | {"seed": seed}
-            if begun["data"] != files_hash(configs[variant.name]):
+            if begun["data"] != hashes[variant.name]:
                 raise InputError(
                     f"{self.folder} has a run of {variant.name} on other data of this name; name another folder with "
                     "--out"

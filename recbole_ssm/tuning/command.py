@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +15,8 @@ from recbole_ssm.arguments import key_of
 from recbole_ssm.config import Config
 from recbole_ssm.data.atomic_files import check_atomic_files, files_hash
 from recbole_ssm.errors import InputError
-from recbole_ssm.files import check_writable, claimed, write_json
+from recbole_ssm.files import write_json
+from recbole_ssm.folders import check_writable, claimed
 from recbole_ssm.inspection import evaluate
 from recbole_ssm.quick_start import metrics_in_words
 from recbole_ssm.report import render
@@ -112,7 +114,7 @@ def tune(
         for name in ("valid_result", "test_result"):
             tell(f"{name} of the best: {metrics_in_words(found[name])}")
         tell(f"report: {Path(task.folder) / 'report.html'}")
-        tell(f"python -m recbole_ssm --config_files={Path(task.folder) / 'best.yaml'}")
+        tell(f"python -m recbole_ssm --config_files={shlex.quote(str(Path(task.folder) / 'best.yaml'))}")
         return found
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from atomic import ROOT, interactions, write_dataset
 
-from recbole_ssm import files
+from recbole_ssm import folders
 from recbole_ssm.cli import main
 from recbole_ssm.compare import Study, Variant, worker
 from recbole_ssm.compare.summary import summarise
@@ -137,18 +137,18 @@ def test_runs_of_other_data_are_not_mixed_in(folder, monkeypatch, capsys):
     assert "found has a run of 2Mamba4Rec on other data of this name" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(files.fcntl is None, reason="locks of files are POSIX")
+@pytest.mark.skipif(folders.fcntl is None, reason="locks of files are POSIX")
 def test_a_folder_is_of_one_process_and_its_runs(folder, monkeypatch):
-    monkeypatch.setattr(files, "_PATIENCE", 0.3)
-    with files.claimed(folder) as descriptors:
+    monkeypatch.setattr(folders, "_PATIENCE", 0.3)
+    with folders.claimed(folder) as descriptors:
         child = subprocess.Popen(["sleep", "60"], pass_fds=descriptors)
-        with pytest.raises(InputError, match="another process is at work in"), files.claimed(folder):
+        with pytest.raises(InputError, match="another process is at work in"), folders.claimed(folder):
             pass
-    with pytest.raises(InputError, match="another process is at work in"), files.claimed(folder):
+    with pytest.raises(InputError, match="another process is at work in"), folders.claimed(folder):
         pass
     child.kill()
     child.wait()
-    with files.claimed(folder):
+    with folders.claimed(folder):
         pass
 
 
@@ -225,6 +225,7 @@ def test_a_sweep_plots_its_values_in_their_order(folder, capsys, monkeypatch):
         (["--models=SASRec", "--dataset=tiny", "--seeds=0"], "--seeds=0 must be"),
         (["--models=SASRec", "--dataset=tiny", "--seeds=1,1"], "--seeds=1,1 must be"),
         (["--models=SASRec", "--dataset=tiny", "--seeds=few"], "--seeds=few must be"),
+        (["--models=SASRec", "--dataset=tiny", "--seeds=1,5000000000"], "--seeds=1,5000000000 must be"),
         (["--models=SASRec", "--dataset=tiny", "--budget=-1"], "--budget=-1 must be"),
         (["--models=SASRec", "--dataset=tiny", "--budget=hour"], "--budget=hour must be"),
         (["--models=SASRec", "--dataset=tiny", "--baseline=GRU4Rec"], "the baseline GRU4Rec is none of"),
@@ -279,6 +280,12 @@ def test_help(capsys):
 def test_models_that_rank_alike_are_compared(folder, key):
     keys = ["--data_path=.", "--use_gpu=False", key]
     Study([Variant(model, model) for model in ("SASRec", "Pop")], "tiny", [1], folder / "found", keys=keys).check()
+
+
+def test_values_that_have_other_test_items_are_not_trained(folder, capsys):
+    values = ["--param=time_order", "--values=recbole,exact"]
+    assert main(["sweep", "--model=2Mamba4Rec", *values, "--dataset=tiny", "--seeds=1", *KEYS]) == 2
+    assert "with another time_order other items are tested" in capsys.readouterr().err
 
 
 def test_other_test_items_are_not_compared(folder):
