@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from recbole.utils import init_logger, init_seed, set_color
+from recbole.utils import ModelType, init_logger, init_seed, set_color
 from torch import nn
 
 from recbole_ssm import run_log
@@ -83,6 +83,7 @@ def run(
         if max(config["topk"]) > data.item_num:
             raise InputError(f"topk {max(config['topk'])} asks for more than the {data.item_num - 1} items there are")
         logger.info(data)
+        _check_labels(config, data)
         train_data, valid_data, test_data = data_preparation(config, data)
 
         teachers = load_teachers(config, train_data._dataset) if config.is_packed else None
@@ -138,9 +139,27 @@ def _check_folder(folder: Path) -> None:
         raise InputError(f"checkpoint_dir {str(folder)!r} cannot be written to ({error}); name another") from error
 
 
+def _check_labels(config, data) -> None:
+    """Raise InputError, before the training, if a model is to learn labels and the data have none."""
+    learns_them = config["MODEL_TYPE"] in (ModelType.CONTEXT, ModelType.DECISIONTREE)
+    label, negatives = config["LABEL_FIELD"], config["train_neg_sample_args"]["distribution"]
+    if learns_them and negatives == "none" and label not in data.field2type:
+        raise InputError(
+            f"{config['model']} learns labels, and the data have no column {label!r}; make it of another one, such as "
+            "threshold: {'rating': 3}"
+        )
+
+
 def _make_model(config, dataset) -> nn.Module:
     try:
         return config.model_class(config, dataset).to(config["device"])
+    except (KeyError, ValueError) as error:
+        if config.is_packed:
+            raise
+        raise InputError(
+            f"{config['model']} cannot be made for these data ({error}); if it needs a column that is not loaded, name "
+            "the column in load_col"
+        ) from error
     except (MemoryError, RuntimeError) as error:  # torch's for "out of memory" is either
         if "memory" not in str(error):
             raise

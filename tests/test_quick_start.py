@@ -22,6 +22,7 @@ from atomic import (
 )
 
 import recbole_ssm
+from recbole_ssm.errors import InputError
 from recbole_ssm.inspection import describe, evaluate
 from recbole_ssm.ops.backend import choose
 from recbole_ssm.quick_start import count_parameters
@@ -222,6 +223,13 @@ def test_the_best_epoch_is_the_last_of_the_best(tiny):
     assert scores[result["best_epoch"] - 1] == max(scores) > max(scores[result["best_epoch"] :], default=0)
     until = result["history"][: result["best_epoch"]]
     assert result["seconds_to_best"] == sum(epoch["train_seconds"] + epoch["valid_seconds"] for epoch in until)
+
+
+@pytest.mark.parametrize(("model", "words"), [("DeepFM", "no column 'label'"), ("SASRecF", "'class'.* load_col")])
+def test_what_a_model_of_recbole_needs_of_the_data_is_named(tiny, model, words):
+    settings = {**QUICK, "data_path": str(tiny), "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
+    with pytest.raises(InputError, match=words):
+        recbole_ssm.run(model, "tiny", config_dict=settings)
 
 
 def test_models_of_graphs_are_trained_with_the_scipy_that_there_is(tiny):
