@@ -47,11 +47,11 @@ def claimed(folder: Path) -> Iterator[tuple[int, ...]]:
         yield (file.fileno(),)
 
 
-def check_writable(folder: Path) -> None:
-    """Make the folder, and raise InputError if nothing can be written to it."""
+def check_writable(folder: Path, name: str) -> None:
+    """Raise InputError, which calls it ``name``, if a folder cannot be written to, or made. It is not made here."""
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder):
+        with TemporaryDirectory(dir=there):
             pass
     except OSError as error:
-        raise InputError(f"--out={folder} cannot be written to ({error}); name another folder") from error
+        raise InputError(f"{name} cannot be written to ({error}); name another folder") from error

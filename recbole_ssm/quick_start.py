@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
 from recbole.utils import ModelType, init_logger, init_seed, set_color
 from torch import nn
@@ -18,6 +17,7 @@ from recbole_ssm.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.distillation import load_teachers
 from recbole_ssm.errors import InputError
+from recbole_ssm.folders import check_writable
 from recbole_ssm.memory import peak_memory_gib
 from recbole_ssm.ops.backend import describe_backends, use_backend
 from recbole_ssm.processes import of_first, rank
@@ -75,7 +75,7 @@ def run(
             logger.warning(note)
         begun = _begun(config, resume)
         if saved:
-            _check_folder(Path(config["checkpoint_dir"]))
+            check_writable(Path(config["checkpoint_dir"]), f"checkpoint_dir {config['checkpoint_dir']!r}")
         if config.is_packed:
             logger.info(set_color("Backends", "pink") + f": {describe_backends(config['device'])}")
 
@@ -127,16 +127,6 @@ def run(
         if saved and rank() == 0:
             trainer.latest_file.unlink(missing_ok=True)
     return result
-
-
-def _check_folder(folder: Path) -> None:
-    """Raise InputError, before any work, if checkpoints cannot be kept there."""
-    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
-    try:
-        with TemporaryDirectory(dir=there):
-            pass
-    except OSError as error:
-        raise InputError(f"checkpoint_dir {str(folder)!r} cannot be written to ({error}); name another") from error
 
 
 def _check_labels(config, data) -> None:

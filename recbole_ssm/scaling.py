@@ -177,9 +177,10 @@ def scaling(
         InputError: a model or a key cannot be used, or the folder cannot be written to; nothing has been measured.
     """
     console, keys = Console(), list(keys)
-    check_writable(folder)
+    check_writable(folder, f"--out={folder}")
     for model in models:
         _try(model, keys)
+    folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[Point]] = {"lengths": [], "catalogues": []}
     for kind, sizes in (("lengths", sorted(lengths)), ("catalogues", sorted(catalogues))):
         for model in models:

@@ -104,8 +104,8 @@ class Study:
                 f"RecBole does not let {', '.join(always)} recommend items of the history; add --filter_seen=True, so "
                 "that no model does"
             )
-        check_writable(self.folder)
-        (self.folder / "runs").mkdir(exist_ok=True)
+        check_writable(self.folder, f"--out={self.folder}")
+        (self.folder / "runs").mkdir(parents=True, exist_ok=True)
         hashes = {name: files_hash(config) for name, config in configs.items()}
         for variant, seed in self.runs():
             begun = self._begun(variant, seed)

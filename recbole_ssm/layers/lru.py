@@ -33,20 +33,19 @@ class LRU(nn.Module):
 
     def forward(self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
         """As :meth:`recbole_ssm.layers.Mamba2.forward`."""
-        h = linear_recurrence(*self._inputs(hidden), cu_seqlens)
-        return self.out_proj(torch.cat([at(readout, h.real), at(readout, h.imag)], -1))
+        return self._output(linear_recurrence(*self._inputs(hidden), cu_seqlens), readout)
 
     def prefill(self, hidden: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Tensor]:
         """As :meth:`recbole_ssm.layers.Mamba2.prefill`."""
         h = linear_recurrence(*self._inputs(hidden), cu_seqlens)
-        return self.out_proj(torch.cat([h.real, h.imag], -1)), h[last_tokens(cu_seqlens)]
+        return self._output(h), h[last_tokens(cu_seqlens)]
 
     def step(self, hidden: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As :meth:`recbole_ssm.layers.Mamba2.step`; the state is h (R, expand * d_model), complex."""
         h, decay = self._inputs(hidden)
         if state is not None:
             h = h + decay * state
-        return self.out_proj(torch.cat([h.real, h.imag], -1)), h
+        return self._output(h), h
 
     def _inputs(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """``gamma B x`` (R, size) and decay (size,), complex."""
@@ -54,3 +53,7 @@ class LRU(nn.Module):
         inputs = self.in_proj(hidden).to(decay.real.dtype).unflatten(-1, (2, -1))  # float32 under autocast too
         real, imaginary = (inputs * torch.exp(self.gamma_log)).unbind(-2)
         return torch.complex(real, imaginary), decay
+
+    def _output(self, h: Tensor, readout: Tensor | None = None) -> Tensor:
+        """``Re(C h)`` of all tokens, or of those of ``readout``."""
+        return self.out_proj(torch.cat([at(readout, h.real), at(readout, h.imag)], -1))

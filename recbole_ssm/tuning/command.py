@@ -158,9 +158,10 @@ def _keep(task: Task, space: Sequence[Parameter], config: Config) -> None:
     asked["data"] = files_hash(config)
     asked = json.loads(json.dumps(asked))
     file = Path(task.folder) / "search.json"
-    check_writable(Path(task.folder))
+    check_writable(file.parent, f"--out={task.folder}")
     try:
         if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, asked)
         before = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -157,7 +157,7 @@ def test_a_run_ends_with_the_process_that_asked_for_it(folder):
     gone = subprocess.Popen(["true"])
     gone.wait()
     command = [sys.executable, "-m", "recbole_ssm.compare.worker", "run.json", str(gone.pid)]
-    asked = {"model": "2Mamba4Rec", "dataset": "tiny", "files": [], "keys": [*KEYS, "--epochs=100000"][3:]}
+    asked = {"model": "2Mamba4Rec", "dataset": "tiny", "files": [], "keys": [*KEYS[:2], *KEYS[3:], "--epochs=100000"]}
     (folder / "run.json").write_text(json.dumps(asked))
     done = subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=False)
     assert done.returncode == 1
