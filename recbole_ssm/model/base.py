@@ -9,7 +9,7 @@ from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 
 from recbole_ssm.ops import linear_cross_entropy
-from recbole_ssm.ops.packing import RowItems, items_read, last_tokens, pack_padded
+from recbole_ssm.ops.packing import RowItems, check_each, check_ids, check_shapes, items_read, last_tokens, pack_padded
 
 _REPEAT_RATE = 10.0
 """The parameter ``repeat_bias`` counts ten times: Adam moves every parameter alike, and this one has furthest to go."""
@@ -74,17 +74,32 @@ class PackedSequentialRecommender(SequentialRecommender):
     def packed(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """The batch's tokens (T,) and ``cu_seqlens`` (S + 1,).
 
+        In a packed batch the id 0 stands for an item that is hidden (``mask_ratio``); in a padded one it is padding.
+
         Raises:
-            ValueError: a history is empty, and there is nothing to tell of its user.
+            ValueError: borders, lengths or ids are none, a padded row does not begin with its history, or a history is
+                empty, and there is nothing to tell of its user.
         """
         if "cu_seqlens" in interaction:
             tokens, cu_seqlens = interaction[self.ITEM_SEQ], interaction["cu_seqlens"]
         else:
             tokens, cu_seqlens = pack_padded(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+            if bool((tokens == 0).any()):
+                row = int(torch.searchsorted(cu_seqlens, (tokens == 0).nonzero()[0], right=True)) - 1
+                raise ValueError(
+                    f"history {row} of the batch has padding (id 0) within its length; each row must begin with its "
+                    "history, the oldest item first, and be filled up with 0 at its end"
+                )
+        self.check_histories(tokens, cu_seqlens)
+        return tokens, cu_seqlens
+
+    def check_histories(self, tokens: Tensor, cu_seqlens: Tensor) -> None:
+        """Raise ValueError unless these are S histories with an item each, before anything is looked up by them."""
+        check_shapes(cu_seqlens, len(tokens), **{self.ITEM_SEQ: (tokens, (len(tokens),))})
+        check_ids(self.ITEM_SEQ, tokens, 0, self.n_items)
         empty = (cu_seqlens.diff() == 0).nonzero()
         if len(empty):
             raise ValueError(f"history {int(empty[0])} of the batch is empty; leave it out: it has no recommendation")
-        return tokens, cu_seqlens
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Representation (S, hidden_size) of each history."""
@@ -140,9 +155,12 @@ class PackedSequentialRecommender(SequentialRecommender):
         """
         hidden, seen = self._read(interaction)
         items = interaction[self.ITEM_ID]
+        check_ids(self.ITEM_ID, items, 0, self.n_items)
         rows = torch.arange(len(items), device=items.device)
         if "candidate_seq_idx" in interaction:
             rows = interaction["candidate_seq_idx"]
+        check_each(candidate_seq_idx=(rows, items.shape))
+        check_ids("the history of each candidate", rows, 0, len(hidden))
         return self._score(hidden[rows], items, seen, rows)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:

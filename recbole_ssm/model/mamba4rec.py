@@ -85,6 +85,7 @@ class Mamba4Rec(PackedSequentialRecommender):
         """See :meth:`PackedSequentialRecommender.prefill`."""
         if not self.streams:
             return super().prefill(tokens, cu_seqlens)
+        self.check_histories(tokens, cu_seqlens)
         hidden = self.norm(self.dropout(self.embed(tokens, cu_seqlens)))
         states = []
         for layer in self.layers:

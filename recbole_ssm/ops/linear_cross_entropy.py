@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from recbole_ssm.ops import native
 from recbole_ssm.ops.backend import choose
-from recbole_ssm.ops.packing import RowItems, check_each
+from recbole_ssm.ops.packing import RowItems, check_each, check_ids
 from recbole_ssm.ops.precision import HALF, autocast_type
 from recbole_ssm.ops.teacher import Teacher
 
@@ -58,7 +58,7 @@ def linear_cross_entropy(
         The loss, a scalar. The mean of no row at all is NaN, as in ``F.cross_entropy``.
 
     Raises:
-        ValueError: shapes do not fit, or another argument is none of those above.
+        ValueError: shapes do not fit, or a target or another argument is none of those above.
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is 'mean' or 'sum', not {reduction!r}")
@@ -71,6 +71,7 @@ def linear_cross_entropy(
         seen = RowItems(*(tensor.long() for tensor in seen))
     target = target.long()
     counts = target != ignore_index
+    check_ids("target", target[counts], 0, len(weight))
     half = autocast_type(hidden) or next((t.dtype for t in (hidden, weight) if t.dtype in HALF), None)
     if half is not None:
         hidden, weight = hidden.float(), weight.float()

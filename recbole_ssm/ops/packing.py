@@ -14,13 +14,41 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def refuse_recording() -> None:
+    """Raise NotImplementedError where torch records what is computed, to export it.
+
+    What is computed depends on the borders, and the graph would hold those of the example for all inputs.
+    """
+    if torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", bool)():
+        raise NotImplementedError(
+            "models on packed histories cannot be exported: a graph of torch.jit.trace, torch.export or torch.onnx "
+            "would hold the lengths of the example. recbole_ssm.Recommender serves a checkpoint"
+        )
+
+
 def check_shapes(cu_seqlens: Tensor, n_tokens: int, **expected: tuple[Tensor | None, tuple[int, ...]]) -> None:
     """Raise ValueError unless the borders end at ``n_tokens`` and each tensor (or None) has the shape beside it."""
-    if cu_seqlens.dim() != 1 or not len(cu_seqlens) or int(cu_seqlens[0]) != 0 or int(cu_seqlens[-1]) != n_tokens:
-        raise ValueError(f"cu_seqlens must go from 0 to the number of tokens, {n_tokens}, but is {cu_seqlens.tolist()}")
+    refuse_recording()
+    if cu_seqlens.dim() != 1 or not len(cu_seqlens) or cu_seqlens.is_floating_point():
+        raise ValueError(f"cu_seqlens must be S + 1 whole numbers, but is {cu_seqlens.dtype} {tuple(cu_seqlens.shape)}")
+    first, last = int(cu_seqlens[0]), int(cu_seqlens[-1])
+    if first != 0 or last != n_tokens:
+        raise ValueError(
+            f"cu_seqlens must go from 0 to the number of tokens, {n_tokens}, but goes from {first} to {last}"
+        )
     if bool((cu_seqlens.diff() < 0).any()):
         raise ValueError("cu_seqlens must not decrease")
     check_each(**expected)
+
+
+def check_ids(name: str, ids: Tensor, low: int, n_items: int) -> None:
+    """Raise ValueError unless all ids are whole numbers from ``low`` to ``n_items - 1``."""
+    if ids.is_floating_point() or ids.is_complex():
+        raise ValueError(f"{name} must hold whole numbers, but is {ids.dtype}")
+    if ids.numel():
+        least, most = (int(each) for each in ids.aminmax())
+        if least < low or most >= n_items:
+            raise ValueError(f"{name} must be from {low} to {n_items - 1}, but has {least if least < low else most}")
 
 
 def check_each(**expected: tuple[Tensor | None, tuple[int, ...]]) -> None:
@@ -108,7 +136,15 @@ def pack_padded(padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         tokens (T,) and ``cu_seqlens`` (S + 1,) int32.
+
+    Raises:
+        ValueError: shapes do not fit, or a length is greater than L, or negative.
     """
+    refuse_recording()
+    if padded.dim() != 2:
+        raise ValueError(f"a padded batch must have shape (S, L), but has {tuple(padded.shape)}, and no cu_seqlens")
+    check_each(lengths=(lengths, (len(padded),)))
+    check_ids("lengths of histories", lengths, 0, padded.shape[1] + 1)
     valid = torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
     return padded[valid], cumulative_lengths(lengths)
 

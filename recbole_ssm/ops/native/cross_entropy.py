@@ -65,9 +65,8 @@ def cross_entropy(
         The loss () and the gradients of hidden, weight, bias and seen_bias; None for what is None or not wanted.
     """
     (rows, width), items = hidden.shape, len(weight)
-    for index in (target, *([] if seen is None else [seen.items])):
-        if len(index) and int(index.max()) >= items:
-            raise IndexError(f"item {int(index.max())} is not one of the {items} rows of weight")
+    if seen is not None and len(seen.items) and int(seen.items.max()) >= items:
+        raise IndexError(f"item {int(seen.items.max())} is not one of the {items} rows of weight")
     fill = -width % _MULTIPLE
     hidden, weight = (F.pad(tensor, (0, fill)) for tensor in (hidden, weight))
     taught: list[Tensor | None] = [None, None]
