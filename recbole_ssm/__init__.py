@@ -1,5 +1,10 @@
 """State-space sequential recommenders for RecBole."""
 
+# ruff: noqa: E402  (threads that wait are told to sleep before anything imports torch)
+from recbole_ssm.system.threads import wait_passively
+
+wait_passively()
+
 from recbole_ssm.errors import InputError
 from recbole_ssm.quick_start import run
 from recbole_ssm.recommender import Recommender

@@ -16,6 +16,7 @@ from recbole_ssm.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.data.fingerprint import fingerprint, item_vocabulary
 from recbole_ssm.ops.backend import use_backend
+from recbole_ssm.system import threads
 from recbole_ssm.trained_models import Together, trained_models
 from recbole_ssm.trainer import create_trainer
 
@@ -131,7 +132,8 @@ def loaded(file: str | Path, dataset: str | None = None, command_line: Iterable[
     state = checkpoint.read(file)
     config = stored_config(state, dataset, command_line)
     init_seed(config["seed"], config["reproducibility"])
-    with use_backend(config["ssm_backend"] or "auto"):
+    most = threads.HELPFUL if config.is_packed else None
+    with threads.chosen(most), use_backend(config["ssm_backend"] or "auto"):
         data = create_dataset(config, packed=config.is_packed)
         train, valid, test = data_preparation(config, data)
         known, here = state["item_vocabulary"], item_vocabulary(data)

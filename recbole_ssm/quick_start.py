@@ -23,6 +23,7 @@ from recbole_ssm.ops.backend import describe_backends, use_backend
 from recbole_ssm.processes import of_first, rank
 from recbole_ssm.recbole_warnings import recbole_warnings_hidden
 from recbole_ssm.resume import check_configuration, find_latest
+from recbole_ssm.system import threads
 from recbole_ssm.trainer import create_trainer, plain
 
 
@@ -68,9 +69,16 @@ def run(
     """
     config = Config(model, dataset, config_file_list, config_dict, command_line)
     init_seed(config["seed"], config["reproducibility"])
-    with _logging(config), use_backend(config["ssm_backend"] or "auto"), recbole_warnings_hidden():
+    most = threads.HELPFUL if config.is_packed else None
+    with (
+        _logging(config),
+        threads.chosen(most) as threads_in_words,
+        use_backend(config["ssm_backend"] or "auto"),
+        recbole_warnings_hidden(),
+    ):
         logger = getLogger()
         logger.info(config)
+        logger.info(set_color("Threads", "pink") + f": {threads_in_words}")
         for note in config.notes:
             logger.warning(note)
         begun = _begun(config, resume)

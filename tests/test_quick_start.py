@@ -324,7 +324,9 @@ def test_a_model_that_was_trained_in_one_direction_only_is_noted(tiny, caplog, m
 def test_the_log_says_what_computes_the_scans(tiny, caplog, backend, what):
     with caplog.at_level(logging.INFO):
         run(tiny, ssm_backend=backend)
-    assert f"Backends: {what}" in re.sub(r"\x1b\[[0-9;]*m", "", caplog.text)
+    log = re.sub(r"\x1b\[[0-9;]*m", "", caplog.text)
+    assert f"Backends: {what}" in log
+    assert re.search(r"Threads: 1 \(.+\); waiting ones ", log)
     assert choose("ssd", torch.empty(0, dtype=torch.float64)) == "torch"
 
 

@@ -56,6 +56,7 @@ def train_and_measure(asked: dict, trained: Path) -> tuple[dict, dict[str, np.nd
         samples = by_sample(trainer, train, test)
         one, many, step = latency(trainer, test, 1), latency(trainer, test, 1024), step_latency(trainer, test)
         settings = {key: config[key] for key in ("time_order", "filter_seen", "seed")}
+        threads = torch.get_num_threads()
     measured = {
         **settings,
         "test_result": result["test_result"],
@@ -64,7 +65,7 @@ def train_and_measure(asked: dict, trained: Path) -> tuple[dict, dict[str, np.nd
         "latency_many": many,
         "latency_step": step,
         "versions": {name: version(name) for name in ("recbole-ssm", "recbole", "torch")},
-        "machine": {"processor": processor(), "threads": torch.get_num_threads(), "device": str(config["device"])},
+        "machine": {"processor": processor(), "threads": threads, "device": str(config["device"])},
     }
     return measured, samples
 

@@ -72,10 +72,11 @@ def search(
             grace_period=min(first_epochs, epochs),
             reduction_factor=CUT,
         )
+        threads = None if "OMP_NUM_THREADS" in os.environ else max(1, cpus)
         own = Path(task.folder).absolute() / "ray"
         shutil.rmtree(own, ignore_errors=True)  # what is needed of a search is in the records of its trials
         tune.Tuner(
-            tune.with_resources(partial(_trial, task, cpus, os.getcwd()), {"cpu": cpus, "gpu": gpus}),
+            tune.with_resources(partial(_trial, task, threads, os.getcwd()), {"cpu": cpus, "gpu": gpus}),
             param_space={"params": tune.grid_search(list(settings))},
             tune_config=tune.TuneConfig(
                 metric="score",
@@ -113,10 +114,11 @@ class _Ended(tune.Callback):
         return {}  # Ray writes down all it is given, to restore it; here the records of trials are for that
 
 
-def _trial(task: Task, cpus: int, folder: str, given: dict) -> None:
+def _trial(task: Task, threads: int | None, folder: str, given: dict) -> None:
     """In a process of Ray's: what it is given by name is where the search was started."""
     os.chdir(folder)
-    torch.set_num_threads(max(1, cpus))
+    if threads is not None:
+        torch.set_num_threads(threads)
     if torch.cuda.is_available():  # RecBole sets this variable to the key gpu_id, which must be what Ray has chosen
         chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
         task = Task(task.model, task.dataset, task.folder, task.files, (*task.keys, f"--gpu_id={chosen}"))
