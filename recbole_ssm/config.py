@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -19,6 +21,10 @@ from recbole_ssm.processes import join, rank, world_size
 from recbole_ssm.property_files import find_config_file, properties_folder
 
 
+class YamlLoader(yaml.SafeLoader):
+    """Reads numbers as RecBole's loader does, and no Python objects."""
+
+
 class Config(RecBoleConfig):
     """A RecBole ``Config``: same keys, same files, same priorities (command line > dict > files > defaults).
 
@@ -31,8 +37,8 @@ class Config(RecBoleConfig):
         model: a name, or a model class.
         dataset: a name.
         config_file_list: yaml files; one that does not exist is looked for in the package's ``properties/``. Or what
-            stands in one, as a dict: its words are words, where RecBole evaluates those of ``config_dict`` as Python.
-        config_dict: keys and values.
+            stands in one, as a dict.
+        config_dict: keys and values. A word that is a number, list or dict in Python is that, as in ``command_line``.
         command_line: arguments ``--key=value``.
         trains: whether a training is to follow; what decides only that is not checked otherwise.
 
@@ -108,12 +114,12 @@ class Config(RecBoleConfig):
         self.parameters["State-space"] = [option.name for option in FOR_ALL_MODELS + FOR_OUR_MODELS]
 
     def _convert_config_dict(self, config_dict) -> dict:
-        for key, value in config_dict.items():
-            try:
-                config_dict[key] = super()._convert_config_dict({key: value})[key]
-            except Exception as error:  # RecBole evaluates words as Python, which may raise anything
-                raise InputError(f"{key}={value} cannot be understood: {error}") from error
-        return config_dict
+        """What words of the command line and of ``config_dict`` stand for; RecBole runs them as Python."""
+        return {key: _literal(value) if isinstance(value, str) else value for key, value in config_dict.items()}
+
+    def _build_yaml_loader(self) -> type[yaml.SafeLoader]:
+        YamlLoader.yaml_implicit_resolvers = super()._build_yaml_loader().yaml_implicit_resolvers
+        return YamlLoader
 
     def _load_config_files(self, file_list) -> dict:
         merged = {}
@@ -224,6 +230,17 @@ class Config(RecBoleConfig):
             self.final_config_dict["local_rank"] = rank()
             if rank() > 0:
                 self.final_config_dict |= {"state": "error", "show_progress": False}
+
+
+def _literal(word: str) -> Any:
+    """The number, list, dict, True, False or None that a word is in Python; else the word itself."""
+    if word.lower() in ("true", "false"):
+        return word.lower() == "true"
+    try:
+        value = ast.literal_eval(word)
+    except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
+        return word
+    return value if isinstance(value, str | int | float | list | tuple | dict | None) else word
 
 
 def _merged(before: dict, after: dict) -> dict:

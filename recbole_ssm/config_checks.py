@@ -20,6 +20,7 @@ from recbole_ssm.ops.backend import check_backend
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 from recbole_ssm.processes import world_size
 from recbole_ssm.property_files import keys_of_all_files, keys_of_model, keys_of_other_models
+from recbole_ssm.registry import recboles_own
 
 if TYPE_CHECKING:
     from recbole_ssm.config import Config
@@ -80,6 +81,8 @@ def check(config: Config, *, trains: bool) -> None:
         _check_processes(config)
     if config.is_packed:
         _check_our_model(config, trains)
+    else:
+        _check_network_of_teacher(config)
     sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
     if config["filter_seen"] and config["benchmark_filename"] is not None and sequential:
         raise InputError("benchmark_filename: filter_seen needs whole histories, which such files have not")
@@ -87,6 +90,17 @@ def check(config: Config, *, trains: bool) -> None:
         raise InputError("filter_seen needs a full ranking; set eval_args: {'mode': 'full'} or filter_seen: False")
     if config["use_gpu"] and config["device"].type == "cpu":
         config.notes.append("use_gpu is on, but there is no GPU here: running on the CPU")
+
+
+def _check_network_of_teacher(config: Config) -> None:
+    """RecBole runs KD_DAGFM's ``teacher`` as Python: it must be the name of a network that stands beside the model."""
+    model = recboles_own(config.model_class, "KD_DAGFM")
+    if model is None:
+        return
+    beside = inspect.getmembers(inspect.getmodule(model), inspect.isclass)
+    networks = [name for name, kind in beside if kind.__module__ == model.__module__ and kind is not model]
+    if config["teacher"] not in networks:
+        raise InputError(f"teacher must be one of {', '.join(networks)} for KD_DAGFM, but is {config['teacher']!r}")
 
 
 def _check_processes(config: Config) -> None:

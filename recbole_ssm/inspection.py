@@ -15,6 +15,7 @@ from recbole_ssm.checkpoint import CheckpointError
 from recbole_ssm.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.data.fingerprint import fingerprint, item_vocabulary
+from recbole_ssm.making import make_model
 from recbole_ssm.ops.backend import use_backend
 from recbole_ssm.system import threads
 from recbole_ssm.trained_models import Together, trained_models
@@ -23,12 +24,10 @@ from recbole_ssm.trainer import create_trainer
 _OF_TRAINING = {
     *("model", "dataset", "log_wandb", "causal_epochs", "teacher"),
     *("checkpoint_dir", "dataset_cache", "dataset_save_path", "save_dataset"),
-    *("dataloaders_save_path", "save_dataloaders"),
+    *("dataloaders_save_path", "save_dataloaders", "trust_checkpoint", "trust_dataset"),
 }
-"""Keys that a checkpoint was given and that do not hold when it is tried: of the training, or of where it was.
-
-RecBole unpickles what lies where some of the latter say, and a checkpoint is not trusted.
-"""
+"""Keys that a checkpoint was given and that do not hold when it is tried: of the training, of where it was, or of what
+is trusted, which a checkpoint, not trusted itself, cannot say."""
 
 
 def describe(file: str | Path) -> dict:
@@ -144,7 +143,7 @@ def loaded(file: str | Path, dataset: str | None = None, command_line: Iterable[
                 + (f"{other} others" if other else "them in another order")
                 + "; evaluate it on the data that it was trained on"
             )
-        model = config.model_class(config, train._dataset).to(config["device"])
+        model = make_model(config, train._dataset)
         try:
             model.load_state_dict(state["state_dict"])
         except RuntimeError as error:

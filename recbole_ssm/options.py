@@ -70,6 +70,19 @@ FOR_ALL_MODELS = (
         "also read a checkpoint that holds Python objects, as RecBole's do: reading it runs code that stands in it",
     ),
     Option(
+        "trust_dataset",
+        bool,
+        "also read what RecBole kept as Python objects (dataset_save_path, dataloaders_save_path): reading it runs "
+        "code that stands in it",
+    ),
+    Option(
+        "dataset_cache",
+        str,
+        "a folder where the dataset is kept as it is once read and filtered: the next start with the same files and "
+        "settings takes it from there; None for nothing kept",
+        optional=True,
+    ),
+    Option(
         "time_budget",
         float,
         "seconds of training and validation after which no further epoch is begun; None for no limit",
@@ -116,13 +129,6 @@ FOR_OUR_MODELS = (
         int,
         "latest interactions of a history that are read; None for all",
         low=1,
-        optional=True,
-    ),
-    Option(
-        "dataset_cache",
-        str,
-        "a folder where the dataset is kept as it is once read and filtered: the next start with the same files and "
-        "settings takes it from there; None for nothing kept",
         optional=True,
     ),
     Option(

@@ -18,6 +18,7 @@ from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.distillation import load_teachers
 from recbole_ssm.errors import InputError
 from recbole_ssm.folders import check_writable
+from recbole_ssm.making import make_model
 from recbole_ssm.memory import peak_memory_gib
 from recbole_ssm.ops.backend import describe_backends, use_backend
 from recbole_ssm.processes import of_first, rank
@@ -150,7 +151,7 @@ def _check_labels(config, data) -> None:
 
 def _make_model(config, dataset) -> nn.Module:
     try:
-        return config.model_class(config, dataset).to(config["device"])
+        return make_model(config, dataset)
     except (KeyError, ValueError) as error:
         if config.is_packed:
             raise

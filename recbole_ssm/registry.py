@@ -29,6 +29,13 @@ def recbole_models() -> list[str]:
     return sorted(file.stem for file in folder.glob("*.yaml"))
 
 
+def recboles_own(kind: type, name: str) -> type | None:
+    """The model of RecBole of this name that a class is, or is made from; None if it is another."""
+    return next(
+        (base for base in kind.__mro__ if base.__name__ == name and base.__module__.startswith("recbole.")), None
+    )
+
+
 def model_class(name: str) -> type:
     """The class of a model of this package or of RecBole.
 

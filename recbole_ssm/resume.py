@@ -23,7 +23,8 @@ from recbole_ssm.random_state import random_state, set_random_state
 _SUFFIX = ".latest.pth"
 
 _MAY_DIFFER = {
-    *("checkpoint_dir", "data_path", "dataset_save_path", "dataset_cache", "trust_checkpoint"),  # where things are
+    *("checkpoint_dir", "data_path", "dataset_save_path", "dataset_cache"),  # where things are
+    *("trust_checkpoint", "trust_dataset"),
     *("device", "use_gpu", "gpu_id", "local_rank", "worker", "eval_batch_size"),  # what computes them
     *("log_wandb", "wandb_project", "show_progress", "state"),  # what is shown of them
 }

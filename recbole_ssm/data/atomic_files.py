@@ -48,10 +48,15 @@ def check_atomic_files(config) -> list[Path]:
     return files
 
 
+def dataset_files(config) -> list[Path]:
+    """All atomic files of the dataset, whether they are read or not."""
+    return sorted(f for f in Path(config["data_path"]).iterdir() if f.name.startswith(f"{config['dataset']}."))
+
+
 def files_hash(config) -> str:
     """BLAKE2 of the names and contents of all atomic files of the dataset."""
     digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(f for f in Path(config["data_path"]).iterdir() if f.name.startswith(f"{config['dataset']}.")):
+    for file in dataset_files(config):
         digest.update(file.name.encode())
         with file.open("rb") as content:
             while block := content.read(1 << 24):

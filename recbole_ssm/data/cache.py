@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from recbole.utils import FeatureSource, FeatureType
+from recbole.data.dataset import Dataset, SequentialDataset
+from recbole.utils import FeatureSource, FeatureType, ModelType
 
 from recbole_ssm import checkpoint
 from recbole_ssm.data.atomic_files import files_hash
@@ -20,29 +21,39 @@ FORMAT = "recbole-ssm dataset"
 _FRAMES = ("inter_feat", "user_feat", "item_feat")
 
 
-def kept_file(config) -> Path | None:
+KINDS = {
+    **dict.fromkeys((ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.CONTEXT), Dataset),
+    ModelType.SEQUENTIAL: SequentialDataset,
+}
+"""RecBole's datasets that can be kept, by the models that they are for; the others hold more than columns."""
+
+
+def kept_file(config, kind: str) -> Path | None:
     """Where the dataset of a configuration is kept: the name holds a hash of all that decides what it is.
 
     That is the content of its atomic files, RecBole's keys for datasets, and the versions of who reads them.
 
     Args:
-        config: the configuration; ``dataset_cache`` is the folder, None for nothing kept.
+        config: the configuration; ``dataset_cache`` is the folder, or with ``save_dataset`` ``checkpoint_dir``; None
+            for nothing kept.
+        kind: name of the dataset's class.
 
     Raises:
         InputError: the folder cannot be made.
     """
-    if config["dataset_cache"] is None:
+    key = "checkpoint_dir" if config["dataset_cache"] is None and config["save_dataset"] else "dataset_cache"
+    if config[key] is None:
         return None
-    folder, name = Path(config["dataset_cache"]), config["dataset"]
+    folder, name = Path(config[key]), config["dataset"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"dataset_cache {str(folder)!r} cannot be used ({error}); name another folder") from error
+        raise InputError(f"{key} {str(folder)!r} cannot be used ({error}); name another folder") from error
     digest = hashlib.blake2b(digest_size=16)
     keys = [*config.parameters["Dataset"], "encoding", "numerical_features", "discretization"]
     settings = {key: config[key] for key in keys}
     versions = [version(package) for package in ("recbole", "pandas", "recbole-ssm")]
-    digest.update(repr((checkpoint.VERSION, versions, sorted(settings.items()))).encode())
+    digest.update(repr((checkpoint.VERSION, kind, versions, sorted(settings.items()))).encode())
     digest.update(files_hash(config).encode())
     return folder / f"{name}-{digest.hexdigest()}.pth"
 
@@ -58,17 +69,17 @@ def find(file: Path | None) -> dict | None:
         return None
 
 
-def keep(dataset, file: Path, order: np.ndarray | slice) -> None:
+def keep(dataset, file: Path, order: np.ndarray | slice = slice(None)) -> None:
     """Write a loaded and filtered dataset to a file; where that cannot be, say why.
 
     Args:
         dataset: not yet built.
         file: from :func:`kept_file`.
-        order: of its interactions, by user and time, so that they need not be sorted again.
+        order: of its interactions; by user and time they need not be sorted again.
     """
     frames = {name: getattr(dataset, name) for name in _FRAMES if getattr(dataset, name) is not None}
     if dataset._preloaded_weight or any(kind.hasobject for frame in frames.values() for kind in frame.dtypes):
-        getLogger().warning("dataset_cache keeps columns of single values only: this dataset is not kept")
+        getLogger().warning("columns of single values only can be kept: this dataset is not")
         return
     tensors = {
         name: {field: torch.from_numpy(column.to_numpy()) for field, column in frame.items()}
@@ -89,6 +100,36 @@ def keep(dataset, file: Path, order: np.ndarray | slice) -> None:
         checkpoint.write(file, {"frames": tensors, "fields": fields}, format=FORMAT)
     except checkpoint.CheckpointNotWritten as error:
         getLogger().warning(f"the dataset is not kept: {error}")
+
+
+class Kept:
+    """Mixed into a dataset of RecBole: it begins with what :func:`keep` has written, or, without it, with its files.
+
+    Args:
+        config: the configuration.
+        kept: what :func:`find` gave, or None.
+    """
+
+    def __init__(self, config, kept: dict | None = None):
+        self._kept = kept
+        super().__init__(config)
+        del self._kept
+
+    def _from_scratch(self) -> None:
+        if self._kept is None:
+            super()._from_scratch()
+            return
+        self._get_preset()
+        self._get_field_from_config()
+        restore(self, self._kept)
+        self._init_alias()
+
+
+def restored(kind: type[Dataset], config, kept: dict) -> Dataset:
+    """The dataset of one of :data:`KINDS` that was kept, as RecBole would have read it."""
+    dataset = kind.__new__(kind)
+    dataset.__dict__.update(type(kind.__name__, (Kept, kind), {})(config, kept).__dict__)
+    return dataset
 
 
 def restore(dataset, kept: dict) -> None:

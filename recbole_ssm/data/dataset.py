@@ -21,7 +21,7 @@ FIELDS_OF_BATCHES = {HISTORY_START, HISTORY_END, "cu_seqlens", "seq_idx", "candi
 """What a dataset's own columns would be taken for."""
 
 
-class PackedDataset(SequentialDataset):
+class PackedDataset(cache.Kept, SequentialDataset):
     """The samples of RecBole's :class:`SequentialDataset`, in its order and with its splits, in O(interactions).
 
     RecBole copies every prefix of every user into padded matrices. Here ``history`` holds all interactions once,
@@ -37,26 +37,12 @@ class PackedDataset(SequentialDataset):
         user_start: (n_users,) int64, where each user begins in ``history``.
     """
 
-    def __init__(self, config, kept: dict | None = None):
-        self._kept = kept
-        super().__init__(config)
-        del self._kept
-
     @classmethod
     def from_loaded(cls, dataset: SequentialDataset) -> PackedDataset:
         """Take over a dataset that RecBole has loaded and filtered, but not yet built."""
         packed = cls.__new__(cls)
         packed.__dict__.update(dataset.__dict__)
         return packed
-
-    def _from_scratch(self) -> None:
-        if self._kept is None:
-            super()._from_scratch()
-            return
-        self._get_preset()
-        self._get_field_from_config()
-        cache.restore(self, self._kept)
-        self._init_alias()
 
     def _load_feat(self, filepath, source):
         """RecBole's, with pandas' C parser in place of its Python parser where it reads no column of sequences."""

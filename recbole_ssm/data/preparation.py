@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
 from pickle import UnpicklingError
 
+import recbole.data.dataset
 from recbole.data import create_dataset as create_recbole_dataset
 from recbole.data import data_preparation as prepare_recbole_data
 from recbole.data.dataloader import NegSampleEvalDataLoader
@@ -13,7 +16,7 @@ from recbole.data.utils import create_samplers
 from recbole.utils import ModelType, set_color
 
 from recbole_ssm.data import cache
-from recbole_ssm.data.atomic_files import check_atomic_files, check_times
+from recbole_ssm.data.atomic_files import check_atomic_files, check_times, dataset_files
 from recbole_ssm.data.dataloader import (
     PackedFullSortEvalDataLoader,
     PackedNegSampleEvalDataLoader,
@@ -52,11 +55,14 @@ def create_dataset(config, *, packed: bool, samples: bool = True):
         else:
             for file in files:
                 check_times(config, file)
-            dataset = create_recbole_dataset(config)
-    except (EOFError, UnpicklingError) as error:
-        where = config["dataset_save_path"] or f"{config['checkpoint_dir']}/{config['dataset']}-*Dataset.pth"
+            dataset = _load_with_recbole(config)
+    except InputError:
+        raise
+    except (AttributeError, EOFError, ImportError, UnpicklingError) as error:
+        if not _trusted(config, "dataset_save_path"):
+            raise
         raise InputError(
-            f"{where}, where save_dataset keeps dataset {config['dataset']!r}, cannot be read ({error}); remove it"
+            f"dataset_save_path {config['dataset_save_path']} cannot be read ({error}); remove it"
         ) from error
     except (KeyError, TypeError, ValueError) as error:
         if "feat is empty" not in str(error):
@@ -71,7 +77,7 @@ def create_dataset(config, *, packed: bool, samples: bool = True):
             f"dataset {config['dataset']!r}: a column {taken[0]!r} would be taken for a field of packed batches; give "
             "it another name, or leave it out with unload_col"
         )
-    dataset.config = config  # one that save_dataset kept brings the configuration of its own run
+    dataset.config = config  # one of dataset_save_path brings the configuration of its own run
     if config["benchmark_filename"] is not None:
         return dataset
     if config["time_order"] == "exact" and dataset.time_field in dataset.inter_feat:
@@ -85,7 +91,7 @@ def create_dataset(config, *, packed: bool, samples: bool = True):
 
 def _load_packed(config) -> PackedDataset:
     """From its files, or as an earlier run has kept it."""
-    file = cache.kept_file(config)
+    file = cache.kept_file(config, PackedDataset.__name__)
     kept = cache.find(file)
     dataset = PackedDataset(config, kept)
     if file is not None and kept is None:
@@ -94,10 +100,73 @@ def _load_packed(config) -> PackedDataset:
     return dataset
 
 
+def _load_with_recbole(config):
+    """RecBole's dataset for the model, likewise; one of ``dataset_save_path`` only if it is trusted."""
+    kind, file = cache.KINDS.get(config["MODEL_TYPE"]), None
+    if _trusted(config, "dataset_save_path"):
+        _warn_if_stale(config)
+    elif kind is not None and not hasattr(recbole.data.dataset, f"{config['model']}Dataset"):  # one of its own
+        file = cache.kept_file(config, kind.__name__)
+    elif config["save_dataset"] or config["dataset_cache"]:
+        getLogger().warning(f"a dataset as {config['model']} needs it cannot be kept: it is read anew each time")
+    kept = cache.find(file)
+    if kept is not None:
+        return cache.restored(kind, config, kept)
+    with _nothing_unpickled(config):
+        dataset = create_recbole_dataset(config)
+    if file is not None:
+        cache.keep(dataset, file)
+    return dataset
+
+
+def _trusted(config, key: str) -> bool:
+    """Whether a file of Python objects is named that there is, which ``trust_dataset`` then allows to be read.
+
+    Raises:
+        InputError: it does not.
+    """
+    if not config[key] or not Path(config[key]).exists():
+        return False
+    if not config["trust_dataset"]:
+        raise InputError(
+            f"{key} {config[key]} holds Python objects, and reading those runs code that stands in the file; if you "
+            "trust where it comes from, say --trust_dataset. save_dataset and dataset_cache keep data only"
+        )
+    return True
+
+
+@contextmanager
+def _nothing_unpickled(config) -> Iterator[None]:
+    """RecBole finds no dataset and no loaders of an earlier run, which it would unpickle, but those that are trusted.
+
+    It looks in ``checkpoint_dir`` where no file is named: here always one is, of a name that no file can have. Nor
+    does it pickle the dataset: ``save_dataset`` keeps it as ``dataset_cache`` does.
+    """
+    keys = ("dataset_save_path", "dataloaders_save_path", "save_dataset")
+    before = {key: config[key] for key in keys}
+    config["save_dataset"] = False
+    for key in keys[:2]:
+        if not _trusted(config, key):
+            config[key] = "\0"
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            config[key] = value
+
+
+def _warn_if_stale(config) -> None:
+    kept = Path(config["dataset_save_path"]).stat().st_mtime
+    if any(file.stat().st_mtime > kept for file in dataset_files(config)):
+        getLogger().warning(
+            f"dataset_save_path {config['dataset_save_path']} is older than the files of dataset "
+            f"{config['dataset']!r}, which may have changed since"
+        )
+
+
 def _needs_recbole(config) -> bool:
-    """Whether the dataset is split already, or RecBole is to keep it in a file, or to find it there."""
-    kept = config["dataset_save_path"] or Path(config["checkpoint_dir"]) / f"{config['dataset']}-SequentialDataset.pth"
-    return config["benchmark_filename"] is not None or config["save_dataset"] or Path(kept).exists()
+    """Whether the dataset is split already, or is in a file of RecBole's."""
+    return config["benchmark_filename"] is not None or _trusted(config, "dataset_save_path")
 
 
 def _check_history_lengths(dataset) -> None:
@@ -130,7 +199,8 @@ def data_preparation(config, dataset):
     if isinstance(dataset, PackedDataset):
         loaders = _packed_loaders(config, dataset)
     else:
-        loaders = prepare_recbole_data(config, dataset)
+        with _nothing_unpickled(config):
+            loaders = prepare_recbole_data(config, dataset)
         if world_size() > 1:
             loaders[0].collate_fn = SharedCollate(loaders[0].collate_fn, rank(), world_size())
     if filters:

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 import torch
-from atomic import ML_100K, interactions, make_config, make_splits, write_dataset
+from atomic import LEAVE_ONE_OUT, ML_100K, interactions, make_config, make_splits, write_dataset
+from recbole.data.dataset import Dataset
 
 from recbole_ssm.data import PackedDataset
 from recbole_ssm.errors import InputError
@@ -41,7 +42,8 @@ def no_reading(monkeypatch) -> None:
     def refuse(*_):
         raise AssertionError("read from the files")
 
-    monkeypatch.setattr(PackedDataset, "_load_feat", refuse)
+    for kind in (PackedDataset, Dataset):
+        monkeypatch.setattr(kind, "_load_feat", refuse)
 
 
 @pytest.mark.parametrize("time_order", ["recbole", "exact"])
@@ -110,10 +112,55 @@ def test_columns_of_sequences_are_not_kept(tiny, caplog):
     columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "genre"]}
     with caplog.at_level(logging.WARNING):
         make_splits(make_config(tiny, dataset_cache="kept", load_col=columns))
-    assert "this dataset is not kept" in caplog.text
+    assert "columns of single values only can be kept" in caplog.text
     assert not list((tiny / "kept").iterdir())
 
 
 def test_a_folder_that_cannot_be_is_named(tiny):
     with pytest.raises(InputError, match=r"dataset_cache '.*tiny.inter' cannot be used"):
         make_splits(make_config(tiny, dataset_cache=str(tiny / "tiny" / "tiny.inter")))
+
+
+OTHER_SPLIT = {
+    "eval_args": {"split": {"RS": [0.5, 0.25, 0.25]}, "group_by": "user", "order": "TO", "mode": "full"},
+    "time_order": "exact",
+}
+WITH_ITEMS = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "price", "genre"]}
+
+
+@pytest.mark.parametrize("key", [{"save_dataset": True}, {"dataset_cache": "kept"}], ids=lambda key: next(iter(key)))
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR", "FM"])
+def test_datasets_of_all_kinds_of_models_are_kept_as_columns(tiny, monkeypatch, model, key):
+    """And are split and ordered as the next run asks for."""
+    same = {"load_col": WITH_ITEMS, "metrics": ["AUC"], "valid_metric": "AUC"} if model == "FM" else {}
+    mode = {"mode": "labeled" if same else "full"}
+    make_splits(make_config(tiny, model, **key, **same, eval_args=LEAVE_ONE_OUT | mode))
+    other = same | OTHER_SPLIT | {"eval_args": OTHER_SPLIT["eval_args"] | mode}
+    expected = make_splits(make_config(tiny, model, **other))
+    no_reading(monkeypatch)
+    found = make_splits(make_config(tiny, model, **key, **other))
+    assert type(found[0]) is type(expected[0])
+    assert_same_dataset(found, expected)
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
+def test_a_saved_dataset_is_never_that_of_other_files(tiny, model):
+    """Whether they grew, shrank or were altered, and whether the next run asks for a saved dataset or not."""
+    file = tiny / "tiny" / "tiny.inter"
+    lines = file.read_text().splitlines()
+    for changed in (lines, [*lines, "somebody\ti1\t9e8", "somebody\ti2\t9e8"], lines[:-20], [*lines[:-1], "u0\tx\t1"]):
+        file.write_text("\n".join(changed) + "\n")
+        for keys in ({"save_dataset": True}, {}):
+            dataset, _ = make_splits(make_config(tiny, model, **keys))
+            assert dataset.field2token_id["item_id"].keys() - {"[PAD]"} == {line.split("\t")[1] for line in changed[1:]}
+            assert dataset.field2token_id["user_id"].keys() - {"[PAD]"} == {line.split("\t")[0] for line in changed[1:]}
+
+
+def test_what_cannot_be_kept_is_said_and_read(tiny, caplog):
+    (tiny / "tiny" / "tiny.link").write_text("item_id:token\tentity_id:token\ni1\te1\ni2\te2\n")
+    (tiny / "tiny" / "tiny.kg").write_text("head_id:token\trelation_id:token\ttail_id:token\ne1\tr\te2\ne2\tr\te1\n")
+    for _ in range(2):
+        caplog.clear()
+        dataset, _ = make_splits(make_config(tiny, "CKE", save_dataset=True))
+        assert "a dataset as CKE needs it cannot be kept" in caplog.text
+        assert dataset.item_num > 2

@@ -1,6 +1,5 @@
 """The packed dataset holds RecBole's samples, and orders them as it is told to."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ from atomic import (
 )
 
 from recbole_ssm.data import PackedDataset
-from recbole_ssm.errors import InputError
 
 PARTS = ("train", "valid", "test")
 FEW_USERS = {"user_inter_num_interval": "[0,40]", "MAX_ITEM_LIST_LENGTH": 10}
@@ -270,32 +268,6 @@ def test_filters_are_recboles(tmp_path, time_order):
     assert 0 < len(packed[0].history) < len(frame)
     for one, other in zip(packed[1], padded[1], strict=True):
         assert_same_samples(one, other, ("user_id", "item_id", "item_length", "timestamp"))
-
-
-@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
-def test_a_dataset_kept_by_save_dataset_is_split_and_ordered_as_the_next_run_asks_for(tmp_path, model):
-    write_dataset(tmp_path, seconds_apart())
-    other = {
-        "eval_args": {"split": {"RS": [0.5, 0.25, 0.25]}, "group_by": "user", "order": "TO", "mode": "full"},
-        "time_order": "exact",
-    }
-    _, expected = make_splits(make_config(tmp_path, model, **other))
-    make_splits(make_config(tmp_path, model, save_dataset=True))
-    assert list((tmp_path / "saved").glob("tiny-*.pth"))
-    _, found = make_splits(make_config(tmp_path, model, **other))
-    for one, two in zip(found, expected, strict=True):
-        assert torch.equal(one.inter_feat["item_id"], two.inter_feat["item_id"])
-
-
-@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
-@pytest.mark.parametrize("size", [0, 1000])
-def test_a_kept_dataset_that_is_cut_short_is_named(tmp_path, model, size):
-    write_dataset(tmp_path, seconds_apart())
-    make_splits(make_config(tmp_path, model, save_dataset=True))
-    (kept,) = (tmp_path / "saved").glob("tiny-*.pth")
-    os.truncate(kept, size)
-    with pytest.raises(InputError, match=r"tiny-.*cannot be read.*remove it"):
-        make_splits(make_config(tmp_path, model))
 
 
 @pytest.mark.skipif(not REAL_DATA, reason="RECBOLE_SSM_DATA_PATH does not name a folder with ml-1m")
