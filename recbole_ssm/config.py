@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import copy
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from recbole.config import Config as RecBoleConfig
 from recbole.utils import ModelType
@@ -19,6 +21,7 @@ from recbole_ssm.errors import InputError
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 from recbole_ssm.processes import join, rank, world_size
 from recbole_ssm.property_files import find_config_file, properties_folder
+from recbole_ssm.system.gpus import VISIBLE, named_gpus, show_gpus
 
 
 class YamlLoader(yaml.SafeLoader):
@@ -219,17 +222,24 @@ class Config(RecBoleConfig):
                 return
 
     def _init_device(self) -> None:
-        if not self.final_config_dict["use_gpu"]:
-            self.final_config_dict["gpu_id"] = ""
-        if "local_rank" in self.final_config_dict:
+        """RecBole's own way sets ``CUDA_VISIBLE_DEVICES`` to the default of ``gpu_id`` whatever it was."""
+        settings = self.final_config_dict
+        if "local_rank" in settings:
             raise InputError("local_rank is not a key here; start several processes with torchrun --nproc_per_node=N")
-        super()._init_device()
+        gpu_id = self.external_config_dict.get("gpu_id")
+        if gpu_id is not None and not settings["use_gpu"]:
+            self.pass_over("gpu_id", "use_gpu is False")
+        elif gpu_id is not None:
+            note = show_gpus(named_gpus(gpu_id))
+            self.notes += [] if note is None else [note]
+        settings["gpu_id"] = os.environ.get(VISIBLE, "") if settings["use_gpu"] else ""
+        gpu = settings["use_gpu"] and torch.cuda.is_available()
+        # To RecBole each process is the only one: its own way divides batches and metrics otherwise.
+        settings |= {"single_spec": True, "local_rank": rank(), "device": torch.device("cuda" if gpu else "cpu")}
         if world_size() > 1:
-            # To RecBole each process is the only one: its own way divides batches and metrics otherwise.
-            self.final_config_dict["device"] = join(self.final_config_dict["use_gpu"])
-            self.final_config_dict["local_rank"] = rank()
+            settings["device"] = join(settings["use_gpu"])
             if rank() > 0:
-                self.final_config_dict |= {"state": "error", "show_progress": False}
+                settings |= {"state": "error", "show_progress": False}
 
 
 def _literal(word: str) -> Any:

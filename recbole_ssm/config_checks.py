@@ -89,7 +89,8 @@ def check(config: Config, *, trains: bool) -> None:
     if config["filter_seen"] and set(config["eval_args"]["mode"].values()) != {"full"}:
         raise InputError("filter_seen needs a full ranking; set eval_args: {'mode': 'full'} or filter_seen: False")
     if config["use_gpu"] and config["device"].type == "cpu":
-        config.notes.append("use_gpu is on, but there is no GPU here: running on the CPU")
+        shown = f" that CUDA_VISIBLE_DEVICES={config['gpu_id']} shows" if config["gpu_id"] else ""
+        config.notes.append(f"use_gpu is on, but there is no GPU here{shown}: running on the CPU")
 
 
 def _check_network_of_teacher(config: Config) -> None:

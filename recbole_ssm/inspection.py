@@ -24,7 +24,7 @@ from recbole_ssm.trainer import create_trainer
 _OF_TRAINING = {
     *("model", "dataset", "log_wandb", "causal_epochs", "teacher"),
     *("checkpoint_dir", "dataset_cache", "dataset_save_path", "save_dataset"),
-    *("dataloaders_save_path", "save_dataloaders", "trust_checkpoint", "trust_dataset"),
+    *("dataloaders_save_path", "save_dataloaders", "trust_checkpoint", "trust_dataset", "gpu_id"),
 }
 """Keys that a checkpoint was given and that do not hold when it is tried: of the training, of where it was, or of what
 is trusted, which a checkpoint, not trusted itself, cannot say."""

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from recbole_ssm.errors import InputError
+from recbole_ssm.system.gpus import VISIBLE
 
 _PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others, one of which may be reading data or evaluating."""
@@ -32,14 +33,15 @@ def join(use_gpu: bool) -> torch.device:
         The device of this process.
 
     Raises:
-        InputError: there are GPUs, but fewer than processes on this machine.
+        InputError: there are GPUs, but fewer of them to be seen than processes on this machine.
     """
     local = int(os.environ.get("LOCAL_RANK", "0"))
     gpus = torch.cuda.device_count() if use_gpu and torch.cuda.is_available() else 0
     if 0 < gpus <= local:
         raise InputError(
-            f"{os.environ.get('LOCAL_WORLD_SIZE', world_size())} processes on a machine with {gpus} GPUs; start as "
-            "many as there are GPUs, or say --use_gpu=False"
+            f"{os.environ.get('LOCAL_WORLD_SIZE', world_size())} processes for {gpus} GPUs"
+            + (f" (CUDA_VISIBLE_DEVICES={os.environ[VISIBLE]})" if VISIBLE in os.environ else "")
+            + "; start as many as there are GPUs, or say --use_gpu=False"
         )
     if gpus:
         torch.cuda.set_device(local)

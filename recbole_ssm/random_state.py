@@ -16,16 +16,16 @@ def random_state() -> dict:
         "python": [version, list(internal), next_gauss],
         "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, float(gauss)],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],
     }
 
 
 def set_random_state(state: dict) -> None:
-    """Go on with the numbers that followed :func:`random_state`; those of GPUs only where there are as many."""
+    """Go on with the numbers that followed :func:`random_state`; those of a GPU only where one is used."""
     version, internal, next_gauss = state["python"]
     random.setstate((version, tuple(internal), next_gauss))
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"].cpu())
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([numbers.cpu() for numbers in state["cuda"]])
+    if torch.cuda.is_initialized() and len(state["cuda"]) == 1:
+        torch.cuda.set_rng_state(state["cuda"][0].cpu())

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import operator
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -23,8 +21,6 @@ from recbole_ssm.trained_models import stored_model
 _SCORES, _TOKENS = 2**24, 2**16
 """The most scores that are computed at a time, and the most items that are read for them, unless one history asks more.
 """
-
-_WHERE = "CUDA_VISIBLE_DEVICES"
 
 
 class Recommender:
@@ -123,11 +119,10 @@ class Recommender:
             InputError: the data cannot be read.
         """
         everybody = dict.fromkeys(("user_inter_num_interval", "item_inter_num_interval"), "[0,inf)")
-        with _environment_kept():
-            config = stored_config(self._stored, dataset, command_line, **everybody)
-            if config["benchmark_filename"] is not None:
-                raise InputError("benchmark_filename: such files have no whole histories; give histories themselves")
-            data = create_dataset(config, packed=True, samples=False)
+        config = stored_config(self._stored, dataset, command_line, **everybody)
+        if config["benchmark_filename"] is not None:
+            raise InputError("benchmark_filename: such files have no whole histories; give histories themselves")
+        data = create_dataset(config, packed=True, samples=False)
         items, start = chronological_history(data)
         names = data.field2id_token[data.iid_field][items.numpy()].tolist()
         users = data.field2id_token[data.uid_field].tolist()
@@ -252,15 +247,3 @@ def _usable(device: torch.device | str) -> torch.device:
     except (AssertionError, ImportError, NotImplementedError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0].partition(". ")[0]
         raise InputError(f"device {device!r} cannot be used ({reason}); name another, for example cpu") from error
-
-
-@contextmanager
-def _environment_kept() -> Iterator[None]:
-    """RecBole's configuration says in the environment which GPUs this process sees: afterwards it sees what it saw."""
-    before = os.environ.get(_WHERE)
-    try:
-        yield
-    finally:
-        os.environ.pop(_WHERE, None)
-        if before is not None:
-            os.environ[_WHERE] = before

@@ -26,7 +26,7 @@ settings.load_profile("recbole-ssm")
 
 @pytest.fixture(autouse=True)
 def folder_of_its_own(tmp_path, monkeypatch):
-    """What RecBole writes goes there, and the environment variable that it sets does not outlive the test."""
+    """What RecBole writes goes there, and the environment variable that gpu_id sets does not outlive the test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
 

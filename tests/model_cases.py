@@ -50,10 +50,8 @@ class Catalogue:
 
 @cache
 def default_config(model):
-    """The configuration of a model on ml-100k. RecBole hides the GPU for the rest of the process: that is undone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        return Config(model, "ml-100k", config_dict={"use_gpu": False})
+    """The configuration of a model on ml-100k."""
+    return Config(model, "ml-100k", config_dict={"use_gpu": False})
 
 
 def config_of(model, **keys):

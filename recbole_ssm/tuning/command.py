@@ -131,9 +131,11 @@ def _check(task: Task, space: Sequence[Parameter], tool: str) -> Config:
     for key in map(key_of, task.keys):
         if key in first:
             raise InputError(f"{key} is in the params file; leave --{key} out, or its line there")
-        if key in SET_BY_TUNE or (key == "gpu_id" and tool == "ray"):
+        if key in SET_BY_TUNE:
             raise InputError(f"tune sets {key} itself; leave --{key} out")
     config = task.config(first)
+    if tool == "ray" and "gpu_id" in config.external_config_dict:
+        raise InputError("Ray gives each trial a GPU of those that CUDA_VISIBLE_DEVICES shows; leave gpu_id out")
     for parameter in space:
         for value in parameter.telling:
             note = task.config(first | {parameter.name: value}).passed_over.get(parameter.name)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -53,8 +52,7 @@ class Task:
 
     def config(self, params: dict) -> Config:
         """The configuration of the trial with these values."""
-        with _same_gpus():
-            return Config(**self._given(params))
+        return Config(**self._given(params))
 
     def train(self, params: dict, report: Callable[[int, float], None]) -> dict:
         """Do a trial, go on with one that was interrupted, or repeat what one that is done has reported.
@@ -210,17 +208,3 @@ def _report(record: dict, told: int, report: Callable[[int, float], None]) -> in
 def _read(folder: Path) -> dict | None:
     file = folder / "trial.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-
-
-@contextmanager
-def _same_gpus() -> Iterator[None]:
-    """RecBole's configuration makes all GPUs but one invisible to this process, and so to Ray's."""
-    name = "CUDA_VISIBLE_DEVICES"
-    before = os.environ.get(name)
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ[name] = before
-        else:
-            os.environ.pop(name, None)

@@ -119,9 +119,6 @@ def _trial(task: Task, threads: int | None, folder: str, given: dict) -> None:
     os.chdir(folder)
     if threads is not None:
         torch.set_num_threads(threads)
-    if torch.cuda.is_available():  # RecBole sets this variable to the key gpu_id, which must be what Ray has chosen
-        chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
-        task = Task(task.model, task.dataset, task.folder, task.files, (*task.keys, f"--gpu_id={chosen}"))
     task.train(given["params"], lambda epoch, score: _report({"epoch": epoch, "score": score}))
 
 
