@@ -94,6 +94,11 @@ def read(path: str | Path, device: torch.device | str = "cpu", *, trust: bool = 
     return state
 
 
+def time_order(config: dict) -> str:
+    """``time_order`` of the training whose configuration is in a checkpoint: RecBole's before it was a key."""
+    return config.get("time_order", "recbole")
+
+
 def checksum(value) -> str:
     """BLAKE2 of all that is in a state: keys, values, and the type, shape and bits of tensors."""
     digest = hashlib.blake2b(digest_size=32)

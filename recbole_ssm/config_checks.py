@@ -213,6 +213,13 @@ def _check_fields(config: Config) -> None:
     names = [config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
     if len(set(names)) < 3:
         raise InputError(f"USER_ID_FIELD, ITEM_ID_FIELD and TIME_FIELD must be three columns, but are {names}")
+    time, in_order = config["TIME_FIELD"], config["eval_args"]["order"] == "TO"
+    for key in ("numerical_features", "threshold"):  # RecBole makes something else of such a column
+        if in_order and time in (config[key] or ()):
+            raise InputError(
+                f"{key}: {time} gives the order of interactions, and must stay as it is; leave it out, or name a copy "
+                "of this column"
+            )
 
 
 def _check_intervals(config: Config) -> None:

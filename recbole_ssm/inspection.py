@@ -11,7 +11,7 @@ from typing import NamedTuple
 from recbole.utils import init_seed
 
 from recbole_ssm import checkpoint
-from recbole_ssm.checkpoint import CheckpointError
+from recbole_ssm.checkpoint import CheckpointError, time_order
 from recbole_ssm.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.data.fingerprint import fingerprint, item_vocabulary
@@ -119,6 +119,7 @@ def stored_config(state: dict, dataset: str | None, command_line: Iterable[str],
     """
     dataset = dataset or state["config"]["dataset"]
     given = {key: value for key, value in state["given"].items() if key not in _OF_TRAINING}
+    given["time_order"] = time_order(state["config"])  # whatever is the default now
     config = Config(state["config"]["model"], dataset, [given | changes], command_line=command_line, trains=False)
     for key in config.cmd_config_dict.keys() & config.passed_over.keys():
         getLogger().warning(config.passed_over[key])

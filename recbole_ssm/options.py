@@ -60,8 +60,8 @@ FOR_ALL_MODELS = (
     Option(
         "time_order",
         str,
-        "order of a history: by float32 timestamps as RecBole reads them (64-second steps on Unix time), or exactly",
-        choices=("recbole", "exact"),
+        "order of a history: by times as they are, or by float32 times as in RecBole (64-second steps on Unix time)",
+        choices=("exact", "recbole"),
     ),
     Option("filter_seen", bool, "items of the history cannot be recommended (sequential models, full ranking)"),
     Option(

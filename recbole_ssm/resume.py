@@ -334,4 +334,5 @@ def check_configuration(file: str | Path, given: dict, *, trust: bool = False) -
 def _other_settings(stored: dict, given: dict) -> list[str]:
     """Why a training with the one configuration cannot go on with the other."""
     may_differ = {"epochs"} if given.get("lr_schedule") == "constant" else set()
+    stored = stored | {"time_order": checkpoint.time_order(stored)}
     return [words for key, words in differences(stored, given).items() if key not in may_differ]

@@ -118,6 +118,11 @@ def test_recipes_fit_their_models_and_datasets(file):
     assert config["stopping_step"] >= config["epochs"]  # a schedule is to be finished
 
 
+def test_settings_behind_published_tables_name_their_order():
+    for file in [*RECIPES, *(properties_folder() / "paper").glob("*.yaml")]:
+        assert yaml.safe_load(file.read_text())["time_order"] in ("recbole", "exact"), file
+
+
 @pytest.mark.parametrize("file", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_stored_runs_are_of_the_recipes_as_they_are(file):
     name = file.stem + ("-wide" if file.parent.name == "wide" else "")

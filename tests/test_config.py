@@ -43,9 +43,26 @@ def test_the_properties_of_a_model_come_before_recboles_own(tmp_path):
     assert config["valid_metric"] == "NDCG@10"
     assert config["eval_batch_size"] == 256
     assert config["MAX_ITEM_LIST_LENGTH"] is None
-    assert config["time_order"] == "recbole"
+    assert config["time_order"] == "exact"
     assert config["filter_seen"] is False
     assert Config("SASRec", "ml-100k")["MAX_ITEM_LIST_LENGTH"] == 50
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
+def test_recboles_protocol_is_a_file(model):
+    config = Config(model, "ml-100k", ["protocol/recbole"])
+    assert (config["time_order"], config["filter_seen"]) == ("recbole", False)
+    assert config["eval_args"]["split"] == {"LS": "valid_and_test"}
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
+@pytest.mark.parametrize(
+    "keys", [{"numerical_features": ["when"]}, {"threshold": {"when": 3}}], ids=["numerical_features", "threshold"]
+)
+def test_the_times_stay_times(model, keys):
+    with pytest.raises(InputError, match=f"{next(iter(keys))}: when gives the order of interactions"):
+        Config(model, "unknown", config_dict={"TIME_FIELD": "when", **keys})
+    Config("BPR", "unknown", config_dict={"TIME_FIELD": "when", **keys})  # whose split is at random
 
 
 def test_properties_of_a_known_dataset_apply_to_every_model():

@@ -38,6 +38,24 @@ def test_evaluate_gives_what_the_run_gave(tmp_path, model):
     assert (found["time_order"], found["filter_seen"], found["same_training_data"]) == ("exact", False, True)
 
 
+def test_a_checkpoint_is_evaluated_in_the_order_that_its_training_had(tmp_path):
+    """Whatever is the default, also where the file says nothing of an order, which was then RecBole's."""
+    write_dataset(tmp_path, interactions(step=1))  # an order that float32 loses
+    for written in ({"time_order": "recbole"}, {}):
+        file = train(tmp_path, time_order="recbole", metric_decimal_place=6)["checkpoint"]
+        state = checkpoint.read(file)
+        expected = state["history"]
+        state = {key: value for key, value in state.items() if key not in ("format", "format_version")}
+        state["given"].pop("time_order")
+        state["config"].pop("time_order")
+        state["config"] |= written
+        checkpoint.write(file, state)
+        found = ask("evaluate", f"--checkpoint={file}")
+        assert (found["time_order"], found["same_training_data"]) == ("recbole", True)
+        assert found["valid_result"] in [epoch["valid_result"] for epoch in expected]
+        assert not ask("evaluate", f"--checkpoint={file}", "--time_order=exact")["same_training_data"]
+
+
 def test_evaluate_leaves_no_cache_where_it_runs(tmp_path):
     checkpoint = Path(train(tmp_path, dataset_cache="kept")["checkpoint"])
     assert Path("kept").is_dir()

@@ -77,7 +77,7 @@ def test_the_best_are_those_of_an_evaluation(tiny, trained, model, keys):
 
 def test_histories_are_those_of_the_file(tiny, trained):
     known = Recommender(trained("2Mamba4Rec")).histories(command_line=[f"--data_path={tiny}"])
-    assert known == histories(read_interactions(tiny / "tiny" / "tiny.inter"), "float32")
+    assert known == histories(read_interactions(tiny / "tiny" / "tiny.inter"))
 
 
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec"])

@@ -27,6 +27,7 @@ from recbole_ssm.data.dataset import (
     PackedDataset,
     by_user_and_time,
     chronological_history,
+    lost_order,
     order_exactly,
 )
 from recbole_ssm.data.seen_filter import add_seen_filter
@@ -80,8 +81,8 @@ def create_dataset(config, *, packed: bool, samples: bool = True):
     dataset.config = config  # one of dataset_save_path brings the configuration of its own run
     if config["benchmark_filename"] is not None:
         return dataset
-    if config["time_order"] == "exact" and dataset.time_field in dataset.inter_feat:
-        order_exactly(dataset)
+    if config["eval_args"]["order"] == "TO":
+        _order_in_time(config, dataset)
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
         return dataset
     if samples:
@@ -167,6 +168,21 @@ def _warn_if_stale(config) -> None:
 def _needs_recbole(config) -> bool:
     """Whether the dataset is split already, or is in a file of RecBole's."""
     return config["benchmark_filename"] is not None or _trusted(config, "dataset_save_path")
+
+
+def _order_in_time(config, dataset) -> None:
+    """Sort the interactions by exact times, or say what RecBole's order, which it will make later, loses of it."""
+    if config["time_order"] == "exact":
+        order_exactly(dataset)
+        return
+    users, times = (dataset.inter_feat[field].to_numpy() for field in (dataset.uid_field, dataset.time_field))
+    neighbours, lost, histories = lost_order(users, times)
+    if lost:
+        getLogger().warning(
+            f"time_order: recbole: {lost:,} of {neighbours:,} neighbouring interactions of a user have different times "
+            f"that are equal in float32, and so keep the order of the file; {histories:,} of {dataset.user_num - 1:,} "
+            "users have another history than by their times. time_order: exact keeps the order in time"
+        )
 
 
 def _check_history_lengths(dataset) -> None:

@@ -18,7 +18,8 @@ from atomic import (
     write_dataset,
 )
 
-from recbole_ssm.data import PackedDataset
+from recbole_ssm.data import PackedDataset, create_dataset
+from recbole_ssm.data.dataset import lost_order
 
 PARTS = ("train", "valid", "test")
 FEW_USERS = {"user_inter_num_interval": "[0,40]", "MAX_ITEM_LIST_LENGTH": 10}
@@ -85,6 +86,7 @@ def assert_samples(found: list[tuple[str, list[str], str]], expected: dict) -> N
 def ml_100k():
     """Unsplit dataset and splits of ml-100k, packed and RecBole's own, with histories of at most 50."""
     config = {"load_col": {"inter": ["user_id", "item_id", "rating", "timestamp"]}, "MAX_ITEM_LIST_LENGTH": 50}
+    config["time_order"] = "recbole"
     packed = make_splits(make_config(Path(), dataset="ml-100k", **config))
     padded = make_splits(make_config(Path(), "SASRec", dataset="ml-100k", **config))
     return packed, padded
@@ -179,7 +181,7 @@ def test_features_of_users_and_items_are_joined_as_in_recbole():
 
 
 def test_unlimited_histories_are_whole():
-    config = make_config(Path(), dataset="ml-100k", MAX_ITEM_LIST_LENGTH=None)
+    config = make_config(Path(), dataset="ml-100k", MAX_ITEM_LIST_LENGTH=None, time_order="recbole")
     dataset, splits = make_splits(config)
     frame = read_interactions(ML_100K)
     # ml-100k's timestamps are scaled to 0..1 by RecBole's properties before they become float32
@@ -236,6 +238,51 @@ def test_time_order_holds_for_packed_and_for_recboles_own_datasets(tmp_path, mod
     in_words = samples_in_words if model == "2Mamba4Rec" else padded_samples_in_words
     for split, expected in zip(splits, leave_one_out_samples(histories(frame, kind)), strict=True):
         assert_samples(in_words(dataset, split), expected)
+
+
+SECONDS = 1_700_000_000.0  # a float32 step is 128 seconds there
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([0, 1, 2], (2, 2, 0)),  # in the right order, as the lines are
+        ([2, 1, 0], (2, 2, 1)),
+        ([0, 0, 500], (2, 0, 0)),  # nothing is lost of what is equal, or far apart
+        ([500, 0, 1], (2, 1, 0)),
+        ([500, 1, 0], (2, 1, 1)),
+    ],
+    ids=str,
+)
+def test_what_float32_loses_of_the_order_is_counted(times, expected):
+    """Of two users, the second of whom has another time for each interaction, far apart."""
+    users = np.array([1] * len(times) + [2] * 3)
+    assert lost_order(users, SECONDS + np.array([*times, 9000, 0, 4000.0])) == (expected[0] + 2, *expected[1:])
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
+@pytest.mark.parametrize("time_order", ["recbole", "exact"])
+def test_an_order_that_float32_loses_is_said(tmp_path, caplog, model, time_order):
+    frame = interactions(n_users=3, shortest=5, longest=5, step=1)
+    frame["timestamp"] += SECONDS - frame["timestamp"].min()
+    write_dataset(tmp_path, frame.sort_values("timestamp", ascending=False))
+    make_splits(make_config(tmp_path, model, time_order=time_order))
+    said = [record.getMessage() for record in caplog.records if "float32" in record.getMessage()]
+    if time_order == "exact":
+        assert said == []
+    else:
+        (line,) = said
+        assert "12 of 12 neighbouring interactions" in line
+        assert "3 of 3 users have another history" in line
+        assert "time_order: exact" in line
+
+
+def test_a_random_split_of_a_general_model_does_not_depend_on_times(tmp_path):
+    write_dataset(tmp_path, seconds_apart())
+    keys = {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
+    configs = [make_config(tmp_path, "BPR", time_order=order, **keys) for order in ("recbole", "exact")]
+    one, other = (create_dataset(config, packed=False).inter_feat["timestamp"] for config in configs)
+    assert one.equals(other)
 
 
 def test_equal_times_keep_the_order_of_the_file(tmp_path):

@@ -70,7 +70,7 @@ def test_each_users_last_sample_filters_all_that_came_before(tmp_path):
     frame = close_times()
     write_dataset(tmp_path, frame)
     dataset, (_, valid, test) = make_loaders(make_config(tmp_path, filter_seen=True))
-    items = {dataset.token2id("user_id", user): words for user, words in histories(frame, np.float32).items()}
+    items = {dataset.token2id("user_id", user): words for user, words in histories(frame).items()}
     for loader, last in ((valid, -2), (test, -1)):
         for user, target, seen in filtered(loader):
             assert target == dataset.token2id("item_id", items[user][last])
