@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -15,25 +14,31 @@ from matplotlib.axes import Axes
 from recbole.data.interaction import Interaction
 from recbole.utils import ModelType, init_seed
 from rich.console import Console
-from rich.table import Table
 
 from recbole_ssm.arguments import key_of
 from recbole_ssm.config import Config
 from recbole_ssm.errors import InputError
+from recbole_ssm.files import write_json
 from recbole_ssm.folders import check_writable
 from recbole_ssm.memory import added_memory_mib
 from recbole_ssm.ops.backend import use_backend
-from recbole_ssm.report import COLOURS, drawing, render
+from recbole_ssm.report import Figure, Report, Table, styles, write_csv
 
 LENGTHS = (50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 CATALOGUES = (1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+SIZES = {
+    "lengths": {"interactions": "of a history"},
+    "catalogues": {"items": "of the catalogue"},
+}
+"""Of each kind of measurement the column of sizes, and what it says."""
+
 COLUMNS = {
-    "size": "interactions of a history, or items of the catalogue",
     "training ms": "of a history: forward and backward, with one target at its end; processor time with one thread",
     "ranking ms": "of a history: scores of all items, and the ten best",
     "training MiB": "most memory that a training step of all histories of the batch added",
     "histories": "in the batch",
 }
+"""What is measured, and what it says."""
 
 
 @dataclass
@@ -162,7 +167,8 @@ def scaling(
 
     Args:
         models: sequential ones, of this package or of RecBole.
-        folder: gets ``report.html`` and ``scaling.json``.
+        folder: gets ``scaling.json`` and ``scaling.csv`` after each measurement, and at the end ``report.html``
+            (self-contained), ``scaling.md``, ``scaling.tex`` and ``figures/`` (SVG and PDF).
         lengths: of histories.
         catalogues: numbers of items.
         keys: arguments ``--key=value`` for all models.
@@ -182,6 +188,7 @@ def scaling(
         _try(model, keys)
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[Point]] = {"lengths": [], "catalogues": []}
+    result = _write(folder, found, command)
     for kind, sizes in (("lengths", sorted(lengths)), ("catalogues", sorted(catalogues))):
         for model in models:
             for size in sizes:
@@ -193,26 +200,43 @@ def scaling(
                     break
                 point.size = size
                 found[kind].append(point)
+                result = _write(folder, found, command)
                 took = f"training {point.train_ms:.2f} ms, ranking {point.rank_ms:.2f} ms for each history"
                 console.print(f"{model}, {kind} {size:,}: {took}", highlight=False)
                 if point.train_ms * histories > 1000 * seconds:
                     console.print(f"{model}: larger ones are left out", highlight=False)
                     break
-    exponents = {kind: _exponents(points) for kind, points in found.items()}
-    result = {kind: [asdict(point) for point in points] for kind, points in found.items()} | {"exponents": exponents}
-    (folder / "scaling.json").write_text(json.dumps({"command": command, **result}, indent=1), encoding="utf-8")
-    notes = [_in_words(kind, exponents[kind]) for kind in found if exponents[kind]]
-    rows = [(point.model, _cells(point)) for points in found.values() for point in points]
-    plots = [plot for kind, points in found.items() if points for plot in _plots(kind, points)]
-    page = render("Cost over lengths and catalogues", command, COLUMNS, rows, notes, plots)
-    (folder / "report.html").write_text(page, encoding="utf-8")
-    table = Table("", *COLUMNS)
-    for name, cells in rows:
-        table.add_row(name, *cells)
-    console.print(table)
-    for line in (*notes, f"report: {folder / 'report.html'}"):
+    report = _report(found, result["exponents"], command)
+    report.write(folder, "scaling")
+    for table in report.tables:
+        console.print(table.terminal())
+    for line in (*report.notes, f"report: {folder / 'report.html'}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return result
+
+
+def _write(folder: Path, found: dict[str, list[Point]], command: str) -> dict:
+    """What is measured so far, for programs."""
+    points = {kind: [asdict(point) for point in points] for kind, points in found.items()}
+    result = points | {"exponents": {kind: _exponents(points) for kind, points in found.items()}}
+    write_json(folder / "scaling.json", {"command": command, **result})
+    if records := [{"over": kind, **point} for kind in found for point in points[kind]]:
+        write_csv(folder / "scaling.csv", records)
+    return result
+
+
+def _report(found: dict[str, list[Point]], exponents: dict, command: str) -> Report:
+    measured = {kind: points for kind, points in found.items() if points}
+    return Report(
+        "Cost over lengths and catalogues",
+        command,
+        tables=[
+            Table(f"Over {kind}", SIZES[kind] | COLUMNS, [(point.model, _cells(point)) for point in points])
+            for kind, points in measured.items()
+        ],
+        notes=[_in_words(kind, exponents[kind]) for kind in found if exponents[kind]],
+        figures=[figure for kind, points in measured.items() for figure in _figures(kind, points)],
+    )
 
 
 def _exponents(points: list[Point]) -> dict[str, dict[str, float]]:
@@ -240,30 +264,29 @@ def _cells(point: Point) -> list[str]:
     return [f"{point.size:,}", f"{point.train_ms:.3f}", f"{point.rank_ms:.3f}", mib, str(point.histories)]
 
 
-def _plots(kind: str, points: list[Point]) -> list[tuple[str, str]]:
+def _figures(kind: str, points: list[Point]) -> list[Figure]:
     label = "interactions of a history" if kind == "lengths" else "items"
     per = "interaction" if kind == "lengths" else "history"
+    style = styles(dict.fromkeys(point.model for point in points))
 
     def parts(point: Point) -> int:
         """By how many a history's cost is divided."""
         return point.size if kind == "lengths" else 1
+
+    def curves(axes: Axes, value: Callable[[Point], float], unit: str) -> None:
+        for model, look in style.items():
+            own = [(point.size, value(point)) for point in points if point.model == model]
+            own = [(size, each) for size, each in own if each]
+            if own:
+                axes.plot(*zip(*own, strict=True), label=model, **look)
+        axes.set(xscale="log", yscale="log", xlabel=label, ylabel=unit)
 
     wanted = (
         ("Training", f"ms per {per}", lambda p: p.train_ms / parts(p)),
         ("Ranking", f"ms per {per}", lambda p: p.rank_ms / parts(p)),
         ("Memory of training", f"KiB per {per}", lambda p: 1024 * (p.train_mib or 0) / p.histories / parts(p)),
     )
-    return [(f"{title} over {label}", _curves(points, value, label, unit)) for title, unit, value in wanted]
-
-
-def _curves(points: list[Point], value: Callable[[Point], float], label: str, unit: str) -> str:
-    def draw(axes: Axes) -> None:
-        for number, model in enumerate(dict.fromkeys(point.model for point in points)):
-            own = [(point.size, value(point)) for point in points if point.model == model]
-            own = [(size, each) for size, each in own if each]
-            if own:
-                colour = COLOURS[number % len(COLOURS)]
-                axes.plot(*zip(*own, strict=True), marker="o", markersize=4, color=colour, label=model)
-        axes.set(xscale="log", yscale="log", xlabel=label, ylabel=unit)
-
-    return drawing(draw)
+    return [
+        Figure(f"{title} over {label}", lambda axes, of=(value, unit): curves(axes, *of))
+        for title, unit, value in wanted
+    ]

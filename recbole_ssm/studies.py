@@ -73,8 +73,8 @@ def tune_model(arguments: Sequence[str]) -> None:
     --tool            ray (default): several trials at a time, those that fall behind are stopped; or hyperopt:
                       one after the other, each learning from those before
     --trials          how many; default 20
-    --out             folder for best.yaml, report.html (self-contained), trials.md, trials.csv, results.json, and
-                      the log of each trial; default tune/MODEL-DATASET-TOOL
+    --out             folder for best.yaml, report.html (self-contained), trials.md, trials.tex, trials.csv,
+                      results.json, figures/, and the log of each trial; default tune/MODEL-DATASET-TOOL
     --min_epochs      ray: epochs before which no trial is stopped; default 5
     --cpus_per_trial  ray: cores; default all of them divided by the number of trials, one at least
     --gpus_per_trial  ray: GPUs, also a part of one; default a quarter where there are any
@@ -124,7 +124,8 @@ def scaling_of_models(arguments: Sequence[str]) -> None:
     --lengths     of histories, separated by commas, or none; default 50 to 10,000
     --catalogues  numbers of items, separated by commas, or none; default 1,000 to 1,000,000
     --threads     default 1, where processor time is measured, so that other programs do not count
-    --out         folder for report.html (self-contained) and scaling.json; default scaling
+    --out         folder for report.html (self-contained), scaling.json, scaling.csv, scaling.md, scaling.tex and
+                  figures/; default scaling
     --key=value   for all models
     """
     if {"-h", "--help"} & set(arguments):
@@ -149,7 +150,8 @@ _STUDY_HELP = """
 --dataset    name
 --seeds      how many (2020, 2021, ...), or which, separated by commas; default 3
 --budget     seconds of training of each run: the epoch that is then going on is its last
---out        folder for report.html (self-contained), table.md, table.csv, results.json and the log of each run
+--out        folder for report.html (self-contained), table.md, table.tex, table.csv, results.json, figures/ and the log
+             of each run
 --key=value  for all runs; also --config_files=FILE,FILE
 
 Each run is a process of its own. What is done is not done again, so that the same command goes on after an

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from statistics import mean
 
 from rich.console import Console
 
 from recbole_ssm.compare import tables
-from recbole_ssm.compare.plots import by_value, plots
+from recbole_ssm.compare.figures import by_value, figures
 from recbole_ssm.compare.study import Study, Variant
 from recbole_ssm.compare.summary import Row, summarise
 from recbole_ssm.errors import InputError
-from recbole_ssm.report import render
+from recbole_ssm.files import write_json
+from recbole_ssm.report import Report, write_csv
 
 
 def compare(study: Study, baseline: str | None = None, command: str = "", parameter: str | None = None) -> list[Row]:
     """Do the runs of a comparison that are not done yet, and write what all of them come to.
 
     Args:
-        study: what is compared. Its folder gets ``report.html`` (self-contained), ``table.md``, ``table.csv`` and
-            ``results.json``; ``runs/`` has the log and the result of each run.
+        study: what is compared. Its folder gets ``report.html`` (self-contained), ``table.md``, ``table.tex``,
+            ``table.csv``, ``figures/`` (SVG and PDF) and ``results.json``; ``runs/`` has the log and the result of each
+            run.
         baseline: the variant that the others are tested against; by default the first one.
         command: shown in the report.
         parameter: what the variants, :func:`values_of` it, differ in; None if they are different models.
@@ -44,7 +45,13 @@ def compare(study: Study, baseline: str | None = None, command: str = "", parame
     if parameter is None:
         rows.sort(key=lambda row: -mean(row.scores("ndcg")))
     console.print(tables.terminal(rows, baseline))
-    write(study, rows, baseline, command, failed, by_value(rows, parameter) if parameter else [])
+    if parameter is None:
+        heading, first = f"{study.dataset}: {', '.join(row.name for row in rows)}", []
+    else:
+        model = study.variants[0].model
+        heading, first = f"{model} on {study.dataset} by {parameter}", by_value(rows, model, parameter)
+    shown = tables.tables(rows, baseline), tables.footnotes(rows, baseline), [*first, *figures(rows)]
+    write(study, rows, baseline, Report(heading, command, *shown, failed))
     console.print(f"report: {study.folder / 'report.html'}", **as_it_is)
     if failed:
         raise InputError("these runs failed, and the report is without them: " + "; ".join(failed))
@@ -56,31 +63,17 @@ def values_of(parameter: str, values: list[str], model: str) -> list[Variant]:
     return [Variant(f"{parameter}={value}", model, (f"--{parameter}={value}",)) for value in values]
 
 
-def write(
-    study: Study, rows: list[Row], baseline: str, command: str, failed: list[str], first: list[tuple[str, str]]
-) -> None:
-    """The report in all its forms; ``first`` are plots that go before those of every report."""
+def write(study: Study, rows: list[Row], baseline: str, report: Report) -> None:
+    """The report in all its forms."""
+    records = [tables.record(row) for row in rows]
     found = {
         "dataset": study.dataset,
         "baseline": baseline,
-        "command": command,
-        "failed": failed,
-        "rows": [tables.record(row) for row in rows],
+        "command": report.command,
+        "failed": report.failed,
+        "rows": records,
         "runs": [{"name": row.name, **run} for row in rows for run in row.runs],
     }
-    texts = {
-        "results.json": json.dumps(found, indent=1) + "\n",
-        "table.csv": tables.as_csv(rows),
-        "table.md": tables.markdown(rows, baseline),
-        "report.html": render(
-            heading=f"{study.dataset}: {', '.join(row.name for row in rows)}",
-            command=command,
-            columns=tables.COLUMNS,
-            rows=[(tables.title(row, baseline), list(tables.cells(row).values())) for row in rows],
-            footnotes=tables.footnotes(rows, baseline),
-            failed=failed,
-            plots=[*first, *plots(rows)],
-        ),
-    }
-    for name, text in texts.items():
-        (study.folder / name).write_text(text, encoding="utf-8")
+    write_json(study.folder / "results.json", found)
+    write_csv(study.folder / "table.csv", records)
+    report.write(study.folder, "table")

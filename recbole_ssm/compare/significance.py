@@ -1,4 +1,4 @@
-"""Is one model better than another? Paired tests over the same test samples."""
+"""Is one model better than another? Paired tests over the same users."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def permutation_p(difference: np.ndarray, resamples: int = 9999, seed: int = 0) 
     """Two-sided p-value of a mean difference of pairs, by random flips of their signs (scipy's permutation test).
 
     Args:
-        difference: (N,) one model's metric less the other's, of each sample.
+        difference: (N,) one model's metric less the other's, of each user.
         resamples: how many flips; the least p-value is 1 / (resamples + 1).
         seed: of the flips.
     """

@@ -1,7 +1,7 @@
-"""Pages that need nothing but themselves: a table, its notes, and plots in the ink of the page, light or dark."""
+"""Reports: tables, notes and figures, as a page that needs nothing but itself, and as files for a paper."""
 
-from recbole_ssm.report.page import render
-from recbole_ssm.report.svg import COLOURS, drawing
-from recbole_ssm.report.text import markdown
+from recbole_ssm.report.figures import COLOURS, Figure, styles
+from recbole_ssm.report.page import Report
+from recbole_ssm.report.table import Table, write_csv
 
-__all__ = ["COLOURS", "drawing", "markdown", "render"]
+__all__ = ["COLOURS", "Figure", "Report", "Table", "styles", "write_csv"]

@@ -19,10 +19,10 @@ from recbole_ssm.files import write_json
 from recbole_ssm.folders import check_writable, claimed
 from recbole_ssm.inspection import evaluate
 from recbole_ssm.quick_start import metrics_in_words
-from recbole_ssm.report import render
+from recbole_ssm.report import Report, write_csv
 from recbole_ssm.tuning import report, with_hyperopt
 from recbole_ssm.tuning.space import Parameter, draw, find_space, read_space
-from recbole_ssm.tuning.trials import SET_BY_TUNE, Task, best, by_score
+from recbole_ssm.tuning.trials import SET_BY_TUNE, Task, best
 
 TOOLS = ("ray", "hyperopt")
 
@@ -53,8 +53,8 @@ def tune(
 
     Args:
         task: what is tuned. Its folder gets ``best.yaml`` (for ``--config_files``), ``report.html`` (self-contained),
-            ``trials.md``, ``trials.csv`` and ``results.json``; ``trials/`` has the record and the log of each, and
-            the weights of the best.
+            ``trials.md``, ``trials.tex``, ``trials.csv``, ``figures/`` (SVG and PDF) and ``results.json``; ``trials/``
+            has the record and the log of each, and the weights of the best.
         params_file: see :func:`recbole_ssm.tuning.read_space`.
         tool: ``ray``, :mod:`recbole_ssm.tuning.with_ray`, or ``hyperopt``, :mod:`recbole_ssm.tuning.with_hyperopt`.
         trials: how many; there are fewer where the space has no more.
@@ -109,7 +109,8 @@ def tune(
             how = {"trials": trials, "algorithm": algorithm, "seed": config["seed"]}
             with_hyperopt.search(task, space, file, **search, **how)
         found = _write(task, space, metric, command)
-        tell(report.terminal(found["trials"], space, metric))
+        shown = report.table(found["trials"], space, metric)
+        tell(report.without_parameters(shown, space).terminal())
         tell(f"the best: {report.in_words(found['best']['params'])}")
         for name in ("valid_result", "test_result"):
             tell(f"{name} of the best: {metrics_in_words(found[name])}")
@@ -203,21 +204,11 @@ def _write(task: Task, space: Sequence[Parameter], metric: str, command: str) ->
         "The best of many trials is better on the validation data than it would be on others; the test says how much.",
     ]
     comment = f"trial {number} of {len(records)} of {task.model} on {task.dataset}: {metric} {winner['score']:.4f} "
-    texts = {
-        "best.yaml": report.best_yaml(task, winner, comment + "on the validation data"),
-        "trials.md": report.markdown(records, space, metric),
-        "trials.csv": report.as_csv(records, space, metric),
-        "results.json": json.dumps(found, indent=1) + "\n",
-        "report.html": render(
-            heading=f"{task.model} on {task.dataset}: {len(records)} trials",
-            command=command,
-            columns=report.columns(space, metric),
-            rows=[(f"trial {n}", report.cells(record, space)) for n, record in by_score(records)],
-            footnotes=notes,
-            failed=failed,
-            plots=report.plots(records, space, metric),
-        ),
-    }
-    for name, text in texts.items():
-        (Path(task.folder) / name).write_text(text, encoding="utf-8")
+    folder = Path(task.folder)
+    (folder / "best.yaml").write_text(report.best_yaml(task, winner, comment + "on the validation data"), "utf-8")
+    write_json(folder / "results.json", found)
+    write_csv(folder / "trials.csv", report.as_records(records, space, metric))
+    heading = f"{task.model} on {task.dataset}: {len(records)} trials"
+    table, figures = report.table(records, space, metric), report.figures(records, space, metric)
+    Report(heading, command, [table], notes, figures, failed).write(folder, "trials")
     return found

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
 import numpy as np
 import yaml
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from rich.table import Table
 
-from recbole_ssm import report
-from recbole_ssm.report import COLOURS, drawing
+from recbole_ssm.report import COLOURS, Figure, Table
 from recbole_ssm.trainer import plain
 from recbole_ssm.tuning.space import Parameter
 from recbole_ssm.tuning.trials import SET_BY_TUNE, Task, best, by_score, counts
 
 
-def columns(space: Sequence[Parameter], metric: str) -> dict[str, str]:
-    """Heads of the table's columns, and what they say."""
-    return {
+def table(records: list[dict], space: Sequence[Parameter], metric: str) -> Table:
+    """All trials, the best first."""
+    columns = {
         metric: "best on the validation data",
         **{parameter.name: f"{parameter.kind} {', '.join(map(short, parameter.values))}" for parameter in space},
         "best epoch": "the one with that score",
@@ -29,6 +25,8 @@ def columns(space: Sequence[Parameter], metric: str) -> dict[str, str]:
         "s / epoch": "seconds of training per epoch, median",
         "end": "finished; stopped, where the search gave it up; or failed",
     }
+    rows = [(f"trial {number}", cells(record, space)) for number, record in by_score(records)]
+    return Table("Trials", columns, rows)
 
 
 def cells(record: dict, space: Sequence[Parameter]) -> list[str]:
@@ -46,33 +44,28 @@ def cells(record: dict, space: Sequence[Parameter]) -> list[str]:
     ]
 
 
-def terminal(records: list[dict], space: Sequence[Parameter], metric: str, most: int = 10) -> Table:
-    """For rich to print: the best trials, without their parameters, for which a terminal is too narrow."""
-    table = Table(title=f"the best of {len(records)} trials" if len(records) > most else None)
-    for name in ("", metric, "best epoch", "epochs", "s / epoch", "end"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for number, record in by_score(records)[:most]:
-        score, *values = cells(record, space)
-        table.add_row(f"trial {number}", score, *values[len(space) :])
-    return table
+def without_parameters(shown: Table, space: Sequence[Parameter], most: int = 10) -> Table:
+    """The best of the trials, without their parameters, for which a terminal is too narrow."""
+    kept = [head for head in shown.columns if head not in {parameter.name for parameter in space}]
+    places = [list(shown.columns).index(head) for head in kept]
+    rows = [(name, [cells[place] for place in places]) for name, cells in shown.rows[:most]]
+    title = f"the best of {len(shown.rows)} trials" if len(shown.rows) > most else shown.title
+    return Table(title, {head: shown.columns[head] for head in kept}, rows)
 
 
-def markdown(records: list[dict], space: Sequence[Parameter], metric: str) -> str:
-    """The table of all trials, the best first."""
-    rows = [(f"trial {number}", cells(record, space)) for number, record in by_score(records)]
-    return report.markdown(columns(space, metric), rows)
-
-
-def as_csv(records: list[dict], space: Sequence[Parameter], metric: str) -> str:
-    """A line for each trial in the order in which they began, numbers to their last digit."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", metric, *(parameter.name for parameter in space), "epochs", "end", "error"])
-    for number, record in enumerate(records, 1):
-        values = [record["params"][parameter.name] for parameter in space]
-        epochs = len(record.get("history", []))
-        writer.writerow([number, record.get("score"), *values, epochs, record["ended"], record["error"]])
-    return text.getvalue()
+def as_records(records: list[dict], space: Sequence[Parameter], metric: str) -> list[dict]:
+    """A flat record for each trial, in the order in which they began."""
+    return [
+        {
+            "trial": number,
+            metric: record.get("score"),
+            **{parameter.name: record["params"][parameter.name] for parameter in space},
+            "epochs": len(record.get("history", [])),
+            "end": record["ended"],
+            "error": record["error"],
+        }
+        for number, record in enumerate(records, 1)
+    ]
 
 
 def best_yaml(task: Task, record: dict, comment: str) -> str:
@@ -86,16 +79,16 @@ def given(config) -> dict:
     return {k: v for k, v in plain(config.external_config_dict).items() if k not in {*SET_BY_TUNE, "gpu_id"}}
 
 
-def plots(records: list[dict], space: Sequence[Parameter], metric: str) -> list[tuple[str, str]]:
-    """Title and SVG of each plot: trials in their order, their learning curves, and the score over each parameter."""
+def figures(records: list[dict], space: Sequence[Parameter], metric: str) -> list[Figure]:
+    """Trials in their order, their learning curves, and the score over each parameter."""
     scored = [(number, record) for number, record in enumerate(records, 1) if counts(record)]
     drawn = [
-        (f"Validation {metric} of the trials", drawing(lambda axes: _by_trial(axes, scored, metric))),
-        (f"Validation {metric} by epoch, the best until then", drawing(lambda axes: _curves(axes, scored, metric))),
+        Figure(f"Validation {metric} of the trials", lambda axes: _by_trial(axes, scored, metric)),
+        Figure(f"Validation {metric} by epoch, the best until then", lambda axes: _curves(axes, scored, metric)),
     ]
     for parameter in space:
-        over = drawing(lambda axes, parameter=parameter: _over(axes, scored, parameter, metric))
-        drawn.append((f"Validation {metric} by {parameter.name}", over))
+        title = f"Validation {metric} by {parameter.name}"
+        drawn.append(Figure(title, lambda axes, parameter=parameter: _over(axes, scored, parameter, metric)))
     return drawn
 
 
@@ -103,7 +96,7 @@ def _by_trial(axes: Axes, scored: list[tuple[int, dict]], metric: str) -> None:
     numbers, scores = zip(*((number, record["score"]) for number, record in scored), strict=True)
     accumulate = np.maximum.accumulate if scored[0][1]["bigger"] else np.minimum.accumulate
     _points(axes, numbers, [record for _, record in scored])
-    axes.step(numbers, accumulate(scores), where="post", color=COLOURS[1], label="best")
+    axes.step(numbers, accumulate(scores), where="post", color=COLOURS[1], label="best until then")
     axes.set(xlabel="trial", ylabel=metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -112,10 +105,20 @@ def _curves(axes: Axes, scored: list[tuple[int, dict]], metric: str) -> None:
     winner = best([record for _, record in scored])
     for number, record in scored:
         points = [(epoch, score) for epoch, score in enumerate(record["best_scores"], 1) if score is not None]
-        is_best = record is winner
-        label = f"trial {number}, the best" if is_best else None
-        style = {"color": COLOURS[1], "zorder": 3} if is_best else {"color": COLOURS[0], "alpha": 0.4}
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label, **style)
+        if record is winner:
+            axes.plot(*zip(*points, strict=True), color=COLOURS[1], zorder=3, label=f"trial {number}, the best")
+            chosen = record["best_scores"].index(record["score"]) + 1
+            axes.plot(
+                chosen, record["score"], "*", markersize=12, color=COLOURS[1], zorder=4, label=f"its epoch {chosen}"
+            )
+        else:
+            style = "-" if record["ended"] == "finished" else ":"
+            marker = "o" if len(points) == 1 else None
+            axes.plot(
+                *zip(*points, strict=True), style, marker=marker, markersize=3, color=COLOURS[0], alpha=0.5, linewidth=1
+            )
+    if any(record["ended"] == "stopped" for _, record in scored):
+        axes.plot([], [], ":", color=COLOURS[0], label="stopped")
     axes.set(xlabel="epoch", ylabel=metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 

@@ -13,11 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from atomic import ROOT, interactions, write_dataset
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure as Canvas
 
 from recbole_ssm import folders
 from recbole_ssm.cli import main
 from recbole_ssm.compare import Study, Variant, worker
-from recbole_ssm.compare.summary import summarise
+from recbole_ssm.compare.figures import by_value, figures
+from recbole_ssm.compare.significance import permutation_p
+from recbole_ssm.compare.summary import Row, _differences, summarise
 from recbole_ssm.data.atomic_files import files_hash
 from recbole_ssm.errors import InputError
 from recbole_ssm.trainer import plain
@@ -75,9 +79,12 @@ def test_from_a_kill_to_the_report(folder, capsys, monkeypatch):
     with (folder / "found" / "table.csv").open() as lines:
         rows = {row["name"]: row for row in csv.DictReader(lines)}
     for model in ("2Mamba4Rec", "SASRec"):
-        scores = [results[model, seed]["test_result"]["ndcg@10"] for seed in (7, 8)]
-        assert float(rows[model]["NDCG@10"]) == pytest.approx(np.mean(scores))
-        assert float(rows[model]["NDCG@10 deviation"]) == pytest.approx(np.std(scores, ddof=1))
+        scores = []  # not as RecBole rounds them
+        for seed in (7, 8):
+            with np.load(runs[model, seed].with_suffix(".npz")) as samples:
+                scores.append(samples["ndcg"].mean())
+        assert float(rows[model]["NDCG@10"]) == pytest.approx(np.mean(scores), rel=1e-12)
+        assert float(rows[model]["NDCG@10 deviation"]) == pytest.approx(np.std(scores, ddof=1), rel=1e-9)
         assert float(rows[model]["latency_one median_ms"]) > 0
         assert float(rows[model]["latency_many users"]) == 60
     assert float(rows["2Mamba4Rec"]["latency_step median_ms"]) > 0
@@ -85,6 +92,9 @@ def test_from_a_kill_to_the_report(folder, capsys, monkeypatch):
     assert rows["SASRec"]["NDCG@10 p"] == ""
     assert 0 < float(rows["2Mamba4Rec"]["NDCG@10 p"]) <= 1
     assert "2Mamba4Rec" in (folder / "found" / "table.md").read_text()
+    assert "2Mamba4Rec & " in (folder / "found" / "table.tex").read_text()
+    figures = {file.stem for file in (folder / "found" / "figures").glob("*.svg")}
+    assert figures == {file.stem for file in (folder / "found" / "figures").glob("*.pdf")} and len(figures) == 6
     page = (folder / "found" / "report.html").read_text()
     assert page.count("<svg") == 6
     assert not re.search(r"""(src|href)=["']?(?!#)|url\((?!#)|@import""", page.replace("xlink:href", "link"))
@@ -212,7 +222,7 @@ def test_a_sweep_plots_its_values_in_their_order(folder, capsys, monkeypatch):
     assert rows[0]["NDCG@10"] != rows[1]["NDCG@10"]
     page = (found / "report.html").read_text()
     assert page.count("<svg") == 9
-    assert page.index("NDCG@10 by dropout_prob") < page.index("Validation NDCG@10 by epoch")
+    assert page.index("NDCG@10 of 2Mamba4Rec by dropout_prob") < page.index("Validation NDCG@10 by epoch")
 
 
 @pytest.mark.parametrize(
@@ -274,6 +284,42 @@ def test_help(capsys):
     assert main(["compare", "--help"]) == 0
     said = capsys.readouterr().out
     assert all(f"--{key}" in said for key in ("models", "dataset", "seeds", "budget", "baseline", "out"))
+
+
+def row(name: str, scores: dict[int, list[float]]) -> Row:
+    """Of one user to each score, by seed."""
+    samples = {seed: {metric: np.array(values) for metric in ("hit", "ndcg", "mrr")} for seed, values in scores.items()}
+    runs = []
+    for seed, values in scores.items():
+        samples[seed] |= {"user": np.arange(len(values)).astype(str), "item": np.full(len(values), "i")}
+        history = [{"epoch": 1, "train_seconds": 1.0, "valid_seconds": 0.5, "valid_result": {"ndcg@10": values[0]}}]
+        runs.append({"history": history, "best_epoch": 1, "seconds_to_best": 1.5, "latency_one": None})
+        runs[-1]["test_result"] = {f"{metric}@10": float(np.mean(values)) for metric in ("hit", "ndcg", "mrr")}
+    return Row(name, runs, samples)
+
+
+@pytest.mark.parametrize(("seeds", "spread"), [(1, False), (2, True), (3, True)])
+def test_figures_show_how_far_seeds_differ_and_tell_models_apart_without_colour(seeds, spread):
+    rows = [row(name, {seed: [0.1 + seed / 100, 0.2] for seed in range(seeds)}) for name in ("A", "B", "C", "D", "E")]
+    drawn = {figure.title: figure for figure in [*figures(rows), *by_value(rows, "SSD4Rec", "beta")]}
+    assert "NDCG@10 of SSD4Rec by beta" in drawn
+    for title in ("Accuracy and cost of training", "Validation NDCG@10 by epoch"):
+        axes = Canvas().subplots()
+        drawn[title].draw(axes)
+        lines, names = axes.get_legend_handles_labels()
+        assert names == ["A", "B", "C", "D", "E"] and len({line.get_marker() for line in lines}) == 5
+        assert any(len(bars.get_segments()) for bars in axes.collections if isinstance(bars, LineCollection)) == (
+            spread and title.startswith("Accuracy")
+        )
+
+
+def test_users_are_paired_where_each_seed_has_test_users_of_its_own():
+    one, other = (row(name, {7: [a, b], 8: [a, b, 0.5]}) for name, a, b in (("A", 0.5, 0.25), ("B", 0.25, 0.25)))
+    assert _differences(one, other, "ndcg").tolist() == [0.5, 0.0, 0.0]
+    del other.samples[7]
+    assert _differences(one, other, "ndcg").tolist() == [0.25, 0.0, 0.0]
+    del other.samples[8]
+    assert permutation_p(_differences(one, other, "ndcg")) == 1.0
 
 
 @pytest.mark.parametrize("key", ["--filter_seen=True", "--repeatable=True", "--eval_args={'mode':'uni5'}"])
