@@ -80,6 +80,8 @@ class Config(RecBoleConfig):
     @property
     def held_out(self) -> tuple[bool, bool]:
         """Whether there are items for validation and for the test, as far as the split says so before it is made."""
+        if self["benchmark_filename"] is not None:
+            return True, True
         kind, value = next(iter(self["eval_args"]["split"].items()))
         if kind == "LS":
             return value != "test_only", value != "valid_only"
@@ -196,6 +198,7 @@ class Config(RecBoleConfig):
         if model_class.type == ModelType.SEQUENTIAL and isinstance(external.get("eval_args"), dict):
             external["eval_args"] = {**internal["eval_args"], **external["eval_args"]}
         self._choose_batches()
+        self._take_samples_of_files()
         self._load_times()
         if external.get("loss_type", internal.get("loss_type")) == "CE" and model_class.type == ModelType.SEQUENTIAL:
             internal["train_neg_sample_args"] = None
@@ -220,6 +223,17 @@ class Config(RecBoleConfig):
                 if self.external_config_dict.pop("train_batch_tokens", None) is not None:
                     self.pass_over("train_batch_tokens", "train_batch_size is given with higher priority")
                 return
+
+    def _take_samples_of_files(self) -> None:
+        """With ``benchmark_filename`` the samples are the lines: what chooses other ones does nothing."""
+        external = self.external_config_dict
+        if external.get("benchmark_filename") is None:
+            return
+        for key in ("train_samples", "prefixes_per_user", "causal_epochs"):
+            if external.pop(key, None) is not None:
+                self.pass_over(key, "with benchmark_filename the samples are those of the files")
+        if "train_samples" in self.internal_config_dict:
+            self.internal_config_dict |= {"train_samples": "all_prefixes", "causal_epochs": None}
 
     def _init_device(self) -> None:
         """RecBole's own way sets ``CUDA_VISIBLE_DEVICES`` to the default of ``gpu_id`` whatever it was."""

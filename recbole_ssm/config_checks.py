@@ -75,6 +75,7 @@ def check(config: Config, *, trains: bool) -> None:
     _check_recbole_types(config)
     _check_split(config)
     _check_fields(config)
+    _check_presplit(config)
     if trains:
         _check_valid_metric(config)
     if trains and world_size() > 1:
@@ -83,9 +84,6 @@ def check(config: Config, *, trains: bool) -> None:
         _check_our_model(config, trains)
     else:
         _check_network_of_teacher(config)
-    sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
-    if config["filter_seen"] and config["benchmark_filename"] is not None and sequential:
-        raise InputError("benchmark_filename: filter_seen needs whole histories, which such files have not")
     if config["filter_seen"] and set(config["eval_args"]["mode"].values()) != {"full"}:
         raise InputError("filter_seen needs a full ranking; set eval_args: {'mode': 'full'} or filter_seen: False")
     if config["use_gpu"] and config["device"].type == "cpu":
@@ -203,7 +201,7 @@ def _check_split(config: Config) -> None:
     group_by = config["eval_args"]["group_by"]
     if kind == "RS" and str(group_by).lower() not in ("none", "user"):
         raise InputError(f"eval_args: group_by must be user or none, but is {group_by!r}")
-    if not config.held_out[0] and config["benchmark_filename"] is None:
+    if not config.held_out[0]:
         config.notes.append(
             f"there is no validation: all {config['epochs']} epochs are trained, and the model of the last one is kept"
         )
@@ -220,6 +218,40 @@ def _check_fields(config: Config) -> None:
                 f"{key}: {time} gives the order of interactions, and must stay as it is; leave it out, or name a copy "
                 "of this column"
             )
+
+
+_NOT_OF_PRESPLIT = {
+    **dict.fromkeys(
+        (
+            *("user_inter_num_interval", "item_inter_num_interval", "filter_inter_by_user_or_item"),
+            *("val_interval", "rm_dup_inter", "time_order"),
+        ),
+        "the samples are those of the files",
+    ),
+    **dict.fromkeys(("save_dataset", "dataset_save_path", "dataset_cache"), "the files are read each time"),
+}
+"""Keys that do nothing with ``benchmark_filename``, and why."""
+
+
+def _check_presplit(config: Config) -> None:
+    names = config["benchmark_filename"]
+    if names is None:
+        return
+    if len(names) != 3 or not all(isinstance(name, str) and name for name in names):
+        raise InputError(
+            "benchmark_filename must name three files, of training, validation and test, such as "
+            f"['train', 'valid', 'test'], but is {names!r}"
+        )
+    for key, why in _NOT_OF_PRESPLIT.items():
+        if config.external_config_dict.get(key):
+            config.pass_over(key, f"with benchmark_filename {why}")
+    if not config["LIST_SUFFIX"]:
+        raise InputError("LIST_SUFFIX must not be empty: with ITEM_ID_FIELD it names the column of histories")
+    if not isinstance(config["seq_separator"], str) or not config["seq_separator"]:
+        raise InputError("seq_separator must not be empty; between the items of a list stands, for example, a space")
+    cut = [field for field in config["seq_len"] or () if field.endswith(config["LIST_SUFFIX"])]
+    if cut:
+        raise InputError(f"seq_len would keep the first values of {cut[0]}, not the latest; set MAX_ITEM_LIST_LENGTH")
 
 
 def _check_intervals(config: Config) -> None:
@@ -285,15 +317,8 @@ def _check_samples(config: Config) -> None:
         raise InputError("train_samples: sampled_prefixes needs prefixes_per_user")
     if samples != "sampled_prefixes" and "prefixes_per_user" in given:
         config.pass_over("prefixes_per_user", f"train_samples is {samples}")
-    if config["benchmark_filename"] is None:
-        if config["train_batch_tokens"] is not None and "train_batch_size" in given:
-            config.pass_over("train_batch_size", "train_batch_tokens is given")
-        return
-    if config["teacher"]:
-        raise InputError("benchmark_filename: teacher needs whole histories, which such files have not")
-    for key in ("train_samples", "mask_ratio", "train_batch_tokens"):
-        if key in given:
-            config.pass_over(key, "with benchmark_filename the samples are those of the files")
+    if config["train_batch_tokens"] is not None and "train_batch_size" in given:
+        config.pass_over("train_batch_size", "train_batch_tokens is given")
 
 
 def _check_teacher(config: Config, trains: bool) -> None:

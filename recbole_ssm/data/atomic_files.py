@@ -41,16 +41,34 @@ def check_atomic_files(config) -> list[Path]:
         )
     parts = config["benchmark_filename"]
     files = [folder / f"{name}.inter"] if parts is None else [folder / f"{name}.{part}.inter" for part in parts]
+    headers = []
     for file in files:
         if not file.is_file():
             raise InputError(f"dataset {name!r}: the file {file.resolve()} is missing")
-        _check_columns(config, file)
+        headers.append(_check_columns(config, file))
+        if parts is not None:
+            _check_presplit(config, files, headers)
     return files
 
 
 def dataset_files(config) -> list[Path]:
     """All atomic files of the dataset, whether they are read or not."""
     return sorted(f for f in Path(config["data_path"]).iterdir() if f.name.startswith(f"{config['dataset']}."))
+
+
+def _check_presplit(config, files: list[Path], headers: list[dict[str, str]]) -> None:
+    """The last of so many files that are split already: has it lines, and the columns of the first one?"""
+    file, encoding = files[len(headers) - 1], config["encoding"]
+    with _naming_the_encoding(file, encoding), open(file, encoding=_with_mark(encoding)) as lines:
+        next(lines)
+        if not any(line.strip() for line in lines):
+            raise InputError(f"{file} has no line but its header; training, validation and test take one or more")
+    differing = sorted(headers[0].items() ^ headers[-1].items())
+    if differing:
+        field, kind = differing[0]
+        raise InputError(
+            f"{file} and {files[0].name} must have the same columns, and one of them alone has {field}:{kind}"
+        )
 
 
 def files_hash(config) -> str:
@@ -185,7 +203,7 @@ def check_times(config, file: str | Path, times: pd.Series | None = None) -> Non
         times: their column of times, in the order of the lines; None to read it.
     """
     field, separator = config["TIME_FIELD"], config["field_separator"]
-    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL or len(separator) != 1:
+    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL or config["benchmark_filename"] is not None or len(separator) != 1:
         return
     if times is None:
         times = read_plain_columns(file, {field: "float"}, separator, config["encoding"])[field]
@@ -199,25 +217,34 @@ def check_times(config, file: str | Path, times: pd.Series | None = None) -> Non
         )
 
 
-def _check_columns(config, file: Path) -> None:
+def _check_columns(config, file: Path) -> dict[str, str]:
+    """The header of a file of interactions, if it has what the run needs."""
     columns = read_header(file, config["field_separator"], config["encoding"])
     header = config["field_separator"].join(":".join(filter(None, column)) for column in columns.items())
-    needed = [("USER_ID_FIELD", "token", "users"), ("ITEM_ID_FIELD", "token", "items")]
-    if config["eval_args"]["order"] == "TO":
-        needed.append(("TIME_FIELD", "float", "the order of interactions"))
-    for key, kind, purpose in needed:
-        field = config[key]
+    needed = [("USER_ID_FIELD", "", "token", "users"), ("ITEM_ID_FIELD", "", "token", "items")]
+    if config["benchmark_filename"] is None:
+        if config["eval_args"]["order"] == "TO":
+            needed.append(("TIME_FIELD", "", "float", "the order of interactions"))
+    elif config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+        needed.append(("ITEM_ID_FIELD", config["LIST_SUFFIX"], "token_seq", "the history of each line"))
+    for key, suffix, kind, purpose in needed:
+        field = config[key] + suffix
         if field not in columns:
             raise InputError(
                 f"{file} has no column {field}:{kind}, which gives {purpose}; its header is {header!r}. "
-                f"Add the column, or name the one to use with --{key}=..."
+                f"Add the column, or name the one to use with --{'LIST_SUFFIX' if suffix else key}=..."
             )
         if columns[field] != kind:
             raise InputError(f"{file}: column {field} must be declared {field}:{kind}, not {field}:{columns[field]}")
         loaded = "*" if config["load_col"] is None else config["load_col"].get("inter", [])
         if loaded != "*" and field not in loaded:
             raise InputError(
-                f"load_col reads {loaded} from {file.name}, but column {field} is needed for {purpose}; add it"
+                f"load_col reads {loaded} from {file.name}, and leaves out column {field}, which gives {purpose}; add "
+                "it, or set --load_col=None to read all columns"
+            )
+        if field in ((config["unload_col"] or {}).get("inter") or []):
+            raise InputError(
+                f"unload_col leaves out column {field} of {file.name}, which gives {purpose}; remove it there"
             )
     untyped = [name for name, kind in columns.items() if not kind]
     if untyped:
@@ -225,3 +252,4 @@ def _check_columns(config, file: Path) -> None:
             f"{file}: the header must name each column as name:type, separated by {config['field_separator']!r}, "
             f"but has {untyped[0]!r}"
         )
+    return columns

@@ -119,7 +119,7 @@ class PackedDataset(cache.Kept, SequentialDataset):
     def inter_matrix(self, form: str = "coo", value_field: str | None = None):
         """Users x items matrix of these samples' targets, and of each user's first item, which is never a target."""
         feat = self.inter_feat
-        first = feat[HISTORY_END] - 1 == self.user_start[feat[self.uid_field]]
+        first = self.begins(feat)
         if value_field is not None and first.any():
             raise ValueError(f"values of [{value_field}] are not kept for the first interaction of a user")
         pairs = Interaction(
@@ -129,6 +129,10 @@ class PackedDataset(cache.Kept, SequentialDataset):
             }
         )
         return self._create_sparse_matrix(pairs, self.uid_field, self.iid_field, form, None)
+
+    def begins(self, samples: Interaction) -> Tensor:
+        """Whether the history of each sample (S,) is its user's first item, and nothing more."""
+        return samples[HISTORY_END] - 1 == self.user_start[samples[self.uid_field]]
 
 
 def _by_group(groups: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+from recbole_ssm.data.presplit import Histories
+
 
 def fingerprint(dataset) -> dict:
     """Name, sizes and a hash of a training split: of its users and items by name, and of its samples in their order.
@@ -15,6 +17,8 @@ def fingerprint(dataset) -> dict:
     for field in (dataset.uid_field, dataset.iid_field):
         digest.update("\0".join(map(str, dataset.field2id_token[field])).encode())
         digest.update(dataset.inter_feat[field].numpy().data)
+    if isinstance(dataset, Histories):  # elsewhere the samples before a sample are its history
+        digest.update(dataset.history[: dataset.history_end[len(dataset) - 1]].numpy().data)
     return {
         "name": dataset.dataset_name,
         "users": dataset.user_num - 1,

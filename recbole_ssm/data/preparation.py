@@ -30,7 +30,8 @@ from recbole_ssm.data.dataset import (
     lost_order,
     order_exactly,
 )
-from recbole_ssm.data.seen_filter import add_seen_filter
+from recbole_ssm.data.presplit import load_presplit
+from recbole_ssm.data.seen_filter import add_seen_filter, filter_lists
 from recbole_ssm.data.shared import SharedCollate
 from recbole_ssm.errors import InputError
 from recbole_ssm.processes import rank, world_size
@@ -51,7 +52,9 @@ def create_dataset(config, *, packed: bool, samples: bool = True):
     """
     files = check_atomic_files(config)
     try:
-        if packed and not _needs_recbole(config):
+        if config["benchmark_filename"] is not None:
+            dataset = load_presplit(config, packed=packed)
+        elif packed and not _trusted(config, "dataset_save_path"):
             dataset = _load_packed(config)
         else:
             for file in files:
@@ -67,7 +70,12 @@ def create_dataset(config, *, packed: bool, samples: bool = True):
         ) from error
     except (KeyError, TypeError, ValueError) as error:
         if "feat is empty" not in str(error):
-            raise InputError(f"dataset {config['dataset']!r} cannot be read: {str(error).splitlines()[0]}") from error
+            what = (
+                f"there is no column {str(error.args[0])!r}"
+                if isinstance(error, KeyError)
+                else str(error).splitlines()[0]
+            )
+            raise InputError(f"dataset {config['dataset']!r} cannot be read: {what}") from error
         raise InputError(
             f"dataset {config['dataset']!r} is empty after filtering; loosen user_inter_num_interval "
             f"({config['user_inter_num_interval']}), item_inter_num_interval ({config['item_inter_num_interval']}) "
@@ -165,11 +173,6 @@ def _warn_if_stale(config) -> None:
         )
 
 
-def _needs_recbole(config) -> bool:
-    """Whether the dataset is split already, or is in a file of RecBole's."""
-    return config["benchmark_filename"] is not None or _trusted(config, "dataset_save_path")
-
-
 def _order_in_time(config, dataset) -> None:
     """Sort the interactions by exact times, or say what RecBole's order, which it will make later, loses of it."""
     if config["time_order"] == "exact":
@@ -211,7 +214,8 @@ def data_preparation(config, dataset):
         Loaders of training, validation and test data.
     """
     filters = config["filter_seen"] and config["MODEL_TYPE"] == ModelType.SEQUENTIAL
-    history = chronological_history(dataset) if filters else None
+    presplit = config["benchmark_filename"] is not None
+    history = chronological_history(dataset) if filters and not presplit else None
     if isinstance(dataset, PackedDataset):
         loaders = _packed_loaders(config, dataset)
     else:
@@ -219,7 +223,9 @@ def data_preparation(config, dataset):
             loaders = prepare_recbole_data(config, dataset)
         if world_size() > 1:
             loaders[0].collate_fn = SharedCollate(loaders[0].collate_fn, rank(), world_size())
-    if filters:
+    if filters and presplit:
+        filter_lists(loaders)
+    elif filters:
         add_seen_filter(loaders, *history)
     return loaders
 

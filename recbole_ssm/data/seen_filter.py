@@ -53,6 +53,21 @@ def add_seen_filter(loaders, items: Tensor, user_start: Tensor) -> None:
         seen += users.bincount(minlength=len(seen))
 
 
+def filter_lists(loaders) -> None:
+    """Filter the items of each line's list in the evaluation loaders of files that are split already.
+
+    Args:
+        loaders: training, validation and test loader, of :class:`recbole_ssm.data.presplit.Histories`.
+    """
+    done = 0
+    for number, loader in enumerate(loaders):
+        dataset = loader._dataset
+        rows = slice(done, done := done + len(dataset))
+        start, end = dataset.history_start[rows], dataset.history_end[rows]
+        if number > 0:
+            loader.collate_fn = SeenFilter(loader.collate_fn, dataset.history, start, end - start)
+
+
 def _occurrences_before(values: Tensor) -> Tensor:
     """For each element, how many equal ones stand before it."""
     order = values.argsort(stable=True)

@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from atomic import interactions, make_config, make_loaders, make_splits, small, write_dataset
+from atomic import interactions, make_config, make_loaders, make_splits, write_dataset
 
 from recbole_ssm.data import create_dataset
 from recbole_ssm.data.atomic_files import check_atomic_files, find_datasets, read_header, read_plain_columns
 from recbole_ssm.errors import InputError
-from recbole_ssm.quick_start import run
 
 
 def test_datasets_are_the_folders_with_a_file_of_their_own_name(tmp_path):
@@ -115,42 +114,6 @@ def test_a_missing_file_is_named(tiny, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty\.inter"):
         check_atomic_files(make_config(tmp_path, dataset="empty"))
-
-
-def test_ready_made_splits_are_read_as_they_are(tmp_path):
-    """``benchmark_filename``: histories stand in the files, and a model of this package takes them."""
-    rows = [("u1", "a b c", "d"), ("u2", "b", "c"), ("u3", "d a", "b"), ("u4", "c d", "a")]
-    for part, some in (("train", rows[:2]), ("valid", rows[2:3]), ("test", rows[3:])):
-        frame = pd.DataFrame(some, columns=["user_id", "item_id_list", "item_id"])
-        file = write_dataset(
-            tmp_path,
-            frame.assign(timestamp=1.0),
-            header="user_id:token\titem_id_list:token_seq\titem_id:token\ttimestamp:float",
-        )
-        file.rename(file.with_name(f"tiny.{part}.inter"))
-    keys = {
-        "benchmark_filename": ["train", "valid", "test"],
-        "load_col": None,
-        "alias_of_item_id": ["item_id_list"],
-        "MAX_ITEM_LIST_LENGTH": 5,
-    }
-    dataset, (train, valid, test) = make_loaders(make_config(tmp_path, **keys))
-    interaction, _, _, positive_i = next(iter(test))
-    assert dataset.id2token("item_id", interaction["item_id_list"][0, :2].numpy()).tolist() == ["c", "d"]
-    assert dataset.id2token("item_id", positive_i.numpy()).tolist() == ["a"]
-    assert [len(loader._dataset) for loader in (train, valid, test)] == [2, 1, 1]
-    for model in ("2Mamba4Rec", "SASRec"):
-        with pytest.raises(InputError, match="filter_seen"):
-            make_config(tmp_path, model, **keys, filter_seen=True)
-    note = "mask_ratio is passed over: with benchmark_filename the samples are those of the files"
-    assert note not in make_config(tmp_path, "SSD4Rec", **keys).notes
-    assert note in make_config(tmp_path, "SSD4Rec", **keys, mask_ratio=0.2).notes
-    more = {"data_path": str(tmp_path), "use_gpu": False, "epochs": 1, "lr_schedule": "one_cycle"}
-    more |= {"topk": [1], "valid_metric": "NDCG@1"}
-    assert run("2Mamba4Rec", "tiny", config_dict={**small("2Mamba4Rec"), **keys, **more})["test_result"]
-    (tmp_path / "tiny" / "tiny.valid.inter").unlink()
-    with pytest.raises(InputError, match=r"tiny\.valid\.inter"):
-        check_atomic_files(make_config(tmp_path, **keys))
 
 
 def test_plain_columns_are_read_to_the_last_bit(tmp_path):

@@ -1,0 +1,244 @@
+"""Samples that stand in files of their own (``benchmark_filename``): each line is a target with the history before it.
+
+RecBole reads such files line by line. It numbers the items of histories and targets apart unless ``alias_of_item_id``
+names the column of histories, cuts no history, and takes whatever stands there. Here both have one numbering, the
+latest ``MAX_ITEM_LIST_LENGTH`` items are read, and a line that cannot be meant is refused by file and number.
+"""
+
+from __future__ import annotations
+
+import re
+from logging import getLogger
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import recbole.data.dataset
+import torch
+from recbole.data.interaction import Interaction
+from recbole.utils import FeatureSource, FeatureType, ModelType
+from torch import Tensor
+
+from recbole_ssm.data.dataset import HISTORY_END, HISTORY_START, PackedDataset
+from recbole_ssm.errors import InputError
+
+_PADDING = {"0", "0.0", "-1", "pad", "padding"}
+"""What people fill lists up with, without brackets and in small letters."""
+
+
+def load_presplit(config, *, packed: bool):
+    """The dataset of the files that ``benchmark_filename`` names, not yet built.
+
+    Args:
+        config: the configuration.
+        packed: whether the model takes packed batches.
+
+    Raises:
+        InputError: a line has no user, target or history, or the histories hold no items but something else.
+    """
+    if packed:
+        return PackedPresplitDataset(config)
+    base = getattr(recbole.data.dataset, f"{config['model']}Dataset", None) or {
+        ModelType.SEQUENTIAL: recbole.data.dataset.SequentialDataset,
+        ModelType.KNOWLEDGE: recbole.data.dataset.KnowledgeBasedDataset,
+    }.get(config["MODEL_TYPE"], recbole.data.dataset.Dataset)
+    kind = Histories if issubclass(base, recbole.data.dataset.SequentialDataset) else OneNumbering
+    return type(base.__name__, (kind, base), {})(config)
+
+
+class OneNumbering:
+    """Mixed into a dataset of RecBole's: a column and the lists of its earlier values have one numbering."""
+
+    @property
+    def lists(self) -> dict[str, str]:
+        """For each column that has lists of its earlier values, their column: ``item_id_list`` for ``item_id``."""
+        pairs = ((field, field + self.config["LIST_SUFFIX"]) for field in self.inter_feat)
+        return {field: of for field, of in pairs if of in self.inter_feat and self.field2type[of].value.endswith("seq")}
+
+    def place(self, row: int) -> str:
+        """File and line of a row of ``inter_feat``."""
+        ends = np.cumsum(self.file_size_list)
+        number = int(np.searchsorted(ends, row, side="right"))
+        name = f"{self.dataset_name}.{self.benchmark_filename_list[number]}.inter"
+        return f"{Path(self.dataset_path) / name}, line {row - ends[number] + self.file_size_list[number] + 2}"
+
+    def refuse(self, wrong: np.ndarray, what: str, remedy: str) -> None:
+        """Raise InputError, with the first file and line, if any row is wrong: (rows of ``inter_feat``,) bool."""
+        rows = np.flatnonzero(wrong)
+        if len(rows):
+            others = f" (and so in {len(rows) - 1} other lines)" if len(rows) > 1 else ""
+            raise InputError(f"{self.place(rows[0])}: {what}{others}; {remedy}")
+
+    def _load_inter_feat(self, token, dataset_path) -> None:
+        super()._load_inter_feat(token, dataset_path)
+        for field in (self.uid_field, self.iid_field):
+            missing = self.inter_feat[field].isna().to_numpy()
+            self.refuse(missing, f"{field} is empty", "give it a value, or remove the line")
+
+    def _set_alias(self, alias_name: str, default_value: list[str]) -> None:
+        lists = [self.lists[field] for field in default_value if field in self.lists]
+        super()._set_alias(alias_name, [*default_value, *lists])
+
+    def _init_alias(self) -> None:
+        super()._init_alias()
+        for field, of in self.lists.items():
+            if {field, of} <= set(self._rest_fields):
+                self.alias[field] = np.array([field, of])
+                self._rest_fields = np.setdiff1d(self._rest_fields, [field, of])
+
+
+class Histories(OneNumbering):
+    """Mixed into a sequential dataset of RecBole's; its lists become matrices as wide as ``MAX_ITEM_LIST_LENGTH``.
+
+    Attributes:
+        history: (N,) int64, the whole history of each line, and after it the line's target.
+        history_end: (n_lines,) int64, where these targets stand.
+    """
+
+    @property
+    def history_start(self) -> Tensor:
+        """(n_lines,) int64, where the history of each line begins in ``history``."""
+        return torch.cat([self.history_end.new_zeros(1), self.history_end[:-1] + 1])
+
+    def _load_inter_feat(self, token, dataset_path) -> None:
+        super()._load_inter_feat(token, dataset_path)
+        history, frame = self.lists[self.iid_field], self.inter_feat
+        length = _lengths(frame[history])
+        self.refuse(length == 0, f"{history} is empty", "remove the line: there is nothing to predict from")
+        for field in self.lists.values():
+            unequal = _lengths(frame[field]) != length
+            self.refuse(unequal, f"{field} has not as many values as {history}", "give it one for each item")
+
+    def _benchmark_presets(self) -> None:
+        """RecBole's, at the end of the constructor, for any name of the column of items."""
+        items, targets = self.inter_feat[self.lists[self.iid_field]], self.inter_feat[self.iid_field]
+        length = _lengths(items)
+        self.history_end = torch.from_numpy(np.cumsum(length + 1) - 1)
+        is_target = np.zeros(len(targets) + length.sum(), dtype=bool)
+        is_target[self.history_end.numpy()] = True
+        history = np.empty(len(is_target), dtype=np.int64)
+        history[is_target], history[~is_target] = targets, np.concatenate(items.to_numpy())
+        self.history = torch.from_numpy(history)
+        self._check_items(history[~is_target], length)
+        for field in self.lists.values():
+            self.field2seqlen[field] = self.max_item_list_len
+        self.set_field_property(self.item_list_length_field, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
+        self.inter_feat[self.item_list_length_field] = np.minimum(length, self.max_item_list_len or length)
+
+    def _check_items(self, items: np.ndarray, length: np.ndarray) -> None:
+        """Refuse lists that hold something else than items.
+
+        Args:
+            items: (N,) of all lists, by their numbers.
+            length: (n_lines,) of each list.
+        """
+        column, separator = self.lists[self.iid_field], self.config["seq_separator"]
+        names, targets = self.field2id_token[self.iid_field], self.inter_feat[self.iid_field].to_numpy()
+        is_target = np.bincount(targets, minlength=len(names)) > 0
+        for item in np.flatnonzero(~is_target[1:]) + 1:
+            if str(names[item]).strip("[]<>").lower() in _PADDING and _stands_at_ends(items == item, length):
+                self.refuse(
+                    _holds(items == item, length),
+                    f"{column} is filled up with {str(names[item])!r}, which stands only at the end of lists and is "
+                    "never a target",
+                    "take it out: lists need not be equally long",
+                )
+        joined = _joined(names, is_target)
+        if joined[items].mean() > 0.1:
+            self.refuse(
+                _holds(joined[items], length),
+                f"{column} holds {str(names[items[joined[items]][0]])!r}, which is never a target, while its parts are",
+                f"set --seq_separator, now {separator!r}, to what stands between two items, or write the lists with it",
+            )
+        if is_target[items].mean() < 0.1:
+            getLogger().warning(
+                f"hardly an item of {column} is ever a target: {is_target[items].sum()} of {len(items)} in the lists; "
+                f"are they separated by {separator!r} (seq_separator), and named as in {self.iid_field}?"
+            )
+        self._tell_unknown(names, targets)
+
+    def _tell_unknown(self, names: np.ndarray, targets: np.ndarray) -> None:
+        """Warn of targets for validation and test that training has nowhere."""
+        known, ends = np.zeros(len(names), dtype=bool), np.cumsum(self.file_size_list)
+        known[self.history[: self.history_end[ends[0] - 1] + 1].numpy()] = True
+        for name, start, end in zip(self.benchmark_filename_list[1:], ends, ends[1:], strict=False):
+            unknown = int((~known[targets[start:end]]).sum())
+            if unknown:
+                getLogger().warning(
+                    f"{unknown} of {end - start} targets in {self.dataset_name}.{name}.inter stand nowhere in the "
+                    "training file, so that no model can learn them"
+                )
+
+    def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
+        lists = [field for field in self.lists.values() if field in data]
+        interaction = super()._dataframe_to_interaction(data.drop(columns=lists))
+        for field in lists:
+            interaction[field] = self._matrix(field, data[field])
+        return interaction
+
+    def _matrix(self, field: str, lists: pd.Series) -> Tensor:
+        """The latest values of each list (n_lines, MAX_ITEM_LIST_LENGTH), filled up with 0; int64, or float32."""
+        width = self.max_item_list_len
+        if field in self.config["numerical_features"]:  # RecBole gives each value an index
+            lists = [np.stack(pair, axis=-1) for pair in lists]
+        latest = [np.asarray(values)[-width:] for values in lists]
+        values = torch.from_numpy(np.concatenate(latest))
+        values = values.long() if self.field2type[field] == FeatureType.TOKEN_SEQ else values.float()
+        filled = torch.arange(width) < torch.tensor([len(each) for each in latest])[:, None]
+        matrix = values.new_zeros(len(latest), width, *values.shape[1:])
+        matrix[filled] = values
+        return matrix
+
+
+class PackedPresplitDataset(Histories, PackedDataset):
+    """The lines of such files as samples of packed batches: each history is a range of the flat one."""
+
+    def _change_feat_format(self) -> None:
+        for field in self.lists.values():
+            self._del_col(self.inter_feat, field)
+        start, end = self.history_start, self.history_end
+        if self.max_item_list_len is not None:
+            start = start.maximum(end - self.max_item_list_len)
+        for field, values in ((HISTORY_START, start), (HISTORY_END, end)):
+            self.inter_feat[field] = values.numpy()
+            self.set_field_property(field, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
+        super()._change_feat_format()
+
+    def begins(self, samples: Interaction) -> Tensor:
+        """As RecBole has it: a history of one item is a user's first."""
+        return samples[HISTORY_END] - samples[HISTORY_START] == 1
+
+
+def _lengths(lists: pd.Series) -> np.ndarray:
+    return np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
+
+
+def _holds(marked: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Which lists (n_lines,) hold something of what is marked (N,) of all lists."""
+    return np.bincount(np.repeat(np.arange(len(length)), length)[marked], minlength=len(length)) > 0
+
+
+def _joined(names: np.ndarray, is_target: np.ndarray) -> np.ndarray:
+    """Which items (n_items,) are never a target, while most of what their names consist of are names of targets."""
+    known = set(names[is_target])
+    joined = np.zeros(len(names), dtype=bool)
+    for item in np.flatnonzero(~is_target[1:]) + 1:
+        parts = [part for part in re.split(r"[\s,;|/()\[\]'\"]+", names[item]) if part]
+        joined[item] = parts != [names[item]] and 2 * sum(part in known for part in parts) >= len(parts)
+    return joined
+
+
+def _stands_at_ends(marked: np.ndarray, length: np.ndarray) -> bool:
+    """Whether what is marked of lists fills their ends, all at their last or all at their first place, at least twice.
+
+    Args:
+        marked: (N,) of all lists, one after another.
+        length: (n_lines,) of each list, 1 or more.
+    """
+    first = np.cumsum(length) - length
+    count = np.add.reduceat(marked.astype(np.int64), first)
+    place = np.arange(len(marked)) - np.repeat(first, length)
+    from_end = np.repeat(length, length) - 1 - place
+    count_here = np.repeat(count, length)
+    at_ends = [(marked <= (distance < count_here)).all() for distance in (place, from_end)]
+    return any(at_ends) and count.max() > 1

@@ -1,0 +1,217 @@
+"""Files that are split already (``benchmark_filename``): each line is a sample, with its history in a list."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from atomic import histories, interactions, make_config, make_splits, small
+
+from recbole_ssm import Recommender, run
+from recbole_ssm.errors import InputError
+
+PARTS = ["train", "valid", "test"]
+Sample = tuple[str, list[str], str]
+"""User, history and target."""
+
+
+def leave_one_out(seed: int = 0) -> dict[str, list[Sample]]:
+    """The samples that are made of :func:`atomic.interactions` where a user's last two items are held out."""
+    found = {part: [] for part in PARTS}
+    for user, items in histories(interactions(seed=seed)).items():
+        for end in range(1, len(items)):
+            part = PARTS[max(0, end - len(items) + 3)]
+            found[part].append((user, items[:end], items[end]))
+    return found
+
+
+def chain(n_items: int = 12) -> dict[str, list[Sample]]:
+    """Histories in which each item is followed by the next one; the first item is never a target."""
+    rows = [(f"u{a}", [f"i{k}" for k in range(a, b)], f"i{b}") for a in range(n_items) for b in range(a + 1, n_items)]
+    return {"train": rows, "valid": rows[::3], "test": rows[::2]}
+
+
+def write(folder: Path, samples: dict[str, list[Sample]], *, names=("user_id", "item_id", "item_id_list"), mark=" "):
+    """Write a dataset ``split`` of three files, and give the keys with which they are read."""
+    user, item, items = names
+    (folder / "split").mkdir(exist_ok=True)
+    for part, rows in samples.items():
+        lines = [f"{user}:token\t{items}:token_seq\t{item}:token"]
+        lines += [f"{name}\t{mark.join(history)}\t{target}" for name, history, target in rows]
+        (folder / "split" / f"split.{part}.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return {
+        "benchmark_filename": list(samples),
+        "load_col": None,
+        "USER_ID_FIELD": user,
+        "ITEM_ID_FIELD": item,
+        "LIST_SUFFIX": items.removeprefix(item),
+        "seq_separator": mark,
+    }
+
+
+def read(config) -> tuple[object, dict[str, list[Sample]]]:
+    """The dataset of a configuration, and its samples by name, as a model gets them."""
+    dataset, splits = make_splits(config)
+    item, items = config["ITEM_ID_FIELD"], config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
+    names = dataset.field2id_token[item]
+    found = {}
+    for part, split in zip(PARTS, splits, strict=True):
+        batch = split[torch.arange(len(split))]
+        lengths = batch[config["ITEM_LIST_LENGTH_FIELD"]].tolist()
+        if config.is_packed:
+            rows = batch[items].split(lengths)
+        else:
+            assert batch[items].shape == (len(split), config["MAX_ITEM_LIST_LENGTH"])
+            rows = [row[:length] for row, length in zip(batch[items], lengths, strict=True)]
+            assert all(not row[length:].any() for row, length in zip(batch[items], lengths, strict=True))
+        users = dataset.id2token(config["USER_ID_FIELD"], batch[config["USER_ID_FIELD"]].numpy())
+        targets = names[batch[item].numpy()]
+        found[part] = [
+            (str(user), names[row.numpy()].tolist(), str(target))
+            for user, row, target in zip(users, rows, targets, strict=True)
+        ]
+    return dataset, found
+
+
+@pytest.mark.parametrize("longest", [None, 50, 3, 1])
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "GRU4Rec", "BERT4Rec"])
+@pytest.mark.parametrize(
+    ("names", "mark"),
+    [
+        (("user_id", "item_id", "item_id_list"), " "),
+        (("session", "sku", "sku_before"), ","),
+    ],
+)
+def test_samples_are_the_lines_cut_to_the_latest_items(tmp_path, names, mark, model, longest):
+    """Whatever columns and separators are, for this package's models and RecBole's alike, with as many items."""
+    if longest is None and model != "2Mamba4Rec":
+        pytest.skip("RecBole's models read a fixed number of items")
+    samples = leave_one_out()
+    keys = write(tmp_path, samples, names=names, mark=mark) | {"MAX_ITEM_LIST_LENGTH": longest}
+    dataset, found = read(make_config(tmp_path, model, "split", **keys))
+    cut = slice(-longest if longest else None, None)
+    assert found == {part: [(u, history[cut], target) for u, history, target in samples[part]] for part in PARTS}
+    items = {item for rows in samples.values() for _, history, target in rows for item in [*history, target]}
+    assert dataset.item_num == len(items) + 1
+
+
+@pytest.mark.parametrize("alias", [None, ["item_id_list"], ["item_id", "item_id_list"]])
+def test_histories_and_targets_have_one_numbering(tmp_path, alias):
+    """A model that has learned what comes next recommends that by its name, whatever ``alias_of_item_id`` says."""
+    keys = write(tmp_path, chain()) | {"alias_of_item_id": alias, "topk": [1], "valid_metric": "NDCG@1"}
+    more = {"data_path": str(tmp_path), "use_gpu": False, "epochs": 25, "learning_rate": 0.03, "show_progress": False}
+    result = run("2Mamba4Rec", "split", config_dict={**small("2Mamba4Rec"), "hidden_size": 16, **keys, **more})
+    assert result["test_result"]["hit@1"] > 0.9
+    recommender = Recommender(result["checkpoint"])
+    found = recommender.recommend([["i3", "i4"], ["i0"], ["i7", "i8", "i9"]], k=1)
+    assert [items[0][0] for items in found] == ["i5", "i1", "i10"]
+
+
+def change(folder: Path, part: str, before: str, after: str) -> None:
+    file = folder / "split" / f"split.{part}.inter"
+    text = file.read_text(encoding="utf-8")
+    assert before in text
+    file.write_text(text.replace(before, after), encoding="utf-8")
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
+@pytest.mark.parametrize(
+    ("part", "before", "after", "message"),
+    [
+        ("train", "\ti3 i4\t", "\t\t", r"train\.inter, line 33: item_id_list is empty; remove the line"),
+        ("valid", "\ti0\t", "\t\t", r"valid\.inter, line 2: item_id_list is empty"),
+        ("test", "i0 i1 i2\ti3", "i0 i1 i2\t", r"test\.inter, line 3: item_id is empty"),
+        ("train", "u1\t", "\t", r"train\.inter, line 13: user_id is empty \(and so in 9 other lines\)"),
+        ("train", "item_id_list:token_seq", "item_id_list:token", r"train.*must be declared item_id_list:token_seq"),
+        (
+            "valid",
+            "item_id_list:token_seq",
+            "item_id_list:float_seq",
+            r"valid.*must be declared item_id_list:token_seq",
+        ),
+        ("test", "item_id_list:token_seq", "history:token_seq", r"test.*no column item_id_list:token_seq.*LIST_SUFFIX"),
+        ("test", "item_id:token", "item:token", r"test.*no column item_id:token"),
+    ],
+)
+def test_a_line_or_column_that_cannot_be_is_refused_by_file_and_place(tmp_path, model, part, before, after, message):
+    keys = write(tmp_path, chain())
+    change(tmp_path, part, before, after)
+    with pytest.raises(InputError, match=message):
+        make_splits(make_config(tmp_path, model, "split", **keys))
+
+
+@pytest.mark.parametrize(
+    ("change_keys", "message"),
+    [
+        ({"benchmark_filename": ["train", "test"]}, "three files, of training, validation and test"),
+        ({"benchmark_filename": ["train"]}, "three files"),
+        ({"benchmark_filename": ["train", "valid", None]}, "three files"),
+        ({"benchmark_filename": ["train", "valid", "tset"]}, r"the file .*split\.tset\.inter is missing"),
+        ({"load_col": {"inter": ["user_id", "item_id"]}}, "leaves out column item_id_list.*load_col=None"),
+        ({"unload_col": {"inter": ["item_id_list"]}}, "unload_col leaves out column item_id_list"),
+        ({"LIST_SUFFIX": ""}, "LIST_SUFFIX must not be empty"),
+        ({"seq_separator": ""}, "seq_separator must not be empty"),
+        ({"seq_len": {"item_id_list": 3}}, "first values of item_id_list.*MAX_ITEM_LIST_LENGTH"),
+        ({"alias_of_item_id": ["history"]}, "no column 'history'"),
+    ],
+)
+def test_keys_that_do_not_fit_the_files_are_refused(tmp_path, change_keys, message):
+    keys = write(tmp_path, chain())
+    with pytest.raises(InputError, match=message):
+        make_splits(make_config(tmp_path, "2Mamba4Rec", "split", **{**keys, **change_keys}))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_file_of_a_header_alone_or_with_other_columns_is_refused(tmp_path, part):
+    keys = write(tmp_path, chain() | {part: []})
+    with pytest.raises(InputError, match=rf"split\.{part}\.inter has no line but its header"):
+        make_splits(make_config(tmp_path, "2Mamba4Rec", "split", **keys))
+    write(tmp_path, chain())
+    change(tmp_path, part, "user_id:token", "more:float\tuser_id:token")
+    change(tmp_path, part, "\nu", "\n1\tu")
+    with pytest.raises(InputError, match=r"must have the same columns, .* more:float"):
+        make_splits(make_config(tmp_path, "2Mamba4Rec", "split", **keys))
+
+
+@pytest.mark.parametrize(("given", "needed"), [(" ", ","), (" ", ", "), (",", " "), (";", "|")])
+def test_lists_with_another_separator_are_refused(tmp_path, given, needed):
+    keys = write(tmp_path, chain(), mark=needed) | {"seq_separator": given}
+    with pytest.raises(InputError, match=r"train\.inter, line [34]: item_id_list holds 'i.*while its parts are"):
+        make_splits(make_config(tmp_path, "2Mamba4Rec", "split", **keys))
+
+
+@pytest.mark.parametrize("padding", ["0", "-1", "[PAD]", "<pad>"])
+@pytest.mark.parametrize("at", ["end", "beginning"])
+def test_lists_that_are_filled_up_are_refused(tmp_path, padding, at):
+    def fill(items: list[str]) -> list[str]:
+        more = [padding] * (12 - len(items))
+        return items + more if at == "end" else more + items
+
+    samples = {part: [(user, fill(items), target) for user, items, target in rows] for part, rows in chain().items()}
+    keys = write(tmp_path, samples)
+    with pytest.raises(InputError, match=rf"line 2: item_id_list is filled up with .{re.escape(padding)}.*take it out"):
+        make_splits(make_config(tmp_path, "2Mamba4Rec", "split", **keys))
+
+
+def test_items_whose_names_look_like_padding_or_lists_are_items(tmp_path, caplog):
+    """Numbered from 0, or with a comma in each name: the first item of the chain is never a target."""
+    for name in ("{}", "{},{}", "[{}]", "a/{}"):
+        samples = {
+            part: [(user, [name.format(i[1:], i[1:]) for i in items], name.format(target[1:], target[1:]))
+                   for user, items, target in rows]
+            for part, rows in chain().items()
+        }  # fmt: skip
+        _, found = read(make_config(tmp_path, "2Mamba4Rec", "split", **write(tmp_path, samples)))
+        assert found == samples
+    assert "target" not in caplog.text
+
+
+def test_lists_of_things_that_are_never_targets_are_told_of(tmp_path, caplog):
+    rows = [("u1", ["x", "y"], "a"), ("u2", ["y", "z"], "b"), ("u3", ["z"], "a")]
+    keys = write(tmp_path, {"train": rows, "valid": rows, "test": [("u4", ["x"], "new")]})
+    dataset, _ = read(make_config(tmp_path, "2Mamba4Rec", "split", **keys))
+    assert dataset.item_num == 1 + len({"x", "y", "z", "a", "b", "new"})
+    assert "hardly an item of item_id_list is ever a target: 0 of 11" in caplog.text
+    assert "1 of 1 targets in split.test.inter stand nowhere in the training file" in caplog.text
