@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from atomic import histories, interactions, make_config, make_splits, small
+from atomic import histories, interactions, make_config, make_loaders, make_splits, small
 
 from recbole_ssm import Recommender, run
+from recbole_ssm.data.fingerprint import fingerprint
 from recbole_ssm.errors import InputError
+from recbole_ssm.inspection import evaluate
 
 PARTS = ["train", "valid", "test"]
 Sample = tuple[str, list[str], str]
@@ -215,3 +217,102 @@ def test_lists_of_things_that_are_never_targets_are_told_of(tmp_path, caplog):
     assert dataset.item_num == 1 + len({"x", "y", "z", "a", "b", "new"})
     assert "hardly an item of item_id_list is ever a target: 0 of 11" in caplog.text
     assert "1 of 1 targets in split.test.inter stand nowhere in the training file" in caplog.text
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "Pop"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"user_inter_num_interval": "[100,inf)"},
+        {"val_interval": {"user_id": ["u1"]}},
+        {"rm_dup_inter": "first"},
+        {"dataset_cache": "cache", "time_order": "exact"},
+    ],
+)
+def test_keys_that_would_choose_samples_are_said_to_be_passed_over(tmp_path, model, given):
+    keys = write(tmp_path, chain())
+    config = make_config(tmp_path, model, "split", **keys, **given)
+    assert set(given) <= set(config.passed_over)
+    assert all("with benchmark_filename" in config.passed_over[key] for key in given)
+    assert [len(split) for split in make_splits(config)[1]] == [len(rows) for rows in chain().values()]
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec"])
+def test_the_samples_are_the_lines_whatever_the_model_trains_on_elsewhere(tmp_path, model):
+    keys = write(tmp_path, chain()) | {"train_batch_tokens": 40, "mask_ratio": 0.5}
+    _, (train, _, _) = make_loaders(make_config(tmp_path, model, "split", **keys, train_samples="sampled_prefixes"))
+    batches = list(train)
+    assert sum(len(batch["item_id"]) for batch in batches) == len(chain()["train"])
+    assert max(len(batch["item_id_list"]) for batch in batches) <= 40
+    masked = torch.cat([batch["item_id_list"] for batch in batches]) == 0
+    assert 0.3 < masked.float().mean() < 0.7
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
+@pytest.mark.parametrize("longest", [2, 50])
+def test_filter_seen_filters_the_whole_list(tmp_path, model, longest):
+    keys = write(tmp_path, chain()) | {"filter_seen": True, "MAX_ITEM_LIST_LENGTH": longest}
+    dataset, (train, *evaluation) = make_loaders(make_config(tmp_path, model, "split", **keys))
+    assert len(next(iter(train))["item_id"]) <= len(chain()["train"])
+    for part, loader in zip(PARTS[1:], evaluation, strict=True):
+        found = []
+        for _, (row, seen), _, _ in loader:
+            found += [seen[row == each] for each in row.unique()]
+        names = [dataset.id2token("item_id", items.numpy()).tolist() for items in found]
+        assert names == [history for _, history, _ in chain()[part]]
+
+
+@pytest.mark.parametrize("longest", [None, 4, 1])
+def test_evaluation_and_recommendations_read_the_same_items(tmp_path, longest):
+    keys = write(tmp_path, leave_one_out()) | {"MAX_ITEM_LIST_LENGTH": longest, "topk": [10]}
+    more = {"data_path": str(tmp_path), "use_gpu": False, "epochs": 1, "show_progress": False}
+    result = run("2Mamba4Rec", "split", config_dict={**small("2Mamba4Rec"), **keys, **more})
+    rows = leave_one_out()["test"]
+    found = Recommender(result["checkpoint"]).recommend([history for _, history, _ in rows], k=10)
+    hits = [target in dict(items) for (_, _, target), items in zip(rows, found, strict=True)]
+    assert result["test_result"]["hit@10"] == pytest.approx(sum(hits) / len(hits), abs=1e-4)
+    again = evaluate(result["checkpoint"])
+    assert again["test_result"] == pytest.approx(result["test_result"])
+    assert again["same_training_data"]
+
+
+def test_other_histories_are_other_data(tmp_path):
+    """A checkpoint says on what it was trained: the histories count, since nothing else tells of them."""
+    found = set()
+    for history in (["i1", "i2"], ["i2", "i1"], ["i1", "i3"], ["i1"]):
+        rows = [("u1", history, "i4"), ("u2", ["i1", "i2", "i3"], "i4")]
+        keys = write(tmp_path, {"train": rows, "valid": rows, "test": rows})
+        for longest in (5, 50):
+            _, splits = make_splits(make_config(tmp_path, "2Mamba4Rec", "split", **keys, MAX_ITEM_LIST_LENGTH=longest))
+            found.add(fingerprint(splits[0])["hash"])
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("model", ["SASRec", "2Mamba4Rec"])
+def test_other_columns_have_lists_too(tmp_path, model):
+    """Times and categories of the items of a history are cut with them, and numbered with their own column."""
+    header = "user_id:token\tcat_list:token_seq\titem_id_list:token_seq\ttimestamp_list:float_seq\t"
+    header += "item_id:token\tcat:token\ttimestamp:float\ttags:token_seq"
+    lines = [
+        "u1\tA B C\ta b c\t10 20 30\td\tB\t40\tx y z w",
+        "u2\tC\tc\t5\ta\tA\t6\t",
+        "u3\tB A B C\td b a c\t1 2 3 4.5\tb\tC\t9\ty",
+    ]
+    (tmp_path / "split").mkdir()
+    for part in PARTS:
+        (tmp_path / "split" / f"split.{part}.inter").write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    keys = {"benchmark_filename": PARTS, "load_col": None, "MAX_ITEM_LIST_LENGTH": 3}
+    dataset, found = read(make_config(tmp_path, model, "split", **keys))
+    histories = [["a", "b", "c"], ["c"], ["b", "a", "c"]]
+    assert [row for _, row, _ in found["train"]] == histories
+    if model == "2Mamba4Rec":
+        return
+    split = dataset.inter_feat
+    assert dataset.num("cat") == dataset.num("cat_list") == 4
+    names = dataset.field2id_token["cat"]
+    assert [names[row[row > 0]].tolist() for row in split["cat_list"].numpy()] == [list("ABC"), ["C"], list("ABC")]
+    assert names[split["cat"].numpy()].tolist() == ["B", "A", "C"]
+    assert split["timestamp_list"].tolist() == [[10, 20, 30], [5, 0, 0], [2, 3, 4.5]]
+    change(tmp_path, "test", "\t5\ta\tA", "\t5 6\ta\tA")
+    with pytest.raises(InputError, match=r"test\.inter, line 3: timestamp_list has not as many values as item_id_list"):
+        make_splits(make_config(tmp_path, model, "split", **keys))
