@@ -66,6 +66,13 @@ def read_share(given: dict, key: str) -> float | None:
     return share
 
 
+def read_switch(given: dict, key: str) -> bool | None:
+    """True, False or, where it is not given, None."""
+    if given[key] not in (None, "True", "False"):
+        raise InputError(f"--{key}={given[key]} must be True or False")
+    return None if given[key] is None else given[key] == "True"
+
+
 def read_names(given: dict, key: str) -> list[str]:
     """Words separated by commas, all different."""
     words = given[key].split(",")
@@ -113,10 +120,10 @@ def read_output(given: dict, key: str) -> Path | None:
     return path
 
 
-def write_output(path: Path, text: str) -> None:
+def write_output(path: Path, content: bytes) -> None:
     """The file whole, or as it was before."""
     try:
         with replacing(path) as file:
-            file.write(text.encode())
+            file.write(content)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error}") from error

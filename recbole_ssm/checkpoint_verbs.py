@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 import textwrap
@@ -12,9 +10,10 @@ from pathlib import Path
 
 from recbole.utils.argument_list import dataset_arguments
 
-from recbole_ssm.arguments import key_of, own_arguments, read_count, read_names, read_output, write_output
+from recbole_ssm.arguments import key_of, own_arguments, read_count, read_names, read_output, read_switch, write_output
 from recbole_ssm.errors import InputError
 from recbole_ssm.inspection import describe, evaluate
+from recbole_ssm.recommendations import atomic, format_of
 from recbole_ssm.recommender import Recommender
 from recbole_ssm.studies import PROGRAM
 
@@ -52,21 +51,23 @@ def recommend_items(arguments: Sequence[str]) -> None:
 
     --history      names of items, the latest last, separated by commas (names that hold some: in Python); no data are
                    read then
+    --skip_unknown pass over items of --history that the model does not know, which are an error otherwise
     --dataset      whose users, in --data_path; default the one of the training
     --users        names, separated by commas; default all
     --device       where it computes, cuda for example; default cpu
     --k            how many items for each; default 10
     --filter_seen  whether the items of the history are left out; default as in the training
-    --out          file to write, in RecBole's atomic format; default the screen
+    --out          file to write: .inter or .tsv in RecBole's atomic format, .csv, .json, .jsonl, .parquet; default the
+                   screen
     """
     if {"-h", "--help"} & set(arguments):
         print(
-            f"usage: {PROGRAM} recommend --checkpoint=FILE (--history=ITEM,ITEM | [--users=NAME,NAME] "
-            f"[--dataset=NAME] [--data_path=FOLDER]) [--k=N] [--filter_seen=True] [--device=NAME] [--out=FILE]\n\n"
-            + textwrap.dedent(f"    {recommend_items.__doc__}")
+            f"usage: {PROGRAM} recommend --checkpoint=FILE (--history=ITEM,ITEM [--skip_unknown] | "
+            f"[--users=NAME,NAME] [--dataset=NAME] [--data_path=FOLDER]) [--k=N] [--filter_seen=True] "
+            "[--device=NAME] [--out=FILE]\n\n" + textwrap.dedent(f"    {recommend_items.__doc__}")
         )
         return
-    optional = ("history", "users", "dataset", "k", "filter_seen", "device", "out")
+    optional = ("history", "skip_unknown", "users", "dataset", "k", "filter_seen", "device", "out")
     given, rest = own_arguments(arguments, "recommend", ("checkpoint",), optional)
     for argument in rest:
         if "=" not in argument or key_of(argument) not in _OF_DATA:
@@ -74,17 +75,21 @@ def recommend_items(arguments: Sequence[str]) -> None:
                 f"recommend has no use for {argument!r}; it takes --key=value, where keys are its own (recommend "
                 "--help) or about the data, such as data_path"
             )
-    if given["filter_seen"] not in (None, "True", "False"):
-        raise InputError(f"--filter_seen={given['filter_seen']} must be True or False")
-    out = read_output(given, "out")
-    k, filter_seen = read_count(given, "k", 10), given["filter_seen"] and given["filter_seen"] == "True"
+    filter_seen, skip_unknown = read_switch(given, "filter_seen"), read_switch(given, "skip_unknown")
+    out, k = read_output(given, "out"), read_count(given, "k", 10)
+    content = atomic if out is None else format_of(Path(given["out"]))
     recommender = Recommender(given["checkpoint"], given["device"] or "cpu", filter_seen=filter_seen)
     if given["history"] is not None:
         if others := [*rest, *(f"--{key}" for key in ("users", "dataset") if given[key] is not None)]:
             raise InputError(f"{others[0].partition('=')[0]} does not apply to --history, for which no data are read")
-        rows = recommender.recommend([given["history"].split(",")], k)[0]
-        columns = ()
+        history = given["history"].split(",")
+        if skip_unknown:
+            _tell_unknown(recommender, [history])
+        rows = recommender.recommend([history], k, skip_unknown=bool(skip_unknown))[0]
+        fields = [recommender.model.ITEM_ID, "score"]
     else:
+        if skip_unknown is not None:
+            raise InputError("--skip_unknown is for --history; of users, unknown items are always passed over")
         histories = recommender.histories(given["dataset"], rest)
         users = read_names(given, "users") if given["users"] is not None else list(histories)
         for user in users:
@@ -93,15 +98,11 @@ def recommend_items(arguments: Sequence[str]) -> None:
         _tell_unknown(recommender, [histories[user] for user in users])
         found = recommender.recommend([histories[user] for user in users], k, skip_unknown=True)
         rows = [(user, *item) for user, items in zip(users, found, strict=True) for item in items]
-        columns = (f"{recommender.model.USER_ID}:token",)
-    table = io.StringIO()
-    lines = csv.writer(table, delimiter="\t", lineterminator="\n")
-    lines.writerow([*columns, f"{recommender.model.ITEM_ID}:token", "score:float"])
-    lines.writerows((*names, f"{score:.6g}") for *names, score in rows)
+        fields = [recommender.model.USER_ID, recommender.model.ITEM_ID, "score"]
     if out is None:
-        print(table.getvalue(), end="")
+        print(content(fields, rows).decode(), end="")
         return
-    write_output(out, table.getvalue())
+    write_output(out, content(fields, rows))
     print(f"{len(rows)} recommendations are in {given['out']}")
 
 
@@ -131,4 +132,4 @@ def _report(found: dict, json_file: Path | None) -> None:
         words = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
         print("\n".join(textwrap.wrap(f"{name:<20}{words}", 110, subsequent_indent=" " * 20)))
     if json_file is not None:
-        write_output(json_file, json.dumps(found, indent=1) + "\n")
+        write_output(json_file, (json.dumps(found, indent=1) + "\n").encode())

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cannot be used, 128 + N signal N stopped the training.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    switches = ("--trust_checkpoint", "--trust_dataset")
+    switches = ("--trust_checkpoint", "--trust_dataset", "--skip_unknown")
     arguments = [f"{argument}=True" if argument in switches else argument for argument in arguments]
     verb = arguments.pop(0) if arguments and arguments[0] in VERBS else "train"
     try:

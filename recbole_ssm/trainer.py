@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from logging import getLogger
 from pathlib import Path
@@ -119,7 +120,7 @@ class SafeCheckpoints:
 
     def __init__(self, config, model):
         super().__init__(config, model)
-        self.saved_model_file = of_first(self.saved_model_file)
+        self.saved_model_file = of_first(_with_dataset(Path(self.saved_model_file), config["model"], config["dataset"]))
         self.trained_on: dict = {}
         """What checkpoints say of the data."""
 
@@ -193,6 +194,12 @@ class SafeCheckpoints:
             f"learning_rate ({self.config['learning_rate']}) or set clip_grad_norm: {{'max_norm': 1.0}}. "
             + (f"The best model so far is {kept}" if kept.exists() else "No epoch was completed")
         )
+
+
+def _with_dataset(file: Path, model: str, dataset: str) -> str:
+    """RecBole's ``MODEL-DATE.pth`` as ``MODEL-DATASET-DATE.pth``, a long name cut short."""
+    short = re.sub(r"[^\w.-]", "_", dataset).encode()[:100].decode(errors="ignore")
+    return str(file.with_name(f"{model}-{short}-{file.name.removeprefix(f'{model}-')}"))
 
 
 def plain(value):

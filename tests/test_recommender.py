@@ -1,6 +1,7 @@
 """A checkpoint in use: names of items in, names of the best items out, the same as in an evaluation."""
 
 import copy
+import json
 import os
 
 import numpy as np
@@ -310,9 +311,51 @@ def test_the_command_recommends_for_a_history_and_for_users(tiny, trained, capsy
 
 
 @pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("best.csv", lambda file: pd.read_csv(file, dtype={"user_id": str, "item_id": str})),
+        ("best.JSON", lambda file: pd.DataFrame(json.loads(file.read_text()))),
+        ("best.of.jsonl", lambda file: pd.read_json(file, lines=True, dtype=False)),
+        ("best.parquet", pd.read_parquet),
+        ("best.tsv", read_interactions),
+    ],
+)
+def test_recommendations_are_written_as_the_name_says(tiny, trained, capsys, tmp_path, name, read):
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    file = trained("2Mamba4Rec")
+    for given, columns in (
+        ([f"--data_path={tiny}", "--users=u3,u1"], ["user_id", "item_id", "score"]),
+        (["--history=i1,i2"], ["item_id", "score"]),
+    ):
+        asked = [f"--checkpoint={file}", "--k=4", *given]
+        _, (_, *rows), _ = command(capsys, *asked)
+        assert command(capsys, *asked, f"--out={tmp_path / name}")[0] == 0
+        found = read(tmp_path / name)
+        assert list(found.columns) == columns
+        assert list(found["item_id"]) == [row[-2] for row in rows]
+        assert list(found["score"]) == pytest.approx([float(row[-1]) for row in rows], rel=1e-5)
+
+
+def test_items_of_a_history_that_are_unknown_are_passed_over_on_request(trained, capsys):
+    file = trained("2Mamba4Rec")
+    expected = command(capsys, f"--checkpoint={file}", "--history=i1,i2")[1]
+    for flag in ("--skip_unknown", "--skip_unknown=True"):
+        status, rows, said = command(capsys, f"--checkpoint={file}", "--history=i1,new,i2,", flag)
+        assert (status, rows) == (0, expected) and "2 of 4 interactions are of items" in said
+    status, _, said = command(capsys, f"--checkpoint={file}", "--history=new", "--skip_unknown")
+    assert status == 2 and "the model knows none of the items" in said
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "recommend needs --checkpoint"),
+        (["--checkpoint={file}", "--history=i1", "--out=best"], "--out=best must end in one of .inter, .tsv, .csv"),
+        (["--checkpoint={file}", "--history=i1", "--out=best.xlsx"], "must end in one of"),
+        (["--checkpoint={file}", "--history=i1", "--out=best.csv.gz"], "must end in one of"),
+        (["--checkpoint={file}", "--history=i1,new", "--skip_unknown=yes"], "must be True or False"),
+        (["--checkpoint={file}", "--data_path={data}", "--skip_unknown"], "--skip_unknown is for --history"),
         (["--checkpoint={file}", "--history=i1,new"], "knows no item 'new'"),
         (["--checkpoint={file}", "--history="], "knows no item ''"),
         (["--checkpoint={file}", "--data_path={data}", "--users="], "--users="),

@@ -152,6 +152,8 @@ def test_a_file_of_a_process_that_was_killed_as_it_began_is_passed_over(tiny):
     begun = find_latest("saved", config["model"], "tiny")
     begun.with_name(f"{config['model']}-empty.latest.pth").touch()
     assert find_latest("saved", config["model"], "tiny") == begun
+    old = begun.rename(begun.with_name(f"{config['model']}-Nov-26-2026_01-20-00.latest.pth"))  # without the dataset
+    assert find_latest("saved", config["model"], "tiny") == old
 
 
 def test_of_several_trainings_the_one_of_this_configuration_is_resumed(tiny):
@@ -251,11 +253,11 @@ def test_trainings_that_begin_in_the_same_second_share_no_files(tiny, monkeypatc
     """Made before either has written anything, as in two processes; RecBole names both alike."""
     monkeypatch.setattr("recbole.trainer.trainer.get_local_time", lambda: "now")
     pairs = [make_trainer(config_of(tiny, "one cycle", epochs=1, seed=seed))[1:] for seed in (1, 2)]
-    Path("saved/2Mamba4Rec-now-1.latest.pth").touch()  # that of a third process, which has only just begun
+    Path("saved/2Mamba4Rec-tiny-now-1.latest.pth").touch()  # that of a third process, which has only just begun
     for trainer, (train_data, valid, _) in pairs:
         trainer.fit(train_data, valid, show_progress=False, verbose=False)
     files = [Path(trainer.saved_model_file).name for trainer, _ in pairs]
-    assert files == ["2Mamba4Rec-now.pth", "2Mamba4Rec-now-2.pth"]
+    assert files == ["2Mamba4Rec-tiny-now.pth", "2Mamba4Rec-tiny-now-2.pth"]
     for trainer, _ in pairs:
         kept = checkpoint.read(trainer.saved_model_file)
         assert kept["config"]["seed"] == trainer.config["seed"]

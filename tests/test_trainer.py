@@ -1,6 +1,7 @@
 """Training, testing and checkpoints: what RecBole reports is what follows from the raw file."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from atomic import (
 )
 from recbole.data.interaction import Interaction
 
-from recbole_ssm.trainer import TrainingDiverged
+from recbole_ssm.trainer import TrainingDiverged, _with_dataset
 
 
 def metrics_at(k: int, scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -31,6 +32,18 @@ def metrics_at(k: int, scores: np.ndarray, targets: np.ndarray) -> dict[str, flo
         f"ndcg@{k}": np.where(hit, 1 / np.log2(rank + 1), 0).mean(),
         f"mrr@{k}": np.where(hit, 1 / rank, 0).mean(),
     }
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ("ml-100k", "SASRec-ml-100k-Nov-27-2026_10-00-00.pth"),
+        ("my data, 2", "SASRec-my_data__2-Nov-27-2026_10-00-00.pth"),
+        ("é" * 200, f"SASRec-{'é' * 50}-Nov-27-2026_10-00-00.pth"),
+    ],
+)
+def test_names_of_checkpoints_hold_the_dataset(dataset, name):
+    assert _with_dataset(Path("saved/SASRec-Nov-27-2026_10-00-00.pth"), "SASRec", dataset) == f"saved/{name}"
 
 
 @pytest.mark.parametrize("filter_seen", [False, True])
