@@ -79,31 +79,43 @@ def recommend_items(arguments: Sequence[str]) -> None:
     out, k = read_output(given, "out"), read_count(given, "k", 10)
     content = atomic if out is None else format_of(Path(given["out"]))
     recommender = Recommender(given["checkpoint"], given["device"] or "cpu", filter_seen=filter_seen)
-    if given["history"] is not None:
-        if others := [*rest, *(f"--{key}" for key in ("users", "dataset") if given[key] is not None)]:
-            raise InputError(f"{others[0].partition('=')[0]} does not apply to --history, for which no data are read")
-        history = given["history"].split(",")
-        if skip_unknown:
-            _tell_unknown(recommender, [history])
-        rows = recommender.recommend([history], k, skip_unknown=bool(skip_unknown))[0]
-        fields = [recommender.model.ITEM_ID, "score"]
-    else:
-        if skip_unknown is not None:
-            raise InputError("--skip_unknown is for --history; of users, unknown items are always passed over")
-        histories = recommender.histories(given["dataset"], rest)
-        users = read_names(given, "users") if given["users"] is not None else list(histories)
-        for user in users:
-            if user not in histories:
-                raise InputError(f"the dataset has no user {user!r}; it may have too few interactions for its filters")
-        _tell_unknown(recommender, [histories[user] for user in users])
-        found = recommender.recommend([histories[user] for user in users], k, skip_unknown=True)
-        rows = [(user, *item) for user, items in zip(users, found, strict=True) for item in items]
-        fields = [recommender.model.USER_ID, recommender.model.ITEM_ID, "score"]
+    of = _of_users if given["history"] is None else _of_history
+    fields, rows = of(recommender, given, rest, k, skip_unknown)
     if out is None:
         print(content(fields, rows).decode(), end="")
         return
     write_output(out, content(fields, rows))
     print(f"{len(rows)} recommendations are in {given['out']}")
+
+
+def _of_history(
+    recommender: Recommender, given: dict, rest: Sequence[str], k: int, skip_unknown: bool | None
+) -> tuple[list[str], list[tuple]]:
+    """Names of the columns, and item and score of each that is recommended."""
+    if others := [*rest, *(f"--{key}" for key in ("users", "dataset") if given[key] is not None)]:
+        raise InputError(f"{others[0].partition('=')[0]} does not apply to --history, for which no data are read")
+    history = given["history"].split(",")
+    if skip_unknown:
+        _tell_unknown(recommender, [history])
+    rows = recommender.recommend([history], k, skip_unknown=bool(skip_unknown))[0]
+    return [recommender.model.ITEM_ID, "score"], rows
+
+
+def _of_users(
+    recommender: Recommender, given: dict, rest: Sequence[str], k: int, skip_unknown: bool | None
+) -> tuple[list[str], list[tuple]]:
+    """Names of the columns, and user, item and score of each that is recommended."""
+    if skip_unknown is not None:
+        raise InputError("--skip_unknown is for --history; of users, unknown items are always passed over")
+    histories = recommender.histories(given["dataset"], rest)
+    users = read_names(given, "users") if given["users"] is not None else list(histories)
+    for user in users:
+        if user not in histories:
+            raise InputError(f"the dataset has no user {user!r}; it may have too few interactions for its filters")
+    _tell_unknown(recommender, [histories[user] for user in users])
+    found = recommender.recommend([histories[user] for user in users], k, skip_unknown=True)
+    rows = [(user, *item) for user, items in zip(users, found, strict=True) for item in items]
+    return [recommender.model.USER_ID, recommender.model.ITEM_ID, "score"], rows
 
 
 _OF_DATA = {"data_path", "dataset_cache", "time_order", *dataset_arguments} - {

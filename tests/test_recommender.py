@@ -258,10 +258,10 @@ def test_names_that_need_quotation_marks_and_columns_of_other_names(tmp_path, ca
 
 def test_links_are_followed_and_what_is_no_file_is_left_alone(trained, capsys, tmp_path):
     given = (f"--checkpoint={trained('2Mamba4Rec')}", "--history=i1")
-    (tmp_path / "link").symlink_to(tmp_path / "file")
-    assert command(capsys, *given, f"--out={tmp_path / 'link'}")[0] == 0
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "file").read_text().startswith("item_id:token")
+    (tmp_path / "link.inter").symlink_to(tmp_path / "file.inter")
+    assert command(capsys, *given, f"--out={tmp_path / 'link.inter'}")[0] == 0
+    assert (tmp_path / "link.inter").is_symlink()
+    assert (tmp_path / "file.inter").read_text().startswith("item_id:token")
     os.mkfifo(tmp_path / "pipe")
     status, _, errors = command(capsys, *given, f"--out={tmp_path / 'pipe'}")
     assert status == 2
