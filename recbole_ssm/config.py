@@ -94,8 +94,23 @@ class Config(RecBoleConfig):
 
     @property
     def excludes_seen(self) -> bool:
-        """Whether items of the history are left out of a full ranking; with general models RecBole decides that."""
-        return bool(self["filter_seen"]) if self["MODEL_TYPE"] == ModelType.SEQUENTIAL else not self["repeatable"]
+        """Whether items of the history are left out of the ranking, if there is one."""
+        labelled = "labeled" in self["eval_args"]["mode"].values()
+        return not labelled and bool(self["filter_seen"] or not self["repeatable"])
+
+    @property
+    def rule_of_seen(self) -> str:
+        """In words, how the items are ranked that a user has had before."""
+        if "labeled" in self["eval_args"]["mode"].values():
+            return "filter_seen False: nothing is ranked, each interaction has a label"
+        if self["filter_seen"]:
+            return "filter_seen True: items of the history are not ranked, and a target that is one of them is a miss"
+        if self.excludes_seen:
+            return (
+                f"filter_seen False: RecBole leaves the history out of {self['model']}'s ranking, but no target; only "
+                "with filter_seen True is it ranked as sequential models are"
+            )
+        return "filter_seen False: items of the history are ranked like all others"
 
     def compatibility_settings(self) -> None:
         """What RecBole looks up in numpy and scipy and new ones have not; its own version of this fails on numpy 2."""

@@ -74,6 +74,7 @@ def check(config: Config, *, trains: bool) -> None:
     _check_intervals(config)
     _check_recbole_types(config)
     _check_split(config)
+    _check_ranking(config)
     _check_fields(config)
     _check_presplit(config)
     if trains:
@@ -84,8 +85,6 @@ def check(config: Config, *, trains: bool) -> None:
         _check_our_model(config, trains)
     else:
         _check_network_of_teacher(config)
-    if config["filter_seen"] and set(config["eval_args"]["mode"].values()) != {"full"}:
-        raise InputError("filter_seen needs a full ranking; set eval_args: {'mode': 'full'} or filter_seen: False")
     if config["use_gpu"] and config["device"].type == "cpu":
         shown = f" that CUDA_VISIBLE_DEVICES={config['gpu_id']} shows" if config["gpu_id"] else ""
         config.notes.append(f"use_gpu is on, but there is no GPU here{shown}: running on the CPU")
@@ -205,6 +204,25 @@ def _check_split(config: Config) -> None:
         config.notes.append(
             f"there is no validation: all {config['epochs']} epochs are trained, and the model of the last one is kept"
         )
+
+
+def _check_ranking(config: Config) -> None:
+    """RecBole takes half an item and no candidate, and fails or finds every model perfect."""
+    for k in config["topk"]:
+        if isinstance(k, bool) or not isinstance(k, int):
+            raise InputError(f"topk must be a whole number or a list of them, but is {config['topk']!r}")
+    modes = config["eval_args"]["mode"]
+    if config["filter_seen"] and "labeled" in modes.values():
+        raise InputError("filter_seen needs a ranking; set eval_args: {'mode': 'full'} or filter_seen: False")
+    presplit = config["benchmark_filename"] is not None and config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+    if config["filter_seen"] and presplit and set(modes.values()) != {"full"}:
+        raise InputError("benchmark_filename: filter_seen needs a full ranking; set eval_args: {'mode': 'full'}")
+    for phase, mode in modes.items():
+        drawn = re.fullmatch(r"(uni|pop)(\d+)", mode)
+        if mode not in ("full", "labeled") and not (drawn and int(drawn[2]) > 0):
+            raise InputError(
+                f"eval_args: mode must be full, labeled, uniN or popN with N of 1 or more, but is {mode!r} for {phase}"
+            )
 
 
 def _check_fields(config: Config) -> None:

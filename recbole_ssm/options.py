@@ -63,7 +63,12 @@ FOR_ALL_MODELS = (
         "order of a history: by times as they are, or by float32 times as in RecBole (64-second steps on Unix time)",
         choices=("exact", "recbole"),
     ),
-    Option("filter_seen", bool, "items of the history cannot be recommended (sequential models, full ranking)"),
+    Option(
+        "filter_seen",
+        bool,
+        "items of the history cannot be recommended, and a target that is one of them is a miss, for every model; with "
+        "False RecBole leaves the history out for models that are not sequential, but never a target",
+    ),
     Option(
         "trust_checkpoint",
         bool,

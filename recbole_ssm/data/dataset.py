@@ -156,6 +156,32 @@ def _by_group(groups: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     return rows, np.where(from_end <= np.minimum(n, size - 1), from_end, 0)
 
 
+def split_as_sequences(dataset):
+    """A loaded dataset of RecBole that is not sequential, with ``leave_one_out`` as it is for sequences."""
+    kind = type(dataset)
+    same = object.__new__(type(kind.__name__, (_SplitAsSequences, kind), {}))
+    same.__dict__.update(dataset.__dict__)
+    return same
+
+
+class _SplitAsSequences:
+    """Mixed into a dataset of RecBole: ``leave_one_out`` holds out what it does for sequences.
+
+    A sequential model needs an item before a target, and one target to learn from. So a user's first two interactions
+    are never held out, while RecBole by itself tests a general model on users with two.
+    """
+
+    def _split_index_by_leave_one_out(self, grouped_index, leave_one_num: int) -> list[list[int]]:
+        parts = [[] for _ in range(leave_one_num + 1)]
+        for index in map(list, grouped_index):
+            held_out = max(min(leave_one_num, len(index) - 2), 0)
+            trained_on = len(index) - held_out
+            parts[0].extend(index[:trained_on])
+            for part, row in zip(parts[leave_one_num + 1 - held_out :], index[trained_on:], strict=True):
+                part.append(row)
+        return parts
+
+
 def by_user_and_time(users: np.ndarray, times: np.ndarray) -> np.ndarray | slice:
     """RecBole's order of a history: the rows sorted by user and time in float32, stably.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
 from pickle import UnpicklingError
 
+import numpy as np
 import recbole.data.dataset
 from recbole.data import create_dataset as create_recbole_dataset
 from recbole.data import data_preparation as prepare_recbole_data
@@ -17,6 +18,7 @@ from recbole.utils import ModelType, set_color
 
 from recbole_ssm.data import cache
 from recbole_ssm.data.atomic_files import check_atomic_files, check_times, dataset_files
+from recbole_ssm.data.candidates import FixedCandidates
 from recbole_ssm.data.dataloader import (
     PackedFullSortEvalDataLoader,
     PackedNegSampleEvalDataLoader,
@@ -29,9 +31,10 @@ from recbole_ssm.data.dataset import (
     chronological_history,
     lost_order,
     order_exactly,
+    split_as_sequences,
 )
 from recbole_ssm.data.presplit import load_presplit
-from recbole_ssm.data.seen_filter import add_seen_filter, filter_lists
+from recbole_ssm.data.seen_filter import Seen, add_seen_filter, seen_in_lists, seen_in_sequences, seen_in_splits
 from recbole_ssm.data.shared import SharedCollate
 from recbole_ssm.errors import InputError
 from recbole_ssm.processes import rank, world_size
@@ -92,6 +95,8 @@ def create_dataset(config, *, packed: bool, samples: bool = True):
     if config["eval_args"]["order"] == "TO":
         _order_in_time(config, dataset)
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+        if "LS" in config["eval_args"]["split"] and config["eval_args"]["order"] == "TO":
+            return split_as_sequences(dataset)
         return dataset
     if samples:
         _check_history_lengths(dataset)
@@ -213,21 +218,76 @@ def data_preparation(config, dataset):
     Returns:
         Loaders of training, validation and test data.
     """
-    filters = config["filter_seen"] and config["MODEL_TYPE"] == ModelType.SEQUENTIAL
-    presplit = config["benchmark_filename"] is not None
-    history = chronological_history(dataset) if filters and not presplit else None
-    if isinstance(dataset, PackedDataset):
-        loaders = _packed_loaders(config, dataset)
-    else:
-        with _nothing_unpickled(config):
-            loaders = prepare_recbole_data(config, dataset)
-        if world_size() > 1:
-            loaders[0].collate_fn = SharedCollate(loaders[0].collate_fn, rank(), world_size())
-    if filters and presplit:
-        filter_lists(loaders)
-    elif filters:
-        add_seen_filter(loaders, *history)
+    _check_catalogue(config, dataset)
+    sequential, presplit = config["MODEL_TYPE"] == ModelType.SEQUENTIAL, config["benchmark_filename"] is not None
+    history = chronological_history(dataset) if sequential and config["filter_seen"] and not presplit else None
+    interacted = np.bincount(dataset.inter_feat[dataset.iid_field].to_numpy(), minlength=dataset.item_num)
+    try:
+        if isinstance(dataset, PackedDataset):
+            loaders = _packed_loaders(config, dataset)
+        else:
+            with _nothing_unpickled(config):
+                loaders = prepare_recbole_data(config, dataset)
+    except ValueError as error:
+        if isinstance(error, InputError) or "negative" not in str(error):
+            raise
+        raise InputError(f"dataset {dataset.dataset_name!r}: {error}") from error
+    if world_size() > 1 and not isinstance(dataset, PackedDataset):
+        loaders[0].collate_fn = SharedCollate(loaders[0].collate_fn, rank(), world_size())
+    _rank_alike(config, loaders, history, interacted)
     return loaders
+
+
+def _check_catalogue(config, dataset) -> None:
+    """Raise InputError where items are to be drawn and there is but one, for RecBole would draw for ever."""
+    drawn = {"train_neg_sample_args": config["train_neg_sample_args"]["distribution"] != "none"}
+    drawn["eval_args"] = any(mode.startswith(("uni", "pop")) for mode in config["eval_args"]["mode"].values())
+    if dataset.item_num <= 2 and any(drawn.values()):
+        asks = next(key for key, draws in drawn.items() if draws)
+        raise InputError(
+            f"dataset {dataset.dataset_name!r} has a single item, so that there is no other to draw, as {asks} asks for"
+        )
+
+
+def _rank_alike(config, loaders, history, interacted: np.ndarray) -> None:
+    """Make evaluation the same for models of every kind: what was seen is filtered or not, and candidates are fixed.
+
+    Each loader gets ``share_repeated``: which part of its targets their users have had before; None where items of the
+    history are ranked like all others.
+    """
+    if history is not None:
+        seen = seen_in_sequences(loaders, *history)
+    elif not config.excludes_seen:
+        seen = None, None
+    else:
+        seen = seen_in_lists(loaders) if config["MODEL_TYPE"] == ModelType.SEQUENTIAL else seen_in_splits(loaders)
+    for number, (loader, seen_before) in enumerate(zip(loaders[1:], seen, strict=True)):
+        mode = config["eval_args"]["mode"][("valid", "test")[number]]
+        if mode.startswith(("uni", "pop")) and len(loader._dataset):
+            weights = interacted if mode.startswith("pop") else np.arange(len(interacted)) > 0
+            excluded = _excluded(config, loader, seen_before)
+            loader._sampler = FixedCandidates(config["seed"], number, weights, excluded)
+        if config["filter_seen"]:
+            add_seen_filter(loader, seen_before)
+        loader.share_repeated = None if seen_before is None else seen_before.share_repeated()
+    if seen[1] is not None and seen[1].repeated.any():
+        getLogger().warning(
+            f"{loaders[2].share_repeated:.1%} of the test targets are items that their users have had before. "
+            + config.rule_of_seen
+        )
+
+
+def _excluded(config, loader, seen: Seen | None) -> Callable[[int], np.ndarray]:
+    """What is not drawn as a candidate for a user."""
+    if config["filter_seen"]:
+        first = dict(
+            zip(loader.uid_list.tolist(), (loader.uid2index[user].start for user in loader.uid_list), strict=True)
+        )
+        return lambda user: seen.of_row(first[user]).numpy()
+    if config.excludes_seen:
+        used = loader._sampler.used_ids
+        return lambda user: np.fromiter(used[user], np.int64)
+    return lambda user: np.empty(0, np.int64)
 
 
 def _packed_loaders(config, dataset: PackedDataset):

@@ -1,56 +1,175 @@
-"""``filter_seen``: items of a user's history cannot be recommended, for any model and whatever its loader."""
+"""One rule about the items that a user has had before, for models of every kind.
+
+With ``filter_seen`` such an item is not recommended: a full ranking leaves it out, a sampled one does not draw it, and
+a target that is one of them is a miss. RecBole's own rule for general models is another: it leaves out the history, but
+never a target, which makes a target that comes back an easy one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
+from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
 from torch import Tensor
 
 from recbole_ssm.ops.packing import gather_ranges, sequence_index
 
 
-class SeenFilter:
-    """A collate function that adds the whole history of each sample to what another one returns.
+@dataclass(frozen=True)
+class Seen:
+    """What the users of an evaluation split have had before.
 
-    The trainer sets the scores of these items to minus infinity. The history is whole: what a model does not read
-    because of ``MAX_ITEM_LIST_LENGTH`` is filtered all the same, so that all models rank the same items. A target that
-    the user has had before is filtered too, and counts as a miss.
-
-    Args:
-        collate: the collate function of a full-ranking loader, ``index -> (interaction, None, users, items)``.
-        items: all items by user and time.
-        start: (R,) where the history of each sample of the loader begins in ``items``.
+    Attributes:
+        items: (T,) all items, user by user.
+        start: (R,) where the history of each row of the split begins in ``items``.
         length: (R,) how many items it has.
+        repeated: (R,) whether the target of the row is one of them.
     """
 
-    def __init__(self, collate, items: Tensor, start: Tensor, length: Tensor):
-        self.collate, self.items, self.start, self.length = collate, items, start, length
+    items: Tensor
+    start: Tensor
+    length: Tensor
+    repeated: Tensor
 
-    def __call__(self, index):
-        interaction, _, positive_u, positive_i = self.collate(index)
-        rows, cu_seqlens = gather_ranges(self.start[index], self.length[index])
-        history_u = sequence_index(cu_seqlens, len(rows)).long()
-        return interaction, (history_u, self.items[rows]), positive_u, positive_i
+    def of_row(self, row: int) -> Tensor:
+        """The history of a row."""
+        return self.items[self.start[row] : self.start[row] + self.length[row]]
+
+    def share_repeated(self) -> float:
+        """Which part of the targets their users have had before."""
+        return self.repeated.double().mean().item() if len(self.repeated) else 0.0
 
 
-def add_seen_filter(loaders, items: Tensor, user_start: Tensor) -> None:
-    """Filter seen items in the evaluation loaders.
+def seen_in_sequences(loaders, items: Tensor, user_start: Tensor) -> list[Seen]:
+    """What was seen before each sample of a sequential model: all that the user had before the target.
 
     Works on what every split in order of time has in common: a user's samples for training, validation and testing, in
     this order, have the user's second, third, ... interaction as targets.
 
     Args:
-        loaders: training, validation and test loader; the last two rank all items.
+        loaders: of training, validation and test data.
         items: all items by user and time.
         user_start: (n_users,) where each user begins in ``items``.
+
+    Returns:
+        that of validation and of test data.
     """
-    seen = torch.ones_like(user_start)
-    for number, loader in enumerate(loaders):
+    return _seen(loaders, items, user_start, sequential=True)
+
+
+def seen_in_splits(loaders) -> list[Seen]:
+    """What was seen before by a model that is not sequential: the user's items in the splits before."""
+    users, items = (torch.cat([_columns(loader)[column] for loader in loaders]) for column in (0, 1))
+    order = users.argsort(stable=True)
+    user_start = torch.searchsorted(users[order], torch.arange(loaders[0]._dataset.user_num))
+    return _seen(loaders, items[order], user_start, sequential=False)
+
+
+def seen_in_lists(loaders) -> list[Seen]:
+    """What was seen before each line of files that are split already: the items of its list.
+
+    Args:
+        loaders: of training, validation and test data, of :class:`recbole_ssm.data.presplit.Histories`.
+    """
+    done, found = 0, []
+    for loader in loaders:
         dataset = loader._dataset
-        users = dataset.inter_feat[dataset.uid_field]
-        if number > 0:
-            length = seen[users] + _occurrences_before(users)
-            loader.collate_fn = SeenFilter(loader.collate_fn, items, user_start[users], length)
-        seen += users.bincount(minlength=len(seen))
+        rows = slice(done, done := done + len(dataset))
+        start = dataset.history_start[rows]
+        length = dataset.history_end[rows] - start
+        places, cu_seqlens = gather_ranges(start, length)
+        row = sequence_index(cu_seqlens, len(places)).long()
+        repeated = torch.zeros(len(dataset), dtype=torch.bool)
+        repeated[row[dataset.history[places] == _columns(loader)[1][row]]] = True
+        found.append(Seen(dataset.history, start, length, repeated))
+    return found[1:]
+
+
+def _columns(loader) -> tuple[Tensor, Tensor]:
+    """Users and targets of a loader's rows."""
+    dataset = loader._dataset
+    return dataset.inter_feat[dataset.uid_field], dataset.inter_feat[dataset.iid_field]
+
+
+def _seen(loaders, items: Tensor, user_start: Tensor, *, sequential: bool) -> list[Seen]:
+    n_items, n_users = loaders[0]._dataset.item_num, len(user_start)
+    owner = torch.searchsorted(user_start, torch.arange(len(items)), right=True) - 1
+    pairs, inverse = (owner * n_items + items).unique(return_inverse=True)
+    first = torch.full((len(pairs),), len(items)).scatter_reduce(0, inverse, torch.arange(len(items)), "amin")
+    before = torch.ones(n_users, dtype=torch.long) if sequential else torch.zeros(n_users, dtype=torch.long)
+    found = []
+    for loader in loaders:
+        users, targets = _columns(loader)
+        start, length = user_start[users], before[users]
+        if sequential:
+            length = length + _occurrences_before(users)
+        place = torch.searchsorted(pairs, users * n_items + targets)
+        found.append(Seen(items, start, length, first[place] < start + length))
+        before = before + users.bincount(minlength=n_users)
+    return found[1:]
+
+
+class SeenFilter:
+    """A collate function that adds the whole history of each row to what another one returns.
+
+    The trainer sets the scores of these items to minus infinity. The history is whole: what a model does not read
+    because of ``MAX_ITEM_LIST_LENGTH`` is filtered all the same, so that all models rank the same items.
+
+    Args:
+        collate: the collate function of a full-ranking loader, ``index -> (interaction, history, users, items)``.
+        seen: of the split.
+        rows: (R,) the row of ``seen`` that each of the loader's rows has its history from.
+    """
+
+    def __init__(self, collate: Callable, seen: Seen, rows: Tensor):
+        self.collate, self.seen, self.rows = collate, seen, rows
+
+    def __call__(self, index):
+        interaction, _, positive_u, positive_i = self.collate(index)
+        rows = self.rows[index]
+        found, cu_seqlens = gather_ranges(self.seen.start[rows], self.seen.length[rows])
+        history_u = sequence_index(cu_seqlens, len(found)).long()
+        return interaction, (history_u, self.seen.items[found]), positive_u, positive_i
+
+
+class SeenTargetsMissed:
+    """A collate function of sampled evaluation by which a target that the user has had before is a miss.
+
+    The item of number 0, the padding, stands in its place, and that is never recommended.
+
+    Args:
+        collate: the collate function of a loader with candidates, ``index -> (interaction, rows, users, items)``.
+        seen: of the split.
+        first: (U,) the first row of each of the loader's users.
+        count: (U,) how many rows the user has.
+    """
+
+    def __init__(self, collate: Callable, seen: Seen, first: Tensor, count: Tensor):
+        self.collate, self.seen, self.first, self.count = collate, seen, first, count
+
+    def __call__(self, index):
+        interaction, row, positive_u, positive_i = self.collate(index)
+        rows, _ = gather_ranges(self.first[index], self.count[index])
+        return interaction, row, positive_u, positive_i.masked_fill(self.seen.repeated[rows], 0)
+
+
+def add_seen_filter(loader, seen: Seen) -> None:
+    """Filter seen items in a loader of evaluation data, which ranks all items or candidates."""
+    users, _ = _columns(loader)
+    if not len(users):
+        return
+    if isinstance(loader, FullSortEvalDataLoader) and loader.is_sequential:
+        loader.collate_fn = SeenFilter(loader.collate_fn, seen, torch.arange(len(users)))
+        return
+    of_users = torch.as_tensor(loader.uid_list)  # both kinds of loader have sorted their rows by user
+    first = torch.searchsorted(users, of_users)
+    if isinstance(loader, NegSampleEvalDataLoader):
+        count = torch.searchsorted(users, of_users, right=True) - first
+        loader.collate_fn = SeenTargetsMissed(loader.collate_fn, seen, first, count)
+    else:
+        loader.collate_fn = SeenFilter(loader.collate_fn, seen, first)
 
 
 def filter_lists(loaders) -> None:

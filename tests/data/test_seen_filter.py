@@ -94,7 +94,7 @@ def test_ml_100k_filters_what_the_raw_file_says():
         )
 
 
-@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "GRU4Rec"])
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "GRU4Rec", "BPR"])
 @torch.no_grad()
 def test_recommended_lists_hold_no_seen_item(tmp_path, monkeypatch, model):
     frame = interactions(n_users=20, n_items=60, shortest=15, longest=30)
@@ -108,6 +108,8 @@ def test_recommended_lists_hold_no_seen_item(tmp_path, monkeypatch, model):
             metrics=["Hit", "ItemCoverage"],
             valid_metric="Hit@10",
             MAX_ITEM_LIST_LENGTH=4,
+            eval_args=LEAVE_ONE_OUT,
+            repeatable=True,
         )
         dataset, (train, _, test) = make_loaders(config)
         torch.manual_seed(0)
@@ -142,6 +144,103 @@ def test_a_target_that_was_seen_before_is_a_miss(tmp_path):
         trainer = create_trainer(config, config.model_class(config, train._dataset))
         hits[switch] = trainer.evaluate(test, load_best_model=False)["hit@10"]
     assert hits[True] == 0 < hits[False]
+
+
+def loyal_customers() -> pd.DataFrame:
+    """Users of 2 to 12 items, most of which they have had before; no two items are equally popular."""
+    rng = np.random.default_rng(4)
+    rows = []
+    for user in range(60):
+        own = rng.choice(12, 4, replace=False, p=2.0 ** -np.arange(12) / sum(2.0 ** -np.arange(12)))
+        rows += [(f"u{user}", f"i{item}") for item in rng.choice(own, 2 + user % 11)]
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id"])
+    frame["timestamp"] = 1e9 + 3600.0 * np.arange(len(frame))
+    return frame
+
+
+def counted(scores: dict[str, float], history: list[str], target: str, *, strict: bool) -> float:
+    """1 / log2(rank + 1) of a target among the first three of all items that may be recommended."""
+    allowed = {item: score for item, score in scores.items() if item not in history or (item == target and not strict)}
+    first = sorted(allowed, key=allowed.get, reverse=True)[:3]
+    return 1 / np.log2(first.index(target) + 2) if target in first else 0.0
+
+
+@pytest.mark.parametrize("model", ["Pop", "2Mamba4Rec", "SASRec", "ItemKNN"])
+@pytest.mark.parametrize("filter_seen", [True, False])
+@torch.no_grad()
+def test_models_of_every_kind_are_ranked_by_one_rule_where_people_repeat(tmp_path, caplog, model, filter_seen):
+    frame = loyal_customers()
+    write_dataset(tmp_path, frame)
+    keys = {"filter_seen": filter_seen, "topk": [3], "valid_metric": "NDCG@3", "eval_args": LEAVE_ONE_OUT}
+    keys |= {"metric_decimal_place": 12}
+    if model == "Pop":  # of RecBole: it counts an item once in a batch, and negatives too
+        keys |= {"train_batch_size": 1, "train_neg_sample_args": None}
+    config = make_config(tmp_path, model, **keys)
+    dataset, (train, _, test) = make_loaders(config)
+    torch.manual_seed(0)
+    trainer = create_trainer(config, config.model_class(config, train._dataset))
+    if model == "Pop":
+        for batch in train:
+            trainer.model.calculate_loss(batch)
+    found = trainer.evaluate(test, load_best_model=False)["ndcg@3"]
+
+    names = list(dataset.field2id_token["item_id"])
+    tested = {user: items for user, items in histories(frame, np.float32).items() if len(items) > 2}
+    scores = {}
+    for batch, *_ in test:
+        rows = trainer.model.full_sort_predict(batch).view(len(batch["user_id"]), -1).tolist()
+        for user, row in zip(dataset.id2token("user_id", batch["user_id"].numpy()), rows, strict=True):
+            scores[user] = dict(zip(names[1:], row[1:], strict=True))
+    assert scores.keys() == tested.keys()  # for all kinds the same users, who have three items at least
+    repeats = np.mean([items[-1] in items[:-1] for items in tested.values()])
+    assert 0.5 < repeats < 0.95
+    if model == "Pop":
+        used = pd.Series([item for items in tested.values() for item in items[: max(len(items) - 2, 2)]])
+        used = pd.concat([used, frame[~frame["user_id"].isin(list(tested))]["item_id"]]).value_counts()
+        assert {item: n / used.max() for item, n in used.items()} == pytest.approx(
+            {item: score for item, score in scores["u1"].items() if score}
+        )
+    general = model in ("Pop", "ItemKNN")
+    expected = [
+        counted(scores[user], items[:-1] if filter_seen or general else [], items[-1], strict=filter_seen)
+        for user, items in tested.items()
+    ]
+    if model != "ItemKNN":  # whose scores are the same for many items
+        assert found == pytest.approx(np.mean(expected), abs=1e-9)
+    if filter_seen:
+        assert found <= 1 - repeats
+    warned = f"{repeats:.1%} of the test targets are items that their users have had before"
+    assert (warned in caplog.text) == (filter_seen or general)
+
+
+@pytest.mark.parametrize("split", ["valid_and_test", "test_only", "valid_only"])
+def test_the_same_users_are_held_out_for_models_of_every_kind(tmp_path, split):
+    """Those with two interactions, too, whose second one a sequential model trains on."""
+    frame = pd.concat([interactions(n_users=20, shortest=1, longest=6), loyal_customers()])
+    write_dataset(tmp_path, frame)
+    found = {}
+    for model in ("2Mamba4Rec", "SASRec", "Pop", "BPR", "KGIN"):
+        if model == "KGIN":
+            items = sorted(set(frame["item_id"]))
+            triples, links = (
+                "".join(f"{i}e\tr\t{j}e\n" for i, j in zip(items, items[1:], strict=False)),
+                "".join(f"{i}\t{i}e\n" for i in items),
+            )
+            (tmp_path / "tiny" / "tiny.kg").write_text(f"head_id:token\trelation_id:token\ttail_id:token\n{triples}")
+            (tmp_path / "tiny" / "tiny.link").write_text(f"item_id:token\tentity_id:token\n{links}")
+        evaluation = {**LEAVE_ONE_OUT, "split": {"LS": split}}
+        _, loaders = make_loaders(make_config(tmp_path, model, eval_args=evaluation))
+        held_out = []
+        for loader in loaders[1:]:
+            users, items = (loader._dataset.inter_feat[field] for field in ("user_id", "item_id"))
+            names = (
+                loader._dataset.id2token("user_id", users.numpy()),
+                loader._dataset.id2token("item_id", items.numpy()),
+            )
+            held_out.append(sorted(zip(*names, strict=True)))
+        found[model] = held_out
+    assert len(found["Pop"][split != "valid_only"]) > 40
+    assert all(held_out == found["Pop"] for held_out in found.values())
 
 
 def test_without_the_switch_nothing_is_filtered(tiny):
