@@ -410,3 +410,21 @@ def test_one_configuration_does_not_change_the_next():
     Config("BPR", "ml-100k")
     Config("SSD4Rec", "ml-1m")
     assert Config("Mamba4Rec", "ml-100k").final_config_dict == first
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"topk": [5.5]}, r"topk must be a whole number or a list of them, but is \[5.5\]"),
+        ({"topk": [10, 2.0]}, "topk must be a whole number"),
+        ({"topk": [True]}, "topk must be a whole number"),
+        ({"eval_args": {"mode": "uni0"}}, "uniN or popN with N of 1 or more, but is 'uni0'"),
+        ({"eval_args": {"mode": {"valid": "full", "test": "pop0"}}}, "but is 'pop0' for test"),
+        ({"eval_args": {"mode": "uni-3"}}, "but is 'uni-3' for valid"),
+    ],
+    ids=str,
+)
+def test_rankings_that_cannot_be_are_refused(model, given, words):
+    with pytest.raises(InputError, match=words):
+        Config(model, "ml-100k", config_dict={"valid_metric": "NDCG@10", **given})

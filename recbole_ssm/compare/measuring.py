@@ -6,8 +6,9 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.utils import ModelType
 
+from recbole_ssm.data.dataloader import full_ranking
 from recbole_ssm.ops.packing import last_tokens
 
 METRICS = {"hit": "HR", "ndcg": "NDCG", "mrr": "MRR"}
@@ -44,30 +45,29 @@ def by_sample(trainer, train, loader) -> dict[str, np.ndarray]:
         values = metric.metric_info(positives, lengths) if name == "ndcg" else metric.metric_info(positives)
         found[name] = values[:, AT - 1].astype(np.float64)
     dataset = loader._dataset
-    if getattr(loader, "is_sequential", True) and len(dataset) == len(found["hit"]):
-        users, items = (dataset.inter_feat[field].numpy() for field in (dataset.uid_field, dataset.iid_field))
-        found["item"] = dataset.id2token(dataset.iid_field, items)
+    users, items = (dataset.inter_feat[field].numpy() for field in (dataset.uid_field, dataset.iid_field))
+    names = dataset.id2token(dataset.iid_field, items)
+    if len(items) != len(found["hit"]):  # a row for each user, of all targets
+        users, first, count = np.unique(users, return_index=True, return_counts=True)
+        names = np.where(count == 1, names[first], "")
+    elif train.config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
         found["length"] = dataset.inter_feat[dataset.item_list_length_field].numpy()
         targets = train._dataset.inter_feat[dataset.iid_field].numpy()
         found["popularity"] = np.bincount(targets, minlength=dataset.item_num)[items]
-    else:
-        users = loader.uid_list.numpy()
-        targets = [loader.uid2positive_item[user] for user in users]
-        names = dataset.field2id_token[dataset.iid_field]
-        found["item"] = np.array([str(names[int(items[0])]) if len(items) == 1 else "" for items in targets])
+    found["item"] = names
     found["user"] = dataset.id2token(dataset.uid_field, users)
     return found
 
 
 @torch.no_grad()
-def latency(trainer, loader, users: int, seconds: float = 2.0, most: int = 200) -> dict | None:
+def latency(trainer, loader, users: int, seconds: float = 2.0, most: int = 200) -> dict:
     """How long the ten best of all items take, from the numbers of test samples: batch, model, scores, ranking.
 
     Histories are read anew each time; nothing is kept between them.
 
     Args:
         trainer: RecBole's, with the trained model.
-        loader: of test data, with a full ranking; of another there is no latency, and None is returned.
+        loader: of test data; all items are ranked, also where it has candidates.
         users: how many histories at a time; as many as there are if there are fewer.
         seconds: how long it is tried, if not ``most`` times; five times at least.
         most: tries.
@@ -75,8 +75,7 @@ def latency(trainer, loader, users: int, seconds: float = 2.0, most: int = 200) 
     Returns:
         ``users`` at a time, ``tries``, ``median_ms`` and ``p99_ms``, and ``mean_history`` of those tried.
     """
-    if not isinstance(loader, FullSortEvalDataLoader):
-        return None
+    loader = full_ranking(trainer.config, loader)
     trainer.model.eval()
     trainer.tot_item_num = loader._dataset.item_num
     trainer.item_tensor = loader._dataset.get_item_feature().to(trainer.device)
@@ -100,7 +99,7 @@ def step_latency(trainer, loader, seconds: float = 1.0, most: int = 200) -> dict
 
     Args:
         trainer: RecBole's, with the trained model.
-        loader: of test data, with a full ranking; of another there is no latency.
+        loader: of test data.
         seconds: how long it is tried, if not ``most`` times; five times at least.
         most: tries.
 
@@ -108,8 +107,9 @@ def step_latency(trainer, loader, seconds: float = 1.0, most: int = 200) -> dict
         ``tries``, ``median_ms`` and ``p99_ms``; None for a model that keeps no state.
     """
     model = trainer.model
-    if not getattr(model, "streams", False) or not isinstance(loader, FullSortEvalDataLoader):
+    if not getattr(model, "streams", False):
         return None
+    loader = full_ranking(trainer.config, loader)
     model.eval()
     draw = np.random.default_rng(0)
     took = []

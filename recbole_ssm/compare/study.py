@@ -14,6 +14,7 @@ import numpy as np
 from recbole.utils import ModelType
 
 from recbole_ssm.arguments import key_of
+from recbole_ssm.compare.fairness import check_ranked_alike, check_same_test_items
 from recbole_ssm.compare.measuring import AT
 from recbole_ssm.config import Config
 from recbole_ssm.data.atomic_files import check_atomic_files, files_hash
@@ -95,15 +96,8 @@ class Study:
                 )
             check_atomic_files(config)
             configs[variant.name] = config
-        full = {
-            name: config for name, config in configs.items() if set(config["eval_args"]["mode"].values()) == {"full"}
-        }
-        always = [name for name, config in full.items() if config.excludes_seen and not config["filter_seen"]]
-        if always and not all(config.excludes_seen for config in full.values()):
-            raise InputError(
-                f"RecBole does not let {', '.join(always)} recommend items of the history; add --filter_seen=True, so "
-                "that no model does"
-            )
+        check_ranked_alike(configs)
+        check_same_test_items(configs)
         check_writable(self.folder, f"--out={self.folder}")
         (self.folder / "runs").mkdir(parents=True, exist_ok=True)
         hashes = {name: files_hash(config) for name, config in configs.items()}

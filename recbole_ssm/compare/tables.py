@@ -99,14 +99,15 @@ def footnotes(rows: list[Row], baseline: str) -> list[str]:
     """What holds for the whole table."""
     machine = rows[0].runs[0]["machine"]
     runs = [run for row in rows for run in row.runs]
-    ranking = ", ".join(
-        f"{key} {' or '.join(sorted({str(run[key]) for run in runs}))}" for key in ("time_order", "filter_seen")
-    )
+    orders = " or ".join(sorted({run["time_order"] for run in runs}))
+    rules = "; ".join(sorted({run.get("rule_of_seen", f"filter_seen {run['filter_seen']}") for run in runs}))
+    repeated = max((run.get("repeated_targets") or 0.0 for run in runs), default=0.0)
     history = next((run["latency_one"]["mean_history"] for row in rows for run in row.runs if run["latency_one"]), None)
     tested = f"epoch with the best validation NDCG@{AT}" if any(row.validated for row in rows) else "last epoch"
     return [
-        f"{ranking}; the model of the {tested}; mean ± standard deviation over seeds, times and memory medians over "
-        "seeds.",
+        f"time_order {orders}; {rules}."
+        + (f" {repeated:.1%} of the test targets are items that their users have had before." if repeated else ""),
+        f"The model of the {tested}; mean ± standard deviation over seeds, times and memory medians over seeds.",
         f"Stars: paired permutation test over users (all seeds together) against {baseline}, Holm-corrected: "
         "* p < .05, ** p < .01, *** p < .001.",
         f"On {machine['processor']}, {machine['threads']} thread(s), {machine['device']}."

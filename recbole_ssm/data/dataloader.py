@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
@@ -140,3 +142,13 @@ class _SampleRows(PackedDataset):
 
     def __getitem__(self, index, join: bool = True) -> Interaction:
         return self.samples(index, join)
+
+
+def full_ranking(config, loader) -> FullSortEvalDataLoader:
+    """A loader that ranks all items after the same samples as an evaluation loader of whatever mode."""
+    dataset = loader._dataset
+    if isinstance(loader, FullSortEvalDataLoader):
+        return loader
+    if isinstance(dataset, PackedDataset):
+        return PackedFullSortEvalDataLoader(config, PackedDataset.from_loaded(dataset), None)
+    return FullSortEvalDataLoader(config, dataset, SimpleNamespace(used_ids=np.array([set()] * dataset.user_num)))

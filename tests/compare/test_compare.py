@@ -210,6 +210,31 @@ def test_what_is_trained_is_not_trained_again_if_measuring_ends_before_its_time(
     assert {file.name for file in Path().glob("run.*")} == {"run.json", "run.npz", "run.result.json"}
 
 
+def test_a_sampled_evaluation_has_latencies_too_and_tests_models_of_all_kinds_alike(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(worker, "end_with_parent", lambda parent: None)
+    keys = ["--data_path=.", "--use_gpu=False", "--show_progress=False", "--epochs=1", "--filter_seen=True"]
+    keys += [
+        "--eval_args={'split':{'LS':'valid_and_test'},'order':'TO','mode':'uni20'}",
+        "--metrics=['Hit','NDCG','MRR']",
+    ]
+    asked = {"dataset": "tiny", "files": [], "keys": keys}
+    Path("Pop.json").write_text(json.dumps(asked | {"model": "Pop"}))
+    Path("ours.json").write_text(json.dumps(asked | {"model": "2Mamba4Rec"}))
+    results, samples = {}, {}
+    for name in ("Pop", "ours"):
+        assert worker.main(f"{name}.json", "0") == 0
+        results[name] = json.loads(Path(f"{name}.result.json").read_text())
+        with np.load(f"{name}.npz") as kept:
+            samples[name] = sorted(zip(kept["user"].tolist(), kept["item"].tolist(), strict=True))
+        for kind in ("latency_one", "latency_many"):
+            assert results[name][kind]["median_ms"] > 0
+    assert results["ours"]["latency_step"]["median_ms"] > 0
+    assert samples["Pop"] == samples["ours"]
+    assert results["Pop"]["rule_of_seen"] == results["ours"]["rule_of_seen"]
+    assert results["Pop"]["repeated_targets"] == results["ours"]["repeated_targets"] > 0
+
+
 def test_a_sweep_plots_its_values_in_their_order(folder, capsys, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     values = ["--param=dropout_prob", "--values=0.5,0.0"]
@@ -245,6 +270,16 @@ def test_a_sweep_plots_its_values_in_their_order(folder, capsys, monkeypatch):
         (["--models=2Mamba4Rec", "--dataset=tiny", "--d_stat=4"], "did you mean d_state"),
         (["--models=SASRec", "--dataset=tiny", "--out=tiny/tiny.inter"], "--out=tiny/tiny.inter cannot be written to"),
         (["--models=SASRec,Pop", "--dataset=tiny"], "RecBole does not let Pop recommend items of the history"),
+        (["--models=SASRec,Pop", "--dataset=tiny", "--eval_args={'mode':'uni5'}"], "does not let Pop recommend items"),
+        (
+            [
+                "--models=2Mamba4Rec,Pop,BPR",
+                "--dataset=tiny",
+                "--filter_seen=True",
+                "--eval_args={'split':{'RS':[4,3,3]}}",
+            ],
+            "2Mamba4Rec and Pop would not be tested on the same items and cannot be compared:",
+        ),
         (["--models=SASRec", "--dataset=tiny", "--eval_args={'split':{'LS':'valid_only'}}"], "leaves no data"),
         (["--models=SASRec", "--dataset=tiny", "SASRec"], "argument 'SASRec' is not understood"),
     ],
@@ -322,9 +357,11 @@ def test_users_are_paired_where_each_seed_has_test_users_of_its_own():
     assert permutation_p(_differences(one, other, "ndcg")) == 1.0
 
 
-@pytest.mark.parametrize("key", ["--filter_seen=True", "--repeatable=True", "--eval_args={'mode':'uni5'}"])
+@pytest.mark.parametrize(
+    "key", [["--filter_seen=True"], ["--repeatable=True"], ["--eval_args={'mode':'uni5'}", "--filter_seen=True"]]
+)
 def test_models_that_rank_alike_are_compared(folder, key):
-    keys = ["--data_path=.", "--use_gpu=False", key]
+    keys = ["--data_path=.", "--use_gpu=False", *key]
     Study([Variant(model, model) for model in ("SASRec", "Pop")], "tiny", [1], folder / "found", keys=keys).check()
 
 
