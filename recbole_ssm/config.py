@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import copy
 import os
 from pathlib import Path
 from typing import Any
@@ -53,13 +52,15 @@ class Config(RecBoleConfig):
         self, model=None, dataset=None, config_file_list=None, config_dict=None, command_line=(), *, trains=True
     ):
         self._command_line = tuple(command_line)
+        self.recbole_defaults: dict = {}
+        """The values that RecBole has for the model and the dataset."""
         self.notes: list[str] = []
         """What the user should be told, once there is a log."""
         self.passed_over: dict[str, str] = {}
         """Keys that are given and do nothing, and which of the notes says so."""
         files = [file if isinstance(file, dict) else find_config_file(file) for file in config_file_list or ()]
         try:
-            super().__init__(model, dataset, files, copy.deepcopy(config_dict or {}))
+            super().__init__(model, dataset, files, _plain(config_dict or {}))
         except InputError:
             raise
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -144,7 +145,7 @@ class Config(RecBoleConfig):
     def _load_config_files(self, file_list) -> dict:
         merged = {}
         for file in file_list:
-            content = copy.deepcopy(file) if isinstance(file, dict) else self._read(file)
+            content = _plain(file) if isinstance(file, dict) else self._read(file)
             if "train_batch_size" in content:
                 merged.pop("train_batch_tokens", None)  # of a file before this one
             merged = _merged(merged, content)
@@ -202,7 +203,7 @@ class Config(RecBoleConfig):
     def _load_internal_config_dict(self, model, model_class, dataset) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
         internal, external = self.internal_config_dict, self.external_config_dict
-        self._internal_recbole_types = dict(internal)
+        self.recbole_defaults = dict(internal)
         if model_class.type == ModelType.SEQUENTIAL and dataset != "ml-100k":
             fields = (external.get(key, internal[key]) for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"))
             internal["load_col"] = {"inter": list(fields)}
@@ -280,6 +281,17 @@ def _literal(word: str) -> Any:
     except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
         return word
     return value if isinstance(value, str | int | float | list | tuple | dict | None) else word
+
+
+def _plain(value: Any) -> Any:
+    """A copy in plain kinds: numbers for numpy's and torch's, lists for their arrays, words for paths."""
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value)) if isinstance(value, tuple) else list(map(_plain, value))
+    if isinstance(value, np.generic | np.ndarray | torch.Tensor):
+        return value.tolist()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _merged(before: dict, after: dict) -> dict:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import recbole.evaluator.metrics
 from recbole.evaluator.register import metrics_dict
 from recbole.trainer import NCLTrainer, Trainer
 from recbole.utils import ModelType, get_trainer
 from recbole.utils.argument_list import dataset_arguments, general_arguments, training_arguments
+from torch.nn.utils import clip_grad_norm_
 
-from recbole_ssm.errors import InputError
+from recbole_ssm.errors import InputError, did_you_mean
 from recbole_ssm.ops.backend import check_backend
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 from recbole_ssm.processes import world_size
-from recbole_ssm.property_files import keys_of_all_files, keys_of_model, keys_of_other_models
+from recbole_ssm.property_files import keys_of_model, keys_of_models
+from recbole_ssm.recbole_keys import KNOWN, passed_over, reads
 from recbole_ssm.registry import recboles_own
 
 if TYPE_CHECKING:
@@ -48,6 +49,13 @@ _LIKE = {"load_col": ", such as {'inter': ['user_id', 'item_id']}", "clip_grad_n
 _NAMES = {*general_arguments, *training_arguments, *dataset_arguments} - {"gpu_id", *_KINDS[list]}
 """Keys whose default is a word, where it is one, and that need one."""
 
+_NAMES_WITHIN = {
+    "eval_args": ("split", "group_by", "order", "mode"),
+    "train_neg_sample_args": ("distribution", "sample_num", "alpha", "dynamic", "candidate_num"),
+    "clip_grad_norm": tuple(inspect.signature(clip_grad_norm_).parameters)[1:],
+}
+"""Keys whose values are dicts, and the names that these have."""
+
 _MAY_BE_NONE = ("RATING_FIELD", "LABEL_FIELD")
 
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
@@ -65,7 +73,7 @@ def check(config: Config, *, trains: bool) -> None:
         elif option.name in config:
             option.check(config[option.name])
     if not config.is_packed:
-        of_ours = {option.name for option in FOR_OUR_MODELS} - config._internal_recbole_types.keys()
+        of_ours = {option.name for option in FOR_OUR_MODELS} - config.recbole_defaults.keys()
         for key in sorted(of_ours & config.external_config_dict.keys()):
             config.pass_over(key, f"it is for the models of this package, and {config['model']} is none")
     data_path = config.external_config_dict.get("data_path")
@@ -73,6 +81,7 @@ def check(config: Config, *, trains: bool) -> None:
         config.pass_over("data_path", "ml-100k is the one that comes with RecBole; give yours another name")
     _check_intervals(config)
     _check_recbole_types(config)
+    _check_names_within(config)
     _check_split(config)
     _check_ranking(config)
     _check_fields(config)
@@ -111,34 +120,47 @@ def _check_processes(config: Config) -> None:
 
 
 def _check_unknown_keys(config: Config) -> None:
-    known = {key for keys in config.parameters.values() for key in keys} | keys_of_all_files()
-    known |= {"model", "dataset", "config_files", "encoding"}
-    known |= {"local_rank", "world_size", "nproc", "ip", "port", "offset"}
-    of_others = keys_of_other_models(config["model"]) - {option.name for option in FOR_OUR_MODELS}
-    for key in config.external_config_dict:
-        if config.is_packed and key in of_others:
-            config.pass_over(key, f"it is a key of other models than {config['model']}")
-        if key in known or (not config.is_packed and _stands_in_code(key, config.model_class)):
+    for key, why in passed_over(config):
+        config.pass_over(key, why)
+    options = {option.name for option in FOR_ALL_MODELS + FOR_OUR_MODELS}
+    own = keys_of_model(config["model"])
+    known = {*KNOWN, *options, "model", "dataset", "config_files"}
+    for key in sorted(config.external_config_dict.keys() - known):
+        if reads(config, key):
             continue
-        close = difflib.get_close_matches(key, known, n=1)
-        message = f"unknown key {key!r}" + (f"; did you mean {close[0]}?" if close else "; --help lists the keys")
+        if key in own:
+            config.pass_over(key, f"{config['model']} reads it nowhere, though it is in RecBole's file of it")
+            continue
+        if key in keys_of_models():
+            config.pass_over(key, f"it is a key of other models than {config['model']}")
+            continue
+        message = f"unknown key {key!r}" + (did_you_mean(key, known | own) or "; --help lists the keys")
         if config.is_packed:
             raise InputError(message)
         config.pass_over(key, message)
 
 
-def _stands_in_code(key: str, model: type) -> bool:
-    """Whether a model of RecBole, or its evaluation, reads a key that stands in no file."""
-    try:
-        code = inspect.getsource(inspect.getmodule(model)) + inspect.getsource(recbole.evaluator.metrics)
-    except (OSError, TypeError):  # of a class that was typed in
-        return True
-    return f'"{key}"' in code or f"'{key}'" in code
+def _check_names_within(config: Config) -> None:
+    """RecBole passes over a name that it does not know in a dict, and what was meant has its default."""
+    files = {"inter", "user", "item", "kg", "link", "net", *(config["additional_feat_suffix"] or ())}
+    names: dict[str, Iterable[str]] = _NAMES_WITHIN | dict.fromkeys(("load_col", "unload_col", "unused_col"), files)
+    for key, known in names.items():
+        given = config.external_config_dict.get(key)
+        for name in given.keys() - set(known) if isinstance(given, dict) else ():
+            raise InputError(
+                f"{key}: unknown name {name!r}" + (did_you_mean(str(name), known) or f"; it has {', '.join(known)}")
+            )
+    mode = config.external_config_dict.get("eval_args", {}).get("mode")
+    if isinstance(mode, dict) and mode.keys() != {"valid", "test"}:
+        raise InputError(f"eval_args: mode must be a word, or have valid and test, but is {mode!r}")
+    clip = config["clip_grad_norm"]
+    if clip is not None and not (isinstance(clip.get("max_norm"), int | float) and clip["max_norm"] > 0):
+        raise InputError(f"clip_grad_norm: max_norm must be a number above 0, but is {clip.get('max_norm')!r}")
 
 
 def _check_recbole_types(config: Config) -> None:
     """Numbers and switches of RecBole must stay numbers and switches: it finds out deep in the training."""
-    for key, default in config._internal_recbole_types.items():
+    for key, default in config.recbole_defaults.items():
         value = config[key]
         if isinstance(default, bool):
             fits, kind = isinstance(value, bool), "True or False"
@@ -301,9 +323,27 @@ def _check_our_model(config: Config, trains: bool) -> None:
     _check_loss(config)
     _check_backend(config)
     _check_shapes(config)
+    _note_unused_columns(config)
     for key in ("save_dataloaders", "dataloaders_save_path", "transform"):
         if config[key]:
             raise InputError(f"{key} does not apply to packed batches; remove it")
+
+
+def _note_unused_columns(config: Config) -> None:
+    """Columns that are loaded because somebody names them, and are in no batch."""
+    given = config.external_config_dict.get("load_col")
+    if config["benchmark_filename"] is not None or not isinstance(given, dict):
+        return
+    used = {config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "LABEL_FIELD")}
+    used |= {*(config["val_interval"] or ()), *(config["threshold"] or ())}
+    used |= {name for key in ("alias_of_user_id", "alias_of_item_id") for name in config[key] or ()}
+    named = [name for columns in given.values() if isinstance(columns, list | tuple) for name in columns]
+    unused = [name for name in dict.fromkeys(named) if name not in used]
+    if unused:
+        config.notes.append(
+            f"load_col: {', '.join(map(str, unused))} will be read and not used: {config['model']} learns from items "
+            "and their order alone"
+        )
 
 
 def _check_samples(config: Config) -> None:

@@ -1,5 +1,17 @@
 """The one error that a user's mistake ends in."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """What was asked for or given cannot be used. The message is one sentence that says what to do."""
+
+
+def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
+    """``. Did you mean X?`` for a word that is like one of the known ones; nothing for another."""
+    by_lower_case = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(word.lower(), by_lower_case, n=most)
+    return f". Did you mean {' or '.join(by_lower_case[match] for match in close)}?" if close else ""

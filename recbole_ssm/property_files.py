@@ -34,30 +34,21 @@ def find_config_file(file: str | Path) -> Path:
 
 
 def keys_of_model(model: str) -> frozenset[str]:
-    """Keys with a default for a model; none for a model that has no file of defaults."""
-    file = properties_folder() / "model" / f"{model}.yaml"
-    return frozenset(yaml.safe_load(file.read_text(encoding="utf-8"))) if file.is_file() else frozenset()
+    """Keys with a default for a model of this package or of RecBole; none for one that has no file of defaults."""
+    files = (keys for file, keys in _keys_by_file().items() if file.stem.casefold() == model.casefold())
+    return frozenset().union(*files)
 
 
-def keys_of_all_files() -> frozenset[str]:
-    """Every key in a yaml of RecBole or of this package."""
+def keys_of_models() -> frozenset[str]:
+    """Keys with a default for any model of this package or of RecBole."""
     return frozenset().union(*_keys_by_file().values())
-
-
-def keys_of_other_models(model: str) -> frozenset[str]:
-    """Keys that stand in no file but those of other models, RecBole's among them; none for a model without a file."""
-    own = keys_of_model(model)
-    if not own:
-        return frozenset()
-    of_models = {file for file in _keys_by_file() if file.parent.name == "model"}
-    general = (keys for file, keys in _keys_by_file().items() if file not in of_models)
-    return keys_of_all_files() - own - frozenset().union(*general)
 
 
 @lru_cache(maxsize=1)
 def _keys_by_file() -> dict[Path, frozenset[str]]:
-    recbole_properties = Path(recbole.config.__file__).parent.parent / "properties"
-    files = (*recbole_properties.rglob("*.yaml"), *properties_folder().rglob("*.yaml"))
+    folders = Path(recbole.config.__file__).parent.parent / "properties", properties_folder()
     return {
-        file: frozenset(yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or ()) for file in files
+        file: frozenset(yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or ())
+        for folder in folders
+        for file in folder.glob("model/*.yaml")
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import recbole.utils
 import torch
 from recbole.utils import get_model
 
-from recbole_ssm.errors import InputError
+from recbole_ssm.errors import InputError, did_you_mean
 
 MODELS = {
     "SSD4Rec": "recbole_ssm.model.ssd4rec:SSD4Rec",
@@ -47,11 +46,9 @@ def model_class(name: str) -> type:
         return getattr(importlib.import_module(module), attribute)
     known = [*MODELS, *recbole_models()]
     if name not in known:
-        by_lower_case = {other.lower(): other for other in known}
-        close = difflib.get_close_matches(str(name).lower(), by_lower_case, n=3)
-        hint = f" Did you mean {' or '.join(by_lower_case[match] for match in close)}?" if close else ""
         raise InputError(
-            f"there is no model {name!r}.{hint} Models: {', '.join(MODELS)}; RecBole's: {', '.join(recbole_models())}"
+            f"there is no model {name!r}{did_you_mean(str(name), known, 3) or '.'} Models: {', '.join(MODELS)}; "
+            f"RecBole's: {', '.join(recbole_models())}"
         )
     try:
         # One of RecBole's modules (sine.py) turns on autograd's anomaly detection, for all that is trained afterwards.

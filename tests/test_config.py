@@ -404,6 +404,24 @@ def test_a_configuration_leaves_the_callers_dict_alone():
     assert given == before
 
 
+@pytest.mark.parametrize("as_file", [False, True])
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
+def test_numbers_of_numpy_and_paths_are_taken(model, as_file, tmp_path):
+    given = {
+        **{"learning_rate": np.float32(0.5), "epochs": np.int64(3), "use_gpu": np.bool_(False), "seed": np.array(7)},
+        **{"topk": np.array([5, 10]), "hidden_size": torch.tensor(16), "valid_metric": np.str_("Hit@5")},
+        **{"checkpoint_dir": tmp_path / "here", "data_path": tmp_path, "clip_grad_norm": {"max_norm": np.float64(2)}},
+    }
+    config = Config(model, "else", [given] if as_file else None, None if as_file else given)
+    plain = {
+        **{"learning_rate": 0.5, "epochs": 3, "use_gpu": False, "seed": 7, "topk": [5, 10], "hidden_size": 16},
+        **{"valid_metric": "Hit@5", "checkpoint_dir": str(tmp_path / "here"), "clip_grad_norm": {"max_norm": 2.0}},
+        "data_path": str(tmp_path / "else"),
+    }
+    assert {key: config[key] for key in plain} == plain
+    assert [type(config[key]) for key in plain] == [type(value) for value in plain.values()]
+
+
 def test_one_configuration_does_not_change_the_next():
     Config("2Mamba4Rec", "ml-100k", config_dict={"hidden_size": 32})
     first = Config("Mamba4Rec", "ml-100k").final_config_dict
