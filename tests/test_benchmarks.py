@@ -1,0 +1,62 @@
+"""benchmarks/training.py: what cannot be measured is said before anything is run."""
+
+import json
+import sys
+
+import pytest
+from atomic import ROOT, interactions, write_dataset
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import training  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "MODEL"),
+        ("Mamba4rec", "Did you mean Mamba4Rec"),
+        ("Pop", "Pop is no sequential model"),
+        ("SSD4Rec SSD4Rec", "models must be different ones"),
+        ("SSD4Rec --dataset=none-such", "none-such"),
+        ("SSD4Rec --config_files none/such", "none/such"),
+        ("SSD4Rec --threads 0", "'0' is no whole number of at least 1"),
+        ("SSD4Rec --threads two", "'two' is no whole number"),
+        ("SSD4Rec --threads 2 1 2", "threads must be different ones"),
+        ("SSD4Rec --threads 1 --beside 2", "leave --threads out"),
+        ("SSD4Rec --thread 1", "unrecognized arguments: --thread 1"),
+        ("SSD4Rec --beside=-1", "'-1' is no whole number"),
+        ("SSD4Rec --beside", "expected one argument"),
+        ("SSD4Rec --batches=0", "'0' is no whole number"),
+        ("SSD4Rec --rounds=1.5", "'1.5' is no whole number"),
+        ("SSD4Rec --set num_layers", "KEY=VALUE, and not 'num_layers'"),
+        ("SSD4Rec --set =2", "KEY=VALUE, and not '=2'"),
+        ("SSD4Rec --set num_layers=[2", "the value is no YAML"),
+        ("SSD4Rec --set num_layers=2 num_layers=3", "num_layers is given twice"),
+        ("SSD4Rec --set data_path=. --data_path=.", "data_path is given twice"),
+        ("SSD4Rec --set num_layer=2", "num_layer"),
+        ("SSD4Rec --set hidden_size=none", "hidden_size"),
+        ("SSD4Rec --json=none-such/a.json", "none-such/a.json must be a file"),
+        ("SSD4Rec --json=.", "must be a file"),
+    ],
+)
+def test_wrong_arguments_end_in_one_sentence(monkeypatch, capsys, arguments, message):
+    for name in ("steps", "take_turns", "others", "Worker"):
+        monkeypatch.setattr(training, name, lambda *_: pytest.fail("something was run"))
+    with pytest.raises(SystemExit) as end:
+        training.main(arguments.split())
+    assert end.value.code == 2
+    error = capsys.readouterr().err.rpartition("error: ")[2]
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_thread_counts_of_models_of_both_packages(tmp_path, capsys):
+    write_dataset(tmp_path, interactions())
+    small = "hidden_size=16 num_layers=1 n_layers=1 n_heads=2 inner_size=16 train_neg_sample_args=null".split()
+    training.main(
+        f"SASRec --dataset=tiny --data_path={tmp_path} --threads 1 --rounds=1 --batches=2 --set".split() + small[2:]
+    )
+    written = json.loads((tmp_path / "training.json").read_text())
+    assert [(row["model"], row["threads"]) for row in written["rows"]] == [("SASRec", 1)]
+    assert all(row["tokens_per_second"] > 0 for row in written["rows"])
+    assert "data_path" not in written["options"]
