@@ -11,21 +11,22 @@ import numpy as np
 import pandas as pd
 import torch
 from recbole.data.dataset import Dataset, SequentialDataset
-from recbole.utils import FeatureSource, FeatureType, ModelType
+from recbole.utils import FeatureSource, FeatureType
 
 from recbole_ssm import checkpoint
 from recbole_ssm.data.atomic_files import files_hash
+from recbole_ssm.data.reading import AtomicFiles
 from recbole_ssm.errors import InputError
 
 FORMAT = "recbole-ssm dataset"
 _FRAMES = ("inter_feat", "user_feat", "item_feat")
 
 
-KINDS = {
-    **dict.fromkeys((ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.CONTEXT), Dataset),
-    ModelType.SEQUENTIAL: SequentialDataset,
-}
-"""RecBole's datasets that can be kept, by the models that they are for; the others hold more than columns."""
+KINDS = (Dataset, SequentialDataset)
+"""RecBole's datasets that can be kept; the others hold more than columns."""
+
+READING = 2
+"""Raised when the same files and settings are read to something else."""
 
 
 def kept_file(config, kind: str) -> Path | None:
@@ -53,7 +54,7 @@ def kept_file(config, kind: str) -> Path | None:
     keys = [*config.parameters["Dataset"], "encoding", "numerical_features", "discretization"]
     settings = {key: config[key] for key in keys}
     versions = [version(package) for package in ("recbole", "pandas", "recbole-ssm")]
-    digest.update(repr((checkpoint.VERSION, kind, versions, sorted(settings.items()))).encode())
+    digest.update(repr((checkpoint.VERSION, READING, kind, versions, sorted(settings.items()))).encode())
     digest.update(files_hash(config).encode())
     return folder / f"{name}-{digest.hexdigest()}.pth"
 
@@ -125,10 +126,10 @@ class Kept:
         self._init_alias()
 
 
-def restored(kind: type[Dataset], config, kept: dict) -> Dataset:
-    """The dataset of one of :data:`KINDS` that was kept, as RecBole would have read it."""
-    dataset = kind.__new__(kind)
-    dataset.__dict__.update(type(kind.__name__, (Kept, kind), {})(config, kept).__dict__)
+def load(kind: type[Dataset], config, kept: dict | None = None) -> Dataset:
+    """RecBole's dataset of a class: as it was kept, if it is one of :data:`KINDS`, or from its files."""
+    dataset = kind.__new__(kind)  # which RecBole can pickle
+    dataset.__dict__.update(type(kind.__name__, (Kept, AtomicFiles, kind), {})(config, kept).__dict__)
     return dataset
 
 

@@ -10,8 +10,8 @@ from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
 from recbole_ssm.data import cache
-from recbole_ssm.data.atomic_files import check_times, read_header, read_plain_columns
 from recbole_ssm.data.collate import pack_histories
+from recbole_ssm.data.reading import AtomicFiles
 
 HISTORY_START = "history_start"
 """Column of a sample: where its history begins in the flat history."""
@@ -21,7 +21,7 @@ FIELDS_OF_BATCHES = {HISTORY_START, HISTORY_END, "cu_seqlens", "seq_idx", "candi
 """What a dataset's own columns would be taken for."""
 
 
-class PackedDataset(cache.Kept, SequentialDataset):
+class PackedDataset(cache.Kept, AtomicFiles, SequentialDataset):
     """The samples of RecBole's :class:`SequentialDataset`, in its order and with its splits, in O(interactions).
 
     RecBole copies every prefix of every user into padded matrices. Here ``history`` holds all interactions once,
@@ -43,30 +43,6 @@ class PackedDataset(cache.Kept, SequentialDataset):
         packed = cls.__new__(cls)
         packed.__dict__.update(dataset.__dict__)
         return packed
-
-    def _load_feat(self, filepath, source):
-        """RecBole's, with pandas' C parser in place of its Python parser where it reads no column of sequences."""
-        load, leave = self._get_load_and_unload_col(source)
-        separator, encoding = self.config["field_separator"], self.config["encoding"]
-        kinds = read_header(filepath, separator, encoding)
-        kinds = {
-            field: kind
-            for field, kind in kinds.items()
-            if (load is None or field in load) and (leave is None or field not in leave)
-        }
-        plain = {FeatureType.TOKEN.value, FeatureType.FLOAT.value}
-        if not kinds or not plain.issuperset(kinds.values()) or len(separator) != 1 or source == "link":
-            if source == FeatureSource.INTERACTION:
-                check_times(self.config, filepath)
-            return super()._load_feat(filepath, source)
-        for field, kind in kinds.items():
-            self.set_field_property(field, FeatureType(kind), source, 1)
-            if kind == FeatureType.FLOAT.value:
-                self.field2bucketnum[field] = 2
-        frame = read_plain_columns(filepath, kinds, separator, encoding)
-        if source == FeatureSource.INTERACTION:
-            check_times(self.config, filepath, frame[self.time_field])
-        return frame
 
     def data_augmentation(self) -> None:
         """Index every prefix of every user, where RecBole writes it out; order and truncation are the same."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import numpy as np
-import recbole.data.dataset
 from recbole.data import create_dataset as create_recbole_dataset
 from recbole.data import data_preparation as prepare_recbole_data
 from recbole.data.dataloader import NegSampleEvalDataLoader
@@ -17,7 +16,7 @@ from recbole.data.utils import create_samplers
 from recbole.utils import ModelType, set_color
 
 from recbole_ssm.data import cache
-from recbole_ssm.data.atomic_files import check_atomic_files, check_times, dataset_files
+from recbole_ssm.data.atomic_files import check_atomic_files, dataset_files
 from recbole_ssm.data.candidates import FixedCandidates
 from recbole_ssm.data.dataloader import (
     PackedFullSortEvalDataLoader,
@@ -34,6 +33,7 @@ from recbole_ssm.data.dataset import (
     split_as_sequences,
 )
 from recbole_ssm.data.presplit import load_presplit
+from recbole_ssm.data.reading import dataset_class
 from recbole_ssm.data.seen_filter import Seen, add_seen_filter, seen_in_lists, seen_in_sequences, seen_in_splits
 from recbole_ssm.data.shared import SharedCollate
 from recbole_ssm.errors import InputError
@@ -53,15 +53,13 @@ def create_dataset(config, *, packed: bool, samples: bool = True):
     Raises:
         InputError: files or columns are missing, nothing is left after filtering, or there can be no sample.
     """
-    files = check_atomic_files(config)
+    check_atomic_files(config)
     try:
         if config["benchmark_filename"] is not None:
             dataset = load_presplit(config, packed=packed)
         elif packed and not _trusted(config, "dataset_save_path"):
             dataset = _load_packed(config)
         else:
-            for file in files:
-                check_times(config, file)
             dataset = _load_with_recbole(config)
     except InputError:
         raise
@@ -116,19 +114,18 @@ def _load_packed(config) -> PackedDataset:
 
 def _load_with_recbole(config):
     """RecBole's dataset for the model, likewise; one of ``dataset_save_path`` only if it is trusted."""
-    kind, file = cache.KINDS.get(config["MODEL_TYPE"]), None
+    kind, file = dataset_class(config), None
     if _trusted(config, "dataset_save_path"):
         _warn_if_stale(config)
-    elif kind is not None and not hasattr(recbole.data.dataset, f"{config['model']}Dataset"):  # one of its own
+        with _nothing_unpickled(config):
+            return create_recbole_dataset(config)
+    if kind in cache.KINDS:
         file = cache.kept_file(config, kind.__name__)
     elif config["save_dataset"] or config["dataset_cache"]:
         getLogger().warning(f"a dataset as {config['model']} needs it cannot be kept: it is read anew each time")
     kept = cache.find(file)
-    if kept is not None:
-        return cache.restored(kind, config, kept)
-    with _nothing_unpickled(config):
-        dataset = create_recbole_dataset(config)
-    if file is not None:
+    dataset = cache.load(kind, config, kept)
+    if file is not None and kept is None:
         cache.keep(dataset, file)
     return dataset
 

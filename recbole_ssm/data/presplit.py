@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import recbole.data.dataset
 import torch
+from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
-from recbole.utils import FeatureSource, FeatureType, ModelType
+from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
 from recbole_ssm.data.dataset import HISTORY_END, HISTORY_START, PackedDataset
+from recbole_ssm.data.reading import AtomicFiles, dataset_class
 from recbole_ssm.errors import InputError
 
 _PADDING = {"0", "0.0", "-1", "pad", "padding"}
@@ -38,12 +39,9 @@ def load_presplit(config, *, packed: bool):
     """
     if packed:
         return PackedPresplitDataset(config)
-    base = getattr(recbole.data.dataset, f"{config['model']}Dataset", None) or {
-        ModelType.SEQUENTIAL: recbole.data.dataset.SequentialDataset,
-        ModelType.KNOWLEDGE: recbole.data.dataset.KnowledgeBasedDataset,
-    }.get(config["MODEL_TYPE"], recbole.data.dataset.Dataset)
-    kind = Histories if issubclass(base, recbole.data.dataset.SequentialDataset) else OneNumbering
-    return type(base.__name__, (kind, base), {})(config)
+    base = dataset_class(config)
+    kind = Histories if issubclass(base, SequentialDataset) else OneNumbering
+    return type(base.__name__, (kind, AtomicFiles, base), {})(config)
 
 
 class OneNumbering:

@@ -9,7 +9,8 @@ import torch
 from atomic import interactions, make_config, make_loaders, make_splits, write_dataset
 
 from recbole_ssm.data import create_dataset
-from recbole_ssm.data.atomic_files import check_atomic_files, find_datasets, read_header, read_plain_columns
+from recbole_ssm.data.atomic_files import check_atomic_files, find_datasets
+from recbole_ssm.data.reading import read_columns, read_header
 from recbole_ssm.errors import InputError
 
 
@@ -124,7 +125,7 @@ def test_plain_columns_are_read_to_the_last_bit(tmp_path):
     )
     frame.to_csv(tmp_path / "a.inter", sep="\t", index=False)
     assert read_header(tmp_path / "a.inter", "\t", "utf-8") == {"user": "token", "n": "float", "t": "token_seq"}
-    read = read_plain_columns(tmp_path / "a.inter", {"user": "token", "n": "float"}, "\t", "utf-8")
+    read = read_columns(tmp_path / "a.inter", {"user": "token", "n": "float"}, "\t", "utf-8")
     types = {"user:token": str, "n:float": np.float64}
     expected = pd.read_csv(tmp_path / "a.inter", delimiter="\t", usecols=list(types), dtype=types, engine="python")
     assert list(read) == ["user", "n"]
@@ -156,7 +157,9 @@ MALFORMED = {
     "one too short, one too long": (text("u1\ti1", "u1\ti1\t978300000\tx"), ["line 12", "timestamp"]),
     "cut off": (text()[:-14], ["line 61"]),
     "no time": (text("u1\ti1\t"), ["line 12", "timestamp", "give it a time"]),
-    "NaN for a time": (text("u1\ti1\tnan", "u1\ti1\tNA"), ["line 12", "1 other line"]),
+    "no times": (text("u1\ti1\t", "u1\ti1\t"), ["line 12", "1 other line"]),
+    "NaN for a time": (text("u1\ti1\tnan"), ["line 12", "timestamp:float holds 'nan'", "the field must be empty"]),
+    "NA for a time": (text("u1\ti1\tNA"), ["line 12", "'NA'"]),
     "infinite time": (text("u1\ti1\tinf"), ["line 12", "inf"]),
     "a word for a time": (text("u1\ti1\tsoon"), ["line 12", "'soon'"]),
     "a date for a time": (text("u1\ti1\t2001-01-01"), ["line 12", "'2001-01-01'"]),
@@ -232,4 +235,4 @@ def test_items_that_only_the_test_holds_are_ranked_like_all_others(tmp_path):
 def test_a_value_that_is_no_number_is_named_with_its_line(tmp_path):
     (tmp_path / "a.inter").write_text("user:token\tn:float\nu\t1\nv\t\nw\tsoon\n")
     with pytest.raises(InputError, match=r"a.inter, line 4: column n:float holds 'soon'"):
-        read_plain_columns(tmp_path / "a.inter", {"user": "token", "n": "float"}, "\t", "utf-8")
+        read_columns(tmp_path / "a.inter", {"user": "token", "n": "float"}, "\t", "utf-8")
