@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
@@ -74,17 +75,11 @@ def tune(
         raise InputError(f"--tool={tool} must be {' or '.join(TOOLS)}")
     if algorithm not in with_hyperopt.ALGORITHMS:
         raise InputError(f"--algo={algorithm} must be {' or '.join(with_hyperopt.ALGORITHMS)}")
+    _check_installed(tool)
     file = find_space(params_file)
     space = read_space(file)
     config = _check(task, space, tool)
     metric = config["valid_metric"]
-    if tool == "ray":
-        try:
-            from recbole_ssm.tuning import with_ray
-        except (ImportError, AttributeError) as error:  # an old Ray asks numpy for names that a new one has no more
-            raise InputError(
-                f"--tool=ray needs Ray Tune ({error}); pip install 'recbole-ssm[tune]', or use --tool=hyperopt"
-            ) from error
     _keep(task, space, config)
     with claimed(Path(task.folder)):
         tell = partial(Console(file=sys.stdout).print, markup=False, highlight=False, soft_wrap=True)
@@ -100,6 +95,8 @@ def tune(
 
         search = {"bigger": config["valid_metric_bigger"], "ended": end}
         if tool == "ray":
+            from recbole_ssm.tuning import with_ray
+
             settings = draw(space, trials, config["seed"])
             trials = len(settings)
             resources = {"cpus": cpus, "gpus": gpus, "address": address}
@@ -117,6 +114,26 @@ def tune(
         tell(f"report: {Path(task.folder) / 'report.html'}")
         tell(f"python -m recbole_ssm --config_files={shlex.quote(str(Path(task.folder) / 'best.yaml'))}")
         return found
+
+
+def _check_installed(tool: str) -> None:
+    """Raise InputError where a tool is missing or cannot be imported; say so if the other one can be used."""
+    error = _import_error(tool)
+    if error is None:
+        return
+    other = TOOLS[1 - TOOLS.index(tool)]
+    instead = f", or use --tool={other}, which is installed" if _import_error(other) is None else ""
+    raise InputError(
+        f"--tool={tool} needs packages that are not installed here ({error}): pip install 'recbole-ssm[tune]'{instead}"
+    ) from error
+
+
+def _import_error(tool: str) -> Exception | None:
+    try:
+        import_module("recbole_ssm.tuning.with_ray" if tool == "ray" else "hyperopt")
+    except (ImportError, AttributeError) as error:  # an old Ray asks numpy for names that a new one has no more
+        return error
+    return None
 
 
 def _check(task: Task, space: Sequence[Parameter], tool: str) -> Config:

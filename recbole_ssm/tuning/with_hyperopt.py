@@ -11,7 +11,6 @@ from pathlib import Path
 
 from recbole.trainer import HyperTuning
 
-from recbole_ssm.errors import InputError
 from recbole_ssm.resume import Interrupted
 from recbole_ssm.tuning.space import Parameter
 from recbole_ssm.tuning.trials import Task
@@ -44,13 +43,9 @@ def search(
         ended: is told the values of each trial that has ended.
 
     Raises:
-        InputError: hyperopt is not installed.
+        ImportError: hyperopt is not installed.
         Interrupted: in the midst of a trial.
     """
-    try:
-        import hyperopt  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"--tool=hyperopt needs hyperopt ({error}); pip install 'recbole-ssm[tune]'") from error
 
     def objective(drawn: dict, _files) -> dict:
         params = {parameter.name: parameter.plain(drawn[parameter.name]) for parameter in space}

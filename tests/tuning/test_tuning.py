@@ -1,6 +1,7 @@
 """Trials are done once, go on where they were, fail alone; the best is kept, tested, and can be trained again."""
 
 import csv
+import importlib.util
 import json
 import os
 import sys
@@ -260,10 +261,17 @@ def test_another_search_needs_another_folder(folder, capsys):
     assert "found has trials with other settings" in capsys.readouterr().err
 
 
-def test_a_tool_that_is_not_installed(folder, capsys, monkeypatch):
-    for tool in ("hyperopt", "ray"):
+@pytest.mark.parametrize("missing", [["hyperopt"], ["ray"], ["ray", "hyperopt"], ["hyperopt", "ray"]])
+def test_a_tool_that_is_not_installed_is_named_before_anything_else(folder, capsys, monkeypatch, missing):
+    for tool in missing:
         monkeypatch.setitem(sys.modules, tool, None)
-        monkeypatch.delitem(sys.modules, "recbole_ssm.tuning.with_ray", raising=False)
-        monkeypatch.delattr("recbole_ssm.tuning.with_ray", raising=False)
-        assert main([*VERB, f"--tool={tool}"]) == 2
-        assert f"--tool={tool} needs" in capsys.readouterr().err
+    monkeypatch.delitem(sys.modules, "recbole_ssm.tuning.with_ray", raising=False)
+    monkeypatch.delattr("recbole_ssm.tuning.with_ray", raising=False)
+    (other,) = {"ray", "hyperopt"} - {missing[0]}
+    can_be_used = other not in missing and importlib.util.find_spec(other) is not None
+    verb = [word.replace("my.hyper", "none.hyper") for word in VERB]
+    assert main([*verb, f"--tool={missing[0]}"]) == 2
+    said = capsys.readouterr().err
+    assert f"error: --tool={missing[0]} needs packages that are not installed here" in said
+    assert "pip install 'recbole-ssm[tune]'" in said
+    assert (f"or use --tool={other}, which is installed" in said) == can_be_used

@@ -92,7 +92,7 @@ static double VARIANT(cross_entropy)(const CrossEntropy *s, const CrossEntropyGr
             if (!g) continue;
             if (s->taught_hidden) {
                 const float part = share * z / taught_z;
-                FOR_COLUMNS(v, width, s->items)
+                for (int64_t v = 0; v < s->items; v += LANES)
                     VARIANT(store)(l + v, VARIANT(load)(l + v, LANES) - part * VARIANT(load)(p + v, LANES), LANES);
             }
             scales[r] = counts ? 1.0f / z : 0.0f;

@@ -16,14 +16,13 @@ _INTERFACE = 9
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | None:
     """The library, or None where it was not built."""
-    for file in sorted(Path(__file__).parent.glob("_library*")):
-        if file.suffix not in (".so", ".pyd", ".dylib"):
-            continue
+    older = Path(__file__).parent.glob("_library.*.so")  # named after a Python, as they once were
+    for file in (Path(__file__).with_name("_library.so"), *sorted(older)):
         try:
             loaded = ctypes.CDLL(str(file))
             if loaded.recbole_ssm_interface() != _INTERFACE:
                 continue
-        except (OSError, AttributeError):  # built for another machine, or from other sources
+        except (OSError, AttributeError):  # not built, built for another machine, or from other sources
             continue
         loaded.recbole_ssm_scan_segment.restype = ctypes.c_int64
         return loaded
