@@ -16,6 +16,7 @@ from pathlib import Path
 
 from recbole_ssm import checkpoint
 from recbole_ssm.checkpoint import CheckpointError, CheckpointNotWritten
+from recbole_ssm.data.shared import SHARE
 from recbole_ssm.errors import InputError
 from recbole_ssm.processes import everyones, greatest, of_first, rank, world_size
 from recbole_ssm.random_state import random_state, set_random_state
@@ -50,6 +51,8 @@ class Resumable:
         self._stop_signal = 0
         self._train_data = None
         self._batches, self._batches_done, self._loss_so_far = 0, 0, 0.0
+        self._loss_of_targets, self._targets = 0.0, 0.0
+        self._handed_out: _Batches | None = None
 
     @property
     def latest_file(self) -> Path:
@@ -115,7 +118,8 @@ class Resumable:
     def _train_epoch(self, train_data, epoch_idx, *args, **kwargs):
         left_off, self._left_off = self._left_off, None
         self._epoch, self._loss_so_far = epoch_idx, 0.0
-        batches = _Batches(train_data, self._stop_if_told)
+        self._loss_of_targets, self._targets = 0.0, 0.0
+        batches = self._handed_out = _Batches(train_data, self._stop_if_told, self.config["ITEM_ID_FIELD"])
         if left_off is not None:
             training = left_off["training"]
             self.optimizer.load_state_dict(left_off["optimizer"])  # once more: a new schedule has set learning rates
@@ -123,6 +127,7 @@ class Resumable:
                 self.schedule.load_state_dict(training["schedule"])
             self._epoch_start, self._loss_so_far = training["epoch_start"], training["loss"]
             self.seconds_before = training.get("seconds", 0.0)
+            self._loss_of_targets, self._targets = training.get("loss_of_targets", (0.0, 0.0))
             _repeat_draws(train_data, self._epoch_start)
             batches.leave_out(training["batches_done"], training["random"])
         else:
@@ -139,6 +144,13 @@ class Resumable:
     def _check_nan(self, loss):
         super()._check_nan(loss)
         self._loss_so_far += loss.item()
+        self._loss_of_targets += loss.item() * self._handed_out.weight
+        self._targets += self._handed_out.targets
+
+    def mean_loss(self) -> float:
+        """The loss of this epoch, so far: the mean over targets, since batches may hold more or fewer of them."""
+        total, targets = map(sum, zip(*everyones((self._loss_of_targets, self._targets)), strict=True))
+        return total / targets if targets else 0.0
 
     def _valid_epoch(self, *args, **kwargs):
         self._before_validation = random_state()  # some models' loaders draw in it, and it will be repeated
@@ -181,9 +193,11 @@ class Resumable:
         seconds = self.seconds_of_epoch() if within else 0.0
         if within and len(self.history) > self._epoch:  # trained, and being validated
             seconds = self.history[-1]["train_seconds"]
+        of_targets = everyones((self._loss_of_targets, self._targets)) if within else [(0.0, 0.0)]
         return {
             "batches_done": self._batches_done,
             "loss": sum(everyones(self._loss_so_far)) / world_size() if within else 0.0,
+            "loss_of_targets": [sum(each) / world_size() for each in zip(*of_targets, strict=True)],
             "seconds": seconds,
             "epoch_start": self._epoch_start if within else _draws(self._train_data),
             "random": everyones(self._before_validation or random_state()),
@@ -231,9 +245,11 @@ def _claimed(file: str) -> str:
 class _Batches:
     """A loader for the time of one epoch, which can begin in the midst of it and asks before each batch."""
 
-    def __init__(self, loader, before_batch):
-        self._loader = loader
+    def __init__(self, loader, before_batch, target_field: str):
+        self._loader, self._target_field = loader, target_field
         self._before_batch = before_batch
+        self.targets, self.weight = 0, 0.0
+        """How many this process has of the batch that is out, and what its loss is multiplied by to be their sum."""
         self._left_out, self._numbers = 0, None
         self.number = 0
         """How many batches have been handed out or left out."""
@@ -253,9 +269,16 @@ class _Batches:
             if self.number >= self._left_out:
                 self._go_on()
                 self._before_batch(self.number)
+                self._count(batch)
                 yield batch
             self.number += 1
         self._go_on()
+
+    def _count(self, batch) -> None:
+        self.targets = self.weight = len(batch[self._target_field]) if self._target_field in batch else len(batch)
+        if SHARE in batch:
+            share = batch[SHARE].item()  # 0 where the process has no target
+            self.targets, self.weight = (self.targets, self.targets / share) if share else (0, 0.0)
 
     def _go_on(self) -> None:
         if self._left_out and self._numbers is not None:

@@ -11,7 +11,7 @@ from time import perf_counter
 import torch
 from recbole.evaluator import Evaluator
 from recbole.trainer.trainer import AbstractTrainer
-from recbole.utils import WandbLogger, get_trainer
+from recbole.utils import WandbLogger, dict2str, get_trainer, set_color
 
 import recbole_ssm
 from recbole_ssm import checkpoint, run_log
@@ -54,7 +54,13 @@ class History:
     """Mixed into the trainer that RecBole has for a model: what each epoch gave, and how long it took.
 
     The last epoch is validated whatever ``eval_step`` is, so that a training leaves a model however it ends.
+
+    RecBole's lines about epochs, which count them from 0 and sum the loss up over batches, are replaced: epochs are
+    counted from 1, and the loss is the mean over targets, in the log, in the JSON lines and for TensorBoard.
     """
+
+    verbose = True
+    """Whether the log is told of each epoch."""
 
     def __init__(self, config, model):
         super().__init__(config, model)
@@ -62,7 +68,7 @@ class History:
         """Of an epoch that was interrupted: how long it had taken until then."""
         self._epoch_begun = 0.0
         self.history: list[dict] = []
-        """Of each epoch ``epoch`` (from 1), ``train_loss`` (mean over batches), ``train_seconds``, and where it was
+        """Of each epoch ``epoch`` (from 1), ``train_loss`` (mean over targets), ``train_seconds``, and where it was
         validated ``valid_seconds`` and ``valid_result``."""
 
     def best_epoch(self) -> int:
@@ -74,7 +80,8 @@ class History:
         return max(scores, key=lambda number: (scores[number], number), default=len(self.history))
 
     def fit(self, train_data, valid_data=None, verbose=True, saved=True, *args, **kwargs):
-        super().fit(train_data, valid_data, verbose, saved, *args, **kwargs)
+        self.verbose = verbose
+        super().fit(train_data, valid_data, False, saved, *args, **kwargs)
         left_out = self.history and "valid_result" not in self.history[-1]
         pretrains = "pretrain" in getattr(self.model, "train_stage", "")  # RecBole's models, then without validation
         if valid_data and self.eval_step > 1 and left_out and not pretrains:
@@ -83,7 +90,9 @@ class History:
             if score >= best if self.valid_metric_bigger else score <= best:
                 self.best_valid_score, self.best_valid_result = score, result
                 if saved:
-                    self._save_checkpoint(len(self.history) - 1, verbose=verbose)
+                    self._save_checkpoint(len(self.history) - 1)
+        if verbose and self.cur_step > self.stopping_step:
+            self.logger.info(f"Finished training, best eval result in epoch {self.best_epoch()}")
         return self.best_valid_score, self.best_valid_result
 
     def seconds_of_epoch(self) -> float:
@@ -96,10 +105,12 @@ class History:
         loss = super()._train_epoch(train_data, *args, **kwargs)
         seconds = self.seconds_of_epoch()
         self.seconds_before = 0.0
-        total = sum(loss) if isinstance(loss, tuple) else loss
-        self.history.append({"epoch": len(self.history) + 1, "train_loss": total / batches, "train_seconds": seconds})
+        mean, number = self.mean_loss(), len(self.history) + 1
+        self.history.append({"epoch": number, "train_loss": mean, "train_seconds": seconds})
         run_log.write(self.history[-1])
-        return loss
+        if self.verbose:
+            self.logger.info(self._generate_train_loss_output(number, 0.0, seconds, mean))
+        return tuple(part / batches for part in loss) if isinstance(loss, tuple) else mean
 
     def _valid_epoch(self, *args, **kwargs):
         start = perf_counter()
@@ -108,6 +119,11 @@ class History:
         validated = {"valid_seconds": perf_counter() - start, "valid_result": found}
         self.history[-1] |= validated
         run_log.write({"epoch": len(self.history), **validated})
+        if self.verbose:
+            name, time = set_color(f"epoch {len(self.history)} evaluating", "green"), set_color("time", "blue")
+            of_metric = set_color("valid_score", "blue") + f": {score:f}"
+            self.logger.info(f"{name} [{time}: {validated['valid_seconds']:.2f}s, {of_metric}]")
+            self.logger.info(set_color("valid result", "blue") + f": \n{dict2str(result)}")
         return score, result
 
 
@@ -130,16 +146,18 @@ class SafeCheckpoints:
         return super().fit(train_data, *args, **kwargs)
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
-        file = kwargs.pop("saved_model_file", self.saved_model_file)
+        self._write_and_tell(kwargs.pop("saved_model_file", self.saved_model_file), epoch)
+
+    def _write_and_tell(self, file, epoch: int) -> None:
         self._write(file, self._checkpoint(epoch))
-        if verbose:
+        if self.verbose:
             self.logger.info(f"Saving current: {file}")
 
     def save_pretrained_model(self, epoch, saved_model_file):
         """As RecBole has it for S3Rec and RaCT, which read it with ``pre_model_path``."""
         self.latest_file.unlink(missing_ok=True)  # which will have the new name, too
         self.saved_model_file = saved_model_file
-        self._write(saved_model_file, self._checkpoint(epoch))
+        self._write_and_tell(saved_model_file, epoch)
 
     def _write(self, file, state: dict) -> None:
         """Of several processes the first writes."""

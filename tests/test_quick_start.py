@@ -112,7 +112,7 @@ def test_one_epoch_from_the_command_line(tiny, tmp_path, capfd, monkeypatch, mod
 
     (log,) = (tmp_path / "log" / model).glob("*.log")
     assert "test result" in log.read_text()
-    assert "epoch 0 training" in log.read_text()
+    assert "epoch 1 training" in log.read_text()
     assert list((tmp_path / "log_tensorboard").glob(f"{model}*/events*"))
     assert {path.name for path in tmp_path.iterdir()} == {"saved", "log", "log_tensorboard"}
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import pytest
 from atomic import SMALL, interactions, small, write_dataset
@@ -15,9 +16,17 @@ def test_json_lines_and_tensorboard_say_what_the_history_says(tmp_path, monkeypa
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's, beside which RecBole writes no log
     write_dataset(tmp_path, interactions())
     keys = {"data_path": str(tmp_path), "use_gpu": False, "show_progress": False, **small(model)}
+    keys |= (
+        {"train_batch_tokens": 64} if model == "2Mamba4Rec" else {"train_batch_size": 50}
+    )  # several, the last smaller
     result = recbole_ssm.run(model, "tiny", config_dict={**keys, "epochs": 4, "eval_step": 2})
     (file,) = tmp_path.glob("log/*/*.jsonl")
-    assert file.with_suffix(".log").exists()
+    log = re.sub(r"\x1b\[\d+m", "", file.with_suffix(".log").read_text())
+    of_log = [
+        (int(epoch), float(loss)) for epoch, loss in re.findall(r"epoch (\d+) training .*train loss: ([\d.]+)", log)
+    ]
+    assert of_log == [(epoch["epoch"], pytest.approx(epoch["train_loss"], abs=1e-4)) for epoch in result["history"]]
+    assert re.findall(r"epoch (\d+) evaluating", log) == ["2", "4"]
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert lines.pop() == {"test_result": {name: float(value) for name, value in result["test_result"].items()}}
     told = {}

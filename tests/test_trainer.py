@@ -122,6 +122,35 @@ def test_training_lowers_the_loss_and_beats_chance(tmp_path):
         assert trainer.evaluate(test)["mrr@10"] > 0.9
 
 
+@pytest.mark.parametrize(
+    ("model", "keys"),
+    [
+        ("2Mamba4Rec", {"train_batch_tokens": 70}),
+        ("2Mamba4Rec", {"train_samples": "all_prefixes", "train_batch_tokens": 70}),
+        ("SSD4Rec", {"train_batch_tokens": 70}),
+        ("SASRec", {"train_batch_size": 100}),
+        ("BPR", {"train_batch_size": 100}),
+    ],
+)
+def test_the_loss_of_an_epoch_is_the_mean_over_targets_whatever_the_batches(tmp_path, model, keys):
+    write_dataset(tmp_path, interactions(n_users=30, n_items=20, shortest=4, longest=12))
+    keys = {"learning_rate": 0.0, "epochs": 1} | keys  # so that batches do not learn from one another
+    _, trainer, (train, valid, _) = make_trainer(make_config(tmp_path, model, **keys))
+    batches, loss_of = [], trainer.model.calculate_loss
+
+    def watched(batch):
+        loss = loss_of(batch)
+        batches.append((len(batch["item_id"]), loss.item()))
+        return loss
+
+    trainer.model.calculate_loss = watched
+    trainer.fit(train, valid, saved=False, show_progress=False, verbose=False)
+    sizes, losses = np.array(batches).T
+    assert len(set(sizes)) > 1
+    assert trainer.history[0]["train_loss"] == pytest.approx((sizes * losses).sum() / sizes.sum())
+    assert trainer.history[0]["train_loss"] != pytest.approx(losses.mean(), rel=1e-9)
+
+
 def plain(value) -> bool:
     """Whether a value is made of numbers, words, tensors, and lists and dicts of them, and nothing else."""
     if isinstance(value, dict):
