@@ -89,6 +89,11 @@ class Config(RecBoleConfig):
         return value[1] > 0, value[2] > 0
 
     @property
+    def order_of_histories(self) -> str:
+        """``time_order``, as results name it: with ``benchmark_filename`` the files have histories in their order."""
+        return self["time_order"] if self["benchmark_filename"] is None else "of the files"
+
+    @property
     def teacher_files(self) -> list[str]:
         """The checkpoints that ``teacher`` names."""
         return [file.strip() for file in self["teacher"].split(",")] if self["teacher"] else []

@@ -90,7 +90,7 @@ def evaluate(
     return {
         "valid_result": valid_result,
         "test_result": test_result,
-        "time_order": config["time_order"],
+        "time_order": config.order_of_histories,
         "filter_seen": config["filter_seen"],
         "same_training_data": fingerprint(train._dataset) == trained_on,
     }

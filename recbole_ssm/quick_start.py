@@ -185,7 +185,7 @@ def _begun(config, resume: bool | str | Path) -> str | Path | None:
 def _log_summary(config, result: dict, *, tested: bool) -> None:
     seconds, body = result["seconds_per_epoch"], result["parameters_without_item_embedding"]
     lines = {
-        "order, filter": f"time_order {config['time_order']}, {config.rule_of_seen}",
+        "order, filter": f"time_order {config.order_of_histories}, {config.rule_of_seen}",
         "best valid": metrics_in_words(result["best_valid_result"]),
         **({"test result": metrics_in_words(result["test_result"])} if tested else {}),
         "epochs": f"{result['epochs']}" + ("" if seconds is None else f", {seconds:.2f} s of training each (median)"),

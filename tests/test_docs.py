@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,6 +28,23 @@ def test_the_page_on_your_own_model_can_be_followed(tmp_path, monkeypatch, capsy
     assert space["result"]["test_result"]["ndcg@10"] > 0.01  # chance is .0027
     assert str(space["result"]["test_result"]) in capsys.readouterr().out
     assert not torch.equal(space["together"][0], space["together"][1])
+
+
+def test_the_page_on_data_that_are_split_already_can_be_followed(capsys):
+    page = (ROOT / "docs" / "pre-split.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    space: dict = {}
+    for block in blocks:
+        exec(compile(block, "pre-split.md", "exec"), space)
+    (shown,) = re.findall(r"^```\n(session_id.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    assert Path("dataset/shop/shop.train.inter").read_text(encoding="utf-8").startswith(shown)
+    assert str(space["result"]["test_result"]) in capsys.readouterr().out
+    found = space["recommender"].recommend([["page3", "page4"], ["page17"]], k=1)
+    assert [items[0][0] for items in found] == ["page5", "page18"]
+    (command,) = re.findall(r"^python run_recbole_ssm.py (.+)$", page, flags=re.MULTILINE)
+    given = [key for key in shlex.split(command) if key_of(key) not in ("model", "dataset")]
+    config = Config("2Mamba4Rec", "shop", command_line=given)
+    assert {key: config[key] for key in space["shop"]} == space["shop"]
 
 
 @pytest.mark.parametrize("page", [*sorted(path.name for path in (ROOT / "docs").glob("*.md")), "README.md"])

@@ -55,7 +55,7 @@ def train_and_measure(asked: dict, trained: Path) -> tuple[dict, dict[str, np.nd
     with loaded(result["checkpoint"], command_line=cache) as (config, trainer, (train, _, test), _):
         samples = by_sample(trainer, train, test)
         one, many, step = latency(trainer, test, 1), latency(trainer, test, 1024), step_latency(trainer, test)
-        settings = {key: config[key] for key in ("time_order", "filter_seen", "seed")}
+        settings = {"time_order": config.order_of_histories} | {key: config[key] for key in ("filter_seen", "seed")}
         settings |= {"rule_of_seen": config.rule_of_seen, "repeated_targets": test.share_repeated}
         threads = torch.get_num_threads()
     measured = {

@@ -274,6 +274,7 @@ def test_evaluation_and_recommendations_read_the_same_items(tmp_path, longest):
     again = evaluate(result["checkpoint"])
     assert again["test_result"] == pytest.approx(result["test_result"])
     assert again["same_training_data"]
+    assert again["time_order"] == "of the files"
 
 
 def test_other_histories_are_other_data(tmp_path):
