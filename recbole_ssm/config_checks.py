@@ -236,9 +236,6 @@ def _check_ranking(config: Config) -> None:
     modes = config["eval_args"]["mode"]
     if config["filter_seen"] and "labeled" in modes.values():
         raise InputError("filter_seen needs a ranking; set eval_args: {'mode': 'full'} or filter_seen: False")
-    presplit = config["benchmark_filename"] is not None and config["MODEL_TYPE"] == ModelType.SEQUENTIAL
-    if config["filter_seen"] and presplit and set(modes.values()) != {"full"}:
-        raise InputError("benchmark_filename: filter_seen needs a full ranking; set eval_args: {'mode': 'full'}")
     for phase, mode in modes.items():
         drawn = re.fullmatch(r"(uni|pop)(\d+)", mode)
         if mode not in ("full", "labeled") and not (drawn and int(drawn[2]) > 0):

@@ -277,10 +277,8 @@ def _rank_alike(config, loaders, history, interacted: np.ndarray) -> None:
 def _excluded(config, loader, seen: Seen | None) -> Callable[[int], np.ndarray]:
     """What is not drawn as a candidate for a user."""
     if config["filter_seen"]:
-        first = dict(
-            zip(loader.uid_list.tolist(), (loader.uid2index[user].start for user in loader.uid_list), strict=True)
-        )
-        return lambda user: seen.of_row(first[user]).numpy()
+        rows = {user: range(loader.uid2index[user].start, loader.uid2index[user].stop) for user in loader.uid_list}
+        return lambda user: np.concatenate([seen.of_row(row).numpy() for row in rows[user]])
     if config.excludes_seen:
         used = loader._sampler.used_ids
         return lambda user: np.fromiter(used[user], np.int64)

@@ -167,6 +167,10 @@ class Histories(OneNumbering):
                     "training file, so that no model can learn them"
                 )
 
+    def _change_feat_format(self) -> None:
+        super()._change_feat_format()
+        self.inter_feat[HISTORY_END] = self.history_end  # a loader may sort the lines
+
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
         lists = [field for field in self.lists.values() if field in data]
         interaction = super()._dataframe_to_interaction(data.drop(columns=lists))
@@ -197,10 +201,8 @@ class PackedPresplitDataset(Histories, PackedDataset):
         start, end = self.history_start, self.history_end
         if self.max_item_list_len is not None:
             start = start.maximum(end - self.max_item_list_len)
-        for field, values in ((HISTORY_START, start), (HISTORY_END, end)):
-            self.inter_feat[field] = values.numpy()
-            self.set_field_property(field, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
         super()._change_feat_format()
+        self.inter_feat[HISTORY_START] = start
 
     def begins(self, samples: Interaction) -> Tensor:
         """As RecBole has it: a history of one item is a user's first."""

@@ -14,6 +14,7 @@ import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
 from torch import Tensor
 
+from recbole_ssm.data.dataset import HISTORY_END
 from recbole_ssm.ops.packing import gather_ranges, sequence_index
 
 
@@ -73,18 +74,16 @@ def seen_in_lists(loaders) -> list[Seen]:
     Args:
         loaders: of training, validation and test data, of :class:`recbole_ssm.data.presplit.Histories`.
     """
-    done, found = 0, []
-    for loader in loaders:
-        dataset = loader._dataset
-        rows = slice(done, done := done + len(dataset))
-        start = dataset.history_start[rows]
-        length = dataset.history_end[rows] - start
-        places, cu_seqlens = gather_ranges(start, length)
+    found, files = [], loaders[0]._dataset  # the histories of all three
+    for loader in loaders[1:]:
+        end, (_, targets) = loader._dataset.inter_feat[HISTORY_END], _columns(loader)
+        start = files.history_start[torch.searchsorted(files.history_end, end)]
+        places, cu_seqlens = gather_ranges(start, end - start)
         row = sequence_index(cu_seqlens, len(places)).long()
-        repeated = torch.zeros(len(dataset), dtype=torch.bool)
-        repeated[row[dataset.history[places] == _columns(loader)[1][row]]] = True
-        found.append(Seen(dataset.history, start, length, repeated))
-    return found[1:]
+        repeated = torch.zeros(len(targets), dtype=torch.bool)
+        repeated[row[files.history[places] == targets[row]]] = True
+        found.append(Seen(files.history, start, end - start, repeated))
+    return found
 
 
 def _columns(loader) -> tuple[Tensor, Tensor]:
@@ -170,21 +169,6 @@ def add_seen_filter(loader, seen: Seen) -> None:
         loader.collate_fn = SeenTargetsMissed(loader.collate_fn, seen, first, count)
     else:
         loader.collate_fn = SeenFilter(loader.collate_fn, seen, first)
-
-
-def filter_lists(loaders) -> None:
-    """Filter the items of each line's list in the evaluation loaders of files that are split already.
-
-    Args:
-        loaders: training, validation and test loader, of :class:`recbole_ssm.data.presplit.Histories`.
-    """
-    done = 0
-    for number, loader in enumerate(loaders):
-        dataset = loader._dataset
-        rows = slice(done, done := done + len(dataset))
-        start, end = dataset.history_start[rows], dataset.history_end[rows]
-        if number > 0:
-            loader.collate_fn = SeenFilter(loader.collate_fn, dataset.history, start, end - start)
 
 
 def _occurrences_before(values: Tensor) -> Tensor:

@@ -262,6 +262,24 @@ def test_filter_seen_filters_the_whole_list(tmp_path, model, longest):
         assert names == [history for _, history, _ in chain()[part]]
 
 
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
+def test_sampled_evaluation_filters_the_lists_of_each_line(tmp_path, model):
+    """The loader sorts its lines by user; a target that its list holds is a miss, and candidates are in no list."""
+    rows = [("b", ["i1", "i2"], "i2"), ("a", ["i3"], "i4"), ("b", ["i5"], "i6"), ("a", ["i4", "i5"], "i4")]
+    more = [("c", [f"i{number}" for number in range(12)], "i0")]
+    keys = write(tmp_path, {"train": more, "valid": rows[::-1], "test": rows})
+    keys |= {"eval_args": {"mode": "uni3"}, "filter_seen": True}
+    dataset, (_, *evaluation) = make_loaders(make_config(tmp_path, model, "split", **keys))
+    for loader in evaluation:
+        batch, row, _, positive = next(iter(loader))
+        names = dataset.id2token("item_id", positive.numpy())
+        assert sorted(names) == ["[PAD]", "[PAD]", "i4", "i6"]
+        users = [dataset.id2token("user_id", int(loader.uid_list[each])) for each in row]
+        drawn = zip(users, dataset.id2token("item_id", batch["item_id"].numpy()), batch["label"].tolist(), strict=True)
+        had = {"a": {"i3", "i4", "i5"}, "b": {"i1", "i2", "i5", "i6"}}
+        assert not any(item in had[user] for user, item, label in drawn if label == 0)
+
+
 @pytest.mark.parametrize("longest", [None, 4, 1])
 def test_evaluation_and_recommendations_read_the_same_items(tmp_path, longest):
     keys = write(tmp_path, leave_one_out()) | {"MAX_ITEM_LIST_LENGTH": longest, "topk": [10]}
