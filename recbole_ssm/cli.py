@@ -12,6 +12,7 @@ from recbole_ssm.arguments import read_files, value_of
 from recbole_ssm.checkpoint import CheckpointNotWritten
 from recbole_ssm.checkpoint_verbs import evaluate_model, inspect_checkpoint, recommend_items
 from recbole_ssm.data.atomic_files import find_datasets
+from recbole_ssm.divergence import TrainingDiverged
 from recbole_ssm.errors import InputError
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 from recbole_ssm.property_files import properties_folder
@@ -19,7 +20,6 @@ from recbole_ssm.quick_start import run
 from recbole_ssm.registry import MODELS, recbole_models
 from recbole_ssm.resume import Interrupted
 from recbole_ssm.studies import PROGRAM, compare_models, scaling_of_models, sweep_values, tune_model
-from recbole_ssm.trainer import TrainingDiverged
 
 _USAGE = f"{PROGRAM} --model=NAME --dataset=NAME [--config_files=FILE,FILE] [--resume[=FILE]] [--key=value ...]"
 

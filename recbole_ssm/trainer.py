@@ -16,15 +16,12 @@ from recbole.utils import WandbLogger, dict2str, get_trainer, set_color
 import recbole_ssm
 from recbole_ssm import checkpoint, run_log
 from recbole_ssm.data.fingerprint import fingerprint, item_vocabulary
+from recbole_ssm.divergence import DivergenceChecks
 from recbole_ssm.optimisation import fused_adam, one_cycle, parameter_groups
 from recbole_ssm.processes import everyones, of_first, rank
 from recbole_ssm.resume import Resumable
 from recbole_ssm.shared_training import SharedTraining
 from recbole_ssm.time_budget import TimeBudget
-
-
-class TrainingDiverged(ArithmeticError):
-    """The training loss is no number any more."""
 
 
 class ScheduledTraining:
@@ -200,19 +197,6 @@ class SafeCheckpoints:
             self.logger.info(f"Loading model structure and parameters from {file}")
         return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
 
-    def _check_nan(self, loss):
-        if torch.isfinite(loss):
-            super()._check_nan(loss)
-            return
-        broken = [name for name, value in self.model.named_parameters() if not torch.isfinite(value).all()]
-        where = f"not finite: {', '.join(broken[:3])}{' and others' * (len(broken) > 3)}" if broken else "all finite"
-        kept = Path(self.saved_model_file)
-        raise TrainingDiverged(
-            f"the training loss became {loss.item()} in epoch {len(self.history) + 1} (parameters {where}); lower "
-            f"learning_rate ({self.config['learning_rate']}) or set clip_grad_norm: {{'max_norm': 1.0}}. "
-            + (f"The best model so far is {kept}" if kept.exists() else "No epoch was completed")
-        )
-
 
 def _with_dataset(file: Path, model: str, dataset: str) -> str:
     """RecBole's ``MODEL-DATE.pth`` as ``MODEL-DATASET-DATE.pth``, a long name cut short."""
@@ -248,7 +232,7 @@ class EvaluationOnly:
 def create_trainer(config, model, *, trains: bool = True):
     """The trainer that RecBole has for the model, with what is added here; without ``trains`` it evaluates only."""
     base = get_trainer(config["MODEL_TYPE"], config["model"])
-    added = (SafeCheckpoints, History, TimeBudget, ScheduledTraining, Resumable, SharedTraining)
+    added = (SafeCheckpoints, History, TimeBudget, ScheduledTraining, Resumable, DivergenceChecks, SharedTraining)
     if not trains:
-        added = (SharedTraining, EvaluationOnly)
+        added = (DivergenceChecks, SharedTraining, EvaluationOnly)
     return type(base.__name__, (*added, base), {})(config, model)

@@ -18,7 +18,8 @@ from atomic import (
 )
 from recbole.data.interaction import Interaction
 
-from recbole_ssm.trainer import TrainingDiverged, _with_dataset
+from recbole_ssm.divergence import TrainingDiverged
+from recbole_ssm.trainer import _with_dataset
 
 
 def metrics_at(k: int, scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:

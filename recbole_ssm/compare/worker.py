@@ -15,12 +15,13 @@ import torch
 
 from recbole_ssm.checkpoint import CheckpointNotWritten
 from recbole_ssm.compare.measuring import by_sample, latency, step_latency
+from recbole_ssm.divergence import TrainingDiverged
 from recbole_ssm.errors import InputError
 from recbole_ssm.files import replacing, write_json
 from recbole_ssm.inspection import loaded
 from recbole_ssm.machine import processor
 from recbole_ssm.quick_start import run
-from recbole_ssm.trainer import TrainingDiverged, plain
+from recbole_ssm.trainer import plain
 
 OF_RUN = (
     *("epochs", "seconds_per_epoch", "best_epoch", "seconds_to_best", "history"),

@@ -297,7 +297,7 @@ def test_without_validation_the_last_epoch_counts(folder, monkeypatch):
     assert main(["compare", *arguments, "--out=found", *KEYS]) == 0
     ours = json.loads((folder / "found" / "results.json").read_text())["runs"][0]
     assert ours["best_epoch"] == ours["epochs"] == 2
-    assert "the model of the last epoch" in (folder / "found" / "table.md").read_text()
+    assert "The model of the last epoch" in (folder / "found" / "table.md").read_text()
     assert "Validation NDCG@10" not in (folder / "found" / "report.html").read_text()
 
 
