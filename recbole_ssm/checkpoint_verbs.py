@@ -16,6 +16,7 @@ from recbole_ssm.inspection import describe, evaluate
 from recbole_ssm.recommendations import atomic, format_of
 from recbole_ssm.recommender import Recommender
 from recbole_ssm.studies import PROGRAM
+from recbole_ssm.system import threads
 
 
 def evaluate_model(arguments: Sequence[str]) -> None:
@@ -80,7 +81,8 @@ def recommend_items(arguments: Sequence[str]) -> None:
     content = atomic if out is None else format_of(Path(given["out"]))
     recommender = Recommender(given["checkpoint"], given["device"] or "cpu", filter_seen=filter_seen)
     of = _of_users if given["history"] is None else _of_history
-    fields, rows = of(recommender, given, rest, k, skip_unknown)
+    with threads.chosen(threads.HELPFUL):
+        fields, rows = of(recommender, given, rest, k, skip_unknown)
     if out is None:
         print(content(fields, rows).decode(), end="")
         return

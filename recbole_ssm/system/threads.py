@@ -118,7 +118,7 @@ def _count(before: int, most: int | None) -> tuple[int, str]:
     divided = f", divided among {processes} processes" if processes > 1 else ""
     limits = {f"as many as cores{divided}": max(1, cores // processes)}
     if quota < math.inf:
-        limits[f"the cgroup's quota is {quota:g} cores{divided}"] = max(1, round(quota / processes))
+        limits[f"the cgroup's CPU quota is {quota:g}{divided}"] = max(1, round(quota / processes))
     if most is not None:
         limits["more do not help this model"] = most
     why = min(limits, key=limits.get)
