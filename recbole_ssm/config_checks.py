@@ -16,6 +16,7 @@ from recbole.utils.argument_list import dataset_arguments, general_arguments, tr
 from torch.nn.utils import clip_grad_norm_
 
 from recbole_ssm.errors import InputError, did_you_mean
+from recbole_ssm.intervals import check_interval
 from recbole_ssm.ops.backend import check_backend
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 from recbole_ssm.processes import world_size
@@ -292,12 +293,15 @@ def _check_presplit(config: Config) -> None:
 
 
 def _check_intervals(config: Config) -> None:
-    """RecBole passes over what it does not understand in them."""
-    number = r"\s*-?(\d+(\.\d*)?|inf)\s*"
-    for key in ("user_inter_num_interval", "item_inter_num_interval"):
-        value = config[key]
-        if value is not None and not re.fullmatch(rf"\s*[\[(]{number},{number}[\])]\s*", str(value)):
-            raise InputError(f"{key} must be like '[5,inf)', but is {value!r}")
+    """Those of numbers of interactions; :mod:`recbole_ssm.data.atomic_files` checks ``val_interval`` by the columns."""
+    for key in (
+        "user_inter_num_interval",
+        "item_inter_num_interval",
+        "entity_kg_num_interval",
+        "relation_kg_num_interval",
+    ):
+        if config[key] is not None:
+            check_interval(key, config[key])
 
 
 def _check_valid_metric(config: Config) -> None:

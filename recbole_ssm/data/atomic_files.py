@@ -8,7 +8,8 @@ from pathlib import Path
 from recbole.utils import ModelType
 
 from recbole_ssm.data.reading import naming_the_file, read_header, with_mark
-from recbole_ssm.errors import InputError
+from recbole_ssm.errors import InputError, did_you_mean
+from recbole_ssm.intervals import check_interval
 
 
 def find_datasets(data_path: str | Path) -> list[str]:
@@ -44,6 +45,8 @@ def check_atomic_files(config) -> list[Path]:
         headers.append(_check_columns(config, file))
         if parts is not None:
             _check_presplit(config, files, headers)
+    if parts is None:
+        _check_val_interval(config)
     return files
 
 
@@ -65,6 +68,44 @@ def _check_presplit(config, files: list[Path], headers: list[dict[str, str]]) ->
         raise InputError(
             f"{file} and {files[0].name} must have the same columns, and one of them alone has {field}:{kind}"
         )
+
+
+def _check_val_interval(config) -> None:
+    """Raise InputError unless it names columns that are read, and of each what its type can be filtered by."""
+    if not config["val_interval"]:
+        return
+    headers = {file: read_header(file, config["field_separator"], config["encoding"]) for file in _with_columns(config)}
+    for field, wanted in config["val_interval"].items():
+        files = [file for file, columns in headers.items() if field in columns]
+        if not files:
+            there = {name for columns in headers.values() for name in columns}
+            raise InputError(
+                f"val_interval: there is no column {field!r} in {', '.join(file.name for file in headers)}"
+                + did_you_mean(field, there)
+            )
+        if not any(_is_read(config, file, field) for file in files):
+            raise InputError(f"val_interval: column {field} of {files[0].name} is not read; add it to load_col")
+        kind = headers[files[0]][field]
+        if kind == "float":
+            check_interval(f"val_interval: {field}", wanted)
+        elif kind != "token":
+            raise InputError(f"val_interval: {field}:{kind} holds lists, by which RecBole cannot filter; remove it")
+        elif not isinstance(wanted, list | tuple | set) or not all(isinstance(name, str) for name in wanted):
+            raise InputError(f"val_interval: {field} must be a list of names, such as ['a', 'b'], but is {wanted!r}")
+
+
+def _with_columns(config) -> list[Path]:
+    """The atomic files that hold columns which a dataset may read."""
+    suffixes = ["inter", "user", "item", "kg", *(config["additional_feat_suffix"] or ())]
+    files = (Path(config["data_path"]) / f"{config['dataset']}.{suffix}" for suffix in suffixes)
+    return [file for file in files if file.is_file()]
+
+
+def _is_read(config, file: Path, field: str) -> bool:
+    """Whether ``load_col`` and ``unload_col`` let a column be read."""
+    suffix, load, leave = file.suffix.removeprefix("."), config["load_col"], config["unload_col"] or {}
+    read = "*" if load is None else load.get(suffix, ())
+    return (read == "*" or field in read) and field not in leave.get(suffix, ())
 
 
 def files_hash(config) -> str:

@@ -1,0 +1,34 @@
+"""Intervals of numbers as RecBole writes them, ``[3,5)`` or several as ``[0,1];(2,inf)``: it passes over any other."""
+
+from __future__ import annotations
+
+import math
+
+from recbole_ssm.errors import InputError
+
+
+def check_interval(name: str, value: object) -> None:
+    """Raise InputError unless a value is such intervals, each of which holds a number.
+
+    Args:
+        name: what has the value, as the sentence is to begin.
+        value: a word; ``[3, 5]`` may also be a list.
+    """
+    parts = [part.strip() for part in str(value).split(";")]
+    ends = [_ends(part) for part in parts]
+    if isinstance(value, bool | dict) or None in ends:
+        raise InputError(f"{name} must be like '[3,inf)', but is {value!r}")
+    for part, (low, high) in zip(parts, ends, strict=True):
+        if low > high or (low == high and (part[0], part[-1]) != ("[", "]")):
+            raise InputError(f"{name} is {value!r}, but no number lies within {part}; the lower end comes first")
+
+
+def _ends(part: str) -> tuple[float, float] | None:
+    low, comma, high = part[1:-1].partition(",")
+    if not comma or part[0] not in "[(" or part[-1] not in ")]":
+        return None
+    try:
+        ends = float(low), float(high)
+    except ValueError:
+        return None
+    return None if any(map(math.isnan, ends)) else ends
