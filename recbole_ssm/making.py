@@ -12,6 +12,7 @@ import numpy as np
 from torch import nn
 
 from recbole_ssm.errors import InputError
+from recbole_ssm.memory import fits_memory
 from recbole_ssm.registry import recboles_own
 
 _AS_DATA, _AS_CODE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
@@ -29,11 +30,13 @@ def make_model(config, dataset) -> nn.Module:
         dataset: the training split.
 
     Raises:
-        InputError: such a file cannot be read as data.
+        InputError: such a file cannot be read as data, or the model does not fit into memory.
     """
     if recboles_own(config.model_class, "LDiffRec") and config["n_cate"] > 1:
         _check_embeddings(Path(dataset.dataset_path) / "item_emb.npy")
-    with _files_as_data(trust=bool(config["trust_checkpoint"])):
+    size = f"{dataset.item_num - 1:,} items and hidden_size {config['hidden_size']}"
+    memory = fits_memory(f"{config['model']} with {size} does not fit into memory")
+    with memory, _files_as_data(trust=bool(config["trust_checkpoint"])):
         return config.model_class(config, dataset).to(config["device"])
 
 

@@ -1,4 +1,4 @@
-"""How much memory this process has held."""
+"""How much memory this process has held, and what to do when there is no more."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import ctypes
 import gc
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from recbole.utils import ModelType
+
+from recbole_ssm.errors import InputError
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -28,6 +32,39 @@ def peak_memory_gib(device: torch.device) -> float:
         return psutil.Process().memory_info().peak_wset / 2**30
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+@contextmanager
+def fits_memory(what: str) -> Iterator[None]:
+    """Where memory ends, raise InputError: ``what`` does not fit, and what to do about it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch raises either
+        full = r"out of memory|not enough memory|can(no|')t allocate memory|bad.?alloc"
+        if not isinstance(error, MemoryError) and not re.search(full, str(error), re.IGNORECASE):
+            raise
+        raise InputError(what) from error
+
+
+class WithinMemory:
+    """Mixed into the trainer that RecBole has for a model: where memory ends, the keys that ask for less are named."""
+
+    def _train_epoch(self, *args, **kwargs):
+        keys = ["train_batch_size"] if self.config["train_batch_tokens"] is None else []
+        keys += ["train_batch_tokens"] if self.config.is_packed else []
+        with fits_memory(self._less("a step of the training", *keys)):
+            return super()._train_epoch(*args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        with fits_memory(self._less("a batch of the evaluation", "eval_batch_size")):
+            return super().evaluate(*args, **kwargs)
+
+    def _less(self, what: str, *keys: str) -> str:
+        if self.config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+            keys += ("MAX_ITEM_LIST_LENGTH",)
+        *others, last = (f"{key} ({self.config[key]})" for key in keys)
+        given = " or ".join([*([", ".join(others)] if others else []), last])
+        return f"{what} does not fit into memory; lower {given}"
 
 
 def added_memory_mib(run: Callable[[], object], device: torch.device) -> float | None:

@@ -152,19 +152,14 @@ def _check_labels(config, data) -> None:
 def _make_model(config, dataset) -> nn.Module:
     try:
         return make_model(config, dataset)
+    except InputError:
+        raise
     except (KeyError, ValueError) as error:
         if config.is_packed:
             raise
         raise InputError(
             f"{config['model']} cannot be made for these data ({error}); if it needs a column that is not loaded, name "
             "the column in load_col"
-        ) from error
-    except (MemoryError, RuntimeError) as error:  # torch's for "out of memory" is either
-        if "memory" not in str(error):
-            raise
-        raise InputError(
-            f"{config['model']} with {dataset.item_num - 1:,} items and hidden_size {config['hidden_size']} does not "
-            "fit into memory"
         ) from error
 
 

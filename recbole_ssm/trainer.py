@@ -17,6 +17,7 @@ import recbole_ssm
 from recbole_ssm import checkpoint, run_log
 from recbole_ssm.data.fingerprint import fingerprint, item_vocabulary
 from recbole_ssm.divergence import DivergenceChecks
+from recbole_ssm.memory import WithinMemory
 from recbole_ssm.optimisation import fused_adam, one_cycle, parameter_groups
 from recbole_ssm.processes import everyones, of_first, rank
 from recbole_ssm.resume import Resumable
@@ -232,7 +233,8 @@ class EvaluationOnly:
 def create_trainer(config, model, *, trains: bool = True):
     """The trainer that RecBole has for the model, with what is added here; without ``trains`` it evaluates only."""
     base = get_trainer(config["MODEL_TYPE"], config["model"])
-    added = (SafeCheckpoints, History, TimeBudget, ScheduledTraining, Resumable, DivergenceChecks, SharedTraining)
+    added = (WithinMemory, SafeCheckpoints, History, TimeBudget, ScheduledTraining, Resumable)
+    added += (DivergenceChecks, SharedTraining)
     if not trains:
-        added = (DivergenceChecks, SharedTraining, EvaluationOnly)
+        added = (WithinMemory, DivergenceChecks, SharedTraining, EvaluationOnly)
     return type(base.__name__, (*added, base), {})(config, model)

@@ -19,6 +19,7 @@ from atomic import (
 from recbole.data.interaction import Interaction
 
 from recbole_ssm.divergence import TrainingDiverged
+from recbole_ssm.errors import InputError
 from recbole_ssm.trainer import _with_dataset
 
 
@@ -314,3 +315,48 @@ def test_weights_decay_but_no_biases_norms_and_step_sizes(tiny, learner):
     weights = ("item_embedding.weight", "proj.weight", "w_1.weight", "w_2.weight", "conv1d.weight")
     for name, parameter in trainer.model.named_parameters():
         assert decay[id(parameter)] == (0.1 if name.endswith(weights) else 0.0), name
+
+
+OUT_OF_MEMORY = {
+    "of the CPU": RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"
+    ),
+    "of the GPU": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    "of numpy": MemoryError("Unable to allocate 3.00 GiB for an array with shape (4, 5)"),
+    "of Python": MemoryError(),
+    "of C": RuntimeError("std::bad_alloc"),
+}
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY.values(), ids=OUT_OF_MEMORY)
+@pytest.mark.parametrize(
+    ("model", "keys", "words"),
+    [
+        ("2Mamba4Rec", {}, r"train_batch_tokens \(2048\) or MAX_ITEM_LIST_LENGTH \(None\)"),
+        ("SSD4Rec", {"train_batch_size": 9}, r"train_batch_size \(9\), train_batch_tokens \(None\) or MAX"),
+        ("SASRec", {"train_batch_size": 9}, r"train_batch_size \(9\) or MAX_ITEM_LIST_LENGTH \(50\)"),
+        ("BPR", {"load_col": {"inter": ["user_id", "item_id"]}}, r"train_batch_size \(\d+\)$"),
+    ],
+)
+def test_where_memory_ends_the_keys_that_ask_for_less_are_named(tiny, monkeypatch, error, model, keys, words):
+    _, trainer, (train, valid, _) = make_trainer(make_config(tiny, model, epochs=1, **keys))
+
+    def full(*args, **kwargs):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.model, "calculate_loss", full)
+        with pytest.raises(InputError, match="a step of the training does not fit into memory; lower " + words):
+            trainer.fit(train, valid, saved=False, show_progress=False)
+    monkeypatch.setattr(trainer.model, "full_sort_predict", full)
+    monkeypatch.setattr(trainer.model, "predict", full)
+    rest = r"$" if model == "BPR" else r" or MAX_ITEM_LIST_LENGTH"
+    with pytest.raises(InputError, match=r"a batch of the evaluation .* eval_batch_size \(\d+\)" + rest):
+        trainer.evaluate(valid, load_best_model=False)
+
+
+def test_another_error_is_not_taken_for_it(tiny, monkeypatch):
+    _, trainer, (train, valid, _) = make_trainer(make_config(tiny, epochs=1))
+    monkeypatch.setattr(trainer.model, "calculate_loss", lambda batch: batch["item_id"].view(-7, 3))
+    with pytest.raises(RuntimeError, match="shape"):
+        trainer.fit(train, valid, saved=False, show_progress=False)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.ops.linear_recurrence import linear_recurrence
 from recbole_ssm.ops.packing import at, last_tokens
+from recbole_ssm.ops.precision import without_half
 
 
 class LRU(nn.Module):
@@ -41,7 +42,7 @@ class LRU(nn.Module):
         return self._output(h), h[last_tokens(cu_seqlens)]
 
     def step(self, hidden: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As :meth:`recbole_ssm.layers.Mamba2.step`; the state is h (R, expand * d_model), complex."""
+        """As :meth:`recbole_ssm.layers.Mamba2.step`; the state is h (R, expand * d_model), complex (of two float32)."""
         h, decay = self._inputs(hidden)
         if state is not None:
             h = h + decay * state
@@ -49,11 +50,13 @@ class LRU(nn.Module):
 
     def _inputs(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """``gamma B x`` (R, size) and decay (size,), complex."""
-        decay = torch.polar(torch.exp(-torch.exp(self.nu_log)), torch.exp(self.theta_log))
-        inputs = self.in_proj(hidden).to(decay.real.dtype).unflatten(-1, (2, -1))  # float32 under autocast too
-        real, imaginary = (inputs * torch.exp(self.gamma_log)).unbind(-2)
+        nu, theta, gamma = (torch.exp(without_half(log)) for log in (self.nu_log, self.theta_log, self.gamma_log))
+        decay = torch.polar(torch.exp(-nu), theta)
+        inputs = self.in_proj(hidden).to(gamma.dtype).unflatten(-1, (2, -1))  # float32 under autocast too
+        real, imaginary = (inputs * gamma).unbind(-2)
         return torch.complex(real, imaginary), decay
 
     def _output(self, h: Tensor, readout: Tensor | None = None) -> Tensor:
         """``Re(C h)`` of all tokens, or of those of ``readout``."""
-        return self.out_proj(torch.cat([at(readout, h.real), at(readout, h.imag)], -1))
+        parts = torch.cat([at(readout, h.real), at(readout, h.imag)], -1)
+        return self.out_proj(parts.to(self.out_proj.weight.dtype))

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from recbole_ssm.ops import native
 from recbole_ssm.ops.backend import choose
 from recbole_ssm.ops.packing import RowItems, check_each, check_ids
-from recbole_ssm.ops.precision import HALF, autocast_type
+from recbole_ssm.ops.precision import HALF, autocast_type, without_half
 from recbole_ssm.ops.teacher import Teacher
 
 _CACHED, _ALIVE = 1 << 18, 1 << 26
@@ -74,7 +74,7 @@ def linear_cross_entropy(
     check_ids("target", target[counts], 0, len(weight))
     half = autocast_type(hidden) or next((t.dtype for t in (hidden, weight) if t.dtype in HALF), None)
     if half is not None:
-        hidden, weight = hidden.float(), weight.float()
+        hidden, weight, bias, seen_bias = map(without_half, (hidden.float(), weight.float(), bias, seen_bias))
     if teacher is not None:
         teacher = teacher.for_(hidden, len(weight))
     with torch.autocast(hidden.device.type, enabled=False) if half is not None else nullcontext():
