@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from recbole_ssm.checkpoint_contents import Unusable, check_archive, check_bounded, check_checkpoint
 from recbole_ssm.errors import InputError
 from recbole_ssm.files import replacing
 
@@ -67,36 +68,54 @@ def read(path: str | Path, device: torch.device | str = "cpu", *, trust: bool = 
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}")
-    try:
-        state = torch.load(path, map_location=device, weights_only=not trust)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} is no checkpoint of this package: it holds Python objects, as RecBole's do, and reading "
-            "those runs code that stands in the file. If you trust where it comes from, go on with its training by "
-            "--resume=FILE --trust_checkpoint"
-        ) from error
-    except Exception as error:  # damaged bytes can fail in any way
-        raise CheckpointError(f"{path} cannot be read: it is cut off, damaged, or no checkpoint") from error
+    state, parts = _load(path, device, trust)
     if not isinstance(state, dict) or state.get("format") != format:
         if trust and isinstance(state, dict) and "state_dict" in state:
             return state
         raise CheckpointError(f"{path} is no {format.partition(' ')[2]} of this package")
-    if not isinstance(state.get("format_version"), int):
+    version = state.get("format_version")
+    if not isinstance(version, int) or isinstance(version, bool):
         raise CheckpointError(f"{path} is damaged: it does not say of which version it is")
-    if state["format_version"] > VERSION:
+    if version > VERSION:
         raise CheckpointError(
-            f"{path} was written by a later version of this package (format {state['format_version']}; this version "
+            f"{path} was written by a later version of this package (format {version}; this version "
             f"reads up to {VERSION}); update the package"
         )
-    expected = state.pop("checksum", None)
-    if checksum({key: value for key, value in state.items() if key not in ("format", "format_version")}) != expected:
-        raise CheckpointError(f"{path} has been altered or damaged since it was written: its checksum does not agree")
+    try:
+        check_bounded(state, parts, 8 * path.stat().st_size)
+        expected = state.pop("checksum", None)
+        if (
+            checksum({key: value for key, value in state.items() if key not in ("format", "format_version")})
+            != expected
+        ):
+            raise Unusable("its checksum does not agree")
+        if format == FORMAT:
+            check_checkpoint(state)
+    except Unusable as error:
+        raise CheckpointError(f"{path} has been altered or damaged since it was written: {error}") from error
     return state
 
 
 def time_order(config: dict) -> str:
     """``time_order`` of the training whose configuration is in a checkpoint: RecBole's before it was a key."""
     return config.get("time_order", "recbole")
+
+
+def _load(path: Path, device: torch.device | str, trust: bool) -> tuple[object, int]:
+    """What torch makes of a file, without trust tensors and plain values alone, and of how many parts it may be."""
+    try:
+        parts = path.stat().st_size if trust else check_archive(path)
+        return torch.load(path, map_location=device, weights_only=not trust), parts
+    except pickle.UnpicklingError as error:
+        if "global" in str(error).lower() and not trust:
+            raise CheckpointError(
+                f"{path} is no checkpoint of this package: it holds Python objects, as RecBole's do, and reading "
+                "those runs code that stands in the file. If you trust where it comes from, go on with its training by "
+                "--resume=FILE --trust_checkpoint"
+            ) from error
+        raise CheckpointError(f"{path} cannot be read: it is cut off, damaged, or no checkpoint") from error
+    except Exception as error:  # damaged bytes can fail in any way
+        raise CheckpointError(f"{path} cannot be read: it is cut off, damaged, or no checkpoint") from error
 
 
 def checksum(value) -> str:

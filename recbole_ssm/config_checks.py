@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _AT_LEAST = {
     **{"train_batch_size": 1, "eval_batch_size": 1, "learning_rate": 0, "weight_decay": 0, "seed": 0, "worker": 0},
-    **{"epochs": 0, "stopping_step": 0, "metric_decimal_place": 0},
+    **{"epochs": 0, "stopping_step": 0, "metric_decimal_place": 0, "MAX_ITEM_LIST_LENGTH": 1},
 }
 
 _KINDS = {

@@ -13,16 +13,18 @@ from recbole.utils import init_seed
 from recbole_ssm import checkpoint
 from recbole_ssm.checkpoint import CheckpointError, time_order
 from recbole_ssm.config import Config
-from recbole_ssm.data import create_dataset, data_preparation
+from recbole_ssm.data import PackedDataset, check_topk, create_dataset, data_preparation
+from recbole_ssm.data.dataset import renumber_items
 from recbole_ssm.data.fingerprint import fingerprint, item_vocabulary
+from recbole_ssm.errors import InputError
 from recbole_ssm.making import make_model
 from recbole_ssm.ops.backend import use_backend
 from recbole_ssm.system import threads
-from recbole_ssm.trained_models import Together, trained_models
+from recbole_ssm.trained_models import Together, check_fits, trained_models
 from recbole_ssm.trainer import create_trainer
 
 _OF_TRAINING = {
-    *("model", "dataset", "log_wandb", "causal_epochs", "teacher"),
+    *("model", "dataset", "log_wandb", "causal_epochs", "teacher", "worker"),
     *("checkpoint_dir", "dataset_cache", "dataset_save_path", "save_dataset"),
     *("dataloaders_save_path", "save_dataloaders", "trust_checkpoint", "trust_dataset", "gpu_id"),
 }
@@ -74,8 +76,8 @@ def evaluate(
 
     Returns:
         ``valid_result`` and ``test_result``, None where the split leaves no such items; ``time_order`` and
-        ``filter_seen``, under which they hold; and whether the training data are those that the model had
-        (``same_training_data``).
+        ``filter_seen``, under which they hold; and whether the training data are those that the model had, in the same
+        order of rows (``same_training_data``).
 
     Raises:
         CheckpointError: the file cannot be read, or the dataset has other items.
@@ -127,32 +129,65 @@ def stored_config(state: dict, dataset: str | None, command_line: Iterable[str],
 
 
 @contextmanager
+def understood(file: str | Path) -> Iterator[None]:
+    """Whatever goes wrong within, for a checkpoint's settings may say anything, is said in a sentence.
+
+    Raises:
+        CheckpointError: something was not as it should be.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise CheckpointError(
+            f"{file} cannot be used with these data: its settings or weights do not fit ({reason}); evaluate it with "
+            "the settings and on the data that it was trained with"
+        ) from error
+
+
+@contextmanager
 def loaded(file: str | Path, dataset: str | None = None, command_line: Iterable[str] = ()) -> Iterator[Loaded]:
     """The model of a checkpoint with its data, for as long as the context lasts; arguments as in :func:`evaluate`."""
     state = checkpoint.read(file)
-    config = stored_config(state, dataset, command_line)
+    with understood(file):
+        config = stored_config(state, dataset, command_line)
     init_seed(config["seed"], config["reproducibility"])
     most = threads.HELPFUL if config.is_packed else None
     with threads.chosen(most), use_backend(config["ssm_backend"] or "auto"):
-        data = create_dataset(config, packed=config.is_packed)
-        train, valid, test = data_preparation(config, data)
-        known, here = state["item_vocabulary"], item_vocabulary(data)
-        if known != here:
-            other = len(set(here) ^ set(known))
-            raise CheckpointError(
-                f"{file} knows the items of {state['dataset']['name']!r}, and dataset {config['dataset']!r} has "
-                + (f"{other} others" if other else "them in another order")
-                + "; evaluate it on the data that it was trained on"
-            )
+        with understood(file):
+            loaded = _load(file, state, config)
+        yield loaded
+
+
+def _load(file: str | Path, state: dict, config: Config) -> Loaded:
+    data = create_dataset(config, packed=config.is_packed)
+    check_topk(config, data)
+    known, here = state["item_vocabulary"], item_vocabulary(data)
+    if isinstance(data, PackedDataset) and known[:1] == here[:1] and sorted(known) == sorted(here):
+        renumber_items(data, known)  # rows in another order number them otherwise
+        here = known
+    if known != here:
+        other = len(set(here) ^ set(known))
+        raise CheckpointError(
+            f"{file} knows the items of {state['dataset']['name']!r}, and dataset {config['dataset']!r} has "
+            + (f"{other} others" if other else "them in another order, in which a model of RecBole may know users, too")
+            + "; evaluate it on the data that it was trained on"
+        )
+    train, valid, test = data_preparation(config, data)
+    try:
+        check_fits(config, train._dataset, state["state_dict"])
         model = make_model(config, train._dataset)
-        try:
-            model.load_state_dict(state["state_dict"])
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"{file} is of a {config['model']} of another size; evaluate it with the settings and on the data that "
-                "it was trained with"
-            ) from error
-        model.load_other_parameter(state["other_parameter"])
-        trainer = create_trainer(config, model, trains=False)
-        trainer.eval_collector.data_collect(train)
-        yield Loaded(config, trainer, (train, valid, test), state["dataset"])
+        model.load_state_dict(state["state_dict"])
+    except (RuntimeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise CheckpointError(
+            f"{file} is of a {config['model']} of another size; evaluate it with the settings and on the data that "
+            "it was trained with"
+        ) from error
+    model.load_other_parameter(state["other_parameter"])
+    trainer = create_trainer(config, model, trains=False)
+    trainer.eval_collector.data_collect(train)
+    return Loaded(config, trainer, (train, valid, test), state["dataset"])

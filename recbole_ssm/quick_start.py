@@ -14,7 +14,7 @@ from torch import nn
 
 from recbole_ssm import run_log
 from recbole_ssm.config import Config
-from recbole_ssm.data import create_dataset, data_preparation
+from recbole_ssm.data import check_topk, create_dataset, data_preparation
 from recbole_ssm.distillation import load_teachers
 from recbole_ssm.errors import InputError
 from recbole_ssm.folders import check_writable
@@ -89,8 +89,7 @@ def run(
             logger.info(set_color("Backends", "pink") + f": {describe_backends(config['device'])}")
 
         data = create_dataset(config, packed=config.is_packed)
-        if max(config["topk"]) > data.item_num:
-            raise InputError(f"topk {max(config['topk'])} asks for more than the {data.item_num - 1} items there are")
+        check_topk(config, data)
         logger.info(data)
         _check_labels(config, data)
         train_data, valid_data, test_data = data_preparation(config, data)

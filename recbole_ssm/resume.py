@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from logging import getLogger
 from pathlib import Path
 
 from recbole_ssm import checkpoint
@@ -75,8 +76,11 @@ class Resumable:
             self.model.load_state_dict(state["state_dict"])
         except RuntimeError as error:
             raise CheckpointError(f"{resume_file} is of a {self.config['model']} of another size") from error
-        self.model.load_other_parameter(state.get("other_parameter"))
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.model.load_other_parameter(state.get("other_parameter"))
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{resume_file} does not hold a training of {self.config['model']}") from error
         self.start_epoch, self.cur_step = state["epoch"] + 1, state["cur_step"]
         self.best_valid_score = state["best_valid_score"]
         self.saved_model_file = str(resume_file).removesuffix(_SUFFIX).removesuffix(".pth") + ".pth"
@@ -310,13 +314,17 @@ def find_latest(folder: str | Path, model: str, dataset: str, given: dict | None
     """The newest training of a model on a dataset that was not brought to its end; None if there is none.
 
     With ``given``, a configuration in plain values, the newest of those that were begun with it, or else of all. A
-    process that is killed as it begins leaves an empty file, which is passed over.
+    process that is killed as it begins leaves an empty file, which is passed over, and so is a damaged one.
     """
     files = [file for file in Path(folder).glob(f"{model}-*{_SUFFIX}") if file.stat().st_size]
     files.sort(key=lambda file: file.stat().st_mtime, reverse=True)
     newest = None
     for file in files:
-        stored = checkpoint.read(file)["config"]
+        try:
+            stored = checkpoint.read(file)["config"]
+        except CheckpointError as error:  # of whatever training it was
+            getLogger().warning(f"{error}; it is passed over")
+            continue
         if stored["dataset"] == dataset:
             if given is None or not _other_settings(stored, given):
                 return file

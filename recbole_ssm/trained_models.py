@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recbole_ssm import checkpoint
 from recbole_ssm.checkpoint import CheckpointError
 from recbole_ssm.data.fingerprint import fingerprint
+from recbole_ssm.options import FOR_OUR_MODELS
 from recbole_ssm.registry import MODELS, model_class
 
 
@@ -64,14 +65,57 @@ def stored_model(state: dict, device: torch.device | str, file: str | Path) -> n
     config, catalogue = _Stored(state["config"] | {"device": device}), _Catalogue(state["item_vocabulary"])
     try:
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and then replaced
+            _check_sizes(config, catalogue, state["state_dict"])
             model = model_class(name)(config, catalogue)
         model.load_state_dict(state["state_dict"])
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{file} has weights that do not fit {name}; use the version of this package that wrote it "
             f"({state['versions']['recbole_ssm']})"
         ) from error
     return model.to(device).eval()
+
+
+def _check_sizes(config, catalogue, weights: dict[str, Tensor]) -> None:
+    """Raise ValueError where a model of this package has other weights than these, before it takes room for its own.
+
+    Args:
+        config: of the model, or in a checkpoint.
+        catalogue: a dataset, or what stands for it.
+        weights: by name.
+    """
+    for option in FOR_OUR_MODELS:
+        if config[option.name] is not None:
+            option.check(config[option.name])
+    if config["num_layers"] > len(weights):
+        raise ValueError("it has more layers than weights")
+    with torch.device("meta"):
+        made = model_class(config["model"])(config, catalogue).state_dict()
+    if {name: weight.shape for name, weight in made.items()} != {
+        name: weight.shape for name, weight in weights.items()
+    }:
+        raise ValueError("it has other weights")
+
+
+def check_fits(config, dataset, weights: dict[str, Tensor]) -> None:
+    """Raise ValueError where a model does not have these weights, as far as can be told before it takes room.
+
+    RecBole's models need their data to be made: of them it is known that no number that is given is so large.
+
+    Args:
+        config: of the model.
+        dataset: the training split.
+        weights: by name.
+    """
+    if config["model"] in MODELS:
+        _check_sizes(config, dataset, weights)
+        return
+    general = {key for kind, keys in config.parameters.items() if kind != "State-space" for key in keys}
+    largest = max(1000, sum(weight.numel() for weight in weights.values()))
+    for key in config.external_config_dict.keys() - general:
+        most = max(64, len(weights)) if "layer" in key or "block" in key else largest
+        if isinstance(config[key], int) and config[key] > most:
+            raise ValueError(f"{key} {config[key]} is more than they can be of")
 
 
 class Together(nn.Module):

@@ -4,7 +4,9 @@ import errno
 import os
 import pickle
 import sys
+import zipfile
 
+import numpy as np
 import pytest
 import torch
 from atomic import run_python
@@ -15,6 +17,17 @@ from recbole_ssm import checkpoint
 from recbole_ssm.checkpoint import CheckpointError, CheckpointNotWritten, checksum
 
 STATE = {
+    "versions": {"recbole_ssm": "0", "torch": "0"},
+    "config": {"model": "2Mamba4Rec", "dataset": "tiny"},
+    "given": {},
+    "dataset": {"name": "tiny", "users": 1, "items": 1, "samples": 1, "hash": ""},
+    "item_vocabulary": ["[PAD]", "a"],
+    "history": [],
+    "epoch": 0,
+    "cur_step": 0,
+    "best_valid_score": 0.0,
+    "other_parameter": {},
+    "training": {},
     "words": ["a", "ü", None, True, 3, 0.1],
     "state_dict": {
         "weight": torch.arange(6.0).view(2, 3),
@@ -98,8 +111,20 @@ def test_a_file_from_elsewhere(tmp_path):
     for content in (torch.ones(3), {"state_dict": {}}, [1]):
         torch.save(content, file)
         assert "no checkpoint of this package" in refusal(file)
-    file.write_text("some text", encoding="utf-8")
-    refusal(file)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.txt", "text")
+    others = (
+        b"",
+        b"some text",
+        b"user_id:token\titem_id:token\nu\ti\n",
+        b"\x89PNG\r\n",
+        b"%PDF-1.4",
+        b"(dp0\n.",
+        b"cos\n.",
+    )
+    for content in (*others, np.arange(5).tobytes(), (tmp_path / "a.zip").read_bytes(), b'{"model": 1}'):
+        file.write_bytes(content)
+        assert "damaged, or no checkpoint" in refusal(file)
     assert "there is no checkpoint" in refusal(tmp_path / "nothing.pth")
 
 

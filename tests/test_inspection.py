@@ -166,7 +166,7 @@ def test_the_folder_of_the_training_may_be_gone(tmp_path):
 def test_what_does_nothing_is_said(tmp_path, caplog):
     file = f"--checkpoint={train(tmp_path, 'SASRec')['checkpoint']}"
     ask("evaluate", file, "--filter_sen=True")
-    assert "did you mean filter_seen?" in caplog.text
+    assert "id you mean filter_seen?" in caplog.text
 
 
 def test_a_model_of_another_size_is_refused(tmp_path, capfd):
@@ -234,3 +234,41 @@ def test_a_mistake_is_one_line(arguments, words, capfd):
 def test_help_of_a_verb(verb, capsys):
     assert main([verb, "--help"]) == 0
     assert capsys.readouterr().out.startswith(f"usage: python -m recbole_ssm {verb} --checkpoint=FILE")
+
+
+@pytest.mark.parametrize(
+    ("model", "keys"),
+    [
+        ("2Mamba4Rec", {"item_bias": True}),
+        ("SSD4Rec", {"filter_seen": True, "user_inter_num_interval": "[6,inf)"}),
+        ("LRURec", {"load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "price"]}}),
+    ],
+)
+def test_rows_in_another_order_are_the_same_data(tmp_path, model, keys):
+    """RecBole numbers items in the order in which they come."""
+    frame = interactions()
+    prices = "".join(f"{item}\t{item[1:]}.5\n" for item in sorted(set(frame["item_id"])))
+    (tmp_path / "tiny" / "tiny.item").write_text("item_id:token\tprice:float\n" + prices)
+    file = train(tmp_path, model, metric_decimal_place=6, **keys)["checkpoint"]
+    expected = ask("evaluate", f"--checkpoint={file}")
+    assert expected["same_training_data"]
+    for other in (frame[::-1], frame.sort_values("timestamp"), frame.sample(frac=1, random_state=1)):
+        write_dataset(tmp_path, other)
+        found = ask("evaluate", f"--checkpoint={file}")
+        assert found["valid_result"] == pytest.approx(expected["valid_result"])
+        assert found["test_result"] == pytest.approx(expected["test_result"])
+    with loaded(file) as (_, trainer, (_, _, test), _):
+        data = trainer.model, test._dataset
+        assert [str(name) for name in data[1].field2id_token["item_id"]] == checkpoint.read(file)["item_vocabulary"]
+        if "load_col" in keys:
+            feature = data[1].item_feat
+            names = data[1].field2id_token["item_id"][feature["item_id"].numpy()]
+            order = feature["price"][1:].argsort().tolist()
+            assert [int(names[1:][place][1:]) for place in order] == sorted(int(name[1:]) for name in names[1:])
+
+
+def test_models_of_recbole_are_tried_on_rows_in_their_order_alone(tmp_path, capfd):
+    file = train(tmp_path, "SASRec")["checkpoint"]
+    write_dataset(tmp_path, interactions()[::-1])
+    assert main(["evaluate", f"--checkpoint={file}"]) == 2
+    assert "them in another order" in capfd.readouterr().err

@@ -348,3 +348,19 @@ def test_twenty_kills_at_random_moments(tiny, tmp_path):
         state = checkpoint.read(newest)
         models.append(checksum([state["epoch"], state["state_dict"]]))
     assert models[0] == models[1]
+
+
+@pytest.mark.parametrize("content", [b"half of a file", b"PK\x03\x04", None], ids=["words", "archive", "cut off"])
+def test_a_damaged_file_does_not_keep_a_good_training_from_going_on(tiny, caplog, content):
+    """Of another dataset or of this one, newer than the good one; it is named, and stays as it is."""
+    with pytest.raises(Interrupted):
+        train(config_of(tiny, "one cycle"), signal_at=7)
+    good = find_latest("saved", "2Mamba4Rec", "tiny")
+    content = content or good.read_bytes()[:-100]
+    for name in ("2Mamba4Rec-zz.latest.pth", "2Mamba4Rec-another.latest.pth"):
+        Path("saved", name).write_bytes(content)
+        os.utime(Path("saved", name), (good.stat().st_mtime + 100,) * 2)
+    assert find_latest("saved", "2Mamba4Rec", "tiny") == good
+    assert "2Mamba4Rec-zz.latest.pth cannot be read" in caplog.text and "passed over" in caplog.text
+    assert find_latest("saved", "2Mamba4Rec", "other") is None
+    assert Path("saved", name).read_bytes() == content

@@ -1,6 +1,6 @@
 """From atomic files to packed batches. Knows RecBole's datasets, and nothing of models."""
 
 from recbole_ssm.data.dataset import PackedDataset
-from recbole_ssm.data.preparation import create_dataset, data_preparation
+from recbole_ssm.data.preparation import check_topk, create_dataset, data_preparation
 
-__all__ = ["PackedDataset", "create_dataset", "data_preparation"]
+__all__ = ["PackedDataset", "check_topk", "create_dataset", "data_preparation"]

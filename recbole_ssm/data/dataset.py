@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from recbole.data.dataset import SequentialDataset
@@ -197,6 +199,24 @@ def order_exactly(dataset) -> None:
     of what is sorted already, so after a sort in float64 RecBole's own keeps that order, for any of its datasets.
     """
     dataset.inter_feat = dataset.inter_feat.sort_values(dataset.time_field, kind="stable", ignore_index=True)
+
+
+def renumber_items(dataset, names: Sequence[str]) -> None:
+    """Give the items of a loaded, unbuilt dataset other numbers; RecBole has those of the order in which they came.
+
+    Args:
+        dataset: for models that read nothing of an item but its number.
+        names: of all its items, by their new number, ``[PAD]`` first.
+    """
+    field = dataset.iid_field
+    number = {name: new for new, name in enumerate(names)}
+    new = np.array([number[name] for name in dataset.field2id_token[field]])
+    dataset.inter_feat[field] = new[dataset.inter_feat[field]]
+    if dataset.item_feat is not None:
+        dataset.item_feat[field] = new[dataset.item_feat[field]]
+        dataset.item_feat = dataset.item_feat.sort_values(field, ignore_index=True)
+    dataset.field2id_token[field] = np.array(names)
+    dataset.field2token_id[field] = number
 
 
 def chronological_history(dataset) -> tuple[Tensor, Tensor]:

@@ -205,6 +205,12 @@ def _check_history_lengths(dataset) -> None:
         )
 
 
+def check_topk(config, dataset) -> None:
+    """Raise InputError if there are fewer items than a metric looks at."""
+    if max(config["topk"]) > dataset.item_num:
+        raise InputError(f"topk {max(config['topk'])} asks for more than the {dataset.item_num - 1} items there are")
+
+
 def data_preparation(config, dataset):
     """Split a dataset and make its loaders.
 

@@ -1,0 +1,124 @@
+"""What a checkpoint may hold. It is looked at before anything is computed of it, since anybody may have written it."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import torch
+
+_DEPTH = 64
+"""How many lists and dicts may stand in one another."""
+_BITS = 128
+"""Of a whole number; random number generators have long ones."""
+_LONG = 64
+"""Letters: longer words count by their length."""
+
+_KINDS = {
+    **dict.fromkeys(("versions", "config", "given", "dataset", "state_dict", "other_parameter"), dict),
+    **dict.fromkeys(("optimizer", "training"), dict),
+    **dict.fromkeys(("item_vocabulary", "history"), list),
+    **dict.fromkeys(("epoch", "cur_step"), int),
+    "best_valid_score": float,
+}
+_KINDS_WITHIN = {
+    "config": {"model": str, "dataset": str},
+    "dataset": {"name": str, "users": int, "items": int, "samples": int, "hash": str},
+    "versions": {"recbole_ssm": str},
+}
+_KINDS_OF_TRAINING = {"batches_done": int, "loss": float, "epoch_start": dict, "random": list}
+"""What ``training`` holds, where it holds anything."""
+_KINDS_OF_PARTS = {"item_vocabulary": str, "history": dict, "state_dict": torch.Tensor, "versions": str}
+
+
+class Unusable(ValueError):
+    """Something is not as this package writes it; the message says what."""
+
+
+def check_archive(file: Path) -> int:
+    """Of how many parts that which is in a file may be made: each takes a byte or more, or is a part of several.
+
+    Raises:
+        Unusable: it is no archive as torch writes them, in which nothing is compressed.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            parts = archive.infolist()
+    except (NotImplementedError, RuntimeError, UnicodeDecodeError, ValueError, zipfile.BadZipFile) as error:
+        raise Unusable("it is no archive") from error
+    if any(part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size for part in parts):
+        raise Unusable("it is compressed")
+    if sum(part.file_size for part in parts) > file.stat().st_size:
+        raise Unusable("its parts lie in one another")
+    return 1000 + 2 * sum(part.file_size for part in parts if part.filename.endswith("/data.pkl"))
+
+
+def check_bounded(value: object, parts: int, size: int) -> None:
+    """Raise :class:`Unusable` unless a value is made of plain ones and dense tensors, and not of too many.
+
+    Args:
+        value: what was read from a file.
+        parts: of how many values it may be made; what stands there again and again counts each time.
+        size: how many bytes its tensors and long words may take, likewise.
+    """
+    rest: list[tuple[object, int]] = [(value, 0)]
+    while rest:
+        item, depth = rest.pop()
+        if isinstance(item, dict | list | tuple):
+            inner = item.values() if isinstance(item, dict) else item
+            parts -= len(inner)
+            if depth == _DEPTH:
+                raise Unusable(f"it has more than {_DEPTH} lists in one another")
+            if isinstance(item, dict) and not all(isinstance(key, str | int) for key in item):
+                raise Unusable("a key is neither a word nor a number")
+            if parts >= 0:
+                rest.extend((part, depth + 1) for part in inner)
+        elif isinstance(item, torch.Tensor):
+            _check_dense(item)
+            size -= item.nbytes
+        elif isinstance(item, str):
+            size -= len(item) if len(item) > _LONG else 0
+        elif isinstance(item, int):
+            if item.bit_length() > _BITS:
+                raise Unusable("it has a number of too many digits")
+        elif not isinstance(item, float | None):
+            raise Unusable(f"it has a {type(item).__name__}")
+        if min(parts, size) < 0:
+            raise Unusable("it says that it holds more than its size allows")
+
+
+def _check_dense(tensor: torch.Tensor) -> None:
+    plain = type(tensor) is torch.Tensor and tensor.layout is torch.strided and tensor.device.type != "meta"
+    if not plain or tensor.is_quantized or tensor.is_nested:
+        raise Unusable("it has a tensor that is not dense")
+
+
+def check_checkpoint(state: dict) -> None:
+    """Raise :class:`Unusable` unless all keys of a checkpoint are there, and each is of its kind."""
+    _check_kinds(state, _KINDS, "")
+    for key, kinds in _KINDS_WITHIN.items():
+        _check_kinds(state[key], kinds, f"{key}: ")
+    if state["training"]:
+        _check_kinds(state["training"], _KINDS_OF_TRAINING, "training: ")
+    for key, kind in _KINDS_OF_PARTS.items():
+        parts = state[key].values() if isinstance(state[key], dict) else state[key]
+        if not all(isinstance(part, kind) for part in parts):
+            raise Unusable(f"{key} holds something else than {kind.__name__}s")
+    for key in ("config", "given", "state_dict", "other_parameter"):
+        if not all(isinstance(name, str) for name in state[key]):
+            raise Unusable(f"{key} has a key that is no word")
+    if _has_tensor([state[key] for key in ("versions", "config", "given", "dataset", "history")]):
+        raise Unusable("a setting is a tensor")
+
+
+def _has_tensor(value: object) -> bool:
+    if isinstance(value, dict | list | tuple):
+        return any(map(_has_tensor, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, torch.Tensor)
+
+
+def _check_kinds(values: dict, kinds: dict[str, type], where: str) -> None:
+    for key, kind in kinds.items():
+        fits = isinstance(values.get(key), int | float if kind is float else kind)
+        if not fits or isinstance(values[key], bool):
+            raise Unusable(f"{where}{key} is missing, or no {kind.__name__}")
