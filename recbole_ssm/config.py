@@ -247,12 +247,18 @@ class Config(RecBoleConfig):
 
     def _take_samples_of_files(self) -> None:
         """With ``benchmark_filename`` the samples are the lines: what chooses other ones does nothing."""
-        external = self.external_config_dict
+        external, why = self.external_config_dict, "with benchmark_filename the samples are those of the files"
         if external.get("benchmark_filename") is None:
             return
         for key in ("train_samples", "prefixes_per_user", "causal_epochs"):
             if external.pop(key, None) is not None:
-                self.pass_over(key, "with benchmark_filename the samples are those of the files")
+                self.pass_over(key, why)
+        given = [
+            given.get("eval_args") for given in (self.file_config_dict, self.variable_config_dict, self.cmd_config_dict)
+        ]
+        for key in ("split", "group_by", "order"):
+            if any(isinstance(each, dict) and key in each for each in given):
+                self.pass_over(f"eval_args: {key}", why)
         if "train_samples" in self.internal_config_dict:
             self.internal_config_dict |= {"train_samples": "all_prefixes", "causal_epochs": None}
 

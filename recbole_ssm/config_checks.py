@@ -258,19 +258,6 @@ def _check_fields(config: Config) -> None:
             )
 
 
-_NOT_OF_PRESPLIT = {
-    **dict.fromkeys(
-        (
-            *("user_inter_num_interval", "item_inter_num_interval", "filter_inter_by_user_or_item"),
-            *("val_interval", "rm_dup_inter", "time_order"),
-        ),
-        "the samples are those of the files",
-    ),
-    **dict.fromkeys(("save_dataset", "dataset_save_path", "dataset_cache"), "the files are read each time"),
-}
-"""Keys that do nothing with ``benchmark_filename``, and why."""
-
-
 def _check_presplit(config: Config) -> None:
     names = config["benchmark_filename"]
     if names is None:
@@ -280,9 +267,6 @@ def _check_presplit(config: Config) -> None:
             "benchmark_filename must name three files, of training, validation and test, such as "
             f"['train', 'valid', 'test'], but is {names!r}"
         )
-    for key, why in _NOT_OF_PRESPLIT.items():
-        if config.external_config_dict.get(key):
-            config.pass_over(key, f"with benchmark_filename {why}")
     if not config["LIST_SUFFIX"]:
         raise InputError("LIST_SUFFIX must not be empty: with ITEM_ID_FIELD it names the column of histories")
     if not isinstance(config["seq_separator"], str) or not config["seq_separator"]:

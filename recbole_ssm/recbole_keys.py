@@ -118,7 +118,24 @@ def _without_graph(config: Config) -> bool:
     return config["MODEL_TYPE"] != ModelType.KNOWLEDGE and not issubclass(own, KnowledgeBasedDataset)
 
 
+def _presplit(config: Config) -> bool:
+    return config["benchmark_filename"] is not None
+
+
 PASSED_OVER = (
+    PassedOver(
+        (
+            *("user_inter_num_interval", "item_inter_num_interval", "filter_inter_by_user_or_item"),
+            *("val_interval", "rm_dup_inter", "time_order"),
+        ),
+        "with benchmark_filename the samples are those of the files",
+        _presplit,
+    ),
+    PassedOver(
+        ("save_dataset", "dataset_save_path", "dataset_cache"),
+        "with benchmark_filename the files are read each time",
+        _presplit,
+    ),
     PassedOver(
         ("nproc", "world_size", "ip", "port", "offset"),
         "start several processes with torchrun --nproc_per_node=N",
