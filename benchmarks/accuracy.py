@@ -107,31 +107,36 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path, pa
 
     Args:
         arguments: of run_recbole_ssm.py.
-        threads: None for torch's own choice.
+        threads: None for the package's own choice.
         training: folder of its checkpoints, from which a run goes on that was interrupted.
         parent: number of the process that asked for it, with which this one ends.
     """
     import torch
 
     if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # which holds
         torch.set_num_threads(threads)
     from recbole_ssm import __version__, checkpoint
     from recbole_ssm.compare.worker import OF_RUN, end_with_parent, train_once
     from recbole_ssm.inspection import evaluate
+    from recbole_ssm.registry import MODELS
+    from recbole_ssm.system.threads import HELPFUL, chosen
 
     end_with_parent(parent)
+    model, dataset, files, keys = divided(arguments)
+    with chosen(HELPFUL if model in MODELS else None):
+        threads = torch.get_num_threads()
     circumstances = {  # before hours of training, not after them
         "command": "python run_recbole_ssm.py " + shlex.join(a for a in arguments if not a.startswith("--data_path=")),
         "commit": commit(),
         "versions": {name: version(name) for name in ("torch", "recbole", "numpy")}
         | {"recbole_ssm": __version__, "python": platform.python_version()},
-        "hardware": {"cpu": machine()["cpu"], "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+        "hardware": {"cpu": machine()["cpu"], "cores": os.cpu_count(), "threads": threads}
         | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
     }
     settings = settings_of(arguments)
     of_this = json.dumps([circumstances["commit"], settings], sort_keys=True).encode()
     folder = training / blake2b(of_this, digest_size=8).hexdigest()
-    model, dataset, files, keys = divided(arguments)
     keys += ["--topk=[10,20]", "--metrics=['Hit','NDCG','MRR']", "--show_progress=False", f"--checkpoint_dir={folder}"]
     asked = {"model": model, "dataset": dataset, "files": files, "keys": keys}
     result = train_once(asked, folder / "trained.json")
@@ -232,7 +237,7 @@ def main() -> None:
     parser.add_argument("recipes", nargs="*", metavar="RECIPE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[2020])
     parser.add_argument("--data_path")
-    parser.add_argument("--threads", type=int, help="of each run; torch's own choice if not given")
+    parser.add_argument("--threads", type=int, help="of each run; the package's own choice if not given")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="what differs from the recipe")
     parser.add_argument("--with", nargs="+", default=[], dest="files", metavar="FILE", help="to read after the recipe")
     parser.add_argument("--name", help="of the runs, in place of the recipe's")

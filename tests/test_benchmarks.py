@@ -1,12 +1,15 @@
-"""benchmarks/training.py: what cannot be measured is said before anything is run."""
+"""The benchmarks: what cannot be measured is said before anything is run; workers have the environment they are given."""
 
 import json
+import os
 import sys
+from functools import partial
 
 import pytest
 from atomic import ROOT, interactions, write_dataset
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import beside
 import training
 
 
@@ -58,3 +61,17 @@ def test_a_model_of_recbole_is_measured(tmp_path, capsys):
     assert [(row["model"], row["threads"]) for row in written["rows"]] == [("SASRec", 1)]
     assert all(row["tokens_per_second"] > 0 for row in written["rows"])
     assert "data_path" not in written["options"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("OMP_NUM_THREADS", "3"), ("OMP_WAIT_POLICY", None), ("HERE", "yes")])
+def test_a_worker_has_the_variables_of_threads_that_it_is_given_only(monkeypatch, name, value):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setenv("HERE", "yes")
+    with beside._environment({"OMP_NUM_THREADS": "3"}):
+        assert os.environ.get(name) == value
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+def test_a_worker_is_called_again_and_again():
+    worker = beside.Worker({"OMP_NUM_THREADS": "3"}, partial, os.getenv, "OMP_NUM_THREADS")
+    assert [worker(), worker()] == ["3", "3"]
