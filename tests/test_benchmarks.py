@@ -1,4 +1,4 @@
-"""The benchmarks: what cannot be measured is said before anything is run; workers have the environment they are given."""
+"""The benchmarks: what cannot be measured is said before anything is run; workers have the environment given."""
 
 import json
 import os
