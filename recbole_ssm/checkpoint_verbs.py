@@ -17,6 +17,7 @@ from recbole_ssm.recommendations import atomic, format_of
 from recbole_ssm.recommender import Recommender
 from recbole_ssm.studies import PROGRAM
 from recbole_ssm.system import threads
+from recbole_ssm.system.terminal import printable
 
 
 def evaluate_model(arguments: Sequence[str]) -> None:
@@ -84,10 +85,10 @@ def recommend_items(arguments: Sequence[str]) -> None:
     with threads.chosen(threads.HELPFUL):
         fields, rows = of(recommender, given, rest, k, skip_unknown)
     if out is None:
-        print(content(fields, rows).decode(), end="")
+        print(printable(content(fields, rows).decode()), end="")
         return
     write_output(out, content(fields, rows))
-    print(f"{len(rows)} recommendations are in {given['out']}")
+    print(printable(f"{len(rows)} recommendations are in {given['out']}"))
 
 
 def _of_history(
@@ -144,6 +145,6 @@ def _report(found: dict, json_file: Path | None) -> None:
     """Print a table of two columns, and write it as JSON where that is asked for."""
     for name, value in found.items():
         words = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
-        print("\n".join(textwrap.wrap(f"{name:<20}{words}", 110, subsequent_indent=" " * 20)))
+        print("\n".join(textwrap.wrap(printable(f"{name:<20}{words}"), 110, subsequent_indent=" " * 20)))
     if json_file is not None:
         write_output(json_file, (json.dumps(found, indent=1) + "\n").encode())

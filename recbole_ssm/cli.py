@@ -20,6 +20,7 @@ from recbole_ssm.quick_start import run
 from recbole_ssm.registry import MODELS, recbole_models
 from recbole_ssm.resume import Interrupted
 from recbole_ssm.studies import PROGRAM, compare_models, scaling_of_models, sweep_values, tune_model
+from recbole_ssm.system.terminal import printable, printable_warnings
 
 _USAGE = f"{PROGRAM} --model=NAME --dataset=NAME [--config_files=FILE,FILE] [--resume[=FILE]] [--key=value ...]"
 
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = [f"{argument}=True" if argument in switches else argument for argument in arguments]
     verb = arguments.pop(0) if arguments and arguments[0] in VERBS else "train"
     try:
-        VERBS[verb](arguments)
+        with printable_warnings():
+            VERBS[verb](arguments)
         sys.stdout.flush()
     except UnicodeEncodeError as error:
         print(f"error: {error.object!r} cannot be printed in {error.encoding}; set PYTHONUTF8=1", file=sys.stderr)
@@ -49,13 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13  # SIGPIPE's number, which Windows' Python does not know
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         return 2
     except (TrainingDiverged, CheckpointNotWritten) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         return 1
     except Interrupted as error:
-        print(error, file=sys.stderr)
+        print(printable(error), file=sys.stderr)
         return 128 + error.signal_number
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def train(arguments: Sequence[str]) -> None:
     """Train a model, keep the best epoch by the validation metric, and test it."""
     if {"-h", "--help"} & set(arguments):
-        print(help_text(value_of(arguments, "data_path") or "dataset"))
+        print(printable(help_text(value_of(arguments, "data_path") or "dataset")))
         return
     ours = ("--config_files=", "--model=", "--dataset=", "--resume=")
     run(

@@ -25,6 +25,7 @@ from recbole_ssm.processes import of_first, rank
 from recbole_ssm.recbole_warnings import recbole_warnings_hidden
 from recbole_ssm.resume import check_configuration, find_latest
 from recbole_ssm.system import threads
+from recbole_ssm.system.terminal import PrintableLog
 from recbole_ssm.trainer import create_trainer, plain
 
 
@@ -230,6 +231,8 @@ def _logging(config) -> Iterator[None]:
     finally:
         root.handlers = before
     root.handlers = before + added
+    for handler in added:
+        handler.addFilter(PrintableLog())
     try:
         with run_log.beside(added):
             yield

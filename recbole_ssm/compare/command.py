@@ -13,6 +13,7 @@ from recbole_ssm.compare.summary import Row, summarise
 from recbole_ssm.errors import InputError
 from recbole_ssm.files import write_json
 from recbole_ssm.report import Report, write_csv
+from recbole_ssm.system.terminal import printable
 
 
 def compare(study: Study, baseline: str | None = None, command: str = "", parameter: str | None = None) -> list[Row]:
@@ -38,7 +39,7 @@ def compare(study: Study, baseline: str | None = None, command: str = "", parame
         raise InputError(f"the baseline {baseline} is none of {', '.join(names)}")
     study.check()
     console, as_it_is = Console(), {"markup": False, "highlight": False, "soft_wrap": True}
-    failed = study.train(lambda line: console.print(line, **as_it_is))
+    failed = study.train(lambda line: console.print(printable(line), **as_it_is))
     if all(study.result(baseline, seed) is None for seed in study.seeds):
         raise InputError(f"no run of the baseline {baseline} came to its end; these failed: " + "; ".join(failed))
     rows = summarise(study, baseline)
@@ -52,7 +53,7 @@ def compare(study: Study, baseline: str | None = None, command: str = "", parame
         heading, first = f"{model} on {study.dataset} by {parameter}", by_value(rows, model, parameter)
     shown = tables.tables(rows, baseline), tables.footnotes(rows, baseline), [*first, *figures(rows)]
     write(study, rows, baseline, Report(heading, command, *shown, failed))
-    console.print(f"report: {study.folder / 'report.html'}", **as_it_is)
+    console.print(printable(f"report: {study.folder / 'report.html'}"), **as_it_is)
     if failed:
         raise InputError("these runs failed, and the report is without them: " + "; ".join(failed))
     return rows

@@ -21,6 +21,7 @@ from recbole_ssm.files import replacing, write_json
 from recbole_ssm.inspection import loaded
 from recbole_ssm.machine import processor
 from recbole_ssm.quick_start import run
+from recbole_ssm.system.terminal import printable
 from recbole_ssm.trainer import plain
 
 OF_RUN = (
@@ -90,7 +91,7 @@ def main(file: str, parent: str) -> int:
     try:
         measured, samples = train_and_measure(asked, Path(file).with_suffix(".trained.json"))
     except (InputError, TrainingDiverged, CheckpointNotWritten) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     target = Path(file)
     with replacing(target.with_suffix(".npz")) as content:

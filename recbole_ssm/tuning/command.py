@@ -21,6 +21,7 @@ from recbole_ssm.folders import check_writable, claimed
 from recbole_ssm.inspection import evaluate
 from recbole_ssm.quick_start import metrics_in_words
 from recbole_ssm.report import Report, write_csv
+from recbole_ssm.system.terminal import printable
 from recbole_ssm.tuning import report, with_hyperopt
 from recbole_ssm.tuning.space import Parameter, draw, find_space, read_space
 from recbole_ssm.tuning.trials import SET_BY_TUNE, Task, best
@@ -91,7 +92,7 @@ def tune(
             words = f"{record['ended']} after epoch {len(record['best_scores'])}"
             if record.get("score") is not None:
                 words = f"{metric} {record['score']:.4f}, {words}"
-            tell(f"[{len(ended)}/{trials}] {report.in_words(params)}: {words}")
+            tell(printable(f"[{len(ended)}/{trials}] {report.in_words(params)}: {words}"))
 
         search = {"bigger": config["valid_metric_bigger"], "ended": end}
         if tool == "ray":
