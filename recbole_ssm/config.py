@@ -207,6 +207,8 @@ class Config(RecBoleConfig):
 
     def _load_internal_config_dict(self, model, model_class, dataset) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
+        if model_class.type == ModelType.DECISIONTREE:  # RecBole's files have other names than its models
+            self._update_internal_config_dict(registry.recbole_properties(model))
         internal, external = self.internal_config_dict, self.external_config_dict
         self.recbole_defaults = dict(internal)
         if model_class.type == ModelType.SEQUENTIAL and dataset != "ml-100k":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from recbole.evaluator.register import metrics_dict
 from recbole.trainer import NCLTrainer, Trainer
-from recbole.utils import ModelType, get_trainer
+from recbole.utils import EvaluatorType, ModelType, get_trainer
 from recbole.utils.argument_list import dataset_arguments, general_arguments, training_arguments
 from torch.nn.utils import clip_grad_norm_
 
@@ -114,7 +114,7 @@ def _check_network_of_teacher(config: Config) -> None:
 def _check_processes(config: Config) -> None:
     """Several processes share out each batch, which takes a loss that RecBole's trainer of the model lets us divide."""
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])
-    if config["MODEL_TYPE"] == ModelType.TRADITIONAL or not (
+    if config["MODEL_TYPE"] in (ModelType.TRADITIONAL, ModelType.DECISIONTREE) or not (
         trainer._train_epoch is Trainer._train_epoch or trainer is NCLTrainer
     ):
         raise InputError(f"{config['model']} cannot be trained by several processes; start it without torchrun")
@@ -237,6 +237,13 @@ def _check_ranking(config: Config) -> None:
     modes = config["eval_args"]["mode"]
     if config["filter_seen"] and "labeled" in modes.values():
         raise InputError("filter_seen needs a ranking; set eval_args: {'mode': 'full'} or filter_seen: False")
+    if "labeled" in modes.values() and config["eval_type"] == EvaluatorType.RANKING:
+        raise InputError(
+            "eval_args: mode labeled judges each interaction by its label, by AUC, LogLoss, MAE or RMSE, "
+            f"and metrics are {config['metrics']}; set metrics: ['AUC'] and valid_metric: AUC, or mode: full"
+        )
+    if config["MODEL_TYPE"] == ModelType.DECISIONTREE and set(modes.values()) != {"labeled"}:
+        raise InputError(f"{config['model']} learns and predicts labels; set eval_args: {{'mode': 'labeled'}}")
     for phase, mode in modes.items():
         drawn = re.fullmatch(r"(uni|pop)(\d+)", mode)
         if mode not in ("full", "labeled") and not (drawn and int(drawn[2]) > 0):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from logging import getLogger
@@ -167,6 +169,8 @@ def _begun(config, resume: bool | str | Path) -> str | Path | None:
     """The checkpoint to go on with, if it was begun with this configuration."""
     if not resume:
         return None
+    if config["MODEL_TYPE"] == ModelType.DECISIONTREE:
+        raise InputError(f"{config['model']} is trained at once, and there is nothing to resume")
     file, given = resume, plain(config.final_config_dict)
     if resume is True:  # as the first process sees it: it may be writing one before the others have looked
         file = of_first(find_latest(config["checkpoint_dir"], config["model"], config["dataset"], given))
@@ -207,6 +211,8 @@ def metrics_in_words(metrics: dict | None) -> str:
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
     """Trainable parameters of a model: all, and without the embedding of items."""
+    if not isinstance(model, nn.Module):  # trees
+        return 0, 0
     total = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     items = sum(
         module.weight.numel()
@@ -220,9 +226,11 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
 def _logging(config) -> Iterator[None]:
     """RecBole's log file and console for the time of one run, so that the next one gets its own.
 
-    Where the caller logs already, that takes the console's place.
+    Where the caller logs already, that takes the console's place. The file's name has the second and a hash of the
+    configuration: a value that no other run has makes another of it for each run of a second.
     """
-    root = logging.getLogger()
+    root, values = logging.getLogger(), config.final_config_dict
+    values["run"] = of_first(f"{os.getpid()} {time.time_ns()}")
     before, level = list(root.handlers), root.level
     root.handlers = []  # with any, RecBole adds none
     try:
@@ -230,6 +238,7 @@ def _logging(config) -> Iterator[None]:
         added = [handler for handler in root.handlers if not before or isinstance(handler, logging.FileHandler)]
     finally:
         root.handlers = before
+        del values["run"]
     root.handlers = before + added
     for handler in added:
         handler.addFilter(PrintableLog())

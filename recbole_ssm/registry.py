@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import re
 from pathlib import Path
 
 import recbole.utils
@@ -22,10 +24,37 @@ MODELS = {
 """Models of this package: name to ``module:class``. Names need not be Python identifiers."""
 
 
+_NAMES_OF_FILES = {"lightgbm": "LightGBM", "xgboost": "XGBoost"}
+"""Models of RecBole that are called otherwise than their files of properties."""
+
+_PIP = {"faiss": "faiss-cpu"}
+"""Packages that pip knows by another name."""
+
+_RECBOLE = Path(recbole.utils.__file__).parent.parent
+
+
 def recbole_models() -> list[str]:
     """Names of RecBole's own models."""
-    folder = Path(recbole.utils.__file__).parent.parent / "properties" / "model"
-    return sorted(file.stem for file in folder.glob("*.yaml"))
+    files = (file.stem for file in (_RECBOLE / "properties" / "model").glob("*.yaml"))
+    return sorted(_NAMES_OF_FILES.get(name, name) for name in files)
+
+
+def recbole_properties(name: str) -> Path:
+    """RecBole's file with the defaults of a model of its own."""
+    file = next((file for file, model in _NAMES_OF_FILES.items() if model == name), name)
+    return _RECBOLE / "properties" / "model" / f"{file}.yaml"
+
+
+def _check_packages(name: str) -> None:
+    """Raise InputError if a model of RecBole imports a package that is not there, as some do late in the training."""
+    for file in (_RECBOLE / "model").glob(f"*/{name.lower()}.py"):
+        imports = re.findall(r"^\s*(?:import|from) (\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+        for package in imports:
+            if importlib.util.find_spec(package) is None:
+                raise InputError(
+                    f"RecBole's model {name} needs {package}, which is not installed; pip install "
+                    f"{_PIP.get(package, package)}"
+                )
 
 
 def recboles_own(kind: type, name: str) -> type | None:
@@ -50,6 +79,7 @@ def model_class(name: str) -> type:
             f"there is no model {name!r}{did_you_mean(str(name), known, 3) or '.'} Models: {', '.join(MODELS)}; "
             f"RecBole's: {', '.join(recbole_models())}"
         )
+    _check_packages(name)
     try:
         # One of RecBole's modules (sine.py) turns on autograd's anomaly detection, for all that is trained afterwards.
         with torch.autograd.set_detect_anomaly(torch.is_anomaly_enabled()):

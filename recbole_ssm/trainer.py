@@ -11,7 +11,7 @@ from time import perf_counter
 import torch
 from recbole.evaluator import Evaluator
 from recbole.trainer.trainer import AbstractTrainer
-from recbole.utils import WandbLogger, dict2str, get_trainer, set_color
+from recbole.utils import ModelType, WandbLogger, dict2str, get_trainer, set_color
 
 import recbole_ssm
 from recbole_ssm import checkpoint, run_log
@@ -23,6 +23,7 @@ from recbole_ssm.processes import everyones, of_first, rank
 from recbole_ssm.resume import Resumable
 from recbole_ssm.shared_training import SharedTraining
 from recbole_ssm.time_budget import TimeBudget
+from recbole_ssm.tree_training import TreeTraining
 
 
 class ScheduledTraining:
@@ -233,6 +234,8 @@ class EvaluationOnly:
 def create_trainer(config, model, *, trains: bool = True):
     """The trainer that RecBole has for the model, with what is added here; without ``trains`` it evaluates only."""
     base = get_trainer(config["MODEL_TYPE"], config["model"])
+    if config["MODEL_TYPE"] == ModelType.DECISIONTREE:
+        return type(base.__name__, (TreeTraining, History, base), {})(config, model)
     added = (WithinMemory, SafeCheckpoints, History, TimeBudget, ScheduledTraining, Resumable)
     added += (DivergenceChecks, SharedTraining)
     if not trains:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from recbole_ssm.arguments import read_files
 from recbole_ssm.cli import help_text, main
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 from recbole_ssm.property_files import properties_folder
-from recbole_ssm.registry import MODELS
+from recbole_ssm.registry import MODELS, recbole_models, recbole_properties
 
 SMALL = ("--hidden_size=8", "--headdim=4", "--d_state=4", "--show_progress=False", "--use_gpu=False")
 
@@ -300,3 +301,28 @@ def test_help_lists_the_datasets_of_the_default_folder(datasets, tmp_path):
     write_dataset(tmp_path / "dataset", interactions(n_users=3), "mine")
     assert "mine" in help_text("dataset")
     assert "mine" not in help_text("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("model", "package", "pip"),
+    [
+        *(("NCL", "faiss", "faiss-cpu"), ("KGAT", "dgl", "dgl"), ("MCCLK", "torch_scatter", "torch_scatter")),
+        *(("LightGBM", "lightgbm", "lightgbm"), ("XGBoost", "xgboost", "xgboost")),
+    ],
+)
+def test_a_package_that_a_model_of_recbole_needs_is_named_before_any_work(
+    tmp_path, capsys, monkeypatch, model, package, pip
+):
+    """Some are imported late in the training only."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *of: None if name == package else find(name, *of))
+    assert main([f"--model={model}", "--dataset=ml-100k"]) == 2
+    said = capsys.readouterr().err
+    assert said == f"error: RecBole's model {model} needs {package}, which is not installed; pip install {pip}\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_models_of_recbole_have_the_names_of_their_classes():
+    assert {"LightGBM", "XGBoost", "SASRec", "KD_DAGFM"} <= set(recbole_models())
+    assert not {"lightgbm", "xgboost"} & set(recbole_models())
+    assert all(recbole_properties(name).is_file() for name in recbole_models())

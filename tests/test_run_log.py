@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from pathlib import Path
 
 import pytest
 from atomic import SMALL, interactions, small, write_dataset
@@ -52,3 +53,16 @@ def test_each_run_has_its_own_file(tmp_path, monkeypatch):
         keys = {"data_path": str(tmp_path), "use_gpu": False, "epochs": 1, "seed": seed, **SMALL}
         recbole_ssm.run("2Mamba4Rec", "tiny", config_dict=keys, saved=False)
     assert [len(file.read_text().splitlines()) for file in tmp_path.glob("log/*/*.jsonl")] == [3, 3]
+
+
+def test_runs_of_the_same_second_have_logs_of_their_own(tiny, monkeypatch):
+    monkeypatch.setattr("recbole.utils.logger.get_local_time", lambda: "Nov-27-2026_12-00-00")
+    keys = {"data_path": str(tiny), "use_gpu": False, "show_progress": False, "epochs": 1, "hidden_size": 8}
+    for _ in range(3):
+        recbole_ssm.run("2Mamba4Rec", "tiny", config_dict=keys)
+    logs = list(Path("log").rglob("*.log"))
+    assert len(logs) == 3
+    for log in logs:
+        assert log.read_text().count("test result") == 1
+        lines = [json.loads(line) for line in log.with_suffix(".jsonl").read_text().splitlines()]
+        assert sum("test_result" in line for line in lines) == 1
