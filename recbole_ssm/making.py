@@ -34,6 +34,8 @@ def make_model(config, dataset) -> nn.Module:
     """
     if recboles_own(config.model_class, "LDiffRec") and config["n_cate"] > 1:
         _check_embeddings(Path(dataset.dataset_path) / "item_emb.npy")
+    for name, weights in getattr(dataset, "_preloaded_weight", {}).items():  # KSR multiplies them with its own
+        dataset._preloaded_weight[name] = np.asarray(weights, np.float32)
     size = f"{dataset.item_num - 1:,} items and hidden_size {config['hidden_size']}"
     memory = fits_memory(f"{config['model']} with {size} does not fit into memory")
     with memory, _files_as_data(trust=bool(config["trust_checkpoint"])):
