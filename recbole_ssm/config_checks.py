@@ -22,7 +22,7 @@ from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 from recbole_ssm.processes import world_size
 from recbole_ssm.property_files import keys_of_model, keys_of_models
 from recbole_ssm.recbole_keys import KNOWN, passed_over, reads
-from recbole_ssm.registry import recboles_own
+from recbole_ssm.registry import check_packages, recboles_own
 
 if TYPE_CHECKING:
     from recbole_ssm.config import Config
@@ -88,6 +88,8 @@ def check(config: Config, *, trains: bool) -> None:
     _check_fields(config)
     _check_presplit(config)
     if trains:
+        if recboles_own(config.model_class, config["model"]):
+            check_packages(config["model"])
         _check_valid_metric(config)
     if trains and world_size() > 1:
         _check_processes(config)

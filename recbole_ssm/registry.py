@@ -45,7 +45,7 @@ def recbole_properties(name: str) -> Path:
     return _RECBOLE / "properties" / "model" / f"{file}.yaml"
 
 
-def _check_packages(name: str) -> None:
+def check_packages(name: str) -> None:
     """Raise InputError if a model of RecBole imports a package that is not there, as some do late in the training."""
     for file in (_RECBOLE / "model").glob(f"*/{name.lower()}.py"):
         imports = re.findall(r"^\s*(?:import|from) (\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
@@ -79,10 +79,10 @@ def model_class(name: str) -> type:
             f"there is no model {name!r}{did_you_mean(str(name), known, 3) or '.'} Models: {', '.join(MODELS)}; "
             f"RecBole's: {', '.join(recbole_models())}"
         )
-    _check_packages(name)
     try:
         # One of RecBole's modules (sine.py) turns on autograd's anomaly detection, for all that is trained afterwards.
         with torch.autograd.set_detect_anomaly(torch.is_anomaly_enabled()):
             return get_model(name)
     except ImportError as error:
+        check_packages(name)
         raise InputError(f"RecBole's model {name} needs a package that is not installed: {error}") from error
