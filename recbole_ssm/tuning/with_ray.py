@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # which prints a heading whatever it is asked for
+import pyarrow  # noqa: F401  (Ray asks for it once all trials are done)
 import ray
 from ray import tune
 

@@ -261,17 +261,20 @@ def test_another_search_needs_another_folder(folder, capsys):
     assert "found has trials with other settings" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("missing", [["hyperopt"], ["ray"], ["ray", "hyperopt"], ["hyperopt", "ray"]])
-def test_a_tool_that_is_not_installed_is_named_before_anything_else(folder, capsys, monkeypatch, missing):
-    for tool in missing:
-        monkeypatch.setitem(sys.modules, tool, None)
+@pytest.mark.parametrize(
+    "tool, missing",
+    [("hyperopt", ["hyperopt"]), ("ray", ["ray"]), ("ray", ["pyarrow"]), ("ray", ["ray", "hyperopt"])],
+)
+def test_a_tool_that_is_not_installed_is_named_before_anything_else(folder, capsys, monkeypatch, tool, missing):
+    for package in missing:
+        monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, "recbole_ssm.tuning.with_ray", raising=False)
     monkeypatch.delattr("recbole_ssm.tuning.with_ray", raising=False)
-    (other,) = {"ray", "hyperopt"} - {missing[0]}
+    (other,) = {"ray", "hyperopt"} - {tool}
     can_be_used = other not in missing and importlib.util.find_spec(other) is not None
     verb = [word.replace("my.hyper", "none.hyper") for word in VERB]
-    assert main([*verb, f"--tool={missing[0]}"]) == 2
+    assert main([*verb, f"--tool={tool}"]) == 2
     said = capsys.readouterr().err
-    assert f"error: --tool={missing[0]} needs packages that are not installed here" in said
+    assert f"error: --tool={tool} needs packages that are not installed here" in said
     assert "pip install 'recbole-ssm[tune]'" in said
     assert (f"or use --tool={other}, which is installed" in said) == can_be_used
