@@ -27,6 +27,10 @@ class YamlLoader(yaml.SafeLoader):
     """Reads numbers as RecBole's loader does, and no Python objects."""
 
 
+_LONGEST_NAME = 200
+"""Bytes of model and dataset together: 255 of a file's name, but for the time, number, process and kind beside them."""
+
+
 class Config(RecBoleConfig):
     """A RecBole ``Config``: same keys, same files, same priorities (command line > dict > files > defaults).
 
@@ -188,6 +192,12 @@ class Config(RecBoleConfig):
                 f"dataset {dataset!r} must be the name of a folder in data_path; set --data_path to another"
             )
         name = model if isinstance(model, str) else model.__name__
+        most = _LONGEST_NAME - len(name.encode())
+        if len(dataset.encode()) > most:
+            raise InputError(
+                f"dataset {dataset[:12]}... has a name of {len(dataset.encode())} bytes; {most} are the most with "
+                f"{name}, since logs and checkpoints are named by both; rename its folder and its files"
+            )
         for key, value in (("model", name), ("dataset", dataset)):
             if self.cmd_config_dict.get(key, value) != value:
                 raise InputError(f"--{key}={self.cmd_config_dict[key]} does not apply here: the {key} is {value}")

@@ -27,6 +27,7 @@ from recbole_ssm.processes import of_first, rank
 from recbole_ssm.recbole_warnings import recbole_warnings_hidden
 from recbole_ssm.resume import check_configuration, find_latest
 from recbole_ssm.system import threads
+from recbole_ssm.system.console import held_back
 from recbole_ssm.system.terminal import PrintableLog
 from recbole_ssm.trainer import create_trainer, plain
 
@@ -79,9 +80,10 @@ def run(
         threads.chosen(most) as threads_in_words,
         use_backend(config["ssm_backend"] or "auto"),
         recbole_warnings_hidden(),
+        held_back() as tell,  # so that an error of the data is not to be looked for below 120 lines of configuration
     ):
         logger = getLogger()
-        logger.info(config)
+        logger.info(str(config))
         logger.info(set_color("Threads", "pink") + f": {threads_in_words}")
         for note in config.notes:
             logger.warning(note)
@@ -93,7 +95,7 @@ def run(
 
         data = create_dataset(config, packed=config.is_packed)
         check_topk(config, data)
-        logger.info(data)
+        logger.info(str(data))
         _check_labels(config, data)
         train_data, valid_data, test_data = data_preparation(config, data)
 
@@ -103,6 +105,7 @@ def run(
         if teachers is not None:
             recommender.teachers = teachers
         logger.info(recommender)
+        tell()
         trainer = create_trainer(config, recommender)
         if rank() > 0:
             init_seed(config["seed"] + rank(), config["reproducibility"])  # dropout of its own, from the same weights

@@ -87,6 +87,14 @@ MISTAKES = [
     case('--load_col={"inter": ["user_id", "item_id"]}', words=["load_col", "timestamp"]),
     case('--val_interval={"price": "[0,1]"}', words=["price"]),
     case(dataset="../tiny", words=["'../tiny'", "data_path"]),
+    case(
+        dataset="d" * 200,
+        words=["dataset dddddddddddd... has a name of 200 bytes; 190 are", "rename"],
+        name="long name",
+    ),
+    case(
+        dataset="é" * 100, model="SASRec", words=["200 bytes; 194 are the most with SASRec"], name="name of two bytes"
+    ),
     case("--USER_ID_FIELD=item_id", words=["USER_ID_FIELD", "three columns"]),
     case("--user_inter_num_interval=abc", words=["user_inter_num_interval", "[3,inf)", "'abc'"]),
     case("--item_inter_num_interval=5", words=["item_inter_num_interval", "[3,inf)"]),
@@ -220,14 +228,28 @@ def test_a_mistake_is_one_line_and_nothing_is_written(datasets, tmp_path, capfd,
     assert not (tmp_path / "saved").exists()
 
 
-def test_an_error_of_the_data_is_the_last_line_behind_the_log(datasets, tmp_path, capfd, monkeypatch):
+@pytest.mark.parametrize(
+    ("given", "chosen", "words"),
+    [
+        ((), {"dataset": "single"}, "error: dataset 'single'"),
+        (("--user_inter_num_interval=[99,inf)",), {}, "error: dataset 'tiny' is empty"),
+        (("--topk=100", "--valid_metric=NDCG@100"), {"model": "BPR"}, "error: topk 100"),
+    ],
+    ids=["nothing to predict", "filtered", "topk"],
+)
+def test_an_error_of_the_data_is_said_in_place_of_the_configuration(
+    datasets, tmp_path, capfd, monkeypatch, given, chosen, words
+):
     script = str(ROOT / "run_recbole_ssm.py")
-    done = run_here(script, *arguments(datasets, dataset="single"), capfd=capfd, monkeypatch=monkeypatch)
+    done = run_here(script, *arguments(datasets, *given, **chosen), capfd=capfd, monkeypatch=monkeypatch)
     lines = done.stderr.splitlines()
     assert done.returncode == 2
-    assert len(lines) > 10
-    assert lines[-1].startswith("error: dataset 'single'")
+    assert lines[-1].startswith(words)
     assert sum(line.startswith("error: ") for line in lines) == 1
+    assert "use_gpu" not in done.stdout + done.stderr  # nor any other line of the configuration
+    assert len(lines) < 6
+    (log,) = (tmp_path / "log").rglob("*.log")
+    assert "use_gpu" in log.read_text(encoding="utf-8")
     assert not (tmp_path / "saved").exists()
 
 
