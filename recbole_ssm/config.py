@@ -233,8 +233,20 @@ class Config(RecBoleConfig):
         self._choose_batches()
         self._take_samples_of_files()
         self._load_times()
+        self._choose_metrics()
         if external.get("loss_type", internal.get("loss_type")) == "CE" and model_class.type == ModelType.SEQUENTIAL:
             internal["train_neg_sample_args"] = None
+
+    def _choose_metrics(self) -> None:
+        """Where each user has one target, Recall and Hit are the same: by default the one that validates, or Hit."""
+        internal, external = self.internal_config_dict, self.external_config_dict
+        split = internal["eval_args"].get("split")
+        if isinstance(external.get("eval_args"), dict):
+            split = external["eval_args"].get("split", split)
+        if isinstance(split, dict) and "LS" in split:
+            validates = str(external.get("valid_metric", internal["valid_metric"])).lower()
+            other = "Hit" if validates.startswith("recall") else "Recall"
+            internal["metrics"] = [name for name in internal["metrics"] if name != other]
 
     def _load_times(self) -> None:
         """The column of times for a model that orders by it although it is not sequential."""

@@ -447,3 +447,19 @@ def test_one_configuration_does_not_change_the_next():
 def test_rankings_that_cannot_be_are_refused(model, given, words):
     with pytest.raises(InputError, match=words):
         Config(model, "ml-100k", config_dict={"valid_metric": "NDCG@10", **given})
+
+
+@pytest.mark.parametrize(
+    ("model", "keys", "same"),
+    [
+        ("2Mamba4Rec", {}, ["hit"]),
+        ("SASRec", {"valid_metric": "Recall@10"}, ["recall"]),
+        ("SASRec", {"eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}}}, ["recall", "hit"]),
+        ("BPR", {}, ["recall", "hit"]),
+        ("BPR", {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO"}}, ["hit"]),
+        ("SASRec", {"metrics": ["Recall", "Hit", "MRR"]}, ["recall", "hit"]),
+    ],
+)
+def test_recall_and_hit_are_not_both_computed_by_default_where_they_are_the_same(model, keys, same):
+    metrics = Config(model, "ml-100k", config_dict=keys)["metrics"]
+    assert [name.lower() for name in metrics if name.lower() in ("recall", "hit")] == same

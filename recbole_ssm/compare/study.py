@@ -17,13 +17,13 @@ from recbole_ssm.arguments import key_of
 from recbole_ssm.compare.fairness import check_ranked_alike, check_same_test_items
 from recbole_ssm.compare.measuring import AT
 from recbole_ssm.config import Config
-from recbole_ssm.data.atomic_files import check_atomic_files, files_hash
+from recbole_ssm.data.atomic_files import check_atomic_files
 from recbole_ssm.errors import InputError
 from recbole_ssm.files import write_json
 from recbole_ssm.folders import check_writable, claimed
 from recbole_ssm.registry import MODELS, model_class
-from recbole_ssm.resume import differences, find_latest
-from recbole_ssm.trainer import plain
+from recbole_ssm.resume import find_latest
+from recbole_ssm.run_store import asked_for, check_same
 
 _FIXED = {
     "topk": f"[{AT}]",
@@ -100,27 +100,12 @@ class Study:
         check_same_test_items(configs)
         check_writable(self.folder, f"--out={self.folder}")
         (self.folder / "runs").mkdir(parents=True, exist_ok=True)
-        hashes = {name: files_hash(config) for name, config in configs.items()}
+        now = {name: asked_for(config) for name, config in configs.items()}
         for variant, seed in self.runs():
             begun = self._begun(variant, seed)
-            if begun is None:
-                continue
-            if not {"settings", "data"} <= begun.keys():
-                raise InputError(
-                    f"{self.folder} has runs of an earlier version of this package; name another folder with --out"
-                )
-            settings = plain(configs[variant.name].final_config_dict) | {"seed": seed}
-            if begun["data"] != hashes[variant.name]:
-                raise InputError(
-                    f"{self.folder} has a run of {variant.name} on other data of this name; name another folder with "
-                    "--out"
-                )
-            other = list(differences(begun["settings"], json.loads(json.dumps(settings))).values())
-            if other:
-                raise InputError(
-                    f"{self.folder} has a run of {variant.name} with other settings, {', '.join(other[:5])}; name "
-                    "another folder with --out"
-                )
+            if begun is not None:
+                now[variant.name]["settings"]["seed"] = seed
+                check_same(begun, now[variant.name], self.folder, f"a run of {variant.name}")
 
     def runs(self) -> Iterator[tuple[Variant, int]]:
         """Variant and seed of each run, all variants with the first seed first."""
@@ -158,9 +143,7 @@ class Study:
                 continue
             tell(f"{name}: training")
             file = self._file(variant.name, seed).with_suffix(".json")
-            config = self._config(variant, seed)
-            asked = {"settings": plain(config.final_config_dict), "data": files_hash(config)}
-            write_json(file, self._asked(variant, seed) | asked)
+            write_json(file, self._asked(variant, seed) | asked_for(self._config(variant, seed)))
             log = file.with_suffix(".log")
             with log.open("a", encoding="utf-8") as output:
                 command = [sys.executable, "-W", "ignore", "-m", "recbole_ssm.compare.worker"]

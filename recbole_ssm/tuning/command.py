@@ -14,13 +14,14 @@ from rich.console import Console
 
 from recbole_ssm.arguments import key_of
 from recbole_ssm.config import Config
-from recbole_ssm.data.atomic_files import check_atomic_files, files_hash
+from recbole_ssm.data.atomic_files import check_atomic_files
 from recbole_ssm.errors import InputError
 from recbole_ssm.files import write_json
 from recbole_ssm.folders import check_writable, claimed
 from recbole_ssm.inspection import evaluate
 from recbole_ssm.quick_start import metrics_in_words
 from recbole_ssm.report import Report, write_csv
+from recbole_ssm.run_store import asked_for, check_same
 from recbole_ssm.system.terminal import printable
 from recbole_ssm.tuning import report, with_hyperopt
 from recbole_ssm.tuning.space import Parameter, draw, find_space, read_space
@@ -174,10 +175,7 @@ def _check(task: Task, space: Sequence[Parameter], tool: str) -> Config:
 def _keep(task: Task, space: Sequence[Parameter], config: Config) -> None:
     """Note in the folder what is searched, or raise InputError if it is of another search."""
     searched = {parameter.name: [parameter.kind, *parameter.values] for parameter in space}
-    settings = {key: value for key, value in report.given(config).items() if key not in searched}
-    asked = {"model": task.model, "dataset": task.dataset, "settings": settings, "space": searched}
-    asked["data"] = files_hash(config)
-    asked = json.loads(json.dumps(asked))
+    asked = asked_for(config, leave_out=searched) | {"space": json.loads(json.dumps(searched))}
     file = Path(task.folder) / "search.json"
     check_writable(file.parent, f"--out={task.folder}")
     try:
@@ -187,9 +185,9 @@ def _keep(task: Task, space: Sequence[Parameter], config: Config) -> None:
         before = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"--out={task.folder} cannot be used ({error}); name another folder") from error
-    other = [key for key in asked if asked[key] != before.get(key)]
-    if other:
-        raise InputError(f"{task.folder} has trials with other {' and '.join(other)}; name another folder with --out")
+    check_same(before, asked, Path(task.folder), "trials")
+    if asked["space"] != before["space"]:
+        raise InputError(f"{task.folder} has trials with another space; name another folder with --out")
 
 
 def _write(task: Task, space: Sequence[Parameter], metric: str, command: str) -> dict:

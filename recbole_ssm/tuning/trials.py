@@ -82,6 +82,8 @@ class Task:
         def after_epoch(trainer) -> None:
             nonlocal told
             self._take_down(record, trainer.history, trainer.saved_model_file, trainer.config)
+            if len(trainer.history) >= trainer.epochs or trainer.cur_step > trainer.stopping_step:
+                record["ended"] = "finished"  # before it is told: the search may end its process as it hears of it
             self._write(record)
             told = _report(record, told, report)
 
@@ -130,8 +132,11 @@ class Task:
         ended = [other for other in self.records() if other["ended"]]
         winner = best(ended)
         for other in ended:
+            kept = self.place(other["params"]) / "checkpoints"
             if winner is None or other["params"] != winner["params"]:
-                shutil.rmtree(self.place(other["params"]) / "checkpoints", ignore_errors=True)
+                shutil.rmtree(kept, ignore_errors=True)
+            for file in kept.glob("*.latest.pth"):  # of a process that the search has ended
+                file.unlink(missing_ok=True)
         return record
 
     def _given(self, params: dict) -> dict:

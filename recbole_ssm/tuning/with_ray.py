@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +23,7 @@ import ray
 from ray import tune
 
 from recbole_ssm.errors import InputError
+from recbole_ssm.resume import Interrupted
 from recbole_ssm.tuning.trials import Task
 
 if hasattr(tune, "RunConfig"):
@@ -61,9 +65,11 @@ def search(
 
     Raises:
         InputError: there is no cluster at the address, or it has less than a trial is to have.
-        KeyboardInterrupt: before all have ended.
+        Interrupted: SIGTERM or Ctrl-C, before all have ended; the trials that go on are kept as they stand.
     """
     _connect(address)
+    told: list[int] = []
+    watching = _Ended(ended, told)
     try:
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         cpus, gpus = _share(machines, len(settings), cpus, gpus)
@@ -76,7 +82,7 @@ def search(
         threads = None if "OMP_NUM_THREADS" in os.environ else max(1, cpus)
         own = Path(task.folder).absolute() / "ray"
         shutil.rmtree(own, ignore_errors=True)  # what is needed of a search is in the records of its trials
-        tune.Tuner(
+        tuner = tune.Tuner(
             tune.with_resources(partial(_trial, task, threads, os.getcwd()), {"cpu": cpus, "gpu": gpus}),
             param_space={"params": tune.grid_search(list(settings))},
             tune_config=tune.TuneConfig(
@@ -86,21 +92,41 @@ def search(
                 reuse_actors=False,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
-            run_config=_RunConfig(
-                name=own.name, storage_path=str(own.parent), verbose=0, callbacks=[watching := _Ended(ended)]
-            ),
-        ).fit()
+            run_config=_RunConfig(name=own.name, storage_path=str(own.parent), verbose=0, callbacks=[watching]),
+        )
+        with _sigterm_as_ctrl_c(told):
+            tuner.fit()
+    except KeyboardInterrupt:
+        pass  # before Ray listens to it
     finally:
         ray.shutdown()
-    if watching.number < len(settings):
-        raise KeyboardInterrupt  # Ray takes it for the end
+    if watching.number < len(settings):  # Ray takes an interruption for the end
+        raise Interrupted(told[0] if told else signal.SIGINT, task.folder, again="the same command")
+
+
+@contextmanager
+def _sigterm_as_ctrl_c(told: list[int]) -> Iterator[None]:
+    """Ray ends a search in order on Ctrl-C, and on SIGTERM in the midst of it; ``told`` notes which one it was."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _frame) -> None:
+        told.append(number)
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Ended(tune.Callback):
     """Hands on what Ray says of trials that have ended."""
 
-    def __init__(self, ended: Callable[[dict, str | None], None]):
-        self._ended = ended
+    def __init__(self, ended: Callable[[dict, str | None], None], told: Sequence[int]):
+        self._ended, self._told = ended, told
         self.number = 0
 
     def on_trial_complete(self, iteration, trials, trial, **info) -> None:
@@ -108,6 +134,8 @@ class _Ended(tune.Callback):
         self._ended(trial.config["params"], None)
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
+        if self._told:
+            return  # it was stopped with the search, by a signal to all processes, and goes on with it
         self.number += 1
         self._ended(trial.config["params"], "the process of the trial has ended")
 

@@ -72,16 +72,22 @@ def test_a_search_from_a_kill_to_the_report(folder, capsys):
     assert (folder / "found" / "best.yaml").is_file() and (folder / "found" / "report.html").is_file()
 
 
-def test_an_interruption_is_not_the_end(folder):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_is_not_the_end(folder, number):
     command = [sys.executable, "-W", "ignore", "-m", "recbole_ssm", *VERB, "--trials=2", "--epochs=500"]
-    search = subprocess.Popen([*command, "--stopping_step=500"], cwd=folder, stdout=subprocess.DEVNULL)
+    to = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    search = subprocess.Popen([*command, "--stopping_step=500"], cwd=folder, **to)
     until = time.monotonic() + 120
     while not any(record.get("history") for record in records(folder)):
         assert search.poll() is None and time.monotonic() < until
         time.sleep(0.05)
-    search.send_signal(signal.SIGINT)
-    assert search.wait(timeout=60) == 128 + signal.SIGINT
+    search.send_signal(number)
+    said = search.communicate(timeout=60)[1]
+    assert search.returncode == 128 + number
+    assert "interrupted; found keeps the training as it stands, and the same command goes on with it" in said
+    assert "Traceback" not in said
     assert not (folder / "found" / "results.json").exists()
+    assert {record["ended"] for record in records(folder)} == {None}
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port", "nowhere"])

@@ -68,13 +68,33 @@ def test_a_trial_that_was_stopped_goes_on(task, last):
 
     with pytest.raises(Interrupted, match="the same command goes on with it"):
         task.train(params, die)
-    assert task.record(params)["ended"] is None and len(task.record(params)["history"]) == last
+    assert len(task.record(params)["history"]) == last
+    assert task.record(params)["ended"] == (None if last < 3 else "finished")
     reports = Reports()
     record = task.train(params, reports)
     assert record["best_scores"] == whole["best_scores"]
     assert reports == list(enumerate(whole["best_scores"], 1))
     losses = [[epoch["train_loss"] for epoch in each["history"]] for each in (whole, record)]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("keys", [("--epochs=2",), ("--epochs=20", "--stopping_step=1", "--learning_rate=0.0")])
+def test_a_trial_whose_process_is_ended_as_it_tells_of_its_last_epoch_is_finished(folder, keys):
+    """Its early stopping ends it, or the number of epochs; a search that hears of an epoch may end the process."""
+    task, params = Task("2Mamba4Rec", "tiny", "found", keys=(*KEYS[:2], *KEYS[3:], *keys)), {"dropout_prob": 0.0}
+    whole = Task("2Mamba4Rec", "tiny", "whole", keys=task.keys).train(params, Reports())
+    last = len(whole["history"])
+
+    def killed(epoch: int, score: float) -> None:
+        if epoch == last:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        task.train(params, killed)
+    assert task.end(params)["ended"] == "finished" and len(task.record(params)["history"]) == last < 20
+    assert [file.name.endswith(".latest.pth") for file in task.checkpoint(task.record(params)).parent.iterdir()] == [
+        False
+    ]
 
 
 def test_only_the_weights_of_the_best_are_kept(task):
@@ -254,11 +274,17 @@ def test_another_search_needs_another_folder(folder, capsys):
     assert main([*VERB, "--tool=hyperopt", "--trials=1"]) == 0
     (folder / "my.hyper").write_text("learning_rate loguniform -7,-2\n")
     assert main([*VERB, "--tool=hyperopt", "--trials=1"]) == 2
-    assert "found has trials with other space; name another folder with --out" in capsys.readouterr().err
+    assert "found has trials with another space; name another folder with --out" in capsys.readouterr().err
     (folder / "my.hyper").write_text("learning_rate loguniform -7,-3\ntrain_batch_tokens choice [128,256]\n")
     assert main([*VERB[:5], *reversed(KEYS), "--tool=hyperopt", "--trials=1"]) == 0  # the same, in another order
     assert main([*VERB, "--tool=hyperopt", "--trials=1", "--dropout_prob=0.5"]) == 2
-    assert "found has trials with other settings" in capsys.readouterr().err
+    assert "found has trials with other settings, dropout_prob 0.2 (now 0.5); name" in capsys.readouterr().err
+    write_dataset(folder, interactions(n_users=60, n_items=30, shortest=5, longest=12, seed=9))
+    assert main([*VERB, "--tool=hyperopt", "--trials=1"]) == 2
+    assert "found has trials on other data of this name" in capsys.readouterr().err
+    (folder / "found" / "search.json").write_text("{}")
+    assert main([*VERB, "--tool=hyperopt", "--trials=1"]) == 2
+    assert "found has trials of an earlier version of this package" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
