@@ -42,6 +42,7 @@ def run(
     resume: bool | str | Path = False,
     after_epoch: Callable[[object], None] | None = None,
     test: bool = True,
+    watch: Callable[[float, str], None] | None = None,
 ) -> dict:
     """Train a model, keep the best epoch by the validation metric, and test it: RecBole's ``run_recbole``.
 
@@ -58,6 +59,7 @@ def run(
         after_epoch: is called with the trainer after each epoch that ``eval_step`` has validated, its checkpoint
             written.
         test: try the best model on the test data; else ``test_result`` is None.
+        watch: is told before each batch what share of the training is done, at least, and that in words.
 
     Returns:
         RecBole's ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``, and
@@ -107,6 +109,7 @@ def run(
         logger.info(recommender)
         tell()
         trainer = create_trainer(config, recommender)
+        trainer.watch = watch
         if rank() > 0:
             init_seed(config["seed"] + rank(), config["reproducibility"])  # dropout of its own, from the same weights
         if begun is not None:

@@ -20,6 +20,7 @@ from recbole_ssm.divergence import DivergenceChecks
 from recbole_ssm.memory import WithinMemory
 from recbole_ssm.optimisation import fused_adam, one_cycle, parameter_groups
 from recbole_ssm.processes import everyones, of_first, rank
+from recbole_ssm.progress import Watched
 from recbole_ssm.resume import Resumable
 from recbole_ssm.shared_training import SharedTraining
 from recbole_ssm.time_budget import TimeBudget
@@ -236,7 +237,7 @@ def create_trainer(config, model, *, trains: bool = True):
     base = get_trainer(config["MODEL_TYPE"], config["model"])
     if config["MODEL_TYPE"] == ModelType.DECISIONTREE:
         return type(base.__name__, (TreeTraining, History, base), {})(config, model)
-    added = (WithinMemory, SafeCheckpoints, History, TimeBudget, ScheduledTraining, Resumable)
+    added = (WithinMemory, SafeCheckpoints, History, TimeBudget, ScheduledTraining, Watched, Resumable)
     added += (DivergenceChecks, SharedTraining)
     if not trains:
         added = (WithinMemory, DivergenceChecks, SharedTraining, EvaluationOnly)

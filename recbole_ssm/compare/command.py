@@ -39,7 +39,7 @@ def compare(study: Study, baseline: str | None = None, command: str = "", parame
         raise InputError(f"the baseline {baseline} is none of {', '.join(names)}")
     study.check()
     console, as_it_is = Console(), {"markup": False, "highlight": False, "soft_wrap": True}
-    failed = study.train(lambda line: console.print(printable(line), **as_it_is))
+    failed = study.train(console)
     if all(study.result(baseline, seed) is None for seed in study.seeds):
         raise InputError(f"no run of the baseline {baseline} came to its end; these failed: " + "; ".join(failed))
     rows = summarise(study, baseline)

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from recbole.utils import ModelType
+from rich.console import Console
 
 from recbole_ssm.arguments import key_of
 from recbole_ssm.compare.fairness import check_ranked_alike, check_same_test_items
@@ -21,9 +23,11 @@ from recbole_ssm.data.atomic_files import check_atomic_files
 from recbole_ssm.errors import InputError
 from recbole_ssm.files import write_json
 from recbole_ssm.folders import check_writable, claimed
+from recbole_ssm.progress import bar, from_file
 from recbole_ssm.registry import MODELS, model_class
 from recbole_ssm.resume import find_latest
 from recbole_ssm.run_store import asked_for, check_same
+from recbole_ssm.system.terminal import printable
 
 _FIXED = {
     "topk": f"[{AT}]",
@@ -121,19 +125,22 @@ class Study:
         with np.load(self._file(name, seed).with_suffix(".npz"), allow_pickle=False) as kept:
             return dict(kept)
 
-    def train(self, tell: Callable[[str], None]) -> list[str]:
+    def train(self, console: Console) -> list[str]:
         """Do the runs that are not done, each in a process of its own.
 
         Args:
-            tell: is told of each run that begins or ends.
+            console: is told of each run that begins or ends, and if it is a terminal, how far it is.
 
         Returns:
             A line for each run that failed. The others are done all the same.
         """
         with claimed(self.folder) as descriptors:
-            return self._train(tell, descriptors)
+            return self._train(console, descriptors)
 
-    def _train(self, tell: Callable[[str], None], descriptors: tuple[int, ...]) -> list[str]:
+    def _train(self, console: Console, descriptors: tuple[int, ...]) -> list[str]:
+        def tell(line: str) -> None:
+            console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
         failed = []
         everything = list(self.runs())
         for number, (variant, seed) in enumerate(everything, 1):
@@ -145,7 +152,9 @@ class Study:
             file = self._file(variant.name, seed).with_suffix(".json")
             write_json(file, self._asked(variant, seed) | asked_for(self._config(variant, seed)))
             log = file.with_suffix(".log")
-            with log.open("a", encoding="utf-8") as output:
+            far = file.with_suffix(".progress")
+            far.unlink(missing_ok=True)  # of a run that was killed
+            with log.open("a", encoding="utf-8") as output, bar(console, partial(from_file, far)):
                 command = [sys.executable, "-W", "ignore", "-m", "recbole_ssm.compare.worker"]
                 command += [str(file), str(os.getpid())]
                 to = {"stdout": output, "stderr": subprocess.STDOUT, "pass_fds": descriptors}

@@ -20,6 +20,7 @@ from recbole_ssm.errors import InputError
 from recbole_ssm.files import replacing, write_json
 from recbole_ssm.inspection import loaded
 from recbole_ssm.machine import processor
+from recbole_ssm.progress import to_file
 from recbole_ssm.quick_start import run
 from recbole_ssm.system.terminal import printable
 from recbole_ssm.trainer import plain
@@ -31,11 +32,18 @@ OF_RUN = (
 """What is kept of what :func:`recbole_ssm.quick_start.run` gives, beside the metrics."""
 
 
+def progress_of(file: Path) -> Path:
+    """Where a run says how far it is, whose other files are called as ``file``."""
+    return file.with_name(file.name.partition(".")[0] + ".progress")
+
+
 def train_once(asked: dict, trained: Path) -> dict:
     """What :func:`recbole_ssm.quick_start.run` gives, in plain values; arguments as in :func:`train_and_measure`."""
     done = json.loads(trained.read_text(encoding="utf-8")) if trained.exists() else {}
     if done.get("asked") != asked or not Path(done["result"]["checkpoint"]).is_file():
-        result = run(asked["model"], asked["dataset"], asked["files"], command_line=asked["keys"], resume=True)
+        how = {"command_line": asked["keys"], "resume": True, "watch": to_file(progress_of(trained))}
+        result = run(asked["model"], asked["dataset"], asked["files"], **how)
+        to_file(progress_of(trained))(1.0, "measuring")
         done = {"asked": asked, "result": plain(result)}
         write_json(trained, done)
     return done["result"]
@@ -98,6 +106,7 @@ def main(file: str, parent: str) -> int:
         np.savez_compressed(content, **{name: np.asarray(values) for name, values in samples.items()})
     write_json(target.with_suffix(".result.json"), {"asked": asked, **measured})
     target.with_suffix(".trained.json").unlink(missing_ok=True)
+    progress_of(target).unlink(missing_ok=True)
     return 0
 
 

@@ -19,6 +19,7 @@ from recbole_ssm.errors import InputError
 from recbole_ssm.files import write_json
 from recbole_ssm.folders import check_writable, claimed
 from recbole_ssm.inspection import evaluate
+from recbole_ssm.progress import bar
 from recbole_ssm.quick_start import metrics_in_words
 from recbole_ssm.report import Report, write_csv
 from recbole_ssm.run_store import asked_for, check_same
@@ -84,7 +85,8 @@ def tune(
     metric = config["valid_metric"]
     _keep(task, space, config)
     with claimed(Path(task.folder)):
-        tell = partial(Console(file=sys.stdout).print, markup=False, highlight=False, soft_wrap=True)
+        console = Console(file=sys.stdout)
+        tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
         ended: set[Path] = set()
 
         def end(params: dict, error: str | None = None) -> None:
@@ -103,10 +105,12 @@ def tune(
             trials = len(settings)
             resources = {"cpus": cpus, "gpus": gpus, "address": address}
             epochs = {"epochs": config["epochs"], "first_epochs": first_epochs}
-            with_ray.search(task, settings, **search, **epochs, **resources)
+            with bar(console, partial(task.progress, trials)):
+                with_ray.search(task, settings, **search, **epochs, **resources)
         else:
             how = {"trials": trials, "algorithm": algorithm, "seed": config["seed"]}
-            with_hyperopt.search(task, space, file, **search, **how)
+            with bar(console, partial(task.progress, trials)):
+                with_hyperopt.search(task, space, file, **search, **how)
         found = _write(task, space, metric, command)
         shown = report.table(found["trials"], space, metric)
         tell(report.without_parameters(shown, space).terminal())
@@ -185,9 +189,9 @@ def _keep(task: Task, space: Sequence[Parameter], config: Config) -> None:
         before = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"--out={task.folder} cannot be used ({error}); name another folder") from error
-    check_same(before, asked, Path(task.folder), "trials")
-    if asked["space"] != before["space"]:
+    if before.get("space", asked["space"]) != asked["space"]:
         raise InputError(f"{task.folder} has trials with another space; name another folder with --out")
+    check_same(before, asked, Path(task.folder), "trials")
 
 
 def _write(task: Task, space: Sequence[Parameter], metric: str, command: str) -> dict:

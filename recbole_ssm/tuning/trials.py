@@ -14,6 +14,7 @@ from pathlib import Path
 
 from recbole_ssm.config import Config
 from recbole_ssm.files import write_json
+from recbole_ssm.progress import from_file, to_file
 from recbole_ssm.quick_start import run
 from recbole_ssm.registry import MODELS
 from recbole_ssm.resume import Interrupted
@@ -91,7 +92,8 @@ class Task:
             try:
                 with redirect_stdout(log), redirect_stderr(log):
                     given = self._given(params)
-                    result = run(**given, resume=True, after_epoch=after_epoch, test=False)
+                    far = {"watch": to_file(self.place(params) / "progress")}
+                    result = run(**given, resume=True, after_epoch=after_epoch, test=False, **far)
                 # Once more: a trial that was interrupted behind its last epoch has none left to tell of.
                 self._take_down(record, result["history"], result["checkpoint"], self.config(params))
                 _report(record, told, report)
@@ -118,6 +120,13 @@ class Task:
         """Of all trials, in the order in which they began."""
         found = [_read(folder) for folder in (Path(self.folder) / "trials").glob("*")]
         return sorted((record for record in found if record is not None), key=lambda record: record["began"])
+
+    def progress(self, trials: int) -> tuple[float, str]:
+        """What share of so many trials is done, at least, and that in words."""
+        records = self.records()
+        ended = sum(record["ended"] is not None for record in records)
+        going = (from_file(self.place(each["params"]) / "progress")[0] for each in records if each["ended"] is None)
+        return min((ended + sum(going)) / trials, 1.0), f"{min(ended, trials)}/{trials} trials"
 
     def end(self, params: dict, error: str | None = None) -> dict:
         """Take down that the search is done with a trial, and keep the weights of the best that has ended only.

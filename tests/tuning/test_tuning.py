@@ -78,7 +78,7 @@ def test_a_trial_that_was_stopped_goes_on(task, last):
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("keys", [("--epochs=2",), ("--epochs=20", "--stopping_step=1", "--learning_rate=0.0")])
+@pytest.mark.parametrize("keys", [("--epochs=2",), ("--epochs=20", "--stopping_step=1", "--learning_rate=0.05")])
 def test_a_trial_whose_process_is_ended_as_it_tells_of_its_last_epoch_is_finished(folder, keys):
     """Its early stopping ends it, or the number of epochs; a search that hears of an epoch may end the process."""
     task, params = Task("2Mamba4Rec", "tiny", "found", keys=(*KEYS[:2], *KEYS[3:], *keys)), {"dropout_prob": 0.0}
