@@ -267,7 +267,7 @@ def test_a_sweep_plots_its_values_in_their_order(folder, capsys, monkeypatch):
         (["--models=SASRec", "--dataset=tinny"], "there is no folder"),
         (["--models=SASRec", "--dataset=tiny", "--topk=[5]"], "compare sets topk itself"),
         (["--models=SASRec", "--dataset=tiny", "--dataset=ml-100k"], "--dataset is given twice"),
-        (["--models=2Mamba4Rec", "--dataset=tiny", "--d_stat=4"], "did you mean d_state"),
+        (["--models=2Mamba4Rec", "--dataset=tiny", "--d_stat=4"], "Did you mean d_state"),
         (["--models=SASRec", "--dataset=tiny", "--out=tiny/tiny.inter"], "--out=tiny/tiny.inter cannot be written to"),
         (["--models=SASRec,Pop", "--dataset=tiny"], "RecBole does not let Pop recommend items of the history"),
         (["--models=SASRec,Pop", "--dataset=tiny", "--eval_args={'mode':'uni5'}"], "does not let Pop recommend items"),
@@ -304,7 +304,7 @@ def test_without_validation_the_last_epoch_counts(folder, monkeypatch):
 def test_a_sweep_of_an_unknown_key_is_refused(folder, capsys):
     arguments = ["sweep", "--model=SSD4Rec", "--dataset=tiny", *KEYS[:2]]
     assert main([*arguments, "--param=betta", "--values=0,1"]) == 2
-    assert "did you mean beta" in capsys.readouterr().err
+    assert "Did you mean beta" in capsys.readouterr().err
     assert main([*arguments, "--param=beta", "--values=0,much"]) == 2
     assert "beta must be a number" in capsys.readouterr().err
     assert main([*arguments, "--param=n_layers", "--values=1,2"]) == 2

@@ -220,7 +220,7 @@ def test_a_search_without_test_data_ends_with_its_report(folder, capsys):
         (["--gpus_per_trial=-1"], "--gpus_per_trial=-1 must be a number"),
         (["--learning_rate=0.1"], "learning_rate is in the params file; leave --learning_rate out"),
         (["--checkpoint_dir=x"], "tune sets checkpoint_dir itself"),
-        (["--learning_rat=0.1"], "unknown key 'learning_rat'; did you mean learning_rate?"),
+        (["--learning_rat=0.1"], "unknown key 'learning_rat'. Did you mean learning_rate?"),
     ],
 )
 def test_what_cannot_be_used_is_said_before_anything_is_trained(folder, capsys, arguments, says):
@@ -234,11 +234,11 @@ def test_what_cannot_be_used_is_said_before_anything_is_trained(folder, capsys, 
     [
         ("2Mamba4Rec", "headdim choice [4,5]", "headdim 5 does not divide"),
         ("Hydra4Rec", "d_conv quniform 3,7,1", "d_conv must be odd"),
-        ("2Mamba4Rec", "learning_rat uniform 0,1", "did you mean learning_rate?"),
+        ("2Mamba4Rec", "learning_rat uniform 0,1", "Did you mean learning_rate?"),
         (
             "SASRec",
             "learning_rat uniform 0,1",
-            "to no purpose: learning_rat is passed over: unknown key 'learning_rat'; did you mean learning_rate?",
+            "to no purpose: learning_rat is passed over: unknown key 'learning_rat'. Did you mean learning_rate?",
         ),
         (
             "SASRec",
