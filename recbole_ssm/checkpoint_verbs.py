@@ -122,7 +122,7 @@ def _of_users(
 
 
 _OF_DATA = {"data_path", "dataset_cache", "time_order", *dataset_arguments} - {
-    *("MAX_ITEM_LIST_LENGTH", "ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "POSITION_FIELD", "benchmark_filename"),
+    *("MAX_ITEM_LIST_LENGTH", "ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "POSITION_FIELD"),
 }
 """Keys that decide what the histories are that ``recommend`` reads."""
 

@@ -121,7 +121,10 @@ class Recommender:
         everybody = dict.fromkeys(("user_inter_num_interval", "item_inter_num_interval"), "[0,inf)")
         config = stored_config(self._stored, dataset, command_line, **everybody)
         if config["benchmark_filename"] is not None:
-            raise InputError("benchmark_filename: such files have no whole histories; give one (--history)")
+            raise InputError(
+                "benchmark_filename: such files have no whole histories; give one (--history), or with "
+                "--benchmark_filename=None a dataset of one file"
+            )
         data = create_dataset(config, packed=True, samples=False)
         items, start = chronological_history(data)
         names = data.field2id_token[data.iid_field][items.numpy()].tolist()

@@ -137,7 +137,7 @@ class Histories(OneNumbering):
             if str(names[item]).strip("[]<>").lower() in _PADDING and _stands_at_ends(items == item, length):
                 self.refuse(
                     _holds(items == item, length),
-                    f"{column} is filled up with {str(names[item])!r}, which stands only at the end of lists and is "
+                    f"{column} is filled up with {str(names[item])!r}, which stands only at one end of lists and is "
                     "never a target",
                     "take it out: lists need not be equally long",
                 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from atomic import histories, interactions, make_config, make_loaders, make_splits, small
+from atomic import histories, interactions, make_config, make_loaders, make_splits, small, write_dataset
 
 from recbole_ssm import Recommender, run
 from recbole_ssm.data.fingerprint import fingerprint
@@ -304,6 +304,12 @@ def test_evaluation_and_recommendations_read_the_same_items(tmp_path, longest):
     found = Recommender(result["checkpoint"]).recommend([history for _, history, _ in rows], k=10)
     hits = [target in dict(items) for (_, _, target), items in zip(rows, found, strict=True)]
     assert result["test_result"]["hit@10"] == pytest.approx(sum(hits) / len(hits), abs=1e-4)
+    given = ["--benchmark_filename=None", f"--data_path={tmp_path}"]
+    write_dataset(tmp_path, interactions(), "flat")
+    recommender = Recommender(result["checkpoint"])
+    assert recommender.histories("flat", given) == histories(interactions())
+    with pytest.raises(InputError, match=r"no whole histories.*--benchmark_filename=None"):
+        recommender.histories("flat", given[1:])
     again = evaluate(result["checkpoint"])
     assert again["test_result"] == pytest.approx(result["test_result"])
     assert again["same_training_data"]
