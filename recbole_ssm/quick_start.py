@@ -82,7 +82,8 @@ def run(
         threads.chosen(most) as threads_in_words,
         use_backend(config["ssm_backend"] or "auto"),
         recbole_warnings_hidden(),
-        held_back() as tell,  # so that an error of the data is not to be looked for below 120 lines of configuration
+        # An error of the data is not to be looked for below 120 lines of configuration:
+        held_back(f"{config['model']} on {config['dataset']}: reading and checking the data") as tell,
     ):
         logger = getLogger()
         logger.info(str(config))

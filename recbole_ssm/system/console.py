@@ -10,12 +10,16 @@ from logging.handlers import MemoryHandler
 
 
 @contextmanager
-def held_back() -> Iterator[Callable[[], None]]:
+def held_back(meanwhile: str) -> Iterator[Callable[[], None]]:
     """What is logged goes to files at once, and to the console when the function is called that this gives.
 
     If an error comes before that, only warnings stand above it, and not all that was logged.
+
+    Args:
+        meanwhile: what the console is told at once, for it may take long.
     """
     root = logging.getLogger()
+    root.info(meanwhile)
     handlers = root.handlers
     held = [_holding(each) for each in handlers if not isinstance(each, logging.FileHandler)]
     root.handlers = [each for each in handlers if isinstance(each, logging.FileHandler)] + held
