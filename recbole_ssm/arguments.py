@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.files import replacing
+
+
+def joined(arguments: Sequence[str], switches: Collection[str]) -> list[str]:
+    """The arguments with ``--key value`` as ``--key=value``, and a switch without a value as ``--switch=True``."""
+    found: list[str] = []
+    waits = False
+    for argument in arguments:
+        if waits and argument != "-h" and not argument.startswith("--"):
+            found[-1] += f"={argument}"
+            waits = False
+            continue
+        found.append(argument)
+        waits = argument.startswith("--") and "=" not in argument and argument not in ("--", "--help", "--version")
+    return [f"{argument}=True" if argument in switches else argument for argument in found]
 
 
 def value_of(arguments: Sequence[str], key: str) -> str | None:

@@ -8,12 +8,13 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from recbole_ssm.arguments import read_files, value_of
+import recbole_ssm
+from recbole_ssm.arguments import joined, read_files, value_of
 from recbole_ssm.checkpoint import CheckpointNotWritten
 from recbole_ssm.checkpoint_verbs import evaluate_model, inspect_checkpoint, recommend_items
 from recbole_ssm.data.atomic_files import find_datasets
 from recbole_ssm.divergence import TrainingDiverged
-from recbole_ssm.errors import InputError
+from recbole_ssm.errors import InputError, did_you_mean
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 from recbole_ssm.property_files import properties_folder
 from recbole_ssm.quick_start import run
@@ -30,19 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Args:
         arguments: without the program's name; by default those of this process. The first may be one of
-            :data:`VERBS`; without one it is ``train``.
+            :data:`VERBS`; without one it is ``train``. None at all show the usage.
 
     Returns:
         Exit status: 0 done, 1 the training diverged or could not be saved, 2 something in the arguments or the data
         cannot be used, 128 + N signal N stopped the training.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    switches = ("--trust_checkpoint", "--trust_dataset", "--skip_unknown")
-    arguments = [f"{argument}=True" if argument in switches else argument for argument in arguments]
-    verb = arguments.pop(0) if arguments and arguments[0] in VERBS else "train"
     try:
         with printable_warnings():
-            VERBS[verb](arguments)
+            _do(joined(arguments, ("--trust_checkpoint", "--trust_dataset", "--skip_unknown")))
         sys.stdout.flush()
     except UnicodeEncodeError as error:
         print(f"error: {error.object!r} cannot be printed in {error.encoding}; set PYTHONUTF8=1", file=sys.stderr)
@@ -62,6 +60,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0
+
+
+def _do(arguments: list[str]) -> None:
+    if "--version" in arguments:
+        print("recbole-ssm", recbole_ssm.__version__)
+        return
+    first = arguments[0] if arguments else "--help"
+    if not first.startswith("-") and "=" not in first and first not in VERBS:
+        hint = did_you_mean(first, VERBS) or "."
+        raise InputError(f"there is no verb {first!r}{hint} Verbs: {', '.join(VERBS)}; arguments are --key=value")
+    if first in VERBS:
+        VERBS[first](arguments[1:])
+    else:
+        train(arguments or ["--help"])
 
 
 def train(arguments: Sequence[str]) -> None:

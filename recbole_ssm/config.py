@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,15 @@ class Config(RecBoleConfig):
         """Note that a key is given and does nothing."""
         self.passed_over[key] = f"{key} is passed over: {why}"
         self.notes.append(self.passed_over[key])
+
+    def overruled(self, keys: Iterable[str], verb: str) -> list[str]:
+        """What config files give of these keys, and a verb sets to another value itself, in words."""
+        given = self.file_config_dict
+        return [
+            f"{key}: the config files' {given[key]} is passed over; {verb} sets {self[key]} itself"
+            for key in keys
+            if key in given and given[key] != self[key]
+        ]
 
     @property
     def is_packed(self) -> bool:

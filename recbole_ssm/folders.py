@@ -47,11 +47,11 @@ def claimed(folder: Path) -> Iterator[tuple[int, ...]]:
         yield (file.fileno(),)
 
 
-def check_writable(folder: Path, name: str) -> None:
+def check_writable(folder: Path, name: str, remedy: str = "name another folder") -> None:
     """Raise InputError, which calls it ``name``, if a folder cannot be written to, or made. It is not made here."""
     there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     try:
-        with TemporaryDirectory(dir=there):
-            pass
+        with TemporaryDirectory(dir=there) as new:
+            (Path(new) / "some").write_bytes(bytes(1 << 16))  # a full disk still makes folders
     except OSError as error:
-        raise InputError(f"{name} cannot be written to ({error}); name another folder") from error
+        raise InputError(f"{name} cannot be written to ({error}); {remedy}") from error

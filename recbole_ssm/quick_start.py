@@ -75,6 +75,8 @@ def run(
         Interrupted: SIGTERM or Ctrl-C, with the training saved.
     """
     config = Config(model, dataset, config_file_list, config_dict, command_line)
+    for folder in ("log", "log_tensorboard"):
+        check_writable(Path(folder), f"the folder {folder} of the run's logs", "start in another folder")
     init_seed(config["seed"], config["reproducibility"])
     most = threads.HELPFUL if config.is_packed else None
     with (

@@ -13,7 +13,6 @@ import torch
 from matplotlib.axes import Axes
 from recbole.data.interaction import Interaction
 from recbole.utils import ModelType, init_seed
-from rich.console import Console
 
 from recbole_ssm.arguments import key_of
 from recbole_ssm.config import Config
@@ -23,6 +22,7 @@ from recbole_ssm.folders import check_writable
 from recbole_ssm.memory import added_memory_mib
 from recbole_ssm.ops.backend import use_backend
 from recbole_ssm.report import Figure, Report, Table, styles, write_csv
+from recbole_ssm.system.terminal import Console
 
 LENGTHS = (50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 CATALOGUES = (1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -12,12 +13,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from atomic import ROOT, interactions, run_here, run_python, write_dataset
+from rich.table import Table
 
-from recbole_ssm.arguments import read_files
+import recbole_ssm
+from recbole_ssm.arguments import joined, read_files
 from recbole_ssm.cli import help_text, main
 from recbole_ssm.options import FOR_ALL_MODELS, FOR_OUR_MODELS
 from recbole_ssm.property_files import properties_folder
 from recbole_ssm.registry import MODELS, recbole_models, recbole_properties
+from recbole_ssm.system.terminal import Console
 
 SMALL = ("--hidden_size=8", "--headdim=4", "--d_state=4", "--show_progress=False", "--use_gpu=False")
 
@@ -184,6 +188,7 @@ MISTAKES = [
     case("--valid_metric=AUC@10", words=["valid_metric", "AUC@10"]),
     case('--eval_args={"order": "TO", "mode": "foo"}', words=["mode", "foo"]),
     # the command line and config files
+    case("--epochs", "abc", words=["epochs", "whole number", "'abc'"], name="a space in place of ="),
     case("-x", words=["'-x'", "--key=value"]),
     case("--foo", words=["'--foo'", "--key=value"]),
     case("foo=3", words=["'foo=3'", "--key=value"]),
@@ -278,6 +283,72 @@ def test_a_diverged_training_ends_with_one_line_and_status_1(datasets, capfd):
     assert "learning_rate" in lines[-1]
 
 
+@pytest.mark.parametrize(
+    ("given", "status", "out", "err"),
+    [
+        ([], 0, "usage: ", ""),
+        (["--version"], 0, f"recbole-ssm {recbole_ssm.__version__}", ""),
+        (["compare", "--version"], 0, f"recbole-ssm {recbole_ssm.__version__}", ""),
+        (["comapre", "--models=a,b"], 2, "", "there is no verb 'comapre'. Did you mean compare? Verbs: train, "),
+        (["Evaluate"], 2, "", "there is no verb 'Evaluate'. Did you mean evaluate?"),
+        (["tuen", "--help"], 2, "", "there is no verb 'tuen'. Did you mean tune?"),
+        (["qqqq"], 2, "", "there is no verb 'qqqq'. Verbs: train, evaluate"),
+        (["compare", "--dataset", "tiny"], 2, "", "compare needs --models=..."),
+    ],
+    ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else "",
+)
+def test_the_first_word(given, status, out, err, capfd):
+    assert main(given) == status
+    captured = capfd.readouterr()
+    assert captured.out.startswith(out) and bool(captured.out) == bool(out)
+    assert captured.err.startswith(f"error: {err}" if err else "") and len(captured.err.splitlines()) == (status == 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "joined_up"),
+    [
+        (["--model", "2Mamba4Rec", "--epochs=3"], ["--model=2Mamba4Rec", "--epochs=3"]),
+        (["--resume", "--model", "SASRec"], ["--resume", "--model=SASRec"]),
+        (["--resume", "saved/a.pth"], ["--resume=saved/a.pth"]),
+        (["--beta", "-0.5", "--seed", "3"], ["--beta=-0.5", "--seed=3"]),
+        (["--trust_checkpoint", "--seed", "3"], ["--trust_checkpoint=True", "--seed=3"]),
+        (["--trust_checkpoint", "False"], ["--trust_checkpoint=False"]),
+        (["--help", "word"], ["--help", "word"]),
+        (["--model", "-h"], ["--model", "-h"]),
+        (["--a=b", "word"], ["--a=b", "word"]),
+        (["verb", "--a", "{'b': 1}", "more"], ["verb", "--a={'b': 1}", "more"]),
+    ],
+)
+def test_a_space_may_stand_for_the_equals_sign(given, joined_up):
+    assert joined(given, ("--trust_checkpoint",)) == joined_up
+
+
+def test_a_run_by_arguments_with_spaces(datasets, tmp_path):
+    line = [part for argument in arguments(datasets) for part in argument.split("=", 1)]
+    assert main(line) == 0
+    assert list((tmp_path / "saved").glob("2Mamba4Rec-*.pth"))
+
+
+@pytest.mark.parametrize("folder", ["log", "log_tensorboard", "saved"])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(datasets, tmp_path, monkeypatch, capfd, folder, full):
+    if full:
+        wrote = Path.write_bytes
+
+        def write(path, content):
+            if folder in path.parts:
+                raise OSError(28, "No space left on device")
+            return wrote(path, content)
+
+        (tmp_path / folder).mkdir()
+        monkeypatch.setattr(Path, "write_bytes", write)
+    else:
+        (tmp_path / folder).write_text("in the way")
+    assert main(arguments(datasets, "--state=error")) == 2
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ") and folder in last and "cannot be written to" in last and "another" in last
+
+
 def test_help_names_models_datasets_and_keys(datasets, capsys):
     assert main(["--model=2Mamba4Rec", "--help", f"--data_path={datasets}"]) == 0
     captured = capsys.readouterr()
@@ -317,6 +388,20 @@ def test_who_reads_may_stop(tmp_path):
     done = subprocess.run(program, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     os.close(writer)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_who_reads_tables_may_stop(table, monkeypatch):
+    """Also where rich prints, which ends the program in a way of its own otherwise."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        console = Console(file=gone)
+        with pytest.raises(BrokenPipeError):
+            console.print(Table("a") if table else "a")
+            gone.flush()
+        with contextlib.suppress(BrokenPipeError):
+            gone.close()
 
 
 def test_help_lists_the_datasets_of_the_default_folder(datasets, tmp_path):

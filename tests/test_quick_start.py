@@ -292,7 +292,7 @@ def test_two_runs_in_a_process_do_not_disturb_the_callers_logging(tiny):
 def test_a_log_that_cannot_be_written_costs_the_caller_none(tiny):
     Path("log").write_text("in the way")
     before = list(logging.getLogger().handlers)
-    with pytest.raises(OSError, match="log"):
+    with pytest.raises(InputError, match=r"the folder log of the run's logs cannot be written to .*; start in another"):
         run(tiny)
     assert logging.getLogger().handlers == before
 

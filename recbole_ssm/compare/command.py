@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from statistics import mean
 
-from rich.console import Console
-
 from recbole_ssm.compare import tables
 from recbole_ssm.compare.figures import by_value, figures
 from recbole_ssm.compare.study import Study, Variant
@@ -13,7 +11,7 @@ from recbole_ssm.compare.summary import Row, summarise
 from recbole_ssm.errors import InputError
 from recbole_ssm.files import write_json
 from recbole_ssm.report import Report, write_csv
-from recbole_ssm.system.terminal import printable
+from recbole_ssm.system.terminal import Console, printable
 
 
 def compare(study: Study, baseline: str | None = None, command: str = "", parameter: str | None = None) -> list[Row]:
@@ -37,8 +35,10 @@ def compare(study: Study, baseline: str | None = None, command: str = "", parame
     baseline = baseline or names[0]
     if baseline not in names:
         raise InputError(f"the baseline {baseline} is none of {', '.join(names)}")
-    study.check()
+    notes = study.check()
     console, as_it_is = Console(), {"markup": False, "highlight": False, "soft_wrap": True}
+    for note in notes:
+        console.print(printable(note), **as_it_is)
     failed = study.train(console)
     if all(study.result(baseline, seed) is None for seed in study.seeds):
         raise InputError(f"no run of the baseline {baseline} came to its end; these failed: " + "; ".join(failed))

@@ -37,6 +37,9 @@ _FIXED = {
 }
 """Keys that a comparison sets for all models."""
 
+_ITS_OWN = (*_FIXED, "seed", "checkpoint_dir", "time_budget", "dataset_cache")
+"""Keys that it sets, for each run."""
+
 _OF_TEST_ITEMS = (
     *("time_order", "data_path", "eval_args", "benchmark_filename", "rm_dup_inter", "val_interval"),
     *("user_inter_num_interval", "item_inter_num_interval", "filter_inter_by_user_or_item"),
@@ -76,14 +79,17 @@ class Study:
     keys: list[str] = field(default_factory=list)
     budget: float | None = None
 
-    def check(self) -> None:
+    def check(self) -> list[str]:
         """Make each variant's configuration, so that what is wrong is said before anything is trained.
+
+        Returns:
+            What the user should know of it.
 
         Raises:
             InputError: something cannot be used, or the folder has runs of other settings.
         """
         for name in map(key_of, (*self.keys, *(key for variant in self.variants for key in variant.keys))):
-            if name in (*_FIXED, "seed", "checkpoint_dir", "time_budget", "dataset_cache"):
+            if name in _ITS_OWN:
                 raise InputError(f"compare sets {name} itself; leave --{name} out")
         configs: dict[str, Config] = {}
         for variant in self.variants:
@@ -110,6 +116,9 @@ class Study:
             if begun is not None:
                 now[variant.name]["settings"]["seed"] = seed
                 check_same(begun, now[variant.name], self.folder, f"a run of {variant.name}")
+
+        keys = set(_ITS_OWN) - ({"time_budget"} if self.budget is None else set())
+        return sorted({note for config in configs.values() for note in config.overruled(keys, "compare")})
 
     def runs(self) -> Iterator[tuple[Variant, int]]:
         """Variant and seed of each run, all variants with the first seed first."""

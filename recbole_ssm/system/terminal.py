@@ -1,4 +1,4 @@
-"""Words of others on their way to a terminal, which obeys some characters instead of showing them."""
+"""The terminal: words of others, of which it obeys some characters instead of showing them, and tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from rich.console import Console as RichConsole
 
 _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """Control characters but line breaks and tabs, and those that turn the direction of a text."""
@@ -43,3 +45,10 @@ def printable_warnings() -> Iterator[None]:
     finally:
         if handler is not None:
             handler.removeFilter(only_printable)
+
+
+class Console(RichConsole):
+    """rich's; but where who reads has enough, that is an error as of any ``print``, and the caller's to answer."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError

@@ -10,8 +10,6 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from rich.console import Console
-
 from recbole_ssm.arguments import key_of
 from recbole_ssm.config import Config
 from recbole_ssm.data.atomic_files import check_atomic_files
@@ -23,7 +21,7 @@ from recbole_ssm.progress import bar
 from recbole_ssm.quick_start import metrics_in_words
 from recbole_ssm.report import Report, write_csv
 from recbole_ssm.run_store import asked_for, check_same
-from recbole_ssm.system.terminal import printable
+from recbole_ssm.system.terminal import Console, printable
 from recbole_ssm.tuning import report, with_hyperopt
 from recbole_ssm.tuning.space import Parameter, draw, find_space, read_space
 from recbole_ssm.tuning.trials import SET_BY_TUNE, Task, best
@@ -87,6 +85,8 @@ def tune(
     with claimed(Path(task.folder)):
         console = Console(file=sys.stdout)
         tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+        for note in config.overruled(SET_BY_TUNE, "tune"):
+            tell(printable(note))
         ended: set[Path] = set()
 
         def end(params: dict, error: str | None = None) -> None:

@@ -381,3 +381,24 @@ def test_other_test_items_are_not_compared(folder):
         np.savez(file.with_suffix(".npz"), user=np.array(["u", "v"]), item=np.array(["i1", target]), **metrics)
     with pytest.raises(Exception, match="were not tested on the same items"):
         summarise(study, "SASRec")
+
+
+@pytest.mark.parametrize(
+    ("given", "noted"),
+    [
+        ("topk: [5]\nvalid_metric: Hit@5\n", {"topk: the config files' [5]", "valid_metric: the config files' Hit@5"}),
+        ("seed: 3\nepochs: 1\n", {"seed: the config files' 3"}),
+        (
+            "metrics: [Recall]\nshow_progress: True\n",
+            {"metrics: the config files' [", "show_progress: the config files'"},
+        ),
+        ("topk: [10]\nseed: 7\ntime_budget: 60\n", set()),
+    ],
+)
+def test_what_config_files_say_in_vain_is_told(folder, given, noted):
+    (folder / "mine.yaml").write_text(given)
+    study = Study([Variant("SASRec", "SASRec")], "tiny", [7, 8], folder / "found", ["mine.yaml"], KEYS[:2])
+    notes = study.check()
+    assert len(notes) == len(noted)
+    for note, begin in zip(notes, sorted(noted), strict=True):
+        assert note.startswith(begin) and "is passed over; compare sets" in note
