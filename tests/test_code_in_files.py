@@ -42,7 +42,7 @@ IN_RECBOLE = {
     "model/sequential_recommender/s3rec.py": 1,
     "model/general_recommender/ldiffrec.py": 2,  # one call; looked at before it is made
     "quick_start/quick_start.py": 1,  # never called here
-    "trainer/hyper_tuning.py": 1,  # never called here with a file
+    "trainer/hyper_tuning.py": 1,  # of params files, which it is not given
     "trainer/trainer.py": 4,  # checkpoints: SafeCheckpoints and Resumable read them; names of two packages
 }
 IN_THIS_PACKAGE = {
@@ -228,6 +228,17 @@ def test_no_word_of_a_configuration_is_run(key, word):
         with pytest.raises(InputError, match="cannot be read as yaml"):
             Config("SASRec", "tiny", ["file.yaml"])
     assert not Path("sprung").exists()
+
+
+def test_no_word_of_a_params_file_is_run():
+    """Form feeds divide lines to one reader and not to another."""
+    pytest.importorskip("hyperopt")
+    words = ["2Mamba4Rec", "tiny", "--trials=2", "--tool=hyperopt", "--use_gpu=False", "--data_path=data", "--epochs=1"]
+    words = ["tune", f"--model={words[0]}", f"--dataset={words[1]}", *words[2:], "--params_file=space.hyper"]
+    for lines in (f"mask_ratio choice [{WORDS}]", f"mask_ratio choice [0.1]\x0c[{WORDS.replace(' ', '')}]# choice [1]"):
+        Path("space.hyper").write_text(lines)
+        main([*words, *(f"--{key}={value}" for key, value in small("2Mamba4Rec").items())])
+        assert not Path("sprung").exists()
 
 
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "BPR"])

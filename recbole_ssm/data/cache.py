@@ -64,10 +64,30 @@ def find(file: Path | None) -> dict | None:
     if file is None or not file.exists():
         return None
     try:
-        return checkpoint.read(file, format=FORMAT)
+        kept = checkpoint.read(file, format=FORMAT)
+        _check(kept)
     except checkpoint.CheckpointError as error:
         getLogger().warning(f"{error}; the dataset is read anew")
         return None
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+        getLogger().warning(f"{file} does not hold a dataset as this package keeps it; the dataset is read anew")
+        return None
+    return kept
+
+
+def _check(kept: dict) -> None:
+    """Raise an error unless columns fit one another, and numbers stand for names: others would lead out of arrays."""
+    if "inter_feat" not in kept["frames"]:
+        raise ValueError("no interactions")
+    for what in kept["fields"].values():
+        FeatureType(what["type"]), FeatureSource(what["source"])
+    for name, columns in kept["frames"].items():
+        if name not in _FRAMES or len({column.shape for column in columns.values()}) != 1:
+            raise ValueError("columns of several lengths")
+        for field, column in columns.items():
+            names = kept["fields"][field]["names"]
+            if column.ndim != 1 or (names is not None and not 0 <= column.min() <= column.max() < len(names)):
+                raise ValueError("a number without a name")
 
 
 def keep(dataset, file: Path, order: np.ndarray | slice = slice(None)) -> None:

@@ -110,7 +110,7 @@ def tune(
         else:
             how = {"trials": trials, "algorithm": algorithm, "seed": config["seed"]}
             with bar(console, partial(task.progress, trials)):
-                with_hyperopt.search(task, space, file, **search, **how)
+                with_hyperopt.search(task, space, **search, **how)
         found = _write(task, space, metric, command)
         shown = report.table(found["trials"], space, metric)
         tell(report.without_parameters(shown, space).terminal())

@@ -93,7 +93,7 @@ def read_space(file: str | Path) -> tuple[Parameter, ...]:
 
     Its lines are ``NAME KIND VALUES``: ``choice [32,64]``, ``uniform 0,0.5``, ``quniform 16,128,16`` or
     ``loguniform -8,-4``. Values are numbers, words in quotation marks, True, False, None, and lists of them. RecBole
-    evaluates them, and words once more, as Python; here nothing that could call anything gets as far.
+    runs them as Python; here they are read as what they write, and RecBole is given what was read.
 
     Args:
         file: see :func:`find_space`.

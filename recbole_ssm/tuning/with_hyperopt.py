@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from math import inf
-from pathlib import Path
 
 from recbole.trainer import HyperTuning
 
@@ -22,7 +21,6 @@ ALGORITHMS = ("bayes", "random")
 def search(
     task: Task,
     space: Sequence[Parameter],
-    params_file: Path,
     *,
     trials: int,
     bigger: bool,
@@ -34,8 +32,7 @@ def search(
 
     Args:
         task: what is tuned.
-        space: the parameters, as ``params_file`` has them, which RecBole reads itself.
-        params_file: checked by :func:`recbole_ssm.tuning.read_space`.
+        space: the parameters.
         trials: how many.
         bigger: whether a greater score is better.
         algorithm: one of :data:`ALGORITHMS`.
@@ -64,9 +61,10 @@ def search(
             "test_result": None,
         }
 
-    tuning = HyperTuning(
-        objective, params_file=str(params_file), algo=algorithm, max_evals=trials, early_stop=trials + 1
-    )
+    by_kind: dict[str, dict[str, list]] = {}  # not the file itself, whose words RecBole runs as Python
+    for parameter in space:
+        by_kind.setdefault(parameter.kind, {})[parameter.name] = list(parameter.values)
+    tuning = HyperTuning(objective, params_dict=by_kind, algo=algorithm, max_evals=trials, early_stop=trials + 1)
     before = os.environ.get("HYPEROPT_FMIN_SEED")
     os.environ["HYPEROPT_FMIN_SEED"] = str(seed)  # HyperTuning hands on no seed
     try:
