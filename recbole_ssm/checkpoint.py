@@ -107,13 +107,13 @@ def _load(path: Path, device: torch.device | str, trust: bool) -> tuple[object, 
         parts = path.stat().st_size if trust else check_archive(path)
         return torch.load(path, map_location=device, weights_only=not trust), parts
     except pickle.UnpicklingError as error:
-        if "global" in str(error).lower() and not trust:
-            raise CheckpointError(
-                f"{path} is no checkpoint of this package: it holds Python objects, as RecBole's do, and reading "
-                "those runs code that stands in the file. If you trust where it comes from, go on with its training by "
-                "--resume=FILE --trust_checkpoint"
-            ) from error
-        raise CheckpointError(f"{path} cannot be read: it is cut off, damaged, or no checkpoint") from error
+        if trust:
+            raise CheckpointError(f"{path} cannot be read: it is cut off, damaged, or no checkpoint") from error
+        raise CheckpointError(
+            f"{path} is no checkpoint of this package: it holds Python objects, as RecBole's do, and reading "
+            "those runs code that stands in the file. If you trust where it comes from, go on with its training by "
+            "--resume=FILE --trust_checkpoint"
+        ) from error
     except Exception as error:  # damaged bytes can fail in any way
         raise CheckpointError(f"{path} cannot be read: it is cut off, damaged, or no checkpoint") from error
 

@@ -50,7 +50,10 @@ def check_archive(file: Path) -> int:
         raise Unusable("it is compressed")
     if sum(part.file_size for part in parts) > file.stat().st_size:
         raise Unusable("its parts lie in one another")
-    return 1000 + 2 * sum(part.file_size for part in parts if part.filename.endswith("/data.pkl"))
+    sizes = [part.file_size for part in parts if part.filename.endswith("/data.pkl")]
+    if not sizes:
+        raise Unusable("it is no archive of torch's")
+    return 1000 + 2 * sum(sizes)
 
 
 def check_bounded(value: object, parts: int, size: int) -> None:
