@@ -127,9 +127,11 @@ def test_recommended_lists_hold_no_seen_item(tmp_path, monkeypatch, model):
     assert overlap[False] > 20
 
 
+@pytest.mark.parametrize("n_items", [30, 12, 10])
 @torch.no_grad()
-def test_a_target_that_was_seen_before_is_a_miss(tmp_path):
-    frame = interactions(n_users=12, n_items=30, shortest=8, longest=12)
+def test_a_target_that_was_seen_before_is_a_miss(tmp_path, n_items):
+    """Also where fewer than ten items are left to be recommended."""
+    frame = interactions(n_users=12, n_items=n_items, shortest=8, longest=12)
     # everyone's last item is what they began with
     times = frame.groupby("user_id")["timestamp"]
     first = frame.loc[times.idxmin()].set_index("user_id")["item_id"]
