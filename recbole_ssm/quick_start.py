@@ -150,13 +150,14 @@ def run(
 
 
 def _check_labels(config, data) -> None:
-    """Raise InputError, before the training, if a model is to learn labels and the data have none."""
+    """Raise InputError, before the training, if labels are to be learned or judged by, and the data have none."""
     learns_them = config["MODEL_TYPE"] in (ModelType.CONTEXT, ModelType.DECISIONTREE)
     label, negatives = config["LABEL_FIELD"], config["train_neg_sample_args"]["distribution"]
-    if learns_them and negatives == "none" and label not in data.field2type:
+    judges_by_them = "labeled" in config["eval_args"]["mode"].values()
+    if label not in data.field2type and (judges_by_them or (learns_them and negatives == "none")):
+        asks = f"{config['model']} learns labels" if learns_them else "eval_args: mode labeled judges by labels"
         raise InputError(
-            f"{config['model']} learns labels, and the data have no column {label!r}; make it of another one, such as "
-            "threshold: {'rating': 3}"
+            f"{asks}, and the data have no column {label!r}; make it of another one, such as threshold: {{'rating': 3}}"
         )
 
 

@@ -441,6 +441,7 @@ def test_one_configuration_does_not_change_the_next():
         ({"eval_args": {"mode": "uni0"}}, "uniN or popN with N of 1 or more, but is 'uni0'"),
         ({"eval_args": {"mode": {"valid": "full", "test": "pop0"}}}, "but is 'pop0' for test"),
         ({"eval_args": {"mode": "uni-3"}}, "but is 'uni-3' for valid"),
+        ({"eval_args": {"mode": "labeled"}}, "mode labeled judges each interaction by its label"),
     ],
     ids=str,
 )

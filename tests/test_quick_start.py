@@ -225,6 +225,13 @@ def test_the_best_epoch_is_the_last_of_the_best(tiny):
     assert result["seconds_to_best"] == sum(epoch["train_seconds"] + epoch["valid_seconds"] for epoch in until)
 
 
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
+def test_labels_that_the_data_have_not_are_missed_before_the_training(tiny, model):
+    judged = {"eval_args": {"mode": "labeled"}, "metrics": ["AUC"], "valid_metric": "AUC"}
+    with pytest.raises(InputError, match="mode labeled judges by labels, and the data have no column 'label'"):
+        run(tiny, model, **judged)
+
+
 @pytest.mark.parametrize(("model", "words"), [("DeepFM", "no column 'label'"), ("SASRecF", "'class'.* load_col")])
 def test_what_a_model_of_recbole_needs_of_the_data_is_named(tiny, model, words):
     settings = {**QUICK, "data_path": str(tiny), "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
