@@ -1,5 +1,6 @@
 """What ``scaling`` says of sizes is what it measured, and what cannot be measured is said at once."""
 
+import csv
 import json
 
 import pytest
@@ -59,6 +60,28 @@ def test_a_model_that_does_not_fit_is_left_out_at_larger_sizes(folder, monkeypat
     found = json.loads((folder / "x" / "scaling.json").read_text())
     assert [(p["model"], p["size"]) for p in found["lengths"]] == [("SASRec", 4), *(("GRU4Rec", n) for n in (4, 5, 6))]
     assert "SASRec, 5: does not fit into memory" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("measured", [1, 2, 4])
+def test_what_is_measured_is_kept_whatever_comes_after_it(folder, monkeypatch, measured):
+    original, calls = scaling.measure, []
+
+    def interrupted(model, length, *rest, **how):
+        if not how:  # else it is tried only
+            calls.append(length)
+            if len(calls) > measured:
+                raise KeyboardInterrupt
+        return original(model, length, *rest, **how)
+
+    monkeypatch.setattr(scaling, "measure", interrupted)
+    sizes = ["--lengths=4,5,6", "--catalogues=20,40"]
+    assert main(["scaling", "--models=2Mamba4Rec", *sizes, "--out=x", *KEYS]) == 130
+    found = json.loads((folder / "x" / "scaling.json").read_text())
+    assert [p["size"] for p in found["lengths"] + found["catalogues"]] == [4, 5, 6, 20][:measured]
+    with (folder / "x" / "scaling.csv").open() as lines:
+        assert [float(row["train_ms"]) for row in csv.DictReader(lines)] == [
+            p["train_ms"] for p in found["lengths"] + found["catalogues"]
+        ]
 
 
 @pytest.mark.parametrize(
