@@ -6,9 +6,7 @@ import contextlib
 import os
 import pickle
 import re
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -189,10 +187,11 @@ def test_weights_that_a_model_of_recbole_begins_with_are_data_unless_trusted(mod
     assert os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == "1"
 
 
-def test_embeddings_of_ldiffrec_are_numbers(monkeypatch):
+def test_embeddings_of_ldiffrec_are_numbers(tmp_path, monkeypatch):
     """In training, and with a checkpoint that says where they lie; those that are numbers are read."""
-    clusters = SimpleNamespace(kmeans=lambda X, **_: (torch.arange(len(X)) % 2, None))
-    monkeypatch.setitem(sys.modules, "kmeans_pytorch", clusters)
+    clusters = "import torch\n\ndef kmeans(X, **_):\n    return torch.arange(len(X)) % 2, None\n"
+    (tmp_path / "kmeans_pytorch.py").write_text(clusters)  # which may not be installed
+    monkeypatch.syspath_prepend(tmp_path)
     numbers = np.zeros((10, 4), np.float32)
     np.save("data/tiny/item_emb.npy", numbers)
     given = keys("LDiffRec", n_cate=2, in_dims=[8], out_dims=[8], dims_dnn=[8], load_col=None)
