@@ -40,9 +40,10 @@ def ssd_chunked(x, dt, A, B, C, cu_seqlens, initial_state):
     log_decay = chunks(dt * A).double().cumsum(1)
 
     # Within a chunk: y_i = sum_{j <= i} (C_i . B_j) exp(log_decay_i - log_decay_j) xdt_j. Above the diagonal the
-    # difference is positive and could overflow, so it is clamped before exp and masked after.
-    decay = (log_decay[:, :, None] - log_decay[:, None]).clamp(max=0.0).to(x.dtype).exp()  # (K, Q, Q, H)
-    decay = decay * torch.ones(Q, Q, dtype=x.dtype, device=x.device).tril()[:, :, None]
+    # difference is positive and could overflow, so it is masked before exp and after.
+    later = torch.ones(Q, Q, dtype=torch.bool, device=x.device).triu(1)[:, :, None]
+    decay = (log_decay[:, :, None] - log_decay[:, None]).masked_fill(later, 0.0).to(x.dtype).exp()  # (K, Q, Q, H)
+    decay = decay.masked_fill(later, 0.0)
     scores = torch.einsum("kign,kjgn->kijg", C, B).repeat_interleave(H // G, dim=3)
     y = torch.einsum("kijh,kjhp->kihp", scores * decay, xdt)
 
