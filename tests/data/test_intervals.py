@@ -68,7 +68,7 @@ READ = {"inter": ["user_id", "item_id", "timestamp", "rating"], "item": ["item_i
         ({"colour": ["NA"]}, lambda row: int(row.item_id[1:]) % 2 == 0),
         ({"item_id": ("i1", "i2")}, lambda row: row.item_id in ("i1", "i2")),
     ],
-    ids=str,
+    ids=lambda value: "" if callable(value) else str(value),  # a function's words differ between processes
 )
 def test_what_lies_within_is_kept(rated, model, wanted, kept):
     config = make_config(rated, model, val_interval=wanted, load_col=READ)
