@@ -34,16 +34,20 @@ def peak_memory_gib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
+class OutOfMemory(InputError):
+    """Something does not fit into memory; the message says what, and what to do about it."""
+
+
 @contextmanager
 def fits_memory(what: str) -> Iterator[None]:
-    """Where memory ends, raise InputError: ``what`` does not fit, and what to do about it."""
+    """Raise :class:`OutOfMemory` with these words where memory ends."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch raises either
         full = r"out of memory|not enough memory|can(no|')t allocate memory|bad.?alloc"
         if not isinstance(error, MemoryError) and not re.search(full, str(error), re.IGNORECASE):
             raise
-        raise InputError(what) from error
+        raise OutOfMemory(what) from error
 
 
 class WithinMemory:

@@ -19,7 +19,7 @@ from recbole_ssm.config import Config
 from recbole_ssm.errors import InputError
 from recbole_ssm.files import write_json
 from recbole_ssm.folders import check_writable
-from recbole_ssm.memory import added_memory_mib
+from recbole_ssm.memory import OutOfMemory, added_memory_mib, fits_memory
 from recbole_ssm.ops.backend import use_backend
 from recbole_ssm.report import Figure, Report, Table, styles, write_csv
 from recbole_ssm.system.terminal import Console
@@ -86,7 +86,7 @@ def measure(
     init_seed(config["seed"], config["reproducibility"])
     device = config["device"]
     try:
-        with use_backend(config["ssm_backend"] or "auto"):
+        with use_backend(config["ssm_backend"] or "auto"), fits_memory(f"{model} at {length}"):
             network = config.model_class(config, _Catalogue(items)).to(device)
             batch = Interaction(
                 {
@@ -108,9 +108,7 @@ def measure(
             mib = added_memory_mib(train, device)
             network.eval()
             return Point(model, length, histories, train_ms, _milliseconds(rank, device, repeats) / histories, mib)
-    except (MemoryError, RuntimeError) as error:
-        if "memory" not in str(error):
-            raise
+    except OutOfMemory:
         return None
 
 

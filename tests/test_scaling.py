@@ -111,3 +111,20 @@ def test_what_cannot_be_measured_is_said_at_once(monkeypatch, capsys, arguments,
     monkeypatch.setattr(scaling, "measure", only_tried)
     assert main(["scaling", *arguments]) == 2
     assert said.lower() in capsys.readouterr().err.lower()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("std::bad_alloc"), RuntimeError("CUDA out of memory"), RuntimeError("can't allocate")],
+    ids=["Python", "C", "GPU", "something else"],
+)
+def test_memory_that_ends_is_told_from_other_errors(monkeypatch, error):
+    def full(*args):
+        raise error
+
+    monkeypatch.setattr("recbole_ssm.model.base.PackedSequentialRecommender.calculate_loss", full)
+    if "can't" in str(error):
+        with pytest.raises(RuntimeError, match="can't allocate"):
+            scaling.measure("2Mamba4Rec", 4, 20, 2, KEYS)
+    else:
+        assert scaling.measure("2Mamba4Rec", 4, 20, 2, KEYS) is None

@@ -20,7 +20,7 @@ from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
 from recbole_ssm.data.dataset import HISTORY_END, HISTORY_START, PackedDataset
-from recbole_ssm.data.reading import AtomicFiles, dataset_class
+from recbole_ssm.data.reading import AtomicFiles, dataset_class, lines_of
 from recbole_ssm.errors import InputError
 
 _PADDING = {"0", "0.0", "-1", "pad", "padding"}
@@ -57,8 +57,10 @@ class OneNumbering:
         """File and line of a row of ``inter_feat``."""
         ends = np.cumsum(self.file_size_list)
         number = int(np.searchsorted(ends, row, side="right"))
-        name = f"{self.dataset_name}.{self.benchmark_filename_list[number]}.inter"
-        return f"{Path(self.dataset_path) / name}, line {row - ends[number] + self.file_size_list[number] + 2}"
+        file = Path(self.dataset_path) / f"{self.dataset_name}.{self.benchmark_filename_list[number]}.inter"
+        within = [row - ends[number] + self.file_size_list[number]]
+        (line,) = lines_of(file, within, self.config["field_separator"], self.config["encoding"])
+        return f"{file}, line {line}"
 
     def refuse(self, wrong: np.ndarray, what: str, remedy: str) -> None:
         """Raise InputError, with the first file and line, if any row is wrong: (rows of ``inter_feat``,) bool."""

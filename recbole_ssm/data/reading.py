@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
@@ -62,6 +63,20 @@ class AtomicFiles:
             check_times(config, filepath, frame[self.time_field])
         return frame
 
+    def _normalize(self) -> None:
+        """RecBole's, which fails where all values of a column of lists are the same."""
+        fields = self.config["normalize_field"] or (self.float_like_fields if self.config["normalize_all"] else ())
+        for field in fields:
+            if self.field2type.get(field) != FeatureType.FLOAT_SEQ:
+                continue
+            values = np.concatenate([*self.field2feats(field)[0][field], []])
+            if len(np.unique(values)) < 2:
+                raise InputError(
+                    f"column {field}:float_seq cannot be normalized: it has the same value everywhere; leave it out "
+                    "with unload_col, or name the columns to normalize with normalize_field"
+                )
+        super()._normalize()
+
     def _filter_nan_user_or_item(self) -> None:
         for name, fields in (
             ("user", [self.uid_field]),
@@ -73,12 +88,37 @@ class AtomicFiles:
                 continue
             missing = feat[fields].isna().any(axis=1)
             if missing.any():
-                lines = [str(line + 2) for line in feat.index[missing]]
+                rows, file = feat.index[missing], Path(self.dataset_path) / f"{self.dataset_name}.{name}"
+                lines = lines_of(file, rows[:10], self.config["field_separator"], self.config["encoding"])
                 getLogger().warning(
-                    f"{self.dataset_name}.{name}: {len(lines)} of {len(feat)} lines have no {' or no '.join(fields)}, "
-                    f"and are left out: {', '.join(lines[:10])}{' and others' * (len(lines) > 10)}"
+                    f"{file.name}: {len(rows)} of {len(feat)} lines have no {' or no '.join(fields)}, "
+                    f"and are left out: {', '.join(map(str, lines))}{' and others' * (len(rows) > 10)}"
                 )
                 feat.drop(feat.index[missing], inplace=True)
+
+
+def lines_of(file: str | Path, rows: Sequence[int], separator: str, encoding: str | None) -> list[int]:
+    """The numbers, from 1, of the lines in which rows of :func:`read_columns` begin; blank lines are no rows.
+
+    Args:
+        file: the atomic file.
+        rows: from 0, in their order.
+        separator: what stands between columns.
+        encoding: of the file.
+    """
+    how = {"delimiter": separator} if len(separator) == 1 else {"quoting": csv.QUOTE_NONE}
+    found, row, begin = [], -1, 1  # the header is row -1
+    most = csv.field_size_limit(2**31 - 1)
+    with open(file, encoding=with_mark(encoding), newline="") as content:
+        lines = csv.reader(content, **how)
+        while len(found) < len(rows):
+            fields = next(lines)
+            if len(fields) > 1 or (fields and fields[0].strip()):
+                found += [begin] if row == rows[len(found)] else []
+                row += 1
+            begin = lines.line_num + 1
+    csv.field_size_limit(most)
+    return found
 
 
 def read_header(file: str | Path, separator: str, encoding: str | None) -> dict[str, str]:
@@ -132,7 +172,6 @@ def read_columns(
         if kind not in known:
             raise InputError(f"{file}: the type of column {field}:{kind} must be one of {', '.join(known)}")
     names = {f"{field}:{kind}": kind for field, kind in kinds.items()}
-    numbers = [name for name, kind in names.items() if kind == "float"]
     wanted = {"usecols": list(names), "encoding": encoding, "keep_default_na": False, "na_values": [""]}
     with naming_the_file(file, encoding):
         if b"\0" not in "\n".encode(encoding or "utf-8"):  # as in UTF-16
@@ -146,14 +185,17 @@ def read_columns(
             raise InputError(
                 f"{file} cannot be read: {error}. A value that begins with a quotation mark must end with one"
             ) from error
-    for name in numbers:
-        if frame[name].dtype != np.float64:
-            frame[name] = _numbers(file, frame[name])
-    frame = frame.set_axis(list(kinds), axis=1)
-    for field, kind in kinds.items():
-        if kind.endswith("seq"):
-            frame[field] = _lists(file, f"{field}:{kind}", frame[field], seq_separator)
-    return frame
+    try:
+        for name in names:
+            if frame[name].dtype != np.float64:
+                frame[name] = _converted(frame[name], seq_separator)
+    except _NoNumber as error:
+        row, column, value = error.args
+        raise InputError(
+            f"{file}, line {lines_of(file, [row], separator, encoding)[0]}: column {column} holds {value!r}, which is "
+            "no number; where there is none, the field must be empty"
+        ) from error
+    return frame.set_axis(list(kinds), axis=1)
 
 
 def _read_quickly(file: str | Path, names: dict[str, str], **how) -> pd.DataFrame:
@@ -169,33 +211,31 @@ def _read_quickly(file: str | Path, names: dict[str, str], **how) -> pd.DataFram
         return pd.read_csv(file, dtype=str, **how)
 
 
-def _numbers(file: str | Path, words: pd.Series) -> pd.Series:
-    """Float64; NaN for an empty field alone."""
-    wrong = pd.to_numeric(words, errors="coerce").isna() & words.notna()
-    if wrong.any():
-        _refuse_number(file, wrong.idxmax(), words.name, words[wrong.idxmax()])
-    return words.astype(np.float64)
+class _NoNumber(ValueError):
+    """Its arguments are a row, its column of numbers, and the word that stands there."""
 
 
-def _lists(file: str | Path, column: str, words: pd.Series, separator: str) -> list[np.ndarray]:
-    """The lists that the fields of a column hold."""
+def _converted(words: pd.Series, separator: str) -> pd.Series | list[np.ndarray]:
+    """What a column, whose name is ``field:type``, holds; of numbers float64, with NaN for an empty field alone."""
+    _, _, kind = words.name.rpartition(":")
+    if kind == "token":
+        return words
+    if kind == "float":
+        wrong = pd.to_numeric(words, errors="coerce").isna() & words.notna()
+        if wrong.any():
+            raise _NoNumber(wrong.idxmax(), words.name, words[wrong.idxmax()])
+        return words.astype(np.float64)
     lists = [[word for word in field.split(separator) if word] for field in words.fillna("")]
-    if column.endswith(":token_seq"):
+    if kind == "token_seq":
         return [np.array(each, dtype=str) for each in lists]
-    found = []
-    for row, each in enumerate(lists):
-        try:
-            found.append(np.array([float(word) for word in each]))
-        except ValueError:
-            _refuse_number(file, row, column, words[row])
-    return found
+    return [_numbers(each, row, words) for row, each in enumerate(lists)]
 
 
-def _refuse_number(file: str | Path, row: int, column: str, value: str) -> None:
-    raise InputError(
-        f"{file}, line {row + 2}: column {column} holds {value!r}, which is no number; where there is none, the field "
-        "must be empty"
-    )
+def _numbers(values: list[str], row: int, words: pd.Series) -> np.ndarray:
+    try:
+        return np.array([float(value) for value in values])
+    except ValueError as error:
+        raise _NoNumber(row, words.name, words[row]) from error
 
 
 def with_mark(encoding: str | None) -> str:
@@ -269,8 +309,9 @@ def check_times(config, file: str | Path, times: pd.Series) -> None:
         return
     wrong = np.flatnonzero(~np.isfinite(times.to_numpy()))
     if len(wrong):
+        (line,) = lines_of(file, wrong[:1], config["field_separator"], config["encoding"])
         raise InputError(
-            f"{file}, line {wrong[0] + 2}: {config['TIME_FIELD']} is {times.iloc[wrong[0]]}, so that the interaction "
+            f"{file}, line {line}: {config['TIME_FIELD']} is {times.iloc[wrong[0]]}, so that the interaction "
             "has no place in time"
             + (f" (and so in {len(wrong) - 1} other lines)" if len(wrong) > 1 else "")
             + "; give it a time, or remove it"

@@ -209,6 +209,9 @@ class PackedSequentialRecommender(SequentialRecommender):
 
         Returns:
             (R, hidden_size), for :meth:`score_all`, and the state after these items.
+
+        Raises:
+            ValueError: an id is none.
         """
         raise NotImplementedError(self._no_state)
 

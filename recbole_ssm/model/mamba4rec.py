@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.layers import Dropout, FeedForward, Mamba
 from recbole_ssm.model.base import PackedSequentialRecommender
-from recbole_ssm.ops.packing import at, last_tokens
+from recbole_ssm.ops.packing import at, check_each, check_ids, last_tokens
 
 
 class MixerLayer(nn.Module):
@@ -97,6 +97,8 @@ class Mamba4Rec(PackedSequentialRecommender):
         """See :meth:`PackedSequentialRecommender.step`."""
         if not self.streams:
             return super().step(items, state)
+        check_each(items=(items, (items.numel(),)))
+        check_ids(self.ITEM_ID, items, 0, self.n_items)
         hidden = self.norm(self.dropout(self.item_embedding(items)))
         after = []
         for layer, before in zip(self.layers, state or [None] * len(self.layers), strict=True):

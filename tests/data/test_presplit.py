@@ -356,3 +356,14 @@ def test_other_columns_have_lists_too(tmp_path, model):
     change(tmp_path, "test", "\t5\ta\tA", "\t5 6\ta\tA")
     with pytest.raises(InputError, match=r"test\.inter, line 3: timestamp_list has not as many values as item_id_list"):
         make_splits(make_config(tmp_path, model, "split", **keys))
+
+
+def test_blank_lines_count_in_the_numbers_of_lines(tmp_path):
+    keys = write(tmp_path, chain())
+    file = tmp_path / "split" / "split.valid.inter"
+    header, *lines = file.read_text().splitlines()
+    for place in (0, 3, len(lines)):
+        wrong = [*lines[:place], "u1\ti0 i1\t", *lines[place:]]
+        file.write_text("\n\n".join([header, *wrong]) + "\n")
+        with pytest.raises(InputError, match=rf"split\.valid\.inter, line {2 * place + 3}: item_id is empty"):
+            read(make_config(tmp_path, dataset="split", **keys))

@@ -207,3 +207,55 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, model, suffix):
     file.with_suffix(f".{suffix}").symlink_to("/proc/self/mem")
     with pytest.raises(InputError, match=rf"tiny\.{suffix} cannot be read: "):
         load(tmp_path, model, **ALL)
+
+
+BLANK = {
+    "none": ("", 0),
+    "one": ("\n", 1),
+    "three, with carriage returns": ("\r\n\r\n\r\n", 3),
+    "a quoted end of a line": ('"u\n\n9"\ti1\t978300001\n\n', 4),
+}
+
+
+@pytest.mark.parametrize(("before", "more"), BLANK.values(), ids=BLANK)
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("u1\ti1\tsoon", "line {}: column timestamp:float holds 'soon'"),
+        ("u1\ti1\t", "line {}: timestamp is nan"),
+        ("u1\t\t978300001", "1 of 2 lines have no user_id or no item_id, and are left out: {}"),
+    ],
+    ids=["no number", "no time", "no item"],
+)
+def test_blank_lines_count_in_the_numbers_of_lines(tmp_path, caplog, before, more, line, words):
+    file = write_dataset(tmp_path, interactions()[:1])
+    header, first = file.read_text().splitlines()
+    file.write_text(f"{header}\n\n{before}{first}\n\n{line}\n", newline="")
+    try:
+        load(tmp_path)
+        said = caplog.text
+    except InputError as error:
+        said = f"{error}{caplog.text}"
+    assert words.format(5 + more).replace("of 2", "of 3" if "u\n" in before else "of 2") in said
+
+
+def test_lines_of_files_with_long_separators_and_long_lists(tmp_path):
+    file = tmp_path / "a.item"
+    file.write_text(f'item_id:token::tags:float_seq\n\na::{"1 " * 100_000}\n\n5"::1\n\n\nb::word\n')
+    with pytest.raises(InputError, match=r"a\.item, line 8: column tags:float_seq holds 'word'"):
+        read_columns(file, read_header(file, "::", None), "::", None)
+    file.write_text(file.read_text().replace("::", ";"))
+    with pytest.raises(InputError, match=r"a\.item, line 8: column tags:float_seq holds 'word'"):
+        read_columns(file, read_header(file, ";", None), ";", None)
+
+
+@pytest.mark.parametrize("values", ["0.5", "1 1", "0", ""])
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "FM"])
+def test_lists_of_one_value_cannot_be_normalized(tmp_path, model, values):
+    write_dataset(tmp_path, interactions())
+    lines = ["item_id:token\tprices:float_seq", *(f"i{number}\t{values}" for number in range(40)), ""]
+    (tmp_path / "tiny" / "tiny.item").write_text("\n".join(lines))
+    for normalized in ({"normalize_all": True}, {"normalize_field": ["prices"]}):
+        with pytest.raises(InputError, match="column prices:float_seq cannot be normalized: it has the same value"):
+            load(tmp_path, model, **ALL, **normalized)
+    load(tmp_path, model, **ALL, normalize_all=True, unload_col={"item": ["prices"]})

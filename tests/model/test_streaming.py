@@ -111,3 +111,14 @@ def test_steps_of_mixers_over_random_shapes(seed, length, d_conv, ngroups):
         out, at_once = mixer.prefill(hidden, cu_seqlens)
         assert_close(out.view(2, length, 8), whole)
         assert_close(at_once, state)
+
+
+@pytest.mark.parametrize("model", [(name, {}) for name in sorted(STREAMING)], indirect=True, ids=lambda value: value[0])
+@pytest.mark.parametrize("items", [[-1], [1, 10**9], [1.0], [[1], [2]], 3])
+def test_a_step_by_what_is_no_item_is_refused(model, items):
+    recommender, _ = model
+    with pytest.raises(ValueError, match=r"item_id must|items must have shape"):
+        recommender.step(torch.tensor(items))
+    with pytest.raises(ValueError, match="item_id must be from 0 to "):
+        recommender.step(torch.tensor([recommender.n_items]))
+    recommender.step(torch.tensor([recommender.n_items - 1], dtype=torch.int32))
