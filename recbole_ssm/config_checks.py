@@ -108,7 +108,8 @@ def _check_network_of_teacher(config: Config) -> None:
     if model is None:
         return
     beside = inspect.getmembers(inspect.getmodule(model), inspect.isclass)
-    networks = [name for name, kind in beside if kind.__module__ == model.__module__ and kind is not model]
+    beside = [(name, kind) for name, kind in beside if kind.__module__ == model.__module__ and kind is not model]
+    networks = [name for name, kind in beside if list(inspect.signature(kind).parameters) == ["config"]]
     if config["teacher"] not in networks:
         raise InputError(f"teacher must be one of {', '.join(networks)} for KD_DAGFM, but is {config['teacher']!r}")
 

@@ -19,12 +19,13 @@ from recbole_ssm.data.fingerprint import fingerprint, item_vocabulary
 from recbole_ssm.errors import InputError
 from recbole_ssm.making import make_model
 from recbole_ssm.ops.backend import use_backend
+from recbole_ssm.registry import MODELS
 from recbole_ssm.system import threads
 from recbole_ssm.trained_models import Together, check_fits, trained_models
 from recbole_ssm.trainer import create_trainer
 
 _OF_TRAINING = {
-    *("model", "dataset", "log_wandb", "causal_epochs", "teacher", "worker"),
+    *("model", "dataset", "log_wandb", "causal_epochs", "worker"),
     *("checkpoint_dir", "dataset_cache", "dataset_save_path", "save_dataset"),
     *("dataloaders_save_path", "save_dataloaders", "trust_checkpoint", "trust_dataset", "gpu_id"),
 }
@@ -120,7 +121,8 @@ def stored_config(state: dict, dataset: str | None, command_line: Iterable[str],
         changes: keys and values of more importance than those of the training.
     """
     dataset = dataset or state["config"]["dataset"]
-    given = {key: value for key, value in state["given"].items() if key not in _OF_TRAINING}
+    left_out = _OF_TRAINING | ({"teacher"} if state["config"]["model"] in MODELS else set())  # else a part of the model
+    given = {key: value for key, value in state["given"].items() if key not in left_out}
     given["time_order"] = time_order(state["config"])  # whatever is the default now
     config = Config(state["config"]["model"], dataset, [given | changes], command_line=command_line, trains=False)
     for key in config.cmd_config_dict.keys() & config.passed_over.keys():

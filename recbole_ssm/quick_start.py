@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging import getLogger
 from pathlib import Path
 from statistics import median
@@ -258,5 +258,6 @@ def _logging(config) -> Iterator[None]:
     finally:
         for handler in added:
             root.removeHandler(handler)
-            handler.close()
+            with suppress(OSError):  # the disk is full
+                handler.close()
         root.setLevel(level)

@@ -64,6 +64,7 @@ class History:
 
     def __init__(self, config, model):
         super().__init__(config, model)
+        self.tensorboard = run_log.TensorBoard(self.tensorboard)
         self.seconds_before = 0.0
         """Of an epoch that was interrupted: how long it had taken until then."""
         self._epoch_begun = 0.0

@@ -206,7 +206,7 @@ def test_embeddings_of_ldiffrec_are_numbers(tmp_path, monkeypatch):
 
 
 def test_the_teacher_of_kd_dagfm_is_a_network():
-    for word in (WORDS, "DAGFM.__class__", "nn.Module", "KD_DAGFM", None, ["CIN"]):
+    for word in (WORDS, "CINComp", "DAGFM.__class__", "nn.Module", "KD_DAGFM", None, ["CIN"]):
         for given in ({"config_dict": {"teacher": word}}, {"config_file_list": [{"teacher": word}]}):
             with pytest.raises(InputError, match=r"teacher must be one of CIN, .*CrossNet, .*for KD_DAGFM"):
                 Config("KD_DAGFM", "tiny", **given)

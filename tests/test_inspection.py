@@ -38,6 +38,16 @@ def test_evaluate_gives_what_the_run_gave(tmp_path, model):
     assert (found["time_order"], found["filter_seen"], found["same_training_data"]) == ("exact", False, True)
 
 
+@pytest.mark.parametrize("teacher", ["CIN", "DAGFM", "CrossNet"])
+def test_a_teacher_that_is_a_part_of_the_model_stays(tmp_path, teacher):
+    keys = {"eval_args": {"mode": "full"}, "metrics": ["NDCG"], "topk": [3], "valid_metric": "NDCG@3"}
+    keys["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1}
+    result = train(tmp_path, "KD_DAGFM", teacher=teacher, metric_decimal_place=6, **keys)
+    found = ask("evaluate", f"--checkpoint={result['checkpoint']}")
+    assert found["valid_result"] == pytest.approx(result["best_valid_result"])
+    assert found["test_result"] == pytest.approx(result["test_result"])
+
+
 def test_a_checkpoint_is_evaluated_in_the_order_that_its_training_had(tmp_path):
     """Whatever is the default, also where the file says nothing of an order, which was then RecBole's."""
     write_dataset(tmp_path, interactions(step=1))  # an order that float32 loses

@@ -10,6 +10,7 @@ from atomic import SMALL, interactions, small, write_dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import recbole_ssm
+from recbole_ssm import run_log
 
 
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "GRU4Rec"])
@@ -66,3 +67,36 @@ def test_runs_of_the_same_second_have_logs_of_their_own(tiny, monkeypatch):
         assert log.read_text().count("test result") == 1
         lines = [json.loads(line) for line in log.with_suffix(".jsonl").read_text().splitlines()]
         assert sum("test_result" in line for line in lines) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file that is always full")
+@pytest.mark.parametrize("full", ["log", "jsonl", "log_tensorboard", "all"])
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "GRU4Rec"])
+def test_a_log_that_cannot_be_written_to_is_told_once_and_costs_nothing(tiny, monkeypatch, capfd, model, full):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+
+    def fill(trainer):
+        if len(trainer.history) > 1:
+            return
+        if full in ("jsonl", "all"):
+            run_log.file().unlink(missing_ok=True)
+            run_log.file().symlink_to("/dev/full")
+        if full in ("log", "all"):
+            (log,) = (each for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler))
+            log.setStream(open("/dev/full", "w"))  # noqa: SIM115  (the handler closes it)
+        if full in ("log_tensorboard", "all"):
+            monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", refuse)
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    keys = {"data_path": str(tiny), "use_gpu": False, "show_progress": False, "epochs": 4, **small(model)}
+    expected = recbole_ssm.run(model, "tiny", config_dict=keys, saved=False)
+    capfd.readouterr()
+    result = recbole_ssm.run(model, "tiny", config_dict=keys, saved=False, after_epoch=fill)
+    for name in ("best_valid_result", "test_result", "epochs"):
+        assert result[name] == expected[name]
+    said = capfd.readouterr().err
+    told = "cannot be written to ([Errno 28] No space left on device); the run goes on without it"
+    assert said.count(told) == {"all": 3}.get(full, 1)
+    assert "Traceback" not in said
