@@ -12,10 +12,17 @@ class EvaluationCollector(Collector):
     def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
         """RecBole's; what is filtered, with a score of minus infinity, is no hit however few other items there are."""
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
-        if "rec.topk" in self.data_struct._data_dict and scores_tensor[positive_u, positive_i].isneginf().any():
+        filtered = scores_tensor[positive_u, positive_i].isneginf()
+        if not filtered.any():
+            return
+        if "rec.topk" in self.data_struct._data_dict:
             k = max(self.topk)
             hits = self.data_struct.get("rec.topk")[-len(scores_tensor) :, :k]
             hits[scores_tensor.topk(k).values.isneginf().to(hits.device)] = 0
+        if "rec.meanrank" in self.data_struct._data_dict:
+            ranks = self.data_struct.get("rec.meanrank")[-len(scores_tensor) :]
+            missed = positive_u[filtered].bincount(minlength=len(scores_tensor)).to(ranks)
+            _rank_last(ranks, missed, scores_tensor.shape[1])
 
     def get_data_struct(self):
         collected = self.data_struct._data_dict
@@ -27,3 +34,17 @@ class EvaluationCollector(Collector):
             found.set(name, value)
             self.data_struct.set(name, value)
         return found
+
+
+def _rank_last(ranks: torch.Tensor, missed: torch.Tensor, n_items: int) -> None:
+    """Let filtered targets come right after all that is ranked; RecBole has them among all else that is filtered.
+
+    Args:
+        ranks: (S, 3) sum of the targets' ranks, number of ranked items and number of targets; changed in place.
+        missed: (S,) how many targets are filtered.
+        n_items: number of scores in a row.
+    """
+    ranked = ranks[:, 1].clone()
+    ranks[:, 0] -= missed * (ranked + 1 + n_items) / 2
+    ranks[:, 0] += missed * ranked + missed * (missed + 1) / 2
+    ranks[:, 1] += missed

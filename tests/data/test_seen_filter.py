@@ -5,9 +5,12 @@ import pandas as pd
 import pytest
 import torch
 from atomic import ML_100K, histories, interactions, make_config, make_loaders, read_interactions, write_dataset
+from recbole.evaluator import Evaluator
 
+from recbole_ssm.collector import EvaluationCollector
 from recbole_ssm.trainer import create_trainer
 
+INF = float("inf")
 LEAVE_ONE_OUT = {"split": {"LS": "valid_and_test"}, "group_by": "user", "order": "TO", "mode": "full"}
 SPLITS = {
     "valid_and_test": LEAVE_ONE_OUT,
@@ -146,6 +149,31 @@ def test_a_target_that_was_seen_before_is_a_miss(tmp_path, n_items):
         trainer = create_trainer(config, config.model_class(config, train._dataset))
         hits[switch] = trainer.evaluate(test, load_best_model=False)["hit@10"]
     assert hits[True] == 0 < hits[False]
+
+
+@pytest.mark.parametrize(
+    ("rows", "targets"),
+    [
+        ([[5, 4, 3, 2]], [[1]]),  # ranked above all but one
+        ([[5, -INF, 3, 2], [1, 2, 3, 4]], [[2], [1]]),  # the first target is filtered
+        ([[2, -INF, -INF, 7, 1, -INF]], [[1, 2, 5]]),  # of three targets two are filtered
+        ([[3, 3, -INF, 1], [-INF, 2, 2, -INF]], [[1, 3], [1, 4]]),  # equal scores
+    ],
+)
+def test_a_filtered_target_is_below_all_others_in_gauc(tmp_path, rows, targets):
+    config = make_config(tmp_path, metrics=["GAUC"], valid_metric="GAUC", metric_decimal_place=9)
+    collector = EvaluationCollector(config)
+    scores = torch.tensor([[-INF, *row] for row in rows], dtype=torch.float64)
+    pairs = [(row, item) for row, items in enumerate(targets) for item in items]
+    collector.eval_batch_collect(scores, None, *map(torch.tensor, zip(*pairs, strict=True)))
+    found = Evaluator(config).evaluate(collector.get_data_struct())["gauc"]
+
+    won = []
+    for row, item in pairs:
+        others = [score for n, score in enumerate(rows[row], 1) if n not in targets[row] and score > -INF]
+        target = rows[row][item - 1]
+        won.append(np.mean([(target > other) + (target == other) / 2 for other in others]))
+    assert found == pytest.approx(np.mean(won), abs=1e-6)
 
 
 def loyal_customers() -> pd.DataFrame:
