@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import textwrap
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.files import replacing
+
+PROGRAM = "python -m recbole_ssm"
 
 
 def joined(arguments: Sequence[str], switches: Collection[str]) -> list[str]:
@@ -22,6 +26,17 @@ def joined(arguments: Sequence[str], switches: Collection[str]) -> list[str]:
         found.append(argument)
         waits = argument.startswith("--") and "=" not in argument and argument not in ("--", "--help", "--version")
     return [f"{argument}=True" if argument in switches else argument for argument in found]
+
+
+def help_of(usage: str, text: str) -> str:
+    """What ``--help`` prints: the usage, broken into lines, and a docstring.
+
+    Args:
+        usage: what stands after the program's name.
+        text: with the margin that docstrings have.
+    """
+    words = textwrap.wrap(f"usage: {PROGRAM} {usage}", 100, subsequent_indent="  ", break_on_hyphens=False)
+    return "\n".join([*words, "", inspect.cleandoc(text)])
 
 
 def value_of(arguments: Sequence[str], key: str) -> str | None:

@@ -10,12 +10,20 @@ from pathlib import Path
 
 from recbole.utils.argument_list import dataset_arguments
 
-from recbole_ssm.arguments import key_of, own_arguments, read_count, read_names, read_output, read_switch, write_output
+from recbole_ssm.arguments import (
+    help_of,
+    key_of,
+    own_arguments,
+    read_count,
+    read_names,
+    read_output,
+    read_switch,
+    write_output,
+)
 from recbole_ssm.errors import InputError
 from recbole_ssm.inspection import describe, evaluate
 from recbole_ssm.recommendations import atomic, format_of
 from recbole_ssm.recommender import Recommender
-from recbole_ssm.studies import PROGRAM
 from recbole_ssm.system import threads
 from recbole_ssm.system.terminal import printable
 
@@ -23,13 +31,16 @@ from recbole_ssm.system.terminal import printable
 def evaluate_model(arguments: Sequence[str]) -> None:
     """Validate and test the model of a checkpoint, as it was configured but for what is given here.
 
-    Models of this package in several checkpoints, trained on the same data, rank together: by the mean of their scores.
+    --checkpoint   a file; several, separated by commas, rank together, by the mean of their scores: models of this
+                   package that were trained on the same data
+    --dataset      another one, with the same items; default the one of the training
+    --filter_seen  whether the items of the history are left out; default as in the training
+    --json         file to write the numbers to, for programs
+    --key=value    any key of the configuration, such as --topk=[5,20], --metrics=['NDCG'] or --data_path=FOLDER
     """
     if {"-h", "--help"} & set(arguments):
-        print(
-            f"usage: {PROGRAM} evaluate --checkpoint=FILE[,FILE...] [--dataset=NAME] [--filter_seen=True] "
-            f"[--topk=[5,20]] [--key=value ...] [--json=FILE]\n\n{evaluate_model.__doc__}"
-        )
+        usage = "--checkpoint=FILE[,FILE...] [--dataset=NAME] [--filter_seen=True] [--topk=[5,20]] [--json=FILE]"
+        print(help_of(f"evaluate {usage} [--key=value ...]", evaluate_model.__doc__))
         return
     given, rest = own_arguments(arguments, "evaluate", ("checkpoint",), ("dataset", "json"))
     json_file, (file, *others) = read_output(given, "json"), read_names(given, "checkpoint")
@@ -39,7 +50,7 @@ def evaluate_model(arguments: Sequence[str]) -> None:
 def inspect_checkpoint(arguments: Sequence[str]) -> None:
     """Say what is in a checkpoint: what was trained, on what, and how well."""
     if {"-h", "--help"} & set(arguments):
-        print(f"usage: {PROGRAM} inspect --checkpoint=FILE [--json=FILE]\n\n{inspect_checkpoint.__doc__}")
+        print(help_of("inspect --checkpoint=FILE [--json=FILE]", inspect_checkpoint.__doc__))
         return
     given, rest = own_arguments(arguments, "inspect", ("checkpoint",), ("json",))
     if rest:
@@ -63,11 +74,11 @@ def recommend_items(arguments: Sequence[str]) -> None:
                    screen
     """
     if {"-h", "--help"} & set(arguments):
-        print(
-            f"usage: {PROGRAM} recommend --checkpoint=FILE (--history=ITEM,ITEM [--skip_unknown] | "
-            f"[--users=NAME,NAME] [--dataset=NAME] [--data_path=FOLDER]) [--k=N] [--filter_seen=True] "
-            "[--device=NAME] [--out=FILE]\n\n" + textwrap.dedent(f"    {recommend_items.__doc__}")
+        usage = (
+            "--checkpoint=FILE (--history=ITEM,ITEM [--skip_unknown] | [--users=NAME,NAME] [--dataset=NAME] "
+            "[--data_path=FOLDER]) [--k=N] [--filter_seen=True] [--device=NAME] [--out=FILE]"
         )
+        print(help_of(f"recommend {usage}", recommend_items.__doc__))
         return
     optional = ("history", "skip_unknown", "users", "dataset", "k", "filter_seen", "device", "out")
     given, rest = own_arguments(arguments, "recommend", ("checkpoint",), optional)

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Sequence
 
 import recbole_ssm
-from recbole_ssm.arguments import joined, read_files, value_of
+from recbole_ssm.arguments import PROGRAM, joined, read_files, value_of
 from recbole_ssm.checkpoint import CheckpointNotWritten
 from recbole_ssm.checkpoint_verbs import evaluate_model, inspect_checkpoint, recommend_items
 from recbole_ssm.data.atomic_files import find_datasets
@@ -20,7 +20,7 @@ from recbole_ssm.property_files import properties_folder
 from recbole_ssm.quick_start import run
 from recbole_ssm.registry import MODELS, recbole_models
 from recbole_ssm.resume import Interrupted
-from recbole_ssm.studies import PROGRAM, compare_models, scaling_of_models, sweep_values, tune_model
+from recbole_ssm.studies import compare_models, scaling_of_models, sweep_values, tune_model
 from recbole_ssm.system.terminal import printable, printable_warnings
 
 _USAGE = f"{PROGRAM} --model=NAME --dataset=NAME [--config_files=FILE,FILE] [--resume[=FILE]] [--key=value ...]"

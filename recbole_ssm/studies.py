@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from recbole_ssm.arguments import (
+    PROGRAM,
+    help_of,
     own_arguments,
     read_count,
     read_files,
@@ -21,8 +23,6 @@ from recbole_ssm.arguments import (
 )
 from recbole_ssm.errors import InputError
 from recbole_ssm.registry import MODELS
-
-PROGRAM = "python -m recbole_ssm"
 
 
 def compare_models(arguments: Sequence[str]) -> None:
@@ -87,10 +87,8 @@ def tune_model(arguments: Sequence[str]) -> None:
     trial, and a greater --trials adds to those there are. A trial that fails does not end the others.
     """
     if {"-h", "--help"} & set(arguments):
-        print(
-            f"usage: {PROGRAM} tune --model=NAME --dataset=NAME [--params_file=FILE] [--tool=ray] [--trials=20] "
-            f"[--out=FOLDER] [--key=value ...]\n\n{textwrap.dedent('    ' + tune_model.__doc__)}"
-        )
+        usage = "--model=NAME --dataset=NAME [--params_file=FILE] [--tool=ray] [--trials=20] [--out=FOLDER]"
+        print(help_of(f"tune {usage} [--key=value ...]", tune_model.__doc__))
         return
     from recbole_ssm.tuning import Task, tune
 
@@ -129,10 +127,8 @@ def scaling_of_models(arguments: Sequence[str]) -> None:
     --key=value   for all models
     """
     if {"-h", "--help"} & set(arguments):
-        print(
-            f"usage: {PROGRAM} scaling [--models=NAME,NAME] [--lengths=N,N] [--catalogues=N,N] [--threads=1] "
-            f"[--out=FOLDER] [--key=value ...]\n\n{textwrap.dedent('    ' + scaling_of_models.__doc__)}"
-        )
+        usage = "[--models=NAME,NAME] [--lengths=N,N] [--catalogues=N,N] [--threads=1] [--out=FOLDER]"
+        print(help_of(f"scaling {usage} [--key=value ...]", scaling_of_models.__doc__))
         return
     from recbole_ssm.scaling import CATALOGUES, LENGTHS, scaling
 
@@ -160,9 +156,8 @@ interruption, also in the midst of a training; models, values and seeds may be a
 
 
 def _study_help(usage: str, verb) -> str:
-    heading, _, own = verb.__doc__.partition("\n\n")
-    usage = f"usage: {PROGRAM} {usage} --dataset=NAME [--seeds=3] [--budget=SECONDS] [--out=FOLDER] [--key=value ...]"
-    return f"{usage}\n\n{heading}\n\n{textwrap.dedent(own).rstrip()}{_STUDY_HELP}"
+    usage += " --dataset=NAME [--seeds=3] [--budget=SECONDS] [--out=FOLDER] [--key=value ...]"
+    return help_of(usage, inspect.cleandoc(verb.__doc__) + _STUDY_HELP)
 
 
 def _study_arguments(arguments: Sequence[str], verb: str, needed: tuple, optional: tuple) -> tuple[dict, list[str]]:

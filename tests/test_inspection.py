@@ -9,7 +9,7 @@ from atomic import interactions, small, write_dataset
 
 import recbole_ssm
 from recbole_ssm import checkpoint
-from recbole_ssm.cli import main
+from recbole_ssm.cli import VERBS, main
 from recbole_ssm.inspection import loaded
 
 
@@ -240,10 +240,13 @@ def test_a_mistake_is_one_line(arguments, words, capfd):
     assert all(word in line for word in words), line
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "inspect"])
+@pytest.mark.parametrize("verb", list(VERBS)[1:])
 def test_help_of_a_verb(verb, capsys):
     assert main([verb, "--help"]) == 0
-    assert capsys.readouterr().out.startswith(f"usage: python -m recbole_ssm {verb} --checkpoint=FILE")
+    usage, heading, *keys = capsys.readouterr().out.split("\n\n")
+    assert usage.startswith(f"usage: python -m recbole_ssm {verb} ")
+    assert all(len(line) <= 100 for line in usage.splitlines())
+    assert not any(part.startswith(" ") for part in (heading, *keys))
 
 
 @pytest.mark.parametrize(

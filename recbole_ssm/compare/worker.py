@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from recbole_ssm import __version__
 from recbole_ssm.checkpoint import CheckpointNotWritten
 from recbole_ssm.compare.measuring import by_sample, latency, step_latency
 from recbole_ssm.divergence import TrainingDiverged
@@ -75,7 +76,7 @@ def train_and_measure(asked: dict, trained: Path) -> tuple[dict, dict[str, np.nd
         "latency_one": one,
         "latency_many": many,
         "latency_step": step,
-        "versions": {name: version(name) for name in ("recbole-ssm", "recbole", "torch")},
+        "versions": {"recbole-ssm": __version__} | {name: version(name) for name in ("recbole", "torch")},
         "machine": {"processor": processor(), "threads": threads, "device": str(config["device"])},
     }
     return measured, samples

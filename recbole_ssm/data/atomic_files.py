@@ -41,7 +41,10 @@ def check_atomic_files(config) -> list[Path]:
     headers = []
     for file in files:
         if not file.is_file():
-            raise InputError(f"dataset {name!r}: the file {file.resolve()} is missing")
+            there = ", ".join(sorted(other.name for other in folder.iterdir())[:10])
+            raise InputError(
+                f"dataset {name!r}: the file {file.resolve()} is missing; the folder holds {there or 'nothing'}"
+            )
         headers.append(_check_columns(config, file))
         if parts is not None:
             _check_presplit(config, files, headers)
@@ -137,7 +140,8 @@ def _check_columns(config, file: Path) -> dict[str, str]:
                 f"Add the column, or name the one to use with --{'LIST_SUFFIX' if suffix else key}=..."
             )
         if columns[field] != kind:
-            raise InputError(f"{file}: column {field} must be declared {field}:{kind}, not {field}:{columns[field]}")
+            declared = ":".join(filter(None, (field, columns[field])))
+            raise InputError(f"{file}: column {field} must be declared {field}:{kind}, not {declared}")
         loaded = "*" if config["load_col"] is None else config["load_col"].get("inter", [])
         if loaded != "*" and field not in loaded:
             raise InputError(

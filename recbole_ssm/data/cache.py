@@ -13,7 +13,7 @@ import torch
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_ssm import checkpoint
+from recbole_ssm import __version__, checkpoint
 from recbole_ssm.data.atomic_files import files_hash
 from recbole_ssm.data.reading import AtomicFiles
 from recbole_ssm.errors import InputError
@@ -53,7 +53,7 @@ def kept_file(config, kind: str) -> Path | None:
     digest = hashlib.blake2b(digest_size=16)
     keys = [*config.parameters["Dataset"], "encoding", "numerical_features", "discretization"]
     settings = {key: config[key] for key in keys}
-    versions = [version(package) for package in ("recbole", "pandas", "recbole-ssm")]
+    versions = [version("recbole"), version("pandas"), __version__]
     digest.update(repr((checkpoint.VERSION, READING, kind, versions, sorted(settings.items()))).encode())
     digest.update(files_hash(config).encode())
     return folder / f"{name}-{digest.hexdigest()}.pth"

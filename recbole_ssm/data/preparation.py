@@ -201,7 +201,7 @@ def _check_history_lengths(dataset) -> None:
     if single:
         getLogger().warning(
             f"{single} of {len(lengths)} users have a single interaction: no sample can be made of them. "
-            "user_inter_num_interval: '[2,inf)' removes them."
+            '--user_inter_num_interval="[2,inf)" removes them.'
         )
 
 

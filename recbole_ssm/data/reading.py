@@ -191,10 +191,11 @@ def read_columns(
                 frame[name] = _converted(frame[name], seq_separator)
     except _NoNumber as error:
         row, column, value = error.args
-        raise InputError(
-            f"{file}, line {lines_of(file, [row], separator, encoding)[0]}: column {column} holds {value!r}, which is "
-            "no number; where there is none, the field must be empty"
-        ) from error
+        line = lines_of(file, [row], separator, encoding)[0]
+        what = "no number; where there is none, the field must be empty"
+        if _is_date(value):
+            what = "a date; write it in Unix seconds"
+        raise InputError(f"{file}, line {line}: column {column} holds {value!r}, which is {what}") from error
     return frame.set_axis(list(kinds), axis=1)
 
 
@@ -229,6 +230,13 @@ def _converted(words: pd.Series, separator: str) -> pd.Series | list[np.ndarray]
     if kind == "token_seq":
         return [np.array(each, dtype=str) for each in lists]
     return [_numbers(each, row, words) for row, each in enumerate(lists)]
+
+
+def _is_date(word: str) -> bool:
+    try:
+        return not pd.isna(pd.to_datetime(word))
+    except ValueError:
+        return False
 
 
 def _numbers(values: list[str], row: int, words: pd.Series) -> np.ndarray:

@@ -118,7 +118,8 @@ def tune(
         for name in ("valid_result", "test_result"):
             tell(f"{name} of the best: {metrics_in_words(found[name])}")
         tell(f"report: {Path(task.folder) / 'report.html'}")
-        tell(f"python -m recbole_ssm --config_files={shlex.quote(str(Path(task.folder) / 'best.yaml'))}")
+        again = shlex.quote(str(Path(task.folder) / "best.yaml"))
+        tell(f"to train it again: python -m recbole_ssm --config_files={again}")
         return found
 
 

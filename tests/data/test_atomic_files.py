@@ -113,7 +113,10 @@ def test_a_dataset_that_is_not_there_says_where_it_was_looked_for_and_what_is(ti
 
 def test_a_missing_file_is_named(tiny, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty\.inter"):
+    with pytest.raises(InputError, match=r"empty\.inter is missing; the folder holds nothing"):
+        check_atomic_files(make_config(tmp_path, dataset="empty"))
+    (tmp_path / "empty" / "empty.csv").touch()
+    with pytest.raises(InputError, match=r"empty\.inter is missing; the folder holds empty\.csv"):
         check_atomic_files(make_config(tmp_path, dataset="empty"))
 
 

@@ -1,5 +1,7 @@
 """An empty field, and nothing else, is missing; for the models of this package and for RecBole's."""
 
+import re
+
 import pandas as pd
 import pytest
 from atomic import interactions, make_config, write_dataset
@@ -207,6 +209,23 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, model, suffix):
     file.with_suffix(f".{suffix}").symlink_to("/proc/self/mem")
     with pytest.raises(InputError, match=rf"tiny\.{suffix} cannot be read: "):
         load(tmp_path, model, **ALL)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("2023-11-19T22:42:59", "a date; write it in Unix seconds"),
+        ("19 Nov 2023", "a date; write it in Unix seconds"),
+        ("2023-11-19 22:42:59.5+01:00", "a date; write it in Unix seconds"),
+        ("soon", "no number; where there is none, the field must be empty"),
+        ("NaT", "no number; where there is none, the field must be empty"),
+    ],
+)
+def test_what_is_no_number_is_told_from_a_date(tmp_path, value, words):
+    file = write_dataset(tmp_path, interactions()[:1])
+    file.write_text(f"{file.read_text()}u1\ti1\t{value}\n")
+    with pytest.raises(InputError, match=re.escape(f"timestamp:float holds {value!r}, which is {words}")):
+        load(tmp_path)
 
 
 BLANK = {
