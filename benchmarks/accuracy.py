@@ -72,9 +72,9 @@ def command_of(recipe: str, seed: int, data_path: str | None, changes: list[str]
 
 def settings_of(arguments: list[str]) -> dict:
     """What recipe and command line give that decides what a training comes to, but for the seed."""
-    from recbole_ssm.config import Config
-    from recbole_ssm.resume import decisive
-    from recbole_ssm.trainer import plain
+    from recbole_ssm.checkpoints.latest import decisive
+    from recbole_ssm.config.config import Config
+    from recbole_ssm.system.plain import plain
 
     model, dataset, files, keys = divided(arguments)
     given = Config(model, dataset, files, command_line=keys, trains=False).external_config_dict
@@ -116,11 +116,12 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path, pa
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # which holds
         torch.set_num_threads(threads)
-    from recbole_ssm import __version__, checkpoint
-    from recbole_ssm.compare.worker import OF_RUN, end_with_parent, train_once
-    from recbole_ssm.inspection import evaluate
-    from recbole_ssm.registry import MODELS
+    from recbole_ssm import __version__
+    from recbole_ssm.checkpoints import format as checkpoint
+    from recbole_ssm.model.registry import MODELS
+    from recbole_ssm.studies.compare.worker import OF_RUN, end_with_parent, train_once
     from recbole_ssm.system.threads import HELPFUL, chosen
+    from recbole_ssm.training.evaluation import evaluate
 
     end_with_parent(parent)
     model, dataset, files, keys = divided(arguments)

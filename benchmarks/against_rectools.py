@@ -26,10 +26,10 @@ from beside import Worker, others
 from measuring import machine, median_ratio
 from training import at_least_one, steps
 
-from recbole_ssm.config import Config
+from recbole_ssm.config.config import Config
+from recbole_ssm.config.shipped_files import properties_folder
 from recbole_ssm.data import create_dataset
 from recbole_ssm.errors import InputError
-from recbole_ssm.property_files import properties_folder
 
 PASSIVE = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
 USERS = 64

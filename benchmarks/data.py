@@ -71,9 +71,9 @@ def prepare(folder: str, name: str, kind: str) -> dict:
     from recbole.data import create_dataset as create_recbole_dataset
 
     import recbole_ssm
-    from recbole_ssm.config import Config
+    from recbole_ssm.config.config import Config
     from recbole_ssm.data import create_dataset, data_preparation
-    from recbole_ssm.memory import peak_memory_gib
+    from recbole_ssm.system.memory import peak_memory_gib
 
     packed = kind in ("packed", "kept")
     keys = {"data_path": folder, "use_gpu": False}
@@ -103,7 +103,7 @@ def prepare(folder: str, name: str, kind: str) -> dict:
 
 def catalogue(folder: str, name: str) -> dict:
     """Seconds and peak memory of a training and two full rankings, in this process."""
-    from recbole_ssm.quick_start import run as train
+    from recbole_ssm.training.run import run as train
 
     keys = {"data_path": folder, "use_gpu": False, "epochs": 1, "show_progress": False, "state": "error"}
     keys |= {"train_samples": "sampled_prefixes", "prefixes_per_user": 1, "train_batch_tokens": 16_384}

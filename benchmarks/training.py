@@ -28,12 +28,12 @@ from beside import Worker, others
 from measuring import machine, median_ratio
 from recbole.utils import ModelType
 
-from recbole_ssm.arguments import read_output
-from recbole_ssm.config import Config
+from recbole_ssm.cli.arguments import read_output
+from recbole_ssm.config.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.errors import InputError
 from recbole_ssm.system import threads
-from recbole_ssm.trainer import create_trainer
+from recbole_ssm.training.trainer import create_trainer
 
 ONE, AS_IT_COMES, SPINNING = "one thread", "as it comes", "spinning"
 ENVIRONMENTS = {

@@ -4,10 +4,10 @@
 from recbole_ssm.system.threads import wait_passively
 
 wait_passively()
-__version__ = "0.1.0"  # before what writes it into files is imported
 
 from recbole_ssm.errors import InputError
-from recbole_ssm.quick_start import run
-from recbole_ssm.recommender import Recommender
+from recbole_ssm.serving.recommender import Recommender
+from recbole_ssm.system.version import __version__
+from recbole_ssm.training.run import run
 
 __all__ = ["InputError", "Recommender", "__version__", "run"]

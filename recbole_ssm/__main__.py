@@ -2,6 +2,6 @@
 
 import sys
 
-from recbole_ssm.cli import main
+from recbole_ssm.cli.main import main
 
 sys.exit(main())

@@ -1,4 +1,4 @@
-"""The one error that a user's mistake ends in."""
+"""The errors that a user meets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from collections.abc import Iterable
 
 class InputError(ValueError):
     """What was asked for or given cannot be used. The message is one sentence that says what to do."""
+
+
+class CheckpointError(InputError):
+    """A file that cannot be taken for a checkpoint; the message says what to do."""
+
+
+class CheckpointNotWritten(OSError):
+    """There was no room, or no permission; what stood in the file before still stands there."""
 
 
 def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:

@@ -17,11 +17,11 @@ import recbole
 import torch
 from recbole.utils import init_seed
 
-from recbole_ssm.cli import main
-from recbole_ssm.config import Config
+from recbole_ssm.cli.main import main
+from recbole_ssm.config.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
-from recbole_ssm.registry import MODELS
-from recbole_ssm.trainer import create_trainer
+from recbole_ssm.model.registry import MODELS
+from recbole_ssm.training.trainer import create_trainer
 
 ROOT = Path(__file__).parent.parent
 ML_100K = Path(recbole.__file__).parent / "dataset_example" / "ml-100k" / "ml-100k.inter"

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from packed_cases import alone, borders, randn, randomise, slices
 from recbole.data.interaction import Interaction
 
-from recbole_ssm.config import Config
+from recbole_ssm.config.config import Config
 from recbole_ssm.ops.packing import sequence_index
 
 N_ITEMS = 50

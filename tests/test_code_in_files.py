@@ -16,9 +16,9 @@ from atomic import ROOT, interactions, small, write_dataset
 from recbole.data import create_dataset as create_recbole_dataset
 
 import recbole_ssm
-from recbole_ssm import checkpoint
-from recbole_ssm.cli import main
-from recbole_ssm.config import Config
+from recbole_ssm.checkpoints import format as checkpoint
+from recbole_ssm.cli.main import main
+from recbole_ssm.config.config import Config
 from recbole_ssm.errors import InputError
 
 CALLS = re.compile(
@@ -44,11 +44,11 @@ IN_RECBOLE = {
     "trainer/trainer.py": 4,  # checkpoints: SafeCheckpoints and Resumable read them; names of two packages
 }
 IN_THIS_PACKAGE = {
-    "checkpoint.py": 1,  # as data, or with trust_checkpoint
-    "compare/study.py": 1,  # without objects
-    "config.py": 1,  # with a safe loader
-    "making.py": 1,  # without objects
-    "property_files.py": 1,  # words only
+    "system/state_file.py": 1,  # as data, or with trust_checkpoint
+    "studies/compare/study.py": 1,  # without objects
+    "config/config.py": 1,  # with a safe loader
+    "training/making.py": 1,  # without objects
+    "config/shipped_files.py": 1,  # words only
 }
 
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from atomic import ROOT
 
-from recbole_ssm.arguments import key_of, value_of
-from recbole_ssm.cli import VERBS, main
-from recbole_ssm.config import Config
+from recbole_ssm.cli.arguments import VERBS, value_of
+from recbole_ssm.cli.main import main
+from recbole_ssm.config.command_line import key_of
+from recbole_ssm.config.config import Config
 
 
 def test_the_page_on_your_own_model_can_be_followed(tmp_path, monkeypatch, capsys):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from recbole.utils import ModelType
 
+from recbole_ssm.config.intervals import check_interval
 from recbole_ssm.data.reading import naming_the_file, read_header, with_mark
 from recbole_ssm.errors import InputError, did_you_mean
-from recbole_ssm.intervals import check_interval
 
 
 def find_datasets(data_path: str | Path) -> list[str]:

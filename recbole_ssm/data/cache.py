@@ -13,10 +13,11 @@ import torch
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_ssm import __version__, checkpoint
 from recbole_ssm.data.atomic_files import files_hash
 from recbole_ssm.data.reading import AtomicFiles
-from recbole_ssm.errors import InputError
+from recbole_ssm.errors import CheckpointError, CheckpointNotWritten, InputError
+from recbole_ssm.system import state_file
+from recbole_ssm.system.version import __version__
 
 FORMAT = "recbole-ssm dataset"
 _FRAMES = ("inter_feat", "user_feat", "item_feat")
@@ -54,7 +55,7 @@ def kept_file(config, kind: str) -> Path | None:
     keys = [*config.parameters["Dataset"], "encoding", "numerical_features", "discretization"]
     settings = {key: config[key] for key in keys}
     versions = [version("recbole"), version("pandas"), __version__]
-    digest.update(repr((checkpoint.VERSION, READING, kind, versions, sorted(settings.items()))).encode())
+    digest.update(repr((state_file.VERSION, READING, kind, versions, sorted(settings.items()))).encode())
     digest.update(files_hash(config).encode())
     return folder / f"{name}-{digest.hexdigest()}.pth"
 
@@ -64,9 +65,9 @@ def find(file: Path | None) -> dict | None:
     if file is None or not file.exists():
         return None
     try:
-        kept = checkpoint.read(file, format=FORMAT)
+        kept = state_file.read(file, format=FORMAT)
         _check(kept)
-    except checkpoint.CheckpointError as error:
+    except CheckpointError as error:
         getLogger().warning(f"{error}; the dataset is read anew")
         return None
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
@@ -118,8 +119,8 @@ def keep(dataset, file: Path, order: np.ndarray | slice = slice(None)) -> None:
         for field, kind in dataset.field2type.items()
     }
     try:
-        checkpoint.write(file, {"frames": tensors, "fields": fields}, format=FORMAT)
-    except checkpoint.CheckpointNotWritten as error:
+        state_file.write(file, {"frames": tensors, "fields": fields}, format=FORMAT)
+    except CheckpointNotWritten as error:
         getLogger().warning(f"the dataset is not kept: {error}")
 
 

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader
 
 from recbole_ssm.data.collate import cut_histories, draw_cuts, mask_items, pack_histories
 from recbole_ssm.data.dataset import PackedDataset
-from recbole_ssm.data.shared import SHARE, own_rows
+from recbole_ssm.data.shares import SHARE, own_rows
 from recbole_ssm.data.training_samples import PlannedBatch, TrainingBatches
 from recbole_ssm.ops.packing import share_out
-from recbole_ssm.processes import rank, world_size
+from recbole_ssm.system.distributed import rank, world_size
 
 
 class PackedTrainDataLoader(DataLoader):

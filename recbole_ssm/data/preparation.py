@@ -35,10 +35,10 @@ from recbole_ssm.data.dataset import (
 from recbole_ssm.data.presplit import load_presplit
 from recbole_ssm.data.reading import dataset_class
 from recbole_ssm.data.seen_filter import Seen, add_seen_filter, seen_in_lists, seen_in_sequences, seen_in_splits
-from recbole_ssm.data.shared import SharedCollate
+from recbole_ssm.data.shares import SharedCollate
 from recbole_ssm.errors import InputError
-from recbole_ssm.processes import rank, world_size
-from recbole_ssm.recbole_warnings import recbole_warnings_hidden
+from recbole_ssm.system.distributed import rank, world_size
+from recbole_ssm.system.recbole_warnings import recbole_warnings_hidden
 
 
 @recbole_warnings_hidden()

@@ -35,7 +35,7 @@ class PackedSequentialRecommender(SequentialRecommender):
     """
 
     teachers = None
-    """:class:`recbole_ssm.distillation.Teachers`, whose predictions are part of the targets; None for none."""
+    """:class:`recbole_ssm.training.distillation.Teachers`, whose predictions are part of the targets; None for none."""
 
     streams = False
     """Whether :meth:`prefill` and :meth:`step` can be used: it keeps a state of constant size, not the history."""

@@ -1,1 +1,1 @@
-"""What the package asks of the operating system."""
+"""What the package asks of the machine and its operating system."""

@@ -7,9 +7,9 @@ import torch
 from atomic import LEAVE_ONE_OUT, ML_100K, interactions, make_config, make_splits, write_dataset
 from recbole.data.dataset import Dataset
 
-from recbole_ssm import checkpoint
 from recbole_ssm.data import PackedDataset, cache
 from recbole_ssm.errors import InputError
+from recbole_ssm.system import state_file
 
 
 def assert_same_dataset(found, expected) -> None:
@@ -173,15 +173,15 @@ def test_a_file_that_is_made_up_is_read_anew(tiny, caplog, model):
     expected = make_splits(make_config(tiny, model))
     make_splits(make_config(tiny, model, dataset_cache="kept"))
     (file,) = (tiny / "kept").iterdir()
-    honest = {key: value for key, value in checkpoint.read(file, format=cache.FORMAT).items() if "format" not in key}
+    honest = {key: value for key, value in state_file.read(file, format=cache.FORMAT).items() if "format" not in key}
     items = honest["frames"]["inter_feat"]["item_id"]
     for column in (items + 10**6, items - 5, items[:-3], items.view(-1, 1), "word", items.float() * torch.nan, None):
         interactions = {**honest["frames"]["inter_feat"], "item_id": column}
         made_up = {**honest, "frames": {**honest["frames"], "inter_feat": interactions}}
-        checkpoint.write(file, made_up, format=cache.FORMAT)
+        state_file.write(file, made_up, format=cache.FORMAT)
         caplog.clear()
         assert_same_dataset(make_splits(make_config(tiny, model, dataset_cache="kept")), expected)
         assert "the dataset is read anew" in caplog.text
     for made_up in ({}, {"frames": 1, "fields": 2}, honest | {"fields": {}}, honest | {"frames": {}}):
-        checkpoint.write(file, made_up, format=cache.FORMAT)
+        state_file.write(file, made_up, format=cache.FORMAT)
         assert_same_dataset(make_splits(make_config(tiny, model, dataset_cache="kept")), expected)

@@ -8,7 +8,7 @@ from atomic import LEAVE_ONE_OUT, histories, interactions, make_config, make_loa
 import recbole_ssm
 from recbole_ssm.data.candidates import FixedCandidates
 from recbole_ssm.errors import InputError
-from recbole_ssm.inspection import evaluate
+from recbole_ssm.training.evaluation import evaluate
 
 MODELS = ["2Mamba4Rec", "SSD4Rec", "SASRec", "Pop", "BPR"]
 

@@ -11,7 +11,7 @@ from recbole.data.interaction import Interaction
 from recbole_ssm.data.collate import mask_items, pack_histories
 from recbole_ssm.data.dataloader import PackedTrainDataLoader
 from recbole_ssm.ops.packing import gather_ranges
-from recbole_ssm.trainer import create_trainer
+from recbole_ssm.training.trainer import create_trainer
 
 HISTORY = torch.tensor([11, 12, 13, 14, 15, 21, 22, 31])
 RATIO = {"split": {"RS": [0.6, 0.2, 0.2]}, "group_by": "user", "order": "TO"}

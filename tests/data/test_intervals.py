@@ -3,10 +3,10 @@
 import pytest
 from atomic import interactions, make_config, write_dataset
 
+from recbole_ssm.config.intervals import check_interval
 from recbole_ssm.data import create_dataset
 from recbole_ssm.data.atomic_files import check_atomic_files
 from recbole_ssm.errors import InputError
-from recbole_ssm.intervals import check_interval
 
 RIGHT = ["[3,inf)", "(-inf, 5.5]", " [ 1e-1 ,2 ) ", "[0,1];(2,3]", "[4,4]", "[-3,-1]", [3, 5]]
 WRONG = [">=3", "3", 3, "[3,5", "[3;inf)", "[3,)", "", "[,]", "[nan,3]", "[1,2,3]", "[0,1];", True, {}, "3,5", None]

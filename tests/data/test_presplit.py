@@ -10,9 +10,9 @@ import torch
 from atomic import histories, interactions, make_config, make_loaders, make_splits, small, write_dataset
 
 from recbole_ssm import Recommender, run
-from recbole_ssm.data.fingerprint import fingerprint
+from recbole_ssm.checkpoints.fingerprint import fingerprint
 from recbole_ssm.errors import InputError
-from recbole_ssm.inspection import evaluate
+from recbole_ssm.training.evaluation import evaluate
 
 PARTS = ["train", "valid", "test"]
 Sample = tuple[str, list[str], str]

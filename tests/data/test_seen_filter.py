@@ -7,8 +7,8 @@ import torch
 from atomic import ML_100K, histories, interactions, make_config, make_loaders, read_interactions, write_dataset
 from recbole.evaluator import Evaluator
 
-from recbole_ssm.collector import EvaluationCollector
-from recbole_ssm.trainer import create_trainer
+from recbole_ssm.training.collector import EvaluationCollector
+from recbole_ssm.training.trainer import create_trainer
 
 INF = float("inf")
 LEAVE_ONE_OUT = {"split": {"LS": "valid_and_test"}, "group_by": "user", "order": "TO", "mode": "full"}

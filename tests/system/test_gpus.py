@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.distributed
 
-from recbole_ssm.config import Config
+from recbole_ssm.config.config import Config
 from recbole_ssm.errors import InputError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"

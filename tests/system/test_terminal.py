@@ -10,8 +10,8 @@ import pytest
 from atomic import interactions, run_here, small, write_dataset
 
 import recbole_ssm
-from recbole_ssm import checkpoint
-from recbole_ssm.cli import main
+from recbole_ssm.checkpoints import format as checkpoint
+from recbole_ssm.cli.main import main
 from recbole_ssm.system.terminal import printable
 
 OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -89,7 +89,7 @@ def test_what_a_training_logs_and_help_lists(tmp_path, capfd, monkeypatch):
     keys = {**small("2Mamba4Rec"), "use_gpu": False, "show_progress": False, "epochs": 1}
     words = [f"--{key}={value}" for key, value in keys.items()]
     words += [f"--data_path={tmp_path}", f"--ITEM_ID_FIELD=item{CLEAR}", f"--dataset=tiny{TITLE}"]
-    Path("script.py").write_text("import sys\nfrom recbole_ssm.cli import main\nsys.exit(main())\n")
+    Path("script.py").write_text("import sys\nfrom recbole_ssm.cli.main import main\nsys.exit(main())\n")
     done = run_here("script.py", "--model=2Mamba4Rec", *words, capfd=capfd, monkeypatch=monkeypatch)
     assert done.returncode == 0
     said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)

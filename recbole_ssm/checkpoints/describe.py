@@ -1,0 +1,38 @@
+"""What is in a checkpoint, for a reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recbole_ssm.checkpoints import format as checkpoint
+
+
+def describe(file: str | Path) -> dict:
+    """What was trained, on what, and how well.
+
+    Args:
+        file: a checkpoint, of the best model or of a training as it stood.
+
+    Returns:
+        ``model``, ``dataset`` (name, sizes and hash of the training data), ``given`` (what differed from the
+        defaults), ``epoch`` (from 1), ``valid_result`` of that epoch (None where it was not validated, or another is
+        under way), ``parameters``, ``versions``.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    state = checkpoint.read(file)
+    return {
+        "model": state["config"]["model"],
+        "dataset": state["dataset"],
+        "given": state["given"],
+        "epoch": state["epoch"] + 1,
+        "valid_result": _valid_result(state),
+        "parameters": sum(tensor.numel() for tensor in state["state_dict"].values()),
+        "versions": state["versions"],
+    }
+
+
+def _valid_result(state: dict) -> dict | None:
+    under_way = state["training"].get("batches_done", 0) > 0
+    return None if under_way or not state["history"] else state["history"][-1].get("valid_result")

@@ -1,0 +1,148 @@
+"""Models out of checkpoints, several of them for the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor, nn
+
+from recbole_ssm.checkpoints import format as checkpoint
+from recbole_ssm.checkpoints.fingerprint import fingerprint
+from recbole_ssm.config.keys import FOR_OUR_MODELS
+from recbole_ssm.errors import CheckpointError
+from recbole_ssm.model.registry import MODELS, model_class
+
+
+def trained_models(files: Sequence[str | Path], config, dataset) -> list[nn.Module]:
+    """The models of this package that checkpoints hold.
+
+    Args:
+        files: the checkpoints.
+        config: of the run that they are for: its device, and whether checkpoints are trusted.
+        dataset: its training split.
+
+    Raises:
+        CheckpointError: a file cannot be read, its model is not of this package, it reads histories of another length,
+            or it was trained on other data, which may be what it is to be tested on, or what one that learns from it
+            is.
+    """
+    models, data = [], fingerprint(dataset)
+    for file in files:
+        state = checkpoint.read(file, trust=bool(config["trust_checkpoint"]))
+        model = stored_model(state, config["device"], file)
+        if state["dataset"]["hash"] != data["hash"]:
+            raise CheckpointError(
+                f"{file} was trained on other data ({state['dataset']}) than these ({data}), and may know what is "
+                "tested; name one that was trained with the same data, time_order and split"
+            )
+        read, here = (each["MAX_ITEM_LIST_LENGTH"] or "all" for each in (_Stored(state["config"]), config))
+        if read != here:
+            raise CheckpointError(
+                f"{file} reads {read} items of a history (MAX_ITEM_LIST_LENGTH), and here it would be {here}; name "
+                "models that were trained with the same"
+            )
+        models.append(model)
+    return models
+
+
+def stored_model(state: dict, device: torch.device | str, file: str | Path) -> nn.Module:
+    """The model of this package that a checkpoint holds, in evaluation mode. It is made without its data.
+
+    Args:
+        state: what is in the checkpoint.
+        device: where the model goes.
+        file: the checkpoint's name.
+
+    Raises:
+        CheckpointError: it holds another model, or one of another version of this package.
+    """
+    name = state["config"]["model"]
+    if name not in MODELS:
+        raise CheckpointError(f"{file} is a {name}; it must be one of {', '.join(MODELS)}")
+    config, catalogue = _Stored(state["config"] | {"device": device}), _Catalogue(state["item_vocabulary"])
+    try:
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and then replaced
+            _check_sizes(config, catalogue, state["state_dict"])
+            model = model_class(name)(config, catalogue)
+        model.load_state_dict(state["state_dict"])
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{file} has weights that do not fit {name}; use the version of this package that wrote it "
+            f"({state['versions']['recbole_ssm']})"
+        ) from error
+    return model.to(device).eval()
+
+
+def _check_sizes(config, catalogue, weights: dict[str, Tensor]) -> None:
+    """Raise ValueError where a model of this package has other weights than these, before it takes room for its own.
+
+    Args:
+        config: of the model, or in a checkpoint.
+        catalogue: a dataset, or what stands for it.
+        weights: by name.
+    """
+    for option in FOR_OUR_MODELS:
+        if config[option.name] is not None:
+            option.check(config[option.name])
+    if config["num_layers"] > len(weights):
+        raise ValueError("it has more layers than weights")
+    with torch.device("meta"):
+        made = model_class(config["model"])(config, catalogue).state_dict()
+    if {name: weight.shape for name, weight in made.items()} != {
+        name: weight.shape for name, weight in weights.items()
+    }:
+        raise ValueError("it has other weights")
+
+
+def check_fits(config, dataset, weights: dict[str, Tensor]) -> None:
+    """Raise ValueError where a model does not have these weights, as far as can be told before it takes room.
+
+    RecBole's models need their data to be made: of them it is known that no number that is given is so large.
+
+    Args:
+        config: of the model.
+        dataset: the training split.
+        weights: by name.
+    """
+    if config["model"] in MODELS:
+        _check_sizes(config, dataset, weights)
+        return
+    general = {key for kind, keys in config.parameters.items() if kind != "State-space" for key in keys}
+    largest = max(1000, sum(weight.numel() for weight in weights.values()))
+    for key in config.external_config_dict.keys() - general:
+        most = max(64, len(weights)) if "layer" in key or "block" in key else largest
+        if isinstance(config[key], int) and config[key] > most:
+            raise ValueError(f"{key} {config[key]} is more than they can be of")
+
+
+class Together(nn.Module):
+    """Models that rank together: by the mean of their scores, and so by the geometric mean of their softmaxes."""
+
+    def __init__(self, models: Sequence[nn.Module]):
+        super().__init__()
+        self.models = nn.ModuleList(models)
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Scores (S, n_items) of every item after each history."""
+        return torch.stack([model.full_sort_predict(interaction) for model in self.models]).mean(0)
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Scores (R,) of the candidates ``item_id`` (R,)."""
+        return torch.stack([model.predict(interaction) for model in self.models]).mean(0)
+
+
+class _Catalogue(list):
+    """The names of all items; all that a model asks of a dataset is how many there are."""
+
+    def num(self, field: str) -> int:
+        return len(self)
+
+
+class _Stored(dict):
+    """The configuration in a checkpoint; as with RecBole's, what is not there is None."""
+
+    def __missing__(self, key: str) -> None:
+        return None

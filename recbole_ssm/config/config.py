@@ -1,0 +1,347 @@
+"""RecBole's configuration, with this package's models, keys and defaults."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from recbole.config import Config as RecBoleConfig
+from recbole.utils import ModelType
+from scipy.sparse import dok_matrix
+
+from recbole_ssm.config.checks import check
+from recbole_ssm.config.keys import FOR_ALL_MODELS, FOR_OUR_MODELS
+from recbole_ssm.config.shipped_files import find_config_file, properties_folder
+from recbole_ssm.errors import InputError
+from recbole_ssm.model import registry
+from recbole_ssm.system.distributed import join, rank, world_size
+from recbole_ssm.system.gpus import VISIBLE, named_gpus, show_gpus
+
+
+class YamlLoader(yaml.SafeLoader):
+    """Reads numbers as RecBole's loader does, and no Python objects."""
+
+
+_LONGEST_NAME = 200
+"""Bytes of model and dataset together: 255 of a file's name, but for the time, number, process and kind beside them."""
+
+
+class Config(RecBoleConfig):
+    """A RecBole ``Config``: same keys, same files, same priorities (command line > dict > files > defaults).
+
+    What differs: the models of this package are known by name; the command line is what the caller passes, not
+    ``sys.argv``; values and keys are checked; ``loss_type: CE`` needs no ``train_neg_sample_args: ~`` beside it;
+    a sequential model loads the time column of a dataset that RecBole does not know; of ``eval_args`` a part can be
+    given alone.
+
+    Args:
+        model: a name, or a model class.
+        dataset: a name.
+        config_file_list: yaml files; one that does not exist is looked for in the package's ``properties/``. Or what
+            stands in one, as a dict.
+        config_dict: keys and values. A word that is a number, list or dict in Python is that, as in ``command_line``.
+        command_line: arguments ``--key=value``.
+        trains: whether a training is to follow; what decides only that is not checked otherwise.
+
+    Raises:
+        InputError: something in them cannot be used.
+    """
+
+    def __init__(
+        self, model=None, dataset=None, config_file_list=None, config_dict=None, command_line=(), *, trains=True
+    ):
+        self._command_line = tuple(command_line)
+        self.recbole_defaults: dict = {}
+        """The values that RecBole has for the model and the dataset."""
+        self.notes: list[str] = []
+        """What the user should be told, once there is a log."""
+        self.passed_over: dict[str, str] = {}
+        """Keys that are given and do nothing, and which of the notes says so."""
+        files = [file if isinstance(file, dict) else find_config_file(file) for file in config_file_list or ()]
+        try:
+            super().__init__(model, dataset, files, _plain(config_dict or {}))
+        except InputError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            message = error.args[0] if isinstance(error, KeyError) else error
+            raise InputError(f"the configuration cannot be used: {message}") from error
+        check(self, trains=trains)
+
+    def pass_over(self, key: str, why: str) -> None:
+        """Note that a key is given and does nothing."""
+        self.passed_over[key] = f"{key} is passed over: {why}"
+        self.notes.append(self.passed_over[key])
+
+    def overruled(self, keys: Iterable[str], verb: str) -> list[str]:
+        """What config files give of these keys, and a verb sets to another value itself, in words."""
+        given = self.file_config_dict
+        return [
+            f"{key}: the config files' {given[key]} is passed over; {verb} sets {self[key]} itself"
+            for key in keys
+            if key in given and given[key] != self[key]
+        ]
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the model takes packed batches: those of this package do."""
+        return hasattr(self.model_class, "packed")
+
+    @property
+    def held_out(self) -> tuple[bool, bool]:
+        """Whether there are items for validation and for the test, as far as the split says so before it is made."""
+        if self["benchmark_filename"] is not None:
+            return True, True
+        kind, value = next(iter(self["eval_args"]["split"].items()))
+        if kind == "LS":
+            return value != "test_only", value != "valid_only"
+        return value[1] > 0, value[2] > 0
+
+    @property
+    def order_of_histories(self) -> str:
+        """``time_order``, as results name it: with ``benchmark_filename`` the files have histories in their order."""
+        return self["time_order"] if self["benchmark_filename"] is None else "of the files"
+
+    @property
+    def teacher_files(self) -> list[str]:
+        """The checkpoints that ``teacher`` names."""
+        return [file.strip() for file in self["teacher"].split(",")] if self["teacher"] else []
+
+    @property
+    def excludes_seen(self) -> bool:
+        """Whether items of the history are left out of the ranking, if there is one."""
+        labelled = "labeled" in self["eval_args"]["mode"].values()
+        return not labelled and bool(self["filter_seen"] or not self["repeatable"])
+
+    @property
+    def rule_of_seen(self) -> str:
+        """In words, how the items are ranked that a user has had before."""
+        if "labeled" in self["eval_args"]["mode"].values():
+            return "filter_seen False: nothing is ranked, each interaction has a label"
+        if self["filter_seen"]:
+            return "filter_seen True: items of the history are not ranked, and a target that is one of them is a miss"
+        if self.excludes_seen:
+            return (
+                f"filter_seen False: RecBole leaves the history out of {self['model']}'s ranking, but no target; only "
+                "with filter_seen True is it ranked as sequential models are"
+            )
+        return "filter_seen False: items of the history are ranked like all others"
+
+    def compatibility_settings(self) -> None:
+        """What RecBole looks up in numpy and scipy and new ones have not; its own version of this fails on numpy 2."""
+        for alias, kind in {
+            "bool": np.bool_,
+            "int": np.int_,
+            "float": np.float64,
+            "complex": np.complex128,
+            "object": np.object_,
+            "str": np.str_,
+            "long": np.int_,
+            "unicode": np.str_,
+        }.items():
+            setattr(np, alias, kind)
+        if not hasattr(dok_matrix, "_update"):  # LightGCN and its like fill matrices by it
+            dok_matrix._update = lambda matrix, entries: matrix._dict.update(entries)
+
+    def _init_parameters_category(self) -> None:
+        super()._init_parameters_category()
+        self.parameters = {category: list(keys) for category, keys in self.parameters.items()}
+        self.parameters["State-space"] = [option.name for option in FOR_ALL_MODELS + FOR_OUR_MODELS]
+
+    def _convert_config_dict(self, config_dict) -> dict:
+        """What words of the command line and of ``config_dict`` stand for; RecBole runs them as Python."""
+        return {key: _literal(value) if isinstance(value, str) else value for key, value in config_dict.items()}
+
+    def _build_yaml_loader(self) -> type[yaml.SafeLoader]:
+        YamlLoader.yaml_implicit_resolvers = super()._build_yaml_loader().yaml_implicit_resolvers
+        return YamlLoader
+
+    def _load_config_files(self, file_list) -> dict:
+        merged = {}
+        for file in file_list:
+            content = _plain(file) if isinstance(file, dict) else self._read(file)
+            if "train_batch_size" in content:
+                merged.pop("train_batch_tokens", None)  # of a file before this one
+            merged = _merged(merged, content)
+        return merged
+
+    def _read(self, file: Path) -> dict:
+        try:
+            content = yaml.load(file.read_text(encoding="utf-8"), Loader=self.yaml_loader)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"the config file {file} cannot be read as yaml: {reason}") from error
+        if not isinstance(content, dict | type(None)):
+            raise InputError(f"the config file {file} must hold lines 'key: value', but holds {content!r}")
+        return content or {}
+
+    def _load_cmd_line(self) -> dict:
+        given = {}
+        for argument in self._command_line:
+            key, equals, value = argument.removeprefix("--").partition("=")
+            if not argument.startswith("--") or not equals or not key:
+                raise InputError(f"argument {argument!r} is not understood; write --key=value")
+            if given.setdefault(key, value) != value:
+                raise InputError(f"--{key} is given twice, as {given[key]!r} and as {value!r}")
+        return self._convert_config_dict({key: None if value == "~" else value for key, value in given.items()})
+
+    def _get_model_and_dataset(self, model, dataset):
+        model = self.external_config_dict.get("model") if model is None else model
+        if model is None:
+            raise InputError(f"no model is given; say --model=NAME, for example {next(iter(registry.MODELS))}")
+        if dataset is None and "dataset" not in self.external_config_dict:
+            raise InputError("no dataset is given; say --dataset=NAME, for example ml-100k")
+        dataset = dataset if dataset is not None else self.external_config_dict["dataset"]
+        if dataset in ("", ".", "..") or Path(dataset).name != dataset:
+            raise InputError(
+                f"dataset {dataset!r} must be the name of a folder in data_path; set --data_path to another"
+            )
+        name = model if isinstance(model, str) else model.__name__
+        most = _LONGEST_NAME - len(name.encode())
+        if len(dataset.encode()) > most:
+            raise InputError(
+                f"dataset {dataset[:12]}... has a name of {len(dataset.encode())} bytes; {most} are the most with "
+                f"{name}, since logs and checkpoints are named by both; rename its folder and its files"
+            )
+        for key, value in (("model", name), ("dataset", dataset)):
+            if self.cmd_config_dict.get(key, value) != value:
+                raise InputError(f"--{key}={self.cmd_config_dict[key]} does not apply here: the {key} is {value}")
+        if "config_files" in self.external_config_dict:
+            raise InputError("config_files does not apply here; give what stands in them as keys and values")
+        found = registry.model_class(name) if isinstance(model, str) else model
+        return name, found, dataset
+
+    def _merge_external_config_dict(self):
+        given = _merged(_merged(self.file_config_dict, self.variable_config_dict), self.cmd_config_dict)
+        self.external_config_dict = given
+        for key in ("metrics", "topk"):
+            if given.get(key) == []:
+                raise InputError(f"{key} must not be empty")
+        if not isinstance(given.get("valid_metric", ""), str):
+            raise InputError(f"valid_metric must be like NDCG@10, but is {given['valid_metric']!r}")
+
+    def _load_internal_config_dict(self, model, model_class, dataset) -> None:
+        super()._load_internal_config_dict(model, model_class, dataset)
+        if model_class.type == ModelType.DECISIONTREE:  # RecBole's files have other names than its models
+            self._update_internal_config_dict(registry.recbole_properties(model))
+        internal, external = self.internal_config_dict, self.external_config_dict
+        self.recbole_defaults = dict(internal)
+        if model_class.type == ModelType.SEQUENTIAL and dataset != "ml-100k":
+            fields = (external.get(key, internal[key]) for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"))
+            internal["load_col"] = {"inter": list(fields)}
+        for file in ("overall.yaml", f"model/{model}.yaml", f"dataset/{dataset}.yaml"):
+            path = properties_folder() / file
+            if path.is_file():
+                self._update_internal_config_dict(path)
+        if model_class.type == ModelType.SEQUENTIAL and isinstance(external.get("eval_args"), dict):
+            external["eval_args"] = {**internal["eval_args"], **external["eval_args"]}
+        self._choose_batches()
+        self._take_samples_of_files()
+        self._load_times()
+        self._choose_metrics()
+        if external.get("loss_type", internal.get("loss_type")) == "CE" and model_class.type == ModelType.SEQUENTIAL:
+            internal["train_neg_sample_args"] = None
+
+    def _choose_metrics(self) -> None:
+        """Where each user has one target, Recall and Hit are the same: by default the one that validates, or Hit."""
+        internal, external = self.internal_config_dict, self.external_config_dict
+        split = internal["eval_args"].get("split")
+        if isinstance(external.get("eval_args"), dict):
+            split = external["eval_args"].get("split", split)
+        if isinstance(split, dict) and "LS" in split:
+            validates = str(external.get("valid_metric", internal["valid_metric"])).lower()
+            other = "Hit" if validates.startswith("recall") else "Recall"
+            internal["metrics"] = [name for name in internal["metrics"] if name != other]
+
+    def _load_times(self) -> None:
+        """The column of times for a model that orders by it although it is not sequential."""
+        internal, external = self.internal_config_dict, self.external_config_dict
+        eval_args, columns = external.get("eval_args"), internal.get("load_col")
+        if isinstance(eval_args, dict) and eval_args.get("order") == "TO" and isinstance(columns, dict):
+            time = external.get("TIME_FIELD", internal["TIME_FIELD"])
+            internal["load_col"] = {**columns, "inter": list(dict.fromkeys([*columns.get("inter", []), time]))}
+
+    def _choose_batches(self) -> None:
+        """``train_batch_size``, where it is given, replaces ``train_batch_tokens`` of lower priority."""
+        if "train_batch_tokens" not in self.internal_config_dict:
+            return
+        for given in (self.cmd_config_dict, self.variable_config_dict, self.file_config_dict):
+            if "train_batch_tokens" in given:
+                return
+            if "train_batch_size" in given:
+                self.internal_config_dict["train_batch_tokens"] = None
+                if self.external_config_dict.pop("train_batch_tokens", None) is not None:
+                    self.pass_over("train_batch_tokens", "train_batch_size is given with higher priority")
+                return
+
+    def _take_samples_of_files(self) -> None:
+        """With ``benchmark_filename`` the samples are the lines: what chooses other ones does nothing."""
+        external, why = self.external_config_dict, "with benchmark_filename the samples are those of the files"
+        if external.get("benchmark_filename") is None:
+            return
+        for key in ("train_samples", "prefixes_per_user", "causal_epochs"):
+            if external.pop(key, None) is not None:
+                self.pass_over(key, why)
+        given = [
+            given.get("eval_args") for given in (self.file_config_dict, self.variable_config_dict, self.cmd_config_dict)
+        ]
+        for key in ("split", "group_by", "order"):
+            if any(isinstance(each, dict) and key in each for each in given):
+                self.pass_over(f"eval_args: {key}", why)
+        if "train_samples" in self.internal_config_dict:
+            self.internal_config_dict |= {"train_samples": "all_prefixes", "causal_epochs": None}
+
+    def _init_device(self) -> None:
+        """RecBole's own way sets ``CUDA_VISIBLE_DEVICES`` to the default of ``gpu_id`` whatever it was."""
+        settings = self.final_config_dict
+        if "local_rank" in settings:
+            raise InputError("local_rank is not a key here; start several processes with torchrun --nproc_per_node=N")
+        gpu_id = self.external_config_dict.get("gpu_id")
+        if gpu_id is not None and not settings["use_gpu"]:
+            self.pass_over("gpu_id", "use_gpu is False")
+        elif gpu_id is not None:
+            note = show_gpus(named_gpus(gpu_id))
+            self.notes += [] if note is None else [note]
+        settings["gpu_id"] = os.environ.get(VISIBLE, "") if settings["use_gpu"] else ""
+        gpu = settings["use_gpu"] and torch.cuda.is_available()
+        # To RecBole each process is the only one: its own way divides batches and metrics otherwise.
+        settings |= {"single_spec": True, "local_rank": rank(), "device": torch.device("cuda" if gpu else "cpu")}
+        if world_size() > 1:
+            settings["device"] = join(settings["use_gpu"])
+            if rank() > 0:
+                settings |= {"state": "error", "show_progress": False}
+
+
+def _literal(word: str) -> Any:
+    """The number, list, dict, True, False or None that a word is in Python; else the word itself."""
+    if word.lower() in ("true", "false"):
+        return word.lower() == "true"
+    try:
+        value = ast.literal_eval(word)
+    except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
+        return word
+    return value if isinstance(value, str | int | float | list | tuple | dict | None) else word
+
+
+def _plain(value: Any) -> Any:
+    """A copy in plain kinds: numbers for numpy's and torch's, lists for their arrays, words for paths."""
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value)) if isinstance(value, tuple) else list(map(_plain, value))
+    if isinstance(value, np.generic | np.ndarray | torch.Tensor):
+        return value.tolist()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _merged(before: dict, after: dict) -> dict:
+    """Both, of equal keys the latter's; but of ``eval_args``, a dict of several things, what the latter gives of it."""
+    merged = {**before, **after}
+    if all(isinstance(given.get("eval_args"), dict) for given in (before, after)):
+        merged["eval_args"] = {**before["eval_args"], **after["eval_args"]}
+    return merged

@@ -1,0 +1,252 @@
+"""A trained model in use: names of items that somebody has had go in, names of those that fit come out."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor
+
+from recbole_ssm.checkpoints import format as checkpoint
+from recbole_ssm.checkpoints.configuration import stored_config
+from recbole_ssm.checkpoints.load import stored_model
+from recbole_ssm.data import create_dataset
+from recbole_ssm.data.dataset import chronological_history
+from recbole_ssm.errors import InputError
+from recbole_ssm.ops.packing import cumulative_lengths, last_tokens, sequence_index
+
+_SCORES, _TOKENS = 2**24, 2**16
+"""The most scores that are computed at a time, and the most items that are read for them, unless one history asks more.
+"""
+
+
+class Recommender:
+    """The model of a checkpoint, with the names of its items. To recommend it needs no data but the file.
+
+    Args:
+        file: checkpoint of a model of this package.
+        device: where it computes, as torch says it.
+        filter_seen: whether items of the history are left out; None for what the training had.
+
+    Attributes:
+        model: the model, in evaluation mode.
+        items: name of each item by its number; 0 is none.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds another model.
+        InputError: there is no such device, or ``filter_seen`` is something else.
+    """
+
+    def __init__(self, file: str | Path, device: torch.device | str = "cpu", *, filter_seen: bool | None = None):
+        if not isinstance(filter_seen, bool | None):
+            raise InputError(f"filter_seen must be True, False or None, but is {filter_seen!r}")
+        self._device = _usable(device)
+        state = checkpoint.read(file)
+        self.model = stored_model(state, self._device, file)
+        self.items: list[str] = state["item_vocabulary"]
+        self.filter_seen = bool(state["config"].get("filter_seen")) if filter_seen is None else filter_seen
+        self._stored = {key: state[key] for key in ("config", "given")}
+        self._longest = state["config"].get("MAX_ITEM_LIST_LENGTH")
+        self._number = {name: number for number, name in enumerate(self.items) if number > 0}
+
+    def __contains__(self, item: str) -> bool:
+        """Whether the model knows an item of this name."""
+        return item in self._number
+
+    @torch.inference_mode()
+    def recommend(
+        self, histories: Sequence[Sequence[str]], k: int = 10, *, skip_unknown: bool = False
+    ) -> list[list[tuple[str, float]]]:
+        """The items with the highest scores after each history.
+
+        Args:
+            histories: names of the items that each has had, the latest last.
+            k: how many are wanted.
+            skip_unknown: pass over items that the model does not know. A history without any other gets no items.
+
+        Returns:
+            For each history name and score of the best ``k``, the best first; fewer where no more are left.
+
+        Raises:
+            InputError: a history is empty or has an item that the model does not know, or ``k`` is no number above 0.
+        """
+        k = _count(k)
+        if not isinstance(histories, Iterable):
+            raise InputError(f"histories are a list of lists of names of items, and not {histories!r}")
+        numbers = [self._numbers(history, skip_unknown) for history in histories]
+        rows = [row for row, history in enumerate(numbers) if history]
+        if len(rows) < len(numbers) and not skip_unknown:
+            raise InputError("a history is empty; leave it out: there is nothing to tell of it")
+        found: list[list[tuple[str, float]]] = [[] for _ in numbers]
+        for some in self._batches(rows, numbers):
+            read = [torch.tensor(numbers[row][-self._longest :] if self._longest else numbers[row]) for row in some]
+            borders = cumulative_lengths(torch.tensor([len(history) for history in read]))
+            batch = Interaction({self.model.ITEM_SEQ: torch.cat(read), "cu_seqlens": borders}).to(self._device)
+            best = self._best(self.model.full_sort_predict(batch), [numbers[row] for row in some], k)
+            for row, items in zip(some, best, strict=True):
+                found[row] = items
+        return found
+
+    def _batches(self, rows: Iterable[int], numbers: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+        """The rows, as many at a time as :data:`_SCORES` and :data:`_TOKENS` allow."""
+        some, tokens = [], 0
+        for row in rows:
+            length = len(numbers[row])
+            if some and (tokens + length > _TOKENS or (len(some) + 1) * len(self.items) > _SCORES):
+                yield some
+                some, tokens = [], 0
+            some.append(row)
+            tokens += length
+        if some:
+            yield some
+
+    def histories(self, dataset: str | None = None, command_line: Iterable[str] = ()) -> dict[str, list[str]]:
+        """What each user of a dataset has had, the latest last, read as the training read its data.
+
+        How rare users and items are does not matter here: nobody is left out.
+
+        Args:
+            dataset: name; None for the one that the model was trained on.
+            command_line: arguments ``--key=value`` about the data, for example ``--data_path=FOLDER``.
+
+        Returns:
+            Names of items by name of user: all of them, those that training held out for validation and test as well.
+
+        Raises:
+            InputError: the data cannot be read.
+        """
+        everybody = dict.fromkeys(("user_inter_num_interval", "item_inter_num_interval"), "[0,inf)")
+        config = stored_config(self._stored, dataset, command_line, **everybody)
+        if config["benchmark_filename"] is not None:
+            raise InputError(
+                "benchmark_filename: such files have no whole histories; give one (--history), or with "
+                "--benchmark_filename=None a dataset of one file"
+            )
+        data = create_dataset(config, packed=True, samples=False)
+        items, start = chronological_history(data)
+        names = data.field2id_token[data.iid_field][items.numpy()].tolist()
+        users = data.field2id_token[data.uid_field].tolist()
+        borders = [*start.tolist(), len(names)]
+        return {users[user]: names[borders[user] : borders[user + 1]] for user in range(1, len(users))}
+
+    def session(self, history: Iterable[str] = ()) -> Session:
+        """One history that grows by an item at a time; see :class:`Session`."""
+        return Session(self, history)
+
+    def _numbers(self, history: Iterable[str], skip_unknown: bool = False) -> list[int]:
+        if isinstance(history, str) or not isinstance(history, Iterable):
+            raise InputError(f"a history is a list of names of items, and not {history!r}")
+        numbers = []
+        for name in history:
+            if not isinstance(name, str):
+                raise InputError(f"names of items are words, such as {str(name)!r}, and not {type(name).__name__}s")
+            if name in self._number:
+                numbers.append(self._number[name])
+            elif not skip_unknown:
+                raise InputError(
+                    f"the model knows no item {name!r}; it was not in the data of the training, or was too rare there"
+                )
+        return numbers
+
+    def _best(self, scores: Tensor, histories: Sequence[Sequence[int]], k: int) -> list[list[tuple[str, float]]]:
+        """The best ``k`` items of each row of scores (R, n_items), which are changed."""
+        scores[:, 0] = -torch.inf
+        if self.filter_seen:
+            borders = cumulative_lengths(torch.tensor([len(history) for history in histories]))
+            seen = torch.tensor([number for history in histories for number in history])
+            scores[sequence_index(borders, len(seen)).long(), seen] = -torch.inf
+        values, items = (each.tolist() for each in torch.topk(scores, min(k, scores.shape[1])))
+        if any(value != value for row in values for value in row[:1]):  # not a number, which topk has before all others
+            raise InputError("the model's scores are no numbers, and so some of its weights are none; use another")
+        return [
+            [(self.items[item], value) for item, value in zip(*row, strict=True) if value > -torch.inf]
+            for row in zip(items, values, strict=True)
+        ]
+
+
+class Session:
+    """One history that grows, and what fits it as it is.
+
+    A model that keeps a state (Mamba4Rec, 2Mamba4Rec, LRURec, without ``MAX_ITEM_LIST_LENGTH``) reads each item once,
+    in a time that does not depend on how many came before; the others read their history again.
+
+    Args:
+        recommender: the model.
+        history: names of items to begin with.
+
+    Attributes:
+        history: the names so far.
+    """
+
+    def __init__(self, recommender: Recommender, history: Iterable[str] = ()):
+        self.history: list[str] = []
+        self._recommender = recommender
+        self._streams = recommender.model.streams and not recommender._longest
+        self._hidden: Tensor | None = None
+        self._state: list | None = None
+        self._seen: dict[int, None] = {}
+        names = list(history) if isinstance(history, Iterable) and not isinstance(history, str) else history
+        numbers = recommender._numbers(names)
+        self.history.extend(names)
+        if self._streams and numbers:
+            self._begin(numbers)
+
+    @torch.inference_mode()
+    def _begin(self, numbers: list[int]) -> None:
+        tokens = torch.tensor(numbers, device=self._recommender._device)
+        borders = torch.tensor([0, len(numbers)], dtype=torch.int32, device=tokens.device)
+        self._hidden, self._state = self._recommender.model.prefill(tokens, borders)
+        self._seen = dict.fromkeys(numbers)
+
+    def __copy__(self) -> Session:
+        """A branch: what is added to the one is not added to the other. The model is that of both."""
+        branch = object.__new__(Session)
+        branch.__dict__ |= self.__dict__ | {"history": list(self.history), "_seen": dict(self._seen)}
+        return branch
+
+    @torch.inference_mode()
+    def add(self, item: str) -> None:
+        """The next item of the history.
+
+        Raises:
+            InputError: the model does not know it; the history is as before.
+        """
+        number = self._recommender._numbers([item])[0]
+        if self._streams:
+            items = torch.tensor([number], device=self._recommender._device)
+            self._hidden, self._state = self._recommender.model.step(items, self._state)
+            self._seen[number] = None
+        self.history.append(item)
+
+    @torch.inference_mode()
+    def recommend(self, k: int = 10) -> list[tuple[str, float]]:
+        """As :meth:`Recommender.recommend`, for this history."""
+        k = _count(k)
+        if not self._streams or not self.history:
+            return self._recommender.recommend([self.history], k)[0]
+        model, seen = self._recommender.model, list(self._seen)
+        tokens = torch.tensor(seen, device=self._recommender._device)
+        borders = torch.tensor([0, len(seen)], dtype=torch.int32, device=tokens.device)
+        scores = model.score_all(self._hidden, model.items_seen(tokens, borders, last_tokens(borders)))
+        return self._recommender._best(scores, [seen], k)[0]
+
+
+def _count(k: int) -> int:
+    try:
+        if not isinstance(k, bool) and operator.index(k) > 0:
+            return operator.index(k)
+    except TypeError:
+        pass
+    raise InputError(f"k must be a whole number of at least 1, but is {k!r}")
+
+
+def _usable(device: torch.device | str) -> torch.device:
+    try:
+        torch.ones(1, device=device).item()
+        return torch.device(device)
+    except (AssertionError, ImportError, NotImplementedError, RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0].partition(". ")[0]
+        raise InputError(f"device {device!r} cannot be used ({reason}); name another, for example cpu") from error

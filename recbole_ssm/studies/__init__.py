@@ -1,0 +1,1 @@
+"""Questions that take many runs: comparisons, searches, sweeps, costs, and their reports."""

@@ -1,0 +1,105 @@
+"""From the runs of a comparison to one row for each model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import mean, median, stdev
+
+import numpy as np
+
+from recbole_ssm.errors import InputError
+from recbole_ssm.studies.compare.measuring import AT, METRICS
+from recbole_ssm.studies.compare.significance import holm, permutation_p
+from recbole_ssm.studies.compare.study import Study
+
+
+@dataclass
+class Row:
+    """A variant: its runs, and what they come to."""
+
+    name: str
+    runs: list[dict]
+    """By seed what a run gave; ``test_result`` as the samples have it, not rounded as RecBole does."""
+    samples: dict[int, dict[str, np.ndarray]]
+    """By seed :func:`recbole_ssm.studies.compare.measuring.by_sample`, in the order of users and items."""
+    p_values: dict[str, float] = field(default_factory=dict)
+    """Of each metric against the baseline's, Holm-corrected; none for the baseline."""
+
+    def scores(self, metric: str) -> list[float]:
+        """A metric of each run, to its last digit."""
+        return [run["test_result"][f"{metric}@{AT}"] for run in self.runs]
+
+    @property
+    def validated(self) -> bool:
+        """Whether its runs were validated: they are where there is validation data."""
+        return all(any("valid_result" in epoch for epoch in run["history"]) for run in self.runs)
+
+    def middle(self, value: Callable[[dict], float | None]) -> float | None:
+        """The median over runs of what ``value`` makes of a run; None where a run has none."""
+        values = [value(run) for run in self.runs]
+        return None if any(each is None for each in values) else median(values)
+
+
+def summarise(study: Study, baseline: str) -> list[Row]:
+    """A row for each variant of a comparison that has a run that is done, as the baseline must.
+
+    Raises:
+        InputError: models were tested on different samples.
+    """
+    rows = []
+    for name in (variant.name for variant in study.variants):
+        results = {seed: study.result(name, seed) for seed in study.seeds}
+        samples = {seed: _in_order(study.samples(name, seed)) for seed in study.seeds if results[seed] is not None}
+        if samples:
+            rows.append(Row(name, [_unrounded(results[seed], found) for seed, found in samples.items()], samples))
+    reference = next(row for row in rows if row.name == baseline)
+    others = [row for row in rows if row is not reference]
+    for row in others:
+        if any(_differ(row.samples[seed], reference.samples[seed]) for seed in row.samples.keys() & reference.samples):
+            raise InputError(f"{row.name} and {baseline} were not tested on the same items, and cannot be compared")
+    for metric in METRICS:
+        p_values = holm(permutation_p(_differences(row, reference, metric)) for row in others)
+        for row, p_value in zip(others, p_values, strict=True):
+            row.p_values[metric] = p_value
+    return rows
+
+
+def _in_order(samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    order = np.lexsort((samples["item"], samples["user"]))
+    return {name: values[order] for name, values in samples.items()}
+
+
+def _unrounded(result: dict, samples: dict[str, np.ndarray]) -> dict:
+    return result | {"test_result": {f"{metric}@{AT}": float(samples[metric].mean()) for metric in METRICS}}
+
+
+def _differ(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    """Whether users are not the same, or both say their targets, and these are not."""
+    if not np.array_equal(one["user"], other["user"]):
+        return True
+    items = one["item"], other["item"]
+    return bool(((items[0] != items[1]) & (items[0] != "") & (items[1] != "")).any())
+
+
+def _differences(row: Row, reference: Row, metric: str) -> np.ndarray:
+    """Of each user (U,), by how much a metric is greater than the reference's: the sum over samples and common seeds.
+
+    Users are what is independent of one another. Where a split draws other test items with each seed, a user may have
+    some with a few of the seeds only.
+    """
+    seeds = [seed for seed in row.samples if seed in reference.samples]
+    if not seeds:
+        return np.zeros(0)
+    users = np.concatenate([row.samples[seed]["user"] for seed in seeds])
+    differences = [row.samples[seed][metric] - reference.samples[seed][metric] for seed in seeds]
+    return np.bincount(np.unique(users, return_inverse=True)[1], np.concatenate(differences))
+
+
+def spread(values: list[float], digits: int = 4) -> str:
+    """Mean and, of several, standard deviation: ``.1234 ± .0056``."""
+
+    def short(value: float) -> str:
+        return f"{value:.{digits}f}".removeprefix("0")
+
+    return short(mean(values)) + (f" ± {short(stdev(values))}" if len(values) > 1 else "")

@@ -1,0 +1,144 @@
+"""A comparison as tables and as records."""
+
+from __future__ import annotations
+
+from statistics import mean, stdev
+
+import numpy as np
+from rich.console import Group
+
+from recbole_ssm.studies.compare.measuring import AT, METRICS
+from recbole_ssm.studies.compare.significance import stars
+from recbole_ssm.studies.compare.summary import Row, spread
+from recbole_ssm.studies.report import Table
+
+TABLES = {
+    "Accuracy": {
+        "HR@10": "share of test items among the first ten",
+        "NDCG@10": "the same, discounted by rank",
+        "MRR@10": "mean of 1 / rank, 0 below the tenth",
+        "seeds": "runs",
+    },
+    "Time to recommend to one user": {
+        "1 user ms": "the ten best for one user, the history read anew: median",
+        "1 user p99": "ms, 99th percentile of that",
+        "1 click ms": "the same after one click more, where the model keeps a state: one step, whatever the history",
+        "1 click p99": "ms, 99th percentile of that",
+    },
+    "Time to recommend to 1,024 users": {
+        "1024 users ms": "the ten best for 1,024 users at once, or as many as there are, histories read anew: median",
+        "1024 users p99": "ms, 99th percentile of that",
+        "users / s": "users per second in full ranking, from the median",
+    },
+    "Training": {
+        "s / epoch": "seconds of training per epoch, median",
+        "s to best": "seconds of training and validation up to the best epoch",
+        "epochs": "trained until it stopped, median",
+        "GiB": "most memory held in training",
+    },
+    "Size": {
+        "parameters": "trainable numbers",
+        "without items": "the same without the embedding of items",
+    },
+}
+"""Title and columns of each table, and what the columns say."""
+
+
+def tables(rows: list[Row], baseline: str) -> list[Table]:
+    """What the rows come to, narrow enough for a terminal and a small screen; the best of each metric stands out."""
+    words = [cells(row) for row in rows]
+    best = [(int(np.argmax([mean(row.scores(m)) for row in rows])), column) for column, m in enumerate(METRICS)]
+    return [
+        Table(
+            name,
+            columns,
+            [(title(row, baseline), [own[column] for column in columns]) for row, own in zip(rows, words, strict=True)],
+            frozenset(best if name == "Accuracy" and len(rows) > 1 else ()),
+        )
+        for name, columns in TABLES.items()
+    ]
+
+
+def cells(row: Row) -> dict[str, str]:
+    """A model's words in each column."""
+
+    def number(value: float | None, form: str) -> str:
+        return "" if value is None else format(value, form)
+
+    found = {}
+    for metric, name in METRICS.items():
+        found[f"{name}@{AT}"] = spread(row.scores(metric)) + stars(row.p_values.get(metric, 1.0))
+    for name, kind in (("1 user", "latency_one"), ("1 click", "latency_step"), ("1024 users", "latency_many")):
+        found[f"{name} ms"] = number(latency(row, kind, "median_ms"), ".2f")
+        found[f"{name} p99"] = number(latency(row, kind, "p99_ms"), ".2f")
+    return found | {
+        "seeds": str(len(row.runs)),
+        "users / s": number(users_per_second(row), ",.0f"),
+        "s / epoch": number(row.middle(lambda run: run["seconds_per_epoch"]), ".1f"),
+        "s to best": number(row.middle(lambda run: run["seconds_to_best"]), ".0f"),
+        "epochs": number(row.middle(lambda run: run["epochs"]), ".0f"),
+        "GiB": number(row.middle(lambda run: run["peak_memory_gib"]), ".2f"),
+        "parameters": f"{row.runs[0]['parameters']:,}",
+        "without items": f"{row.runs[0]['parameters_without_item_embedding']:,}",
+    }
+
+
+def latency(row: Row, kind: str, what: str) -> float | None:
+    """The median over runs of a latency; None where they have none, as those of an earlier version may."""
+    return row.middle(lambda run: (run.get(kind) or {}).get(what))
+
+
+def users_per_second(row: Row) -> float | None:
+    """Of full ranking, many users at a time."""
+    return row.middle(
+        lambda run: run["latency_many"] and 1000 * run["latency_many"]["users"] / run["latency_many"]["median_ms"]
+    )
+
+
+def footnotes(rows: list[Row], baseline: str) -> list[str]:
+    """What holds for the whole table."""
+    machine = rows[0].runs[0]["machine"]
+    runs = [run for row in rows for run in row.runs]
+    orders = " or ".join(sorted({run["time_order"] for run in runs}))
+    rules = "; ".join(sorted({run.get("rule_of_seen", f"filter_seen {run['filter_seen']}") for run in runs}))
+    repeated = max((run.get("repeated_targets") or 0.0 for run in runs), default=0.0)
+    history = next((run["latency_one"]["mean_history"] for row in rows for run in row.runs if run["latency_one"]), None)
+    tested = f"epoch with the best validation NDCG@{AT}" if any(row.validated for row in rows) else "last epoch"
+    return [
+        f"time_order {orders}; {rules}."
+        + (f" {repeated:.1%} of the test targets are items that their users have had before." if repeated else ""),
+        f"The model of the {tested}; mean ± standard deviation over seeds, times and memory medians over seeds.",
+        f"Stars: paired permutation test over users (all seeds together) against {baseline}, Holm-corrected: "
+        "* p < .05, ** p < .01, *** p < .001.",
+        f"On {machine['processor']}, {machine['threads']} thread(s), {machine['device']}."
+        + (f" Latency with histories of {history:.0f} items on average." if history else ""),
+    ]
+
+
+def terminal(rows: list[Row], baseline: str) -> Group:
+    """For rich to print: the tables one below the other, and the footnotes."""
+    return Group(*(table.terminal() for table in tables(rows, baseline)), *footnotes(rows, baseline))
+
+
+def record(row: Row) -> dict:
+    """Numbers of a model, by flat names."""
+    found: dict = {"name": row.name, "seeds": len(row.runs)}
+    for metric, name in METRICS.items():
+        scores = row.scores(metric)
+        found[f"{name}@{AT}"] = mean(scores)
+        found[f"{name}@{AT} deviation"] = stdev(scores) if len(scores) > 1 else 0.0
+        found[f"{name}@{AT} p"] = row.p_values.get(metric)
+    for kind in ("latency_one", "latency_step", "latency_many"):
+        for what in ("users", "median_ms", "p99_ms", "mean_history"):
+            found[f"{kind} {what}"] = latency(row, kind, what)
+    found["users_per_second"] = users_per_second(row)
+    for key in ("parameters", "parameters_without_item_embedding"):
+        found[key] = row.runs[0][key]
+    for key in ("seconds_per_epoch", "seconds_to_best", "peak_memory_gib"):
+        found[key] = row.middle(lambda run, key=key: run[key])
+    return found
+
+
+def title(row: Row, baseline: str) -> str:
+    """What a row is called."""
+    return row.name + (" (baseline)" if row.name == baseline else "")

@@ -1,0 +1,7 @@
+"""Reports: tables, notes and figures, as a page that needs nothing but itself, and as files for a paper."""
+
+from recbole_ssm.studies.report.figures import COLOURS, Figure, styles
+from recbole_ssm.studies.report.page import Report
+from recbole_ssm.studies.report.table import Table, write_csv
+
+__all__ = ["COLOURS", "Figure", "Report", "Table", "styles", "write_csv"]

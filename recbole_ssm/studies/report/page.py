@@ -1,0 +1,60 @@
+"""A report: a self-contained HTML page, and beside it what is in it, for other uses."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup, escape
+
+from recbole_ssm.studies.report.figures import Figure
+from recbole_ssm.studies.report.table import Table
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found.
+
+    Args:
+        heading: what it is about.
+        command: what made it.
+        tables: of these the page shows the first rows, and the others on demand.
+        notes: paragraphs below the tables.
+        figures: plots.
+        failed: what should be in it and is not.
+    """
+
+    heading: str
+    command: str
+    tables: Sequence[Table]
+    notes: Sequence[str]
+    figures: Sequence[Figure]
+    failed: Sequence[str] = ()
+
+    def write(self, folder: Path, name: str) -> None:
+        """Leave ``report.html``, ``NAME.md``, ``NAME.tex`` (for LaTeX with booktabs) and ``figures/`` (SVG and PDF).
+
+        What is in ``figures/`` is replaced.
+        """
+        shutil.rmtree(folder / "figures", ignore_errors=True)
+        (folder / "figures").mkdir(parents=True)
+        environment = Environment(
+            loader=PackageLoader("recbole_ssm.studies.report", "."), autoescape=True, trim_blocks=True
+        )
+        environment.filters["breakable"] = _breakable
+        drawn = [(figure.title, figure.write(folder / "figures")) for figure in self.figures]
+        columns = {name: text for table in self.tables for name, text in table.columns.items()}
+        page = environment.get_template("page.html.j2").render(report=self, drawn=drawn, columns=columns)
+        markdown = "\n".join([*(table.markdown() for table in self.tables), "\n\n".join(self.notes)])
+        latex = "% \\usepackage{booktabs}\n" + "\n".join(table.latex() for table in self.tables)
+        for file, text in (("report.html", page), (f"{name}.md", markdown + "\n"), (f"{name}.tex", latex)):
+            (folder / file).write_text(text, encoding="utf-8")
+
+
+def _breakable(name: str) -> Markup:
+    """A long name, which a narrow screen may break behind its signs."""
+    return Markup(re.sub(r"([=_,/-])", r"\1<wbr>", str(escape(name))))

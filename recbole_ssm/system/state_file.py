@@ -1,0 +1,145 @@
+"""Files of tensors and plain values: whole or not there, with a checksum, and read without running code of theirs."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from recbole_ssm.errors import CheckpointError, CheckpointNotWritten
+from recbole_ssm.system.atomic_write import replacing
+from recbole_ssm.system.bounded import Unusable, check_archive, check_bounded
+
+VERSION = 1
+"""Of the format. A file of a later one is refused."""
+
+
+def write(path: str | Path, state: dict, *, format: str) -> None:
+    """Put a state into a file, so that a crash at any moment leaves the old file or the new one.
+
+    Args:
+        path: the file.
+        state: tensors, numbers, words, None, and lists, tuples and dicts of these.
+        format: what the file is, for :func:`read` to tell.
+
+    Raises:
+        CheckpointNotWritten: the file is as it was, and nothing is left beside it.
+    """
+    path = Path(path)
+    state = {"format": format, "format_version": VERSION, "checksum": checksum(state), **state}
+    try:
+        with replacing(path) as file:
+            torch.save(state, file)
+    except (OSError, RuntimeError) as error:
+        needed = sum(tensor.nbytes for tensor in _tensors(state))
+        free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
+        raise CheckpointNotWritten(
+            f"{path} could not be written ({str(error).splitlines()[0]}): it needs "
+            f"{needed / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free. "
+            + ("The one before it is still there" if path.exists() else "There is none before it")
+        ) from error
+
+
+def read(
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    *,
+    format: str,
+    trust: bool = False,
+    check: Callable[[dict], None] | None = None,
+) -> dict:
+    """The state that :func:`write` put into a file.
+
+    Args:
+        path: the file.
+        device: where its tensors go.
+        trust: also take what RecBole or others wrote, **which runs code that stands in the file**.
+        format: what the file must be.
+        check: raises :class:`Unusable` for a state that is not as such a file has it.
+
+    Raises:
+        CheckpointError: the file is missing, cut off, altered, of a later version, or not from here.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    state, parts = _load(path, device, trust)
+    if not isinstance(state, dict) or state.get("format") != format:
+        if trust and isinstance(state, dict) and "state_dict" in state:
+            return state
+        raise CheckpointError(f"{path} is no {format.partition(' ')[2]} of this package")
+    version = state.get("format_version")
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise CheckpointError(f"{path} is damaged: it does not say of which version it is")
+    if version > VERSION:
+        raise CheckpointError(
+            f"{path} was written by a later version of this package (format {version}; this version "
+            f"reads up to {VERSION}); update the package"
+        )
+    try:
+        check_bounded(state, parts, 8 * path.stat().st_size)
+        expected = state.pop("checksum", None)
+        if (
+            checksum({key: value for key, value in state.items() if key not in ("format", "format_version")})
+            != expected
+        ):
+            raise Unusable("its checksum does not agree")
+        if check is not None:
+            check(state)
+    except Unusable as error:
+        raise CheckpointError(f"{path} has been altered or damaged since it was written: {error}") from error
+    return state
+
+
+def _load(path: Path, device: torch.device | str, trust: bool) -> tuple[object, int]:
+    """What torch makes of a file, without trust tensors and plain values alone, and of how many parts it may be."""
+    try:
+        parts = path.stat().st_size if trust else check_archive(path)
+        return torch.load(path, map_location=device, weights_only=not trust), parts
+    except pickle.UnpicklingError as error:
+        if trust:
+            raise CheckpointError(f"{path} cannot be read: it is cut off, damaged, or no checkpoint") from error
+        raise CheckpointError(
+            f"{path} is no checkpoint of this package: it holds Python objects, as RecBole's do, and reading "
+            "those runs code that stands in the file. If you trust where it comes from, go on with its training by "
+            "--resume=FILE --trust_checkpoint"
+        ) from error
+    except Exception as error:  # damaged bytes can fail in any way
+        raise CheckpointError(f"{path} cannot be read: it is cut off, damaged, or no checkpoint") from error
+
+
+def checksum(value) -> str:
+    """BLAKE2 of all that is in a state: keys, values, and the type, shape and bits of tensors."""
+    digest = hashlib.blake2b(digest_size=32)
+    for part in _parts(value):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts(value) -> Iterator[bytes]:
+    if isinstance(value, dict):
+        yield f"dict {len(value)}".encode()
+        for key, item in value.items():
+            yield repr(key).encode()
+            yield from _parts(item)
+    elif isinstance(value, list | tuple):
+        yield f"list {len(value)}".encode()
+        for item in value:
+            yield from _parts(item)
+    elif isinstance(value, torch.Tensor):
+        yield f"{value.dtype} {tuple(value.shape)}".encode()
+        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    else:
+        yield repr(value).encode()
+
+
+def _tensors(value) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)

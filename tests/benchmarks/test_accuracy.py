@@ -1,0 +1,160 @@
+"""benchmarks/accuracy.py: recipes become runs, runs become tables; and a recipe still gives what is stored."""
+
+import json
+import statistics
+import subprocess
+import sys
+
+import pytest
+import yaml
+from atomic import ROOT
+
+from recbole_ssm.config.config import Config
+from recbole_ssm.config.shipped_files import properties_folder
+
+SCRIPT = ROOT / "benchmarks" / "accuracy.py"
+
+
+def accuracy(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-W", "ignore", str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def some_run(folder, name, seed, ndcg, **keys):
+    """A file as a run leaves it, of a recipe without keys."""
+    found = {f"{metric}@{k}": ndcg for metric in ("hit", "ndcg", "mrr") for k in (10, 20)}
+    run = {
+        "command": f"python run_recbole_ssm.py --model={name.partition('-')[0]} --seed={seed}",
+        "settings": {},
+        "dataset": "ml-1m",
+        "time_order": "exact",
+        "repeat_bias": True,
+        "hardware": {"cpu": "a processor", "threads": 1},
+        "metrics": {kind: {"test": found, "valid": found} for kind in ("filtered", "unfiltered")},
+        "parameters": 1234,
+        "epochs": 12,
+        "seconds_per_epoch": 10.0,
+        "seconds_to_best": 50.0,
+        "peak_memory_gib": 1.0,
+    }
+    (folder / "runs").mkdir(exist_ok=True)
+    (folder / "runs" / f"{name}-{seed}.json").write_text(json.dumps(run | keys))
+
+
+def test_tables_are_written_from_runs_and_from_what_is_published(tmp_path):
+    some_run(tmp_path, "Mamba4Rec-ml-1m", 1, 0.10)
+    some_run(tmp_path, "Mamba4Rec-ml-1m", 2, 0.20)
+    some_run(tmp_path, "2Mamba4Rec-ml-1m", 1, 0.25, repeat_bias=False)
+    some_run(tmp_path, "2Mamba4Rec-ml-1m-taught", 1, 0.20, settings={"teacher": "a.pth"})
+    some_run(tmp_path, "2Mamba4Rec-ml-1m-final", 1, 0.30, split={"LS": "test_only"})
+    done = accuracy("--tables", "--results", tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "README.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith(("| 2Mamba4Rec", "| Mamba4Rec"))]
+    assert rows[0].startswith("| 2Mamba4Rec-ml-1m | .2500 | .2500")  # the best first, once for each kind of ranking
+    assert rows[1].startswith("| 2Mamba4Rec-ml-1m-taught (b) (t) | .2000")
+    assert rows[2].startswith("| Mamba4Rec-ml-1m (b) | .1500 ± .0707 | .1500 ± .0707")
+    assert "| 2 | 1,234 | 12 | 10 | 50 | 1.0 |" in rows[2]
+    assert [row.startswith("| 2Mamba4Rec-ml-1m-final") for row in rows] == [*[False] * 6, True, True]
+    filtered = lines.index("## ml-1m, time_order: exact, items of the history excluded")
+    more = lines.index("## ml-1m, time_order: exact, validation items trained on, items of the history excluded")
+    assert any("LRURec" in line and ".1930" in line for line in lines[filtered:more])
+    assert not any("LRURec" in line for line in lines[:filtered] + lines[more:])
+    assert [any("HSTU" in line for line in part) for part in (lines[:more], lines[more:])] == [False, True]
+
+
+def test_runs_of_one_name_have_the_same_settings(tmp_path):
+    some_run(tmp_path, "Mamba4Rec-ml-1m", 1, 0.10, settings={"epochs": 3, "d_state": 8})
+    some_run(tmp_path, "Mamba4Rec-ml-1m", 2, 0.20, settings={"epochs": 3, "hidden_size": 32})
+    done = accuracy("--tables", "--results", tmp_path)
+    assert done.returncode == 1
+    assert "the runs of Mamba4Rec-ml-1m differ in d_state, hidden_size: " in done.stderr
+
+
+def test_runs_that_do_not_say_their_settings_are_named(tmp_path):
+    some_run(tmp_path, "Mamba4Rec-ml-1m", 1, 0.10)
+    file = tmp_path / "runs" / "Mamba4Rec-ml-1m-1.json"
+    file.write_text(json.dumps({key: v for key, v in json.loads(file.read_text()).items() if key != "settings"}))
+    done = accuracy("--tables", "--results", tmp_path)
+    assert done.returncode == 1
+    assert f"{file} is of an earlier version" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_there_is_not_run_again_and_what_fails_is_named(tmp_path):
+    def kept(name, recipe, **changes):
+        content = yaml.safe_load((properties_folder() / f"{recipe}.yaml").read_text())
+        some_run(tmp_path, name, 1, 0.1, settings=content | changes)
+
+    kept("2Mamba4Rec-ml-1m", "recipe/2Mamba4Rec-ml-1m")
+    kept("2Mamba4Rec-ml-1m-paper", "paper/2Mamba4Rec-ml-1m")
+    kept("Mamba4Rec-ml-1m", "recipe/Mamba4Rec-ml-1m", dropout_prob=0.7)
+    asked = ["2Mamba4Rec-ml-1m", "paper/2Mamba4Rec-ml-1m", "Mamba4Rec-ml-1m", "Mamba4Rec-nothing"]
+    done = accuracy(*asked, "--seeds", 1, "--results", tmp_path)
+    assert done.stdout.splitlines()[:3] == [
+        "2Mamba4Rec-ml-1m-1.json is there",
+        "2Mamba4Rec-ml-1m-paper-1.json is there",
+        "Mamba4Rec-ml-1m-1.json is there, but its settings differ in dropout_prob",
+    ]
+    assert done.returncode == 1
+    assert "failed: Mamba4Rec-ml-1m-1 (remove it, or give --name), Mamba4Rec-nothing-1" in done.stderr
+    assert len(list((tmp_path / "runs").iterdir())) == 3
+
+
+@pytest.mark.parametrize("change", [("--set", "epochs=1"), ("--with", "protocol/no_validation")], ids=str)
+def test_a_changed_recipe_needs_a_name(change):
+    done = accuracy("2Mamba4Rec-ml-100k", *change)
+    assert done.returncode == 2
+    assert "--name" in done.stderr
+
+
+RECIPES = [path for folder in ("recipe", "wide") for path in sorted((properties_folder() / folder).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("file", [f"{path.parent.name}/{path.stem}" for path in RECIPES])
+def test_recipes_fit_their_models_and_datasets(file):
+    model, _, dataset = file.partition("/")[2].partition("-")
+    config = Config(model, dataset, [file])
+    assert config["stopping_step"] >= config["epochs"]  # a schedule is to be finished
+
+
+def test_settings_behind_published_tables_name_their_order():
+    for file in [*RECIPES, *(properties_folder() / "paper").glob("*.yaml")]:
+        assert yaml.safe_load(file.read_text())["time_order"] in ("recbole", "exact"), file
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_stored_runs_are_of_the_recipes_as_they_are(file):
+    name = file.stem + ("-wide" if file.parent.name == "wide" else "")
+    runs = [json.loads(run.read_text()) for run in (ROOT / "results" / "runs").glob(f"{name}-20[0-9][0-9].json")]
+    assert runs
+    for run in runs:
+        assert run["settings"] == yaml.safe_load(file.read_text())
+
+
+def test_a_recipe_gives_what_is_stored(tmp_path):
+    """A minute of training on ml-100k, from the recipe to the test metric, which random numbers move a little.
+
+    It is killed on the way, and goes on.
+    """
+    stored = [json.loads(f.read_text()) for f in (ROOT / "results" / "runs").glob("2Mamba4Rec-ml-100k-*.json")]
+    assert len(stored) >= 3
+    asked = ["2Mamba4Rec-ml-100k", "--seeds", 1, "--threads", 1, "--results", tmp_path]
+    begun = subprocess.Popen([sys.executable, str(SCRIPT), *map(str, asked)], stderr=subprocess.PIPE, text=True)
+    for line in begun.stderr:
+        if "epoch 2 training" in line:  # the third; what came before it is kept
+            break
+    begun.kill()
+    begun.communicate()
+    done = accuracy(*asked)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "epoch 1 training" not in done.stderr
+    assert "epoch 4 training" in done.stderr
+    found = json.loads((tmp_path / "runs" / "2Mamba4Rec-ml-100k-1.json").read_text())
+    for kind in ("unfiltered", "filtered"):
+        values = [run["metrics"][kind]["test"]["ndcg@10"] for run in stored]
+        noise = max(statistics.stdev(values), 0.002)
+        assert abs(found["metrics"][kind]["test"]["ndcg@10"] - statistics.mean(values)) < 3 * noise
+    assert len(found["history"]) == found["epochs"] == 12
+    assert (tmp_path / "checkpoints" / "2Mamba4Rec-ml-100k-1.pth").exists()
+    assert found["seconds_to_best"] <= sum(e["train_seconds"] + e["valid_seconds"] for e in found["history"])

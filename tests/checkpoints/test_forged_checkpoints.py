@@ -1,0 +1,195 @@
+"""Checkpoints that somebody has made up: each is refused in one sentence, at once, whatever stands in it."""
+
+from __future__ import annotations
+
+import copy
+import random
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from atomic import interactions, small, write_dataset
+
+import recbole_ssm
+from recbole_ssm.checkpoints import format as checkpoint
+from recbole_ssm.cli.main import main
+from recbole_ssm.system import state_file
+from recbole_ssm.system.bounded import Unusable, check_bounded
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """What honest checkpoints hold, by model, and the folder of their data."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_dataset(folder, interactions(n_users=12, n_items=10))
+    keys = {"data_path": str(folder), "use_gpu": False, "show_progress": False, "epochs": 1}
+    keys["checkpoint_dir"] = str(folder / "saved")
+    found = {}
+    for model in ("2Mamba4Rec", "SSD4Rec", "GRU4Rec"):
+        result = recbole_ssm.run(model, "tiny", config_dict=keys | small(model))
+        found[model] = checkpoint.read(result["checkpoint"])
+    return found
+
+
+def forge(state: dict, file: str = "forged.pth") -> str:
+    """Written as an honest one is, with a checksum that agrees where one can be had."""
+    state = {key: value for key, value in state.items() if not key.startswith("format")}
+    try:
+        check_bounded(state, 10**4, 10**7)
+        agrees = state_file.checksum(state)
+    except Unusable:
+        agrees = "0"
+    torch.save({"format": checkpoint.FORMAT, "format_version": 1, "checksum": agrees, **state}, file)
+    return file
+
+
+def ask(verb: str, file: str, capfd, allowed: tuple = (2,)) -> str:
+    """What a verb says of a file: one line."""
+    capfd.readouterr()
+    words = {"recommend": ["--history=i1"], "evaluate": [], "inspect": []}[verb]
+    status = main([verb, f"--checkpoint={file}", *words])
+    said = capfd.readouterr().err.splitlines()
+    assert status in allowed
+    assert status == 0 or (said[-1].startswith("error: ") and len([line for line in said if "error" in line]) == 1), (
+        said
+    )
+    return said[-1] if said else ""
+
+
+def holding_itself() -> list:
+    items: list = []
+    items.append(items)
+    return items
+
+
+def doubled(times: int) -> list:
+    """So many times a list of twice the one before: 2**times words in a few bytes."""
+    items: list = ["a"]
+    for _ in range(times):
+        items = [items, items]
+    return items
+
+
+def nested(depth: int) -> list:
+    items: list = []
+    for _ in range(depth):
+        items = [items]
+    return items
+
+
+ODD = {
+    "a tensor of 4 TB in 4 bytes": lambda: torch.zeros(1).expand(10**12),
+    "a tensor often": lambda: [torch.zeros(10**5)] * 10**4,
+    "a sparse tensor": lambda: torch.sparse_coo_tensor([[0]], [1.0], (10**12,)),
+    "rows": lambda: torch.zeros(3, 3).to_sparse_csr(),
+    "a tensor without data": lambda: torch.zeros(10**12, device="meta"),
+    "a parameter": lambda: torch.nn.Parameter(torch.zeros(2)),
+    "a tensor of fewer bits": lambda: torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8),
+    "a list that holds itself": holding_itself,
+    "a list in lists": lambda: nested(200),
+    "a list of lists of lists": lambda: doubled(60),
+    "a long word often": lambda: ["a" * 10**5] * 10**5,
+    "a number of 10,000 digits": lambda: 10**10_000,
+    "bytes": lambda: bytearray(10),
+    "a set": lambda: {1, 2},
+    "a complex number": lambda: 1j,
+    "a key that is none": lambda: {(1, 2): 3},
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("place", ["given", "item_vocabulary", "state_dict", "new"])
+def test_what_no_checkpoint_holds(trained, place, odd, capfd):
+    state = copy.copy(trained["2Mamba4Rec"])
+    value = ODD[odd]()
+    state[place] = {**state[place], "key": value} if isinstance(state.get(place), dict) else value
+    said = ask("inspect", forge(state), capfd)
+    assert "altered or damaged since it was written: " in said or "cannot be read" in said
+
+
+def test_an_archive_that_is_packed(trained, capfd):
+    """1.4 MB that become 1.4 GB."""
+    file = Path(forge(trained["2Mamba4Rec"]))
+    with zipfile.ZipFile(file) as archive, zipfile.ZipFile("packed.pth", "w", zipfile.ZIP_DEFLATED) as packed:
+        for part in archive.namelist():
+            packed.writestr(part, archive.read(part))
+    assert "cut off, damaged, or no checkpoint" in ask("inspect", "packed.pth", capfd)
+
+
+def test_a_weight_whose_data_are_too_short(trained, capfd):
+    file = Path(forge(trained["2Mamba4Rec"]))
+    with zipfile.ZipFile(file) as archive, zipfile.ZipFile("short.pth", "w") as short:
+        for part in archive.namelist():
+            short.writestr(part, archive.read(part)[: 4 if "/data/" in part else None])
+    ask("inspect", "short.pth", capfd)
+
+
+def test_every_key_is_needed_and_of_its_kind(trained, capfd):
+    honest = trained["2Mamba4Rec"]
+    for key in honest.keys() - {"format", "format_version"}:
+        state = {name: value for name, value in honest.items() if name != key}
+        assert f"{key} is missing" in ask("inspect", forge(state), capfd)
+        for other in (None, 7.5, "word", True, [], {1: 2}):
+            if not isinstance(honest[key], type(other)):
+                assert key in ask("inspect", forge(state | {key: other}), capfd)
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec", "GRU4Rec"])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("num_layers", value) for value in (10**7, 0, -1, "a", None, 2.5)),
+        *(("hidden_size", value) for value in (10**7, 10**18, 2**70, 7, 0, [8])),
+        *(("embedding_size", 10**9), ("expand", 10**9), ("d_state", 10**12), ("d_conv", 10**12), ("headdim", 3)),
+        *(("dropout_prob", "a"), ("loss_type", "none"), ("MAX_ITEM_LIST_LENGTH", "a"), ("MAX_ITEM_LIST_LENGTH", 0)),
+        *(("eval_args", 7), ("eval_args", {"split": 7}), ("eval_args", {"mode": [1]}), ("topk", [10**9]), ("topk", {})),
+        *(("load_col", {"inter": [7]}), ("data_path", 7), ("time_order", "no"), ("seed", -1), ("metrics", [7])),
+        ("worker", 10**6),
+    ],
+)
+def test_settings_that_cannot_be(trained, model, key, value, capfd):
+    state = copy.copy(trained[model])
+    for part in ("config", "given"):
+        state[part] = {**state[part], key: value}
+    harmless = (0, 2)
+    ask("evaluate", forge(state), capfd, harmless)
+    if model != "GRU4Rec":
+        ask("recommend", "forged.pth", capfd, harmless)
+    if (key, model) in (("num_layers", "2Mamba4Rec"), ("hidden_size", "GRU4Rec"), ("num_layers", "GRU4Rec")):
+        ask("evaluate", "forged.pth", capfd)
+
+
+def places(value, path: tuple = ()) -> list[tuple]:
+    """The way to everything in a state."""
+    found = [path] if path else []
+    if isinstance(value, dict | list | tuple):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value[:3]):
+            found += places(part, (*path, key))
+    return found
+
+
+def replaced(value, path: tuple, new):
+    """The value with another part at one place; of the others nothing is copied."""
+    if not path:
+        return new
+    value = dict(value) if isinstance(value, dict) else list(value)
+    value[path[0]] = replaced(value[path[0]], path[1:], new)
+    return value
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec", "GRU4Rec"])
+def test_anything_anywhere(trained, model, capfd):
+    """Many changes at random places: each is refused in a sentence, or does no harm."""
+    draw = random.Random(model)
+    values = [None, -1, 0, 10**9, 2**62, 0.5, float("nan"), "", "word", "\x1b[2J", True, [], {}, [1, "a"], {"a": 1}]
+    values += [torch.zeros(0), torch.zeros(3, 3), torch.full((2,), float("nan")), 1 - 2**31]
+    state = {key: value for key, value in trained[model].items() if not key.startswith("format")}
+    ways = places(state)
+    for number in range(45):
+        path = draw.choice(ways)
+        file = forge(replaced(state, path, draw.choice(values)))
+        verb = ("inspect", "evaluate", "recommend")[number % 3]
+        if verb == "recommend" and model == "GRU4Rec":
+            verb = "evaluate"
+        ask(verb, file, capfd, (0, 2))

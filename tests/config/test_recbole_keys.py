@@ -1,0 +1,180 @@
+"""No key of RecBole is passed over without a word."""
+
+import re
+from pathlib import Path
+
+import pytest
+import recbole
+import yaml
+from recbole.utils.argument_list import (
+    dataset_arguments,
+    evaluation_arguments,
+    general_arguments,
+    training_arguments,
+)
+
+from recbole_ssm.config.config import Config
+from recbole_ssm.config.recbole_keys import KNOWN, PASSED_OVER, TAKEN, reads
+from recbole_ssm.config.shipped_files import keys_of_model, keys_of_models
+from recbole_ssm.errors import InputError
+from recbole_ssm.model.registry import recbole_models
+
+FOLDER = Path(recbole.__file__).parent
+
+OF_SINGLE_MODELS = ("transform.py", "customized_dataset.py", "decisiontree_dataset.py", "hyper_tuning.py")
+"""RecBole's files that read keys of some models, or none of a configuration."""
+
+NOT_GENERAL = {"model", "dataset", "local_rank", "xgb_early_stopping_rounds"}
+"""Read or refused by this package itself; and one of a single model, which stands in no file."""
+
+
+def general_keys():
+    """Those of RecBole's lists, of its files that are of no model, and of its code that is of no model."""
+    keys = {*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments}
+    for file in ("overall.yaml", "dataset/sample.yaml", "dataset/ml-100k.yaml"):
+        keys |= yaml.load((FOLDER / "properties" / file).read_text(), yaml.BaseLoader).keys()
+    for file in FOLDER.rglob("*.py"):
+        if file.parts[len(FOLDER.parts)] != "model" and file.name not in OF_SINGLE_MODELS:
+            keys |= set(re.findall(r"""config(?:_dict)?(?:\[|\.get\()\s*["'](\w+)["']""", file.read_text()))
+    return keys - (keys_of_models() - TAKEN) - NOT_GENERAL
+
+
+def test_each_key_of_recbole_is_taken_or_passed_over():
+    assert general_keys() - KNOWN == set()
+    assert TAKEN - general_keys() == set(), "no keys of RecBole"
+
+
+def config(model, **keys):
+    metrics = {"metrics": ["AUC"], "valid_metric": "AUC", "eval_args": {"mode": "labeled"}}
+    try:
+        return Config(model, "ml-100k", config_dict=keys)
+    except InputError as error:
+        if "value-based" not in str(error):
+            raise
+    return Config(model, "ml-100k", config_dict={**metrics, **keys})
+
+
+@pytest.mark.parametrize("model", recbole_models())
+def test_each_model_reads_the_keys_of_its_file(model):
+    """But for one that RecBole's DMF does not read, and loss_type, which says what a batch is."""
+    try:
+        found = config(model)
+    except InputError as error:
+        pytest.skip(str(error))
+    unread = {key for key in keys_of_model(model) - TAKEN if not reads(found, key)}
+    assert unread - {"loss_type"} == ({"embedding_size"} if model == "DMF" else set())
+
+
+EACH = {
+    **{"nproc": 2, "world_size": 2, "ip": "1.2.3.4", "port": 5, "offset": 1, "config_file": "a.yaml"},
+    **{"device": "cuda:1", "eval_type": "x", "verbose": False, "valid_metric_bigger": False, "POSITION_FIELD": "p"},
+    **{"training_neg_sample_num": 3, "wandb_project": "mine", "lgb_early_stopping_rounds": 3, "use_gpu": False},
+}
+OF_DATA = {"kg_reverse_r": True, "ENTITY_ID_FIELD": "e", "RATING_FIELD": "stars", "preload_weight": {"i": "v"}}
+OF_DATA |= {"numerical_features": ["price"], "discretization": {"price": {"method": "ED", "bucket": 3}}}
+MORE = {"enable_scaler": True, "require_pow": True, "MAX_ITEM_LIST_LENGTH": 33, "learning_rate": 0.003, "beta": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("model", "done"),
+    [
+        ("2Mamba4Rec", {"MAX_ITEM_LIST_LENGTH", "learning_rate"}),
+        ("SSD4Rec", {"MAX_ITEM_LIST_LENGTH", "learning_rate", "beta"}),
+        ("SASRec", {"MAX_ITEM_LIST_LENGTH", "learning_rate"}),
+        ("SASRecF", {"MAX_ITEM_LIST_LENGTH", "learning_rate", "numerical_features", "discretization"}),
+        ("BPR", {"learning_rate"}),
+        ("DMF", {"learning_rate", "RATING_FIELD"}),
+        ("LightGCN", {"learning_rate", "require_pow"}),
+        ("MacridVAE", {"learning_rate"}),
+        ("CKE", {"learning_rate", "kg_reverse_r", "ENTITY_ID_FIELD"}),
+        ("KSR", {"learning_rate", "MAX_ITEM_LIST_LENGTH", "kg_reverse_r", "ENTITY_ID_FIELD", "preload_weight"}),
+        ("Pop", set()),
+    ],
+)
+def test_what_does_nothing_for_a_model_is_named(model, done):
+    found = config(model, **EACH, **OF_DATA, **MORE, eval_args={"order": "TO"})
+    assert set(found.passed_over) == {*EACH, *OF_DATA, *MORE} - done - {"use_gpu"}
+    for key, note in found.passed_over.items():
+        assert note.startswith(f"{key} is passed over: ") and note in found.notes
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "Pop"])
+def test_what_has_its_default_is_not_named(model):
+    defaults = Config(model, "ml-100k").recbole_defaults
+    given = {key: defaults[key] for row in PASSED_OVER for key in row.keys if key in defaults}
+    assert len(given) > 20
+    assert config(model, **given, nproc=None, ip=None).passed_over == {}
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("eval_args", {"ordr": "TO"}, "eval_args: unknown name 'ordr'. Did you mean order?"),
+        ("eval_args", {"groupby": "user"}, "unknown name 'groupby'. Did you mean group_by?"),
+        ("eval_args", {"xyzw": 1}, "unknown name 'xyzw'; it has split, group_by, order, mode"),
+        ("eval_args", {"mode": {"valid": "full"}}, "mode must be a word, or have valid and test"),
+        ("eval_args", {"mode": {"vaild": "full", "test": "full"}}, "mode must be a word, or have valid and test"),
+        ("load_col", {"intr": ["user_id"]}, "load_col: unknown name 'intr'. Did you mean inter?"),
+        ("unload_col", {"items": ["class"]}, "unload_col: unknown name 'items'. Did you mean item?"),
+        ("unused_col", {"usr": ["age"]}, "unused_col: unknown name 'usr'. Did you mean user?"),
+        ("clip_grad_norm", {"max_nrom": 5}, "clip_grad_norm: unknown name 'max_nrom'. Did you mean max_norm?"),
+        ("clip_grad_norm", {"norm_type": 2}, "clip_grad_norm: max_norm must be a number above 0, but is None"),
+        ("clip_grad_norm", {"max_norm": "5"}, "max_norm must be a number above 0, but is '5'"),
+    ],
+)
+def test_names_within_a_dict_are_checked(model, key, value, words):
+    with pytest.raises(InputError, match=re.escape(words)):
+        config(model, **{key: value})
+
+
+@pytest.mark.parametrize("wrong", ["smple_num", "distribtion", "dynamc"])
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
+def test_names_of_negatives_are_checked(model, wrong):
+    keys = {} if model == "BPR" else {"loss_type": "BPR"}
+    with pytest.raises(InputError, match=f"train_neg_sample_args: unknown name '{wrong}'. Did you mean"):
+        config(model, **keys, train_neg_sample_args={wrong: 3})
+
+
+def test_files_that_are_named_may_be_named_in_load_col():
+    columns = {"inter": ["user_id", "item_id", "timestamp"], "vectors": ["iid", "vector"], "item": "*"}
+    found = config("SASRec", additional_feat_suffix=["vectors"], load_col=columns)
+    assert found["load_col"] == columns
+
+
+@pytest.mark.parametrize(
+    ("keys", "unused"),
+    [
+        ({"load_col": {"inter": ["user_id", "item_id", "timestamp", "rating"]}}, "rating"),
+        (
+            {"load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "class", "year"]}},
+            "class, year",
+        ),
+        ({"load_col": {"inter": ["user_id", "item_id", "timestamp", "a"]}, "val_interval": {"a": "[1,2]"}}, None),
+        ({"load_col": {"inter": ["user_id", "item_id", "timestamp"]}}, None),
+        ({}, None),
+    ],
+)
+def test_columns_that_no_batch_has_are_named(keys, unused):
+    notes = [note for note in config("2Mamba4Rec", **keys).notes if note.startswith("load_col")]
+    assert notes == (
+        []
+        if unused is None
+        else [f"load_col: {unused} will be read and not used: 2Mamba4Rec learns from items and their order alone"]
+    )
+
+
+def test_a_key_of_ones_own_model_is_known(tmp_path, monkeypatch):
+    """It is read in the model's own code; one that is not is refused."""
+    (tmp_path / "forgetful.py").write_text(
+        "from recbole_ssm.model.lrurec import LRURec\n\n\nclass Forgetful(LRURec):\n"
+        "    def __init__(self, config, dataset):\n        self.rate = config['forgetting_rate']\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from forgetful import Forgetful
+
+    settings = {key: Config("LRURec", "ml-100k")[key] for key in keys_of_model("LRURec")}
+    found = Config(Forgetful, "ml-100k", config_dict=settings | {"forgetting_rate": 3, "headdim": 4})
+    assert found["forgetting_rate"] == 3
+    with pytest.raises(InputError, match="unknown key 'forgeting_rate'"):
+        Config(Forgetful, "ml-100k", config_dict=settings | {"forgeting_rate": 3})

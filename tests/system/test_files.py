@@ -1,0 +1,64 @@
+"""Files are whole or not there, and what a killed write has left does not stay."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recbole_ssm.system.atomic_write import replacing, write_json
+
+WRITING = """
+import sys
+from pathlib import Path
+from recbole_ssm.system.atomic_write import replacing
+with replacing(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
+    print("writes", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_the_next_write_removes_what_a_killed_one_has_left(tmp_path):
+    """But not what another process is writing just now, in whose place a killed process's number may be."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    names = ("killed.pth", "killed.json", "alive.pth")
+    writers = [subprocess.Popen([sys.executable, "-c", WRITING, str(tmp_path / name)], **pipes) for name in names]
+    for writer in writers:
+        assert writer.stdout.readline() == "writes\n"
+    for writer in writers[:2]:
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    (tmp_path / ".old.pth.1.part").write_bytes(b"of a process whose number another one has now")
+    assert len(list(tmp_path.glob(".*.part"))) == 4
+    write_json(tmp_path / "other.json", [1])
+    assert [file.name for file in tmp_path.glob(".*.part")] == [f".alive.pth.{writers[2].pid}.part"]
+    writers[2].communicate("\n")
+    assert (tmp_path / "alive.pth").read_bytes() == b"half"
+    assert sorted(os.listdir(tmp_path)) == ["alive.pth", "other.json"]
+
+
+def test_files_of_others_stay(tmp_path):
+    others = [".hidden.part", "a.12.part", ".a.part", "b.part", ".12"]
+    for name in others:
+        (tmp_path / name).touch()
+    write_json(tmp_path / "a", 1)
+    assert sorted(os.listdir(tmp_path)) == sorted([*others, "a"])
+
+
+def test_an_error_leaves_what_was_there(tmp_path):
+    file = Path(tmp_path / "a")
+    for before in (None, b"before"):
+        if before is not None:
+            file.write_bytes(before)
+        with pytest.raises(KeyError), replacing(file) as content:
+            content.write(b"new")
+            raise KeyError
+        assert os.listdir(tmp_path) == ([] if before is None else ["a"])
+        assert before is None or file.read_bytes() == before

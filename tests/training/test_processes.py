@@ -1,0 +1,152 @@
+"""Two processes do what one would do with the same batches, and none waits for one that is gone."""
+
+import json
+import re
+import sys
+
+import pytest
+import torch
+from atomic import interactions, run_python, small, write_dataset
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recbole_ssm.data.shares import SharedCollate, own_rows
+from recbole_ssm.ops.packing import share_out
+
+TWO = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone")
+
+
+@given(sizes=st.lists(st.integers(1, 500), min_size=1, max_size=60), parts=st.integers(1, 5))
+def test_things_are_dealt_out_evenly(sizes, parts):
+    sizes = torch.tensor(sizes)
+    owner = share_out(sizes, parts)
+    sums = owner.bincount(sizes.double(), minlength=parts)
+    assert owner.min() >= 0
+    assert owner.max() < parts
+    assert sums.max() - sums.min() <= sizes.max()
+
+
+@given(targets=st.lists(st.integers(1, 9), min_size=1, max_size=20), world_size=st.integers(1, 6))
+def test_each_row_is_somebodys_and_the_mean_of_means_is_the_mean(targets, world_size):
+    targets = torch.tensor(targets)
+    losses = torch.rand(len(targets), dtype=torch.float64)  # mean of each row's targets
+    owner = share_out(targets, world_size)
+    total, rows = 0.0, []
+    for rank in range(world_size):
+        mine, share = own_rows(owner, targets, rank, world_size)
+        assert len(mine) > 0
+        if share > 0:
+            rows += mine.tolist()
+            total += float(share * (losses * targets)[mine].sum() / targets[mine].sum()) / world_size
+    assert sorted(rows) == list(range(len(targets)))
+    assert total == pytest.approx(float((losses * targets).sum() / targets.sum()))
+
+
+def test_rows_of_recboles_batches_are_dealt_out_in_turn():
+    parts = [SharedCollate(lambda index: {"rows": index}, rank, 2)([4, 7, 1]) for rank in range(2)]
+    assert [part["rows"] for part in parts] == [[4, 1], [7]]
+    assert [part["share"].item() for part in parts] == pytest.approx([4 / 3, 2 / 3])
+
+
+TRAIN = """
+import json, os, sys, warnings
+warnings.filterwarnings("ignore")
+import torch
+torch.set_num_threads(1)
+import recbole_ssm
+for name, model, keys in json.loads(sys.argv[1]):
+    result = recbole_ssm.run(model, "tiny", config_dict=keys)
+    if os.environ.get("RANK", "0") == "0":
+        losses = [epoch["train_loss"] for epoch in result["history"]]
+        found = {name: {"losses": losses, "valid": result["best_valid_result"], "test": result["test_result"]}}
+        print("FOUND", json.dumps(found, default=float))
+"""
+
+SAMPLED = {"train_samples": "sampled_prefixes", "prefixes_per_user": 8}
+RUNS = {
+    "whole sequences": ("2Mamba4Rec", {"lr_schedule": "one_cycle", "repeat_bias": True, "train_batch_tokens": 60}),
+    "prefixes": ("SSD4Rec", {**SAMPLED, "mask_ratio": 0.0, "train_batch_tokens": 60, "filter_seen": True}),
+    "cut histories": ("Hydra4Rec", {"train_samples": "prefix_lm", "train_batch_tokens": 60}),
+    "clipped": ("Mamba4Rec", {"clip_grad_norm": {"max_norm": 0.1}, "train_batch_tokens": 60}),
+    "RecBole's": ("SASRec", {"attn_dropout_prob": 0.0, "hidden_dropout_prob": 0.0, "train_batch_size": 50}),
+}
+
+
+def trainings(folder, names=tuple(RUNS), **more) -> str:
+    keys = {"data_path": str(folder), "use_gpu": False, "show_progress": False, "epochs": 3, "learning_rate": 0.01}
+    keys |= {"dropout_prob": 0.0, "eval_batch_size": 7, "metric_decimal_place": 12, "topk": [5, 10]}
+    return json.dumps([[n, RUNS[n][0], {**keys, **small(RUNS[n][0]), **RUNS[n][1], **more}] for n in names])
+
+
+def found(done) -> dict:
+    lines = [line.removeprefix("FOUND ") for line in done.stdout.splitlines() if line.startswith("FOUND ")]
+    assert lines, done.stderr
+    return {name: value for line in lines for name, value in json.loads(line).items()}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo")
+def test_two_processes_give_what_one_gives(tmp_path):
+    """Losses to rounding, metrics to the last digit: with 31 users in batches of 7, the parts are not alike."""
+    write_dataset(tmp_path, interactions(n_users=31))
+    script = tmp_path / "train.py"
+    script.write_text(TRAIN)
+    one = found(run_python(str(script), trainings(tmp_path), folder=tmp_path))
+    two = found(run_python(*TWO, str(script), trainings(tmp_path), folder=tmp_path))
+    assert set(one) == set(two) == set(RUNS)
+    for name in RUNS:
+        assert two[name]["losses"] == pytest.approx(one[name]["losses"], rel=1e-4), name
+        assert two[name]["valid"] == pytest.approx(one[name]["valid"], abs=1e-12), name
+        assert two[name]["test"] == pytest.approx(one[name]["test"], abs=1e-12), name
+    assert len(list((tmp_path / "saved").glob("*.pth"))) == 2 * len(RUNS)  # the first process alone saves
+    assert not list((tmp_path / "saved").glob("*.latest.pth"))
+
+
+STOP = """
+import json, os, signal, sys, warnings
+warnings.filterwarnings("ignore")
+import torch
+torch.set_num_threads(1)
+import recbole_ssm
+from recbole_ssm.model.base import PackedSequentialRecommender
+from recbole_ssm.training.resume import Interrupted
+((name, model, keys),), how = json.loads(sys.argv[1]), sys.argv[2]
+original, calls = PackedSequentialRecommender.calculate_loss, 0
+def stopping(self, interaction):
+    global calls
+    calls += 1
+    if calls == 9 and os.environ["RANK"] == "1":
+        if how == "die":
+            os._exit(3)
+        signal.raise_signal(signal.SIGTERM)
+    return original(self, interaction)
+PackedSequentialRecommender.calculate_loss = stopping
+try:
+    recbole_ssm.run(model, "tiny", config_dict=keys)
+except Interrupted as error:
+    print("INTERRUPTED", error)
+    torch.distributed.destroy_process_group()
+PackedSequentialRecommender.calculate_loss = original
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo")
+def test_one_process_is_told_to_stop_and_both_stop_and_go_on(tmp_path):
+    write_dataset(tmp_path, interactions(n_users=31))
+    for name, text in {"train.py": TRAIN, "train_and_stop.py": TRAIN + STOP}.items():
+        (tmp_path / name).write_text(text.replace('"tiny", config_dict=keys', '"tiny", config_dict=keys, resume=True'))
+    arguments = trainings(tmp_path, ["whole sequences"], dropout_prob=0.3)
+    stopped = run_python(*TWO, str(tmp_path / "train_and_stop.py"), arguments, "stop", folder=tmp_path)
+    assert stopped.stdout.count("INTERRUPTED") == 2, stopped.stderr
+    expected = found(stopped)
+    resumed = found(run_python(*TWO, str(tmp_path / "train.py"), arguments, folder=tmp_path))
+    assert resumed["whole sequences"]["test"] == expected["whole sequences"]["test"]
+    assert resumed["whole sequences"]["losses"] == pytest.approx(expected["whole sequences"]["losses"], rel=1e-6)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo")
+def test_a_process_that_dies_ends_the_others(tmp_path):
+    write_dataset(tmp_path, interactions(n_users=31))
+    (tmp_path / "stop.py").write_text(STOP)
+    done = run_python(*TWO, str(tmp_path / "stop.py"), trainings(tmp_path, ["whole sequences"]), "die", folder=tmp_path)
+    assert done.returncode != 0
+    assert re.search(r"exitcode\s*: 3\b", done.stderr)
