@@ -12,6 +12,7 @@ from recbole_ssm.cli.arguments import VERBS, value_of
 from recbole_ssm.cli.main import main
 from recbole_ssm.config.command_line import key_of
 from recbole_ssm.config.config import Config
+from recbole_ssm.data.preparation import create_dataset
 
 
 def test_the_page_on_your_own_model_can_be_followed(tmp_path, monkeypatch, capsys):
@@ -46,6 +47,24 @@ def test_the_page_on_data_that_are_split_already_can_be_followed(capsys):
     given = [key for key in shlex.split(command) if key_of(key) not in ("model", "dataset")]
     config = Config("2Mamba4Rec", "shop", command_line=given)
     assert {key: config[key] for key in space["shop"]} == space["shop"]
+
+
+def test_the_page_on_datasets_makes_atomic_files_of_a_table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "dataset" / "README.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^```\n(customer,.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "clicks.csv").write_text(table + "007,NA,2026-11-03 18:40:13\n" * 2, encoding="utf-8")
+    exec(compile(block, "README.md", "exec"), {})
+    dataset = create_dataset(Config("2Mamba4Rec", "clicks"), packed=True)
+    names = [dataset.id2token(field, dataset.inter_feat[field]) for field in ("user_id", "item_id")]
+    assert list(zip(*names, strict=True)) == [
+        ("anna", "Blue mug"),
+        ("anna", 'Tea "Earl Grey"'),
+        ("007", "Blue mug"),
+        ("007", "NA"),
+    ]
+    assert dataset.inter_feat["timestamp"].tolist()[:2] == [1793610900, 1793610990]
 
 
 @pytest.mark.parametrize("page", [*sorted(path.name for path in (ROOT / "docs").glob("*.md")), "README.md"])
