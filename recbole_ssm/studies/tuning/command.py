@@ -95,7 +95,8 @@ def tune(
             words = f"{record['ended']} after epoch {len(record['best_scores'])}"
             if record.get("score") is not None:
                 words = f"{metric} {record['score']:.4f}, {words}"
-            tell(printable(f"[{len(ended)}/{trials}] {report.in_words(params)}: {words}"))
+            number = [task.place(each["params"]) for each in task.records()].index(task.place(params)) + 1
+            tell(printable(f"[{len(ended)}/{trials}] trial {number}: {report.in_words(params)}: {words}"))
 
         search = {"bigger": config["valid_metric_bigger"], "ended": end}
         if tool == "ray":

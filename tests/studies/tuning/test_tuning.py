@@ -161,7 +161,7 @@ def test_hyperopt_from_a_params_file_to_a_training(folder, capsys):
     pytest.importorskip("hyperopt", reason="pip install -e '.[tune]' brings hyperopt")
     assert main([*VERB, "--tool=hyperopt", "--trials=3"]) == 0
     said = capsys.readouterr().out
-    assert "[3/3] learning_rate" in said and "test_result of the best: " in said
+    assert "[3/3] trial 3: learning_rate" in said and "test_result of the best: " in said
     before = trials(folder)
     assert len(before) == 3
     found = json.loads((folder / "found" / "results.json").read_text())
