@@ -187,6 +187,11 @@ PASSED_OVER = (
         "{model} counts once, and learns nothing by gradients",
         lambda config: config["MODEL_TYPE"] == ModelType.TRADITIONAL,
     ),
+    PassedOver(
+        ("train_batch_size",),
+        "{model} counts in batches that hold no item twice",
+        lambda config: config["model"] == "Pop" and config["train_neg_sample_args"]["distribution"] == "none",
+    ),
 )
 """Keys that do nothing here, for some models at least."""
 

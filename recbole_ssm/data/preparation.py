@@ -237,8 +237,24 @@ def data_preparation(config, dataset):
         raise InputError(f"dataset {dataset.dataset_name!r}: {error}") from error
     if world_size() > 1 and not isinstance(dataset, PackedDataset):
         loaders[0].collate_fn = SharedCollate(loaders[0].collate_fn, rank(), world_size())
+    if config["model"] == "Pop" and config["train_neg_sample_args"]["distribution"] == "none":
+        _hold_no_item_twice(loaders[0])
     _rank_alike(config, loaders, history, interacted)
     return loaders
+
+
+def _hold_no_item_twice(loader) -> None:
+    """Give a training loader other batches: of each item the first row, then of each the second, and so on.
+
+    RecBole's Pop counts an item once for each batch that holds it.
+    """
+    items = loader._dataset.inter_feat[loader._dataset.iid_field].numpy()
+    rows = np.argsort(items, kind="stable")
+    number = np.empty(len(items), dtype=np.int64)
+    number[rows] = np.arange(len(items)) - np.searchsorted(items[rows], items[rows])
+    ends = np.cumsum(np.bincount(number))
+    batches = np.split(np.argsort(number, kind="stable"), ends[:-1])
+    vars(loader)["batch_sampler"] = batches  # which torch lets nobody set once a loader is made
 
 
 def _check_catalogue(config, dataset) -> None:

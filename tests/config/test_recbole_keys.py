@@ -98,6 +98,15 @@ def test_what_does_nothing_for_a_model_is_named(model, done):
         assert note.startswith(f"{key} is passed over: ") and note in found.notes
 
 
+@pytest.mark.parametrize(
+    ("model", "negatives", "passed_over"),
+    [("Pop", {}, True), ("Pop", {"distribution": "uniform", "sample_num": 1}, False), ("ItemKNN", {}, False)],
+)
+def test_pop_has_batches_of_its_own(model, negatives, passed_over):
+    keys = {"train_neg_sample_args": negatives} if negatives else {}
+    assert ("train_batch_size" in config(model, train_batch_size=77, **keys).passed_over) == passed_over
+
+
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "Pop"])
 def test_what_has_its_default_is_not_named(model):
     defaults = Config(model, "ml-100k").recbole_defaults

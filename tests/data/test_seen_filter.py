@@ -203,8 +203,8 @@ def test_models_of_every_kind_are_ranked_by_one_rule_where_people_repeat(tmp_pat
     write_dataset(tmp_path, frame)
     keys = {"filter_seen": filter_seen, "topk": [3], "valid_metric": "NDCG@3", "eval_args": LEAVE_ONE_OUT}
     keys |= {"metric_decimal_place": 12}
-    if model == "Pop":  # of RecBole: it counts an item once in a batch, and negatives too
-        keys |= {"train_batch_size": 1, "train_neg_sample_args": None}
+    if model == "Pop":
+        keys |= {"train_neg_sample_args": None}
     config = make_config(tmp_path, model, **keys)
     dataset, (train, _, test) = make_loaders(config)
     torch.manual_seed(0)
