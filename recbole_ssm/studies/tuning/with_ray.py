@@ -36,6 +36,20 @@ CUT = 3
 """Of trials that have come as far, one in so many goes on (ASHA's reduction factor)."""
 
 
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray leaves a handler of SIGTERM behind: afterwards there is the one that was there before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@_signals_kept()
 def search(
     task: Task,
     settings: Sequence[dict],

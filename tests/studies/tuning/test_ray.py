@@ -58,7 +58,9 @@ def test_a_search_from_a_kill_to_the_report(folder, capsys):
     search.wait()
     assert not (folder / "found" / "results.json").exists()
 
+    before = signal.getsignal(signal.SIGTERM)
     assert main(command[5:]) == 0
+    assert signal.getsignal(signal.SIGTERM) == before
     found = json.loads((folder / "found" / "results.json").read_text())
     ends = {record["params"]["learning_rate"]: record["ended"] for record in found["trials"]}
     assert sorted(ends) == sorted(RATES)
