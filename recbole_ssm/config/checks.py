@@ -308,7 +308,7 @@ def _check_valid_metric(config: Config) -> None:
     if str(config["valid_metric"]).lower() not in [name.lower() for name in computed]:
         raise InputError(
             f"valid_metric {config['valid_metric']!r} is not computed; metrics with topk {config['topk']} give "
-            + ", ".join(computed)
+            + f"{', '.join(computed)}. Name one of these, or change metrics or topk"
         )
 
 

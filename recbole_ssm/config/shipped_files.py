@@ -8,7 +8,7 @@ from pathlib import Path
 import recbole.config
 import yaml
 
-from recbole_ssm.errors import InputError
+from recbole_ssm.errors import InputError, did_you_mean
 
 
 def properties_folder() -> Path:
@@ -27,9 +27,12 @@ def find_config_file(file: str | Path) -> Path:
     for candidate in (Path(file), properties_folder() / file, properties_folder() / f"{file}.yaml"):
         if candidate.is_file():
             return candidate
-    shipped = sorted(str(path.relative_to(properties_folder())) for path in properties_folder().rglob("*/*.yaml"))
+    shipped = [
+        str(path.relative_to(properties_folder()).with_suffix("")) for path in properties_folder().rglob("*/*.yaml")
+    ]
     raise InputError(
-        f"there is no config file {file}, neither here nor among those of the package: {', '.join(shipped)}"
+        f"there is no config file {file}, neither here nor in the package, whose files --help lists"
+        + did_you_mean(str(file), shipped, 3)
     )
 
 

@@ -205,7 +205,7 @@ MISTAKES = [
         words=["config_files", "twice"],
         name="config_files twice",
     ),
-    case("--config_files=none.yaml", words=["none.yaml", "model/SSD4Rec.yaml"]),
+    case("--config_files=none.yaml", words=["none.yaml", "--help lists"]),
     case("--config_files=good.yaml,none.yaml", words=["none.yaml"]),
     case("--config_files=broken.yaml", words=["broken.yaml"]),
     case("--config_files=list.yaml", words=["list.yaml"]),

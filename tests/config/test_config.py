@@ -15,7 +15,7 @@ from recbole.utils.argument_list import (
 )
 
 from recbole_ssm.config.config import Config
-from recbole_ssm.config.shipped_files import properties_folder
+from recbole_ssm.config.shipped_files import find_config_file, properties_folder
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.registry import MODELS, model_class
 from recbole_ssm.model.ssd4rec import SSD4Rec
@@ -108,6 +108,22 @@ def test_models_of_this_package_are_packed_and_recboles_are_not():
     assert [Config(name, "ml-100k").is_packed for name in [*MODELS, "SASRec", "BPR"]] == [True] * len(MODELS) + [
         False
     ] * 2
+
+
+@pytest.mark.parametrize(
+    ("file", "meant"),
+    [
+        ("recipe/2Mamba4Rec-ml1m", "recipe/2Mamba4Rec-ml-1m"),
+        ("protocol/leave-one-out", "protocol/leave_one_out"),
+        ("paper/mamba4rec-amazon-beauty", "paper/Mamba4Rec-amazon-beauty"),
+        ("of my own.yaml", None),
+    ],
+)
+def test_a_config_file_that_is_not_there(file, meant):
+    with pytest.raises(InputError) as error:
+        find_config_file(file)
+    assert file in str(error.value) and "--help" in str(error.value) and len(str(error.value)) < 250
+    assert (meant is None) == ("Did you mean" not in str(error.value)) and (meant or "") in str(error.value)
 
 
 def test_every_registered_name_has_a_class_and_properties():
