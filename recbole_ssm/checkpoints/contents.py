@@ -20,6 +20,8 @@ _KINDS_WITHIN = {
 }
 _KINDS_OF_TRAINING = {"batches_done": int, "loss": float, "epoch_start": dict, "random": list}
 """What ``training`` holds, where it holds anything."""
+_KINDS_OF_EPOCH = {"epoch": int, "train_loss": float, "train_seconds": float}
+"""What each of ``history`` holds, and where the epoch was validated ``valid_result`` and ``valid_seconds``."""
 _KINDS_OF_PARTS = {"item_vocabulary": str, "history": dict, "state_dict": torch.Tensor, "versions": str}
 
 
@@ -34,11 +36,22 @@ def check_checkpoint(state: dict) -> None:
         parts = state[key].values() if isinstance(state[key], dict) else state[key]
         if not all(isinstance(part, kind) for part in parts):
             raise Unusable(f"{key} holds something else than {kind.__name__}s")
+    _check_history(state)
     for key in ("config", "given", "state_dict", "other_parameter"):
         if not all(isinstance(name, str) for name in state[key]):
             raise Unusable(f"{key} has a key that is no word")
     if _has_tensor([state[key] for key in ("versions", "config", "given", "dataset", "history")]):
         raise Unusable("a setting is a tensor")
+
+
+def _check_history(state: dict) -> None:
+    for epoch in state["history"]:
+        _check_kinds(epoch, _KINDS_OF_EPOCH, "history: ")
+        if "valid_result" in epoch:
+            _check_kinds(epoch, {"valid_result": dict, "valid_seconds": float}, "history: ")
+            _check_kinds(epoch["valid_result"], dict.fromkeys(epoch["valid_result"], float), "history: valid_result: ")
+    if state["epoch"] < len(state["history"]) - 1:
+        raise Unusable("history has more epochs than were trained")
 
 
 def _has_tensor(value: object) -> bool:

@@ -34,6 +34,12 @@ def peak_memory_gib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
+def memory_ended(error: Exception) -> bool:
+    """Whether an error says that there is no more memory."""
+    full = r"out of memory|not enough memory|can(no|')t allocate memory|bad.?alloc"
+    return isinstance(error, MemoryError) or bool(re.search(full, str(error), re.IGNORECASE))
+
+
 class OutOfMemory(InputError):
     """Something does not fit into memory; the message says what, and what to do about it."""
 
@@ -44,8 +50,7 @@ def fits_memory(what: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch raises either
-        full = r"out of memory|not enough memory|can(no|')t allocate memory|bad.?alloc"
-        if not isinstance(error, MemoryError) and not re.search(full, str(error), re.IGNORECASE):
+        if not memory_ended(error):
             raise
         raise OutOfMemory(what) from error
 

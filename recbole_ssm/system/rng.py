@@ -21,11 +21,16 @@ def random_state() -> dict:
 
 
 def set_random_state(state: dict) -> None:
-    """Go on with the numbers that followed :func:`random_state`; those of a GPU only where one is used."""
+    """Go on with the numbers that followed :func:`random_state`; those of a GPU only where one is used.
+
+    What is none may raise any error.
+    """
     version, internal, next_gauss = state["python"]
     random.setstate((version, tuple(internal), next_gauss))
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), *rest))
+    kind, keys, position, has_gauss, gauss = state["numpy"]
+    if not isinstance(kind, str) or not 0 <= int(position) <= len(keys):  # numpy would read beyond them
+        raise ValueError("it is no state of numpy's generator")
+    np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), int(position), int(has_gauss), float(gauss)))
     torch.set_rng_state(state["torch"].cpu())
     if torch.cuda.is_initialized() and len(state["cuda"]) == 1:
         torch.cuda.set_rng_state(state["cuda"][0].cpu())

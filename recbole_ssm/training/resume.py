@@ -14,11 +14,15 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+from torch import Tensor
+from torch.optim import Optimizer
+
 from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.latest import SUFFIX
 from recbole_ssm.data.shares import SHARE
 from recbole_ssm.errors import CheckpointError, CheckpointNotWritten, InputError
 from recbole_ssm.system.distributed import everyones, greatest, of_first, rank, world_size
+from recbole_ssm.system.memory import memory_ended
 from recbole_ssm.system.rng import random_state, set_random_state
 
 
@@ -43,6 +47,7 @@ class Resumable:
         self._batches, self._batches_done, self._loss_so_far = 0, 0, 0.0
         self._loss_of_targets, self._targets = 0.0, 0.0
         self._handed_out: _Batches | None = None
+        self._resumed: str | Path = ""
 
     @property
     def latest_file(self) -> Path:
@@ -65,11 +70,10 @@ class Resumable:
             self.model.load_state_dict(state["state_dict"])
         except RuntimeError as error:
             raise CheckpointError(f"{resume_file} is of a {self.config['model']} of another size") from error
-        try:
+        self._resumed = resume_file
+        with self._understood():
             self.model.load_other_parameter(state.get("other_parameter"))
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{resume_file} does not hold a training of {self.config['model']}") from error
+            _set_optimizer(self.optimizer, state["optimizer"])
         self.start_epoch, self.cur_step = state["epoch"] + 1, state["cur_step"]
         self.best_valid_score = state["best_valid_score"]
         self.saved_model_file = str(resume_file).removesuffix(SUFFIX).removesuffix(".pth") + ".pth"
@@ -79,7 +83,8 @@ class Resumable:
             self._left_off = state
             self.history = state["history"]
             results = (epoch["valid_result"] for epoch in self.history if "valid_result" in epoch)
-            best = [result for result in results if result.get(self.valid_metric) == self.best_valid_score]
+            with self._understood():
+                best = [result for result in results if result[self.valid_metric] == self.best_valid_score]
             self.best_valid_result = best[-1] if best else None
         self.logger.info(f"{resume_file} is loaded: the training goes on with epoch {self.start_epoch}")
 
@@ -94,7 +99,8 @@ class Resumable:
             self.eval_collector.data_collect(train_data)  # as RecBole does where it trains
             return self.best_valid_score, self.best_valid_result
         if self._left_off is not None:
-            _repeat_draws(train_data, self._left_off["training"]["epoch_start"])
+            with self._understood():
+                _repeat_draws(train_data, self._left_off["training"]["epoch_start"])
         anew = self._left_off is None and self.start_epoch == 0
         with self._listening():
             try:
@@ -114,15 +120,8 @@ class Resumable:
         self._loss_of_targets, self._targets = 0.0, 0.0
         batches = self._handed_out = _Batches(train_data, self._stop_if_told, self.config["ITEM_ID_FIELD"])
         if left_off is not None:
-            training = left_off["training"]
-            self.optimizer.load_state_dict(left_off["optimizer"])  # once more: a new schedule has set learning rates
-            if self.schedule is not None:
-                self.schedule.load_state_dict(training["schedule"])
-            self._epoch_start, self._loss_so_far = training["epoch_start"], training["loss"]
-            self.seconds_before = training.get("seconds", 0.0)
-            self._loss_of_targets, self._targets = training.get("loss_of_targets", (0.0, 0.0))
-            _repeat_draws(train_data, self._epoch_start)
-            batches.leave_out(training["batches_done"], training["random"])
+            with self._understood():
+                self._go_on(left_off, train_data, batches)
         else:
             self._epoch_start = _draws(train_data)
             if self._saved and not self._named:
@@ -133,6 +132,39 @@ class Resumable:
         loss = super()._train_epoch(batches, epoch_idx, *args, **kwargs)
         self._batches = batches.number
         return loss if isinstance(loss, tuple) else (loss or 0.0) + before
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Whatever is wrong within, for a checkpoint may hold anything, is a :class:`CheckpointError`."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, InputError) or memory_ended(error):
+                raise
+            raise CheckpointError(
+                f"{self._resumed} does not hold a training of {self.config['model']} with these settings "
+                f"({type(error).__name__}); start anew without --resume"
+            ) from error
+
+    def _go_on(self, left_off: dict, train_data, batches: _Batches) -> None:
+        training = left_off["training"]
+        _set_optimizer(self.optimizer, left_off["optimizer"])  # once more: a new schedule has set learning rates
+        if self.schedule is not None:
+            _set_schedule(self.schedule, training["schedule"])
+        self._epoch_start, self._loss_so_far = training["epoch_start"], training["loss"]
+        self.seconds_before = float(training.get("seconds", 0.0))
+        self._loss_of_targets, self._targets = map(float, training.get("loss_of_targets", (0.0, 0.0)))
+        set_random_state(training["random"][rank()])  # to try it; the batches set it again once it is their turn
+        _repeat_draws(train_data, self._epoch_start)
+        batches.leave_out(training["batches_done"], training["random"])
+        step = self.optimizer.step
+
+        def first_step(*args, **kwargs):
+            self.optimizer.step = step
+            with self._understood():
+                return step(*args, **kwargs)
+
+        self.optimizer.step = first_step
 
     def _check_nan(self, loss):
         super()._check_nan(loss)
@@ -296,4 +328,26 @@ def _repeat_draws(train_data, draws: dict) -> None:
     if draws["generator"] is not None:
         train_data.generator.set_state(draws["generator"].cpu())
     if draws["epoch"] is not None:
-        train_data.batch_sampler.set_epoch(draws["epoch"])
+        train_data.batch_sampler.set_epoch(int(draws["epoch"]))
+
+
+def _set_optimizer(optimizer: Optimizer, state: dict) -> None:
+    """As the optimiser itself, which compares no shapes, and writes over other memory where they do not fit."""
+    optimizer.load_state_dict(state)
+    for group in optimizer.param_groups:
+        group["lr"] = float(group["lr"])
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                if value.shape != parameter.shape and not (name == "step" and value.numel() == 1):
+                    raise ValueError(f"{name} has not the shape of its parameter")
+                values[name] = value.contiguous()
+
+
+def _set_schedule(schedule, state: dict) -> None:
+    """Where in a schedule of learning rates a training is; the schedule itself follows from the settings."""
+    moves = ("last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step")
+    known = {key: state[key] for key in schedule.state_dict().keys() & state.keys()}
+    if any(known[key] != value for key, value in schedule.state_dict().items() if key in known and key not in moves):
+        raise ValueError("it is another schedule")
+    schedule.load_state_dict(known)
