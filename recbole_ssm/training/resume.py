@@ -332,10 +332,16 @@ def _repeat_draws(train_data, draws: dict) -> None:
 
 
 def _set_optimizer(optimizer: Optimizer, state: dict) -> None:
-    """As the optimiser itself, which compares no shapes, and writes over other memory where they do not fit."""
+    """Take over an optimiser's state; but for learning rates, its settings are those of the configuration.
+
+    Torch compares no shapes, and would write over other memory where they do not fit.
+    """
+    settings = [dict(group) for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
-    for group in optimizer.param_groups:
-        group["lr"] = float(group["lr"])
+    for group, before in zip(optimizer.param_groups, settings, strict=True):
+        rates = {key: float(value) for key, value in group.items() if key.endswith("lr")}
+        group.clear()
+        group.update(before | rates)
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
             if isinstance(value, Tensor):
@@ -346,7 +352,7 @@ def _set_optimizer(optimizer: Optimizer, state: dict) -> None:
 
 def _set_schedule(schedule, state: dict) -> None:
     """Where in a schedule of learning rates a training is; the schedule itself follows from the settings."""
-    moves = ("last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step")
+    moves = ("last_epoch", "_step_count", "_last_lr", "base_lrs", "_get_lr_called_within_step")
     known = {key: state[key] for key in schedule.state_dict().keys() & state.keys()}
     if any(known[key] != value for key, value in schedule.state_dict().items() if key in known and key not in moves):
         raise ValueError("it is another schedule")

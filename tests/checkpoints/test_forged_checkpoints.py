@@ -14,8 +14,10 @@ from atomic import interactions, small, write_dataset
 import recbole_ssm
 from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.cli.main import main
+from recbole_ssm.errors import InputError
 from recbole_ssm.system import state_file
 from recbole_ssm.system.bounded import Unusable, check_bounded
+from recbole_ssm.training.divergence import TrainingDiverged
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +196,95 @@ def test_anything_anywhere(trained, model, capfd):
         if verb == "recommend" and model == "GRU4Rec":
             verb = "evaluate"
         ask(verb, file, capfd, (0, 2))
+
+
+TRAININGS = {
+    "Adam": ("2Mamba4Rec", {}),
+    "a schedule": ("2Mamba4Rec", {"lr_schedule": "one_cycle"}),
+    "AdaGrad": ("GRU4Rec", {"learner": "adagrad"}),
+}
+DEEP = [
+    *(
+        (("training", "random", 0, "numpy", place), value)
+        for place, value in enumerate(["a", torch.zeros(3), 10**9, "a"])
+    ),
+    (("training", "random", 0, "python", 1), [1, 2]),
+    (("training", "random", 0, "torch"), torch.zeros(3)),
+    (("training", "epoch_start", "random"), []),
+    (("training", "epoch_start", "random", 0, "numpy", 2), -5),
+    (("training", "epoch_start", "generator"), torch.zeros(3)),
+    (("training", "loss_of_targets"), ["a", "b"]),
+    (("training", "seconds"), "long"),
+    (("optimizer", "state", 1, "step"), torch.zeros(3)),
+    (("optimizer", "state", 1), {"step": torch.tensor(1.0)}),
+    (("optimizer", "param_groups", 0, "lr"), "fast"),
+    (("optimizer", "param_groups"), []),
+    (("optimizer", "param_groups", 0, "params"), [0]),
+    (("history", 0, "valid_result"), {"hit@10": 1.0}),
+    (("history", 0, "train_seconds"), "long"),
+    (("epoch",), -(10**9)),
+]
+"""What may stand deep within a training, and what a memory of other shape than the weights would be written over."""
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """What checkpoints of trainings hold that were left off after two epochs, and how they were begun."""
+    folder, found = tmp_path_factory.mktemp("begun"), {}
+    write_dataset(folder, interactions(n_users=12, n_items=10))
+
+    def leave(trainer) -> None:
+        if len(trainer.history) == 2:
+            states.append(checkpoint.read(trainer.latest_file))
+            raise KeyboardInterrupt
+
+    for name, (model, keys) in TRAININGS.items():
+        states: list[dict] = []
+        given = {
+            "data_path": str(folder),
+            "use_gpu": False,
+            "show_progress": False,
+            "epochs": 3,
+            **small(model),
+            **keys,
+        }
+        with pytest.raises(KeyboardInterrupt):
+            recbole_ssm.run(model, "tiny", config_dict=given | {"checkpoint_dir": str(folder)}, after_epoch=leave)
+        found[name] = model, given, states[0]
+    return found
+
+
+def go_on(begun: tuple, path: tuple, value) -> str:
+    """What is said of a training that goes on from a forged file: nothing, or a sentence."""
+    model, given, state = begun
+    forge(state)  # the best so far
+    try:
+        recbole_ssm.run(
+            model, "tiny", config_dict=given, resume=forge(replaced(state, path, value), "forged.latest.pth")
+        )
+    except (InputError, TrainingDiverged) as error:
+        assert "\n" not in str(error)
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+def test_a_training_goes_on_only_from_what_is_one(begun, training):
+    state = {key: value for key, value in begun[training][2].items() if not key.startswith("format")}
+    assert go_on(begun[training], ("epoch",), state["epoch"]) == ""
+    deep = [*DEEP, (("training", "schedule", "total_steps"), 7)] if training == "a schedule" else DEEP
+    for path, value in deep:
+        assert go_on(begun[training], path, value), path
+    names = [name for name in state["optimizer"]["state"][1] if name != "step"]
+    for odd in (torch.zeros(1), torch.zeros(3, 3), torch.zeros(0), 1.0, None):
+        assert go_on(begun[training], ("optimizer", "state", 1, names[0]), odd), odd
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+def test_anything_anywhere_in_a_training(begun, training):
+    draw = random.Random(training)
+    state = begun[training][2]
+    ways = [path for path in places(state) if path[0] in ("training", "optimizer", "history", "epoch", "cur_step")]
+    values = [None, -1, 0, 10**9, 0.5, float("nan"), "word", [], {}, [1, "a"], {"a": 1}, torch.zeros(3, 3), 1 - 2**31]
+    for _ in range(25):
+        go_on(begun[training], draw.choice(ways), draw.choice(values))
