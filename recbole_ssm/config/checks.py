@@ -157,9 +157,21 @@ def _check_names_within(config: Config) -> None:
     mode = config.external_config_dict.get("eval_args", {}).get("mode")
     if isinstance(mode, dict) and mode.keys() != {"valid", "test"}:
         raise InputError(f"eval_args: mode must be a word, or have valid and test, but is {mode!r}")
+    _note_idle_names(config)
     clip = config["clip_grad_norm"]
     if clip is not None and not (isinstance(clip.get("max_norm"), int | float) and clip["max_norm"] > 0):
         raise InputError(f"clip_grad_norm: max_norm must be a number above 0, but is {clip.get('max_norm')!r}")
+
+
+def _note_idle_names(config: Config) -> None:
+    """Names of ``train_neg_sample_args`` that belong to another way of drawing negatives than the one asked for."""
+    given, used = config.external_config_dict.get("train_neg_sample_args"), config["train_neg_sample_args"]
+    if not isinstance(given, dict):
+        return
+    if given.get("alpha", 1.0) != 1.0 and used["distribution"] != "popularity":
+        config.pass_over("train_neg_sample_args: alpha", f"distribution is {used['distribution']}, not popularity")
+    if given.get("candidate_num") and not used.get("dynamic"):
+        config.pass_over("train_neg_sample_args: candidate_num", "dynamic is off")
 
 
 def _check_recbole_types(config: Config) -> None:

@@ -48,8 +48,7 @@ def check_atomic_files(config) -> list[Path]:
         headers.append(_check_columns(config, file))
         if parts is not None:
             _check_presplit(config, files, headers)
-    if parts is None:
-        _check_val_interval(config)
+    _check_named_columns(config, files)
     return files
 
 
@@ -73,35 +72,43 @@ def _check_presplit(config, files: list[Path], headers: list[dict[str, str]]) ->
         )
 
 
-def _check_val_interval(config) -> None:
-    """Raise InputError unless it names columns that are read, and of each what its type can be filtered by."""
-    if not config["val_interval"]:
+_NAME_COLUMNS = ("val_interval", "seq_len", "threshold", "numerical_features", "discretization", "preload_weight")
+"""Keys whose value names columns, as a list or as the keys of a dict."""
+
+
+def _check_named_columns(config, files: list[Path]) -> None:
+    """Raise InputError unless the columns that keys name are read, and those of ``val_interval`` can be filtered by."""
+    suffixes = ["user", "item", "kg", *(config["additional_feat_suffix"] or ())]
+    others = (Path(config["data_path"]) / f"{config['dataset']}.{suffix}" for suffix in suffixes)
+    headers = {
+        file: read_header(file, config["field_separator"], config["encoding"])
+        for file in (*files, *others)
+        if file.is_file()
+    }
+    for key in _NAME_COLUMNS:
+        for field in () if key in config.passed_over else config[key] or ():
+            _check_named_column(config, headers, key, field)
+
+
+def _check_named_column(config, headers: dict[Path, dict[str, str]], key: str, field: str) -> None:
+    found = [file for file, columns in headers.items() if field in columns]
+    if not found:
+        there = {name for columns in headers.values() for name in columns}
+        hint = did_you_mean(str(field), there)
+        if key == "seq_len" and field == config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]:
+            hint = "; how long histories are is set by MAX_ITEM_LIST_LENGTH"
+        raise InputError(f"{key}: there is no column {field!r} in {', '.join(file.name for file in headers)}{hint}")
+    if not any(_is_read(config, file, field) for file in found):
+        raise InputError(f"{key}: column {field} of {found[0].name} is not read; add it to load_col")
+    if key != "val_interval":
         return
-    headers = {file: read_header(file, config["field_separator"], config["encoding"]) for file in _with_columns(config)}
-    for field, wanted in config["val_interval"].items():
-        files = [file for file, columns in headers.items() if field in columns]
-        if not files:
-            there = {name for columns in headers.values() for name in columns}
-            raise InputError(
-                f"val_interval: there is no column {field!r} in {', '.join(file.name for file in headers)}"
-                + did_you_mean(field, there)
-            )
-        if not any(_is_read(config, file, field) for file in files):
-            raise InputError(f"val_interval: column {field} of {files[0].name} is not read; add it to load_col")
-        kind = headers[files[0]][field]
-        if kind == "float":
-            check_interval(f"val_interval: {field}", wanted)
-        elif kind != "token":
-            raise InputError(f"val_interval: {field}:{kind} holds lists, by which RecBole cannot filter; remove it")
-        elif not isinstance(wanted, list | tuple | set) or not all(isinstance(name, str) for name in wanted):
-            raise InputError(f"val_interval: {field} must be a list of names, such as ['a', 'b'], but is {wanted!r}")
-
-
-def _with_columns(config) -> list[Path]:
-    """The atomic files that hold columns which a dataset may read."""
-    suffixes = ["inter", "user", "item", "kg", *(config["additional_feat_suffix"] or ())]
-    files = (Path(config["data_path"]) / f"{config['dataset']}.{suffix}" for suffix in suffixes)
-    return [file for file in files if file.is_file()]
+    kind, wanted = headers[found[0]][field], config[key][field]
+    if kind == "float":
+        check_interval(f"val_interval: {field}", wanted)
+    elif kind != "token":
+        raise InputError(f"val_interval: {field}:{kind} holds lists, by which RecBole cannot filter; remove it")
+    elif not isinstance(wanted, list | tuple | set) or not all(isinstance(name, str) for name in wanted):
+        raise InputError(f"val_interval: {field} must be a list of names, such as ['a', 'b'], but is {wanted!r}")
 
 
 def _is_read(config, file: Path, field: str) -> bool:

@@ -187,3 +187,22 @@ def test_a_key_of_ones_own_model_is_known(tmp_path, monkeypatch):
     assert found["forgetting_rate"] == 3
     with pytest.raises(InputError, match="unknown key 'forgeting_rate'"):
         Config(Forgetful, "ml-100k", config_dict=settings | {"forgeting_rate": 3})
+
+
+@pytest.mark.parametrize(
+    ("given", "idle"),
+    [
+        ({"alpha": 0.5}, ["alpha"]),
+        ({"candidate_num": 3}, ["candidate_num"]),
+        ({"alpha": 0.5, "candidate_num": 3}, ["alpha", "candidate_num"]),
+        ({"distribution": "popularity", "alpha": 0.5}, []),
+        ({"dynamic": True, "candidate_num": 3}, []),
+        ({"alpha": 1.0, "candidate_num": 0, "sample_num": 2}, []),
+    ],
+)
+def test_names_of_another_way_to_draw_negatives_are_told(given, idle):
+    given = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0} | given
+    config = Config("BPR", "ml-100k", config_dict={"use_gpu": False, "train_neg_sample_args": given})
+    assert [key for key in config.passed_over if key.startswith("train_neg")] == [
+        f"train_neg_sample_args: {name}" for name in idle
+    ]

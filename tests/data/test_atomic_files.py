@@ -239,3 +239,42 @@ def test_a_value_that_is_no_number_is_named_with_its_line(tmp_path):
     (tmp_path / "a.inter").write_text("user:token\tn:float\nu\t1\nv\t\nw\tsoon\n")
     with pytest.raises(InputError, match=r"a.inter, line 4: column n:float holds 'soon'"):
         read_columns(tmp_path / "a.inter", {"user": "token", "n": "float"}, "\t", "utf-8")
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "FM"])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"seq_len": {"item_id_list": 5}}, "seq_len: there is no column 'item_id_list' .* MAX_ITEM_LIST_LENGTH"),
+        ({"seq_len": {"item": 5}}, r"seq_len: there is no column 'item' in tiny\.inter"),
+        ({"threshold": {"ratng": 3}}, "threshold: there is no column 'ratng'"),
+        (
+            {"preload_weight": {"item_idd": "vector"}},
+            "preload_weight: there is no column 'item_idd'.*Did you mean item_id",
+        ),
+        (
+            {"numerical_features": ["timestmp"]},
+            "numerical_features: there is no column 'timestmp'.*Did you mean timestamp",
+        ),
+        ({"discretization": {"prices": {"method": "LD"}}}, "discretization: there is no column 'prices'"),
+    ],
+)
+def test_columns_that_keys_name_are_there(tmp_path, model, given, words):
+    """Where the model reads the key at all, and else that is said."""
+    write_dataset(tmp_path, interactions())
+    config = make_config(tmp_path, model, **given)
+    (key,) = given
+    if key in config.passed_over:
+        check_atomic_files(config)
+    else:
+        with pytest.raises(InputError, match=words):
+            check_atomic_files(config)
+    assert key not in config.passed_over or key != "seq_len"
+
+
+def test_a_column_that_a_key_names_is_read(tmp_path):
+    write_dataset(tmp_path, interactions().assign(price=1.0))
+    given = {"numerical_features": ["price"], "load_col": {"inter": ["user_id", "item_id"]}}
+    with pytest.raises(InputError, match=r"numerical_features: column price of tiny\.inter is not read; add it"):
+        check_atomic_files(make_config(tmp_path, "FM", **given))
+    check_atomic_files(make_config(tmp_path, "FM", **given | {"load_col": None}))
