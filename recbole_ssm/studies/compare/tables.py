@@ -45,18 +45,20 @@ TABLES = {
 
 
 def tables(rows: list[Row], baseline: str) -> list[Table]:
-    """What the rows come to, narrow enough for a terminal and a small screen; the best of each metric stands out."""
+    """What the rows come to, narrow enough for a terminal and a small screen; the best of each metric stands out.
+
+    Columns that no row has anything in, and tables of such columns alone, are left out.
+    """
     words = [cells(row) for row in rows]
     best = [(int(np.argmax([mean(row.scores(m)) for row in rows])), column) for column, m in enumerate(METRICS)]
-    return [
-        Table(
-            name,
-            columns,
-            [(title(row, baseline), [own[column] for column in columns]) for row, own in zip(rows, words, strict=True)],
-            frozenset(best if name == "Accuracy" and len(rows) > 1 else ()),
-        )
-        for name, columns in TABLES.items()
-    ]
+    found = []
+    for name, all_columns in TABLES.items():
+        columns = {column: text for column, text in all_columns.items() if any(own[column] for own in words)}
+        if columns:
+            lines = [(title(row, baseline), [own[c] for c in columns]) for row, own in zip(rows, words, strict=True)]
+            stands_out = frozenset(best if name == "Accuracy" and len(rows) > 1 else ())
+            found.append(Table(name, columns, lines, stands_out))
+    return found
 
 
 def cells(row: Row) -> dict[str, str]:

@@ -23,6 +23,7 @@ from recbole_ssm.studies.compare import Study, Variant, worker
 from recbole_ssm.studies.compare.figures import by_value, figures
 from recbole_ssm.studies.compare.significance import permutation_p
 from recbole_ssm.studies.compare.summary import Row, _differences, summarise
+from recbole_ssm.studies.compare.tables import tables
 from recbole_ssm.system import locks as folders
 from recbole_ssm.system.plain import plain
 
@@ -346,6 +347,22 @@ def test_figures_show_how_far_seeds_differ_and_tell_models_apart_without_colour(
         assert any(len(bars.get_segments()) for bars in axes.collections if isinstance(bars, LineCollection)) == (
             spread and title.startswith("Accuracy")
         )
+
+
+@pytest.mark.parametrize("of_one", [None, {"median_ms": 1.0, "p99_ms": 2.0}])
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_columns_in_which_no_model_has_anything_are_left_out(of_one, steps):
+    rows = [row(name, {7: [0.1, 0.2]}) for name in ("A", "B")]
+    for number, each in enumerate(rows):
+        sizes = dict.fromkeys(("seconds_per_epoch", "epochs", "peak_memory_gib"), 1.0)
+        sizes |= {"parameters": 2, "parameters_without_item_embedding": 1}
+        step = {"median_ms": 3.0, "p99_ms": 4.0} if number < steps else None
+        each.runs[0] |= {**sizes, "latency_one": of_one, "latency_step": step, "latency_many": None}
+    shown = {table.title: list(table.columns) for table in tables(rows, "A")}
+    expected = ["1 user ms", "1 user p99"] * bool(of_one) + ["1 click ms", "1 click p99"] * bool(steps)
+    assert shown.get("Time to recommend to one user", []) == expected
+    assert list(shown["Accuracy"]) == ["HR@10", "NDCG@10", "MRR@10", "seeds"]
+    assert "Time to recommend to 1,024 users" not in shown
 
 
 def test_users_are_paired_where_each_seed_has_test_users_of_its_own():
