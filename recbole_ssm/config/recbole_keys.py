@@ -73,14 +73,25 @@ def code_of(config: Config) -> str:
 def reads(config: Config, key: str) -> bool:
     """Whether that code reads a key: ``config["key"]``, ``config.key``, or as one of those that begin with a word.
 
-    Of code that is not known it is said, too.
+    In the files of the model the word alone is enough; elsewhere it may be anything. Code that is not known is taken
+    to read every key.
     """
     code, word = code_of(config), re.escape(key)
     return (
         code == _UNKNOWN
-        or re.search(rf"[\"']{word}[\"']|config\.{word}\b", code) is not None
+        or re.search(rf"config(\[|\.get\()\s*[\"']{word}[\"']|config\.{word}\b", code) is not None
+        or key in _words_of(config.model_class)
         or key.startswith(tuple(re.findall(r"key\.startswith\([\"'](\w+)", code)))
     )
+
+
+@lru_cache
+def _words_of(model: type) -> set[str]:
+    """Words in quotation marks in the files of a model's classes, which may be keys that are read one after another."""
+    foreign = ("builtins", "torch", "recbole")
+    bases = [base for base in model.__mro__[1:] if base.__module__.partition(".")[0] not in foreign]
+    files = "\n".join(inspect.getsource(inspect.getmodule(each)) for each in (model, *bases))
+    return set(re.findall(r"[\"'](\w+)[\"']", files))
 
 
 @lru_cache

@@ -98,6 +98,14 @@ def test_what_does_nothing_for_a_model_is_named(model, done):
         assert note.startswith(f"{key} is passed over: ") and note in found.notes
 
 
+@pytest.mark.parametrize("key", ["epoch", "optimizer", "params", "config", "time", "eval"])
+def test_words_of_recboles_code_are_no_keys(key):
+    with pytest.raises(InputError, match=f"unknown key '{key}'"):
+        config("2Mamba4Rec", **{key: 3})
+    for model in ("SASRec", "BPR", "Pop"):
+        assert f"unknown key '{key}'" in config(model, **{key: 3}).passed_over[key]
+
+
 @pytest.mark.parametrize(
     ("model", "negatives", "passed_over"),
     [("Pop", {}, True), ("Pop", {"distribution": "uniform", "sample_num": 1}, False), ("ItemKNN", {}, False)],
