@@ -1,6 +1,8 @@
 """Tables say the same in every form, names with signs stay what they are, and figures are files and parts of a page."""
 
 import csv
+import html
+import re
 
 import pytest
 
@@ -35,9 +37,13 @@ def test_the_best_stands_out():
 def test_all_forms_of_a_report(tmp_path):
     rows = [(f"<{number}>", ["1", ".2 ± .1"]) for number in range(25)]
     figures = [Figure("A & B at 10", lambda axes: axes.plot([1, 10], [1, 2], label="it"))]
-    Report("<x>", "do --it", [table(*rows)], ["a <note>"], figures, ["a <failure>"]).write(tmp_path, "runs")
+    Report("<x>", "do --it='a  b' --now", [table(*rows)], ["a <note>"], figures, ["a <failure>"]).write(
+        tmp_path, "runs"
+    )
     page = (tmp_path / "report.html").read_text()
     assert all(f"&lt;{number}&gt;" in page for number in range(25)) and "5 more" in page
+    words = re.search("<code.*</code>", page)[0]
+    assert html.unescape(re.sub("<[^>]*>", "", words)) == "do --it='a  b' --now" and "<span>--now</span>" in words
     assert "&lt;x&gt;" in page and "a &lt;note&gt;" in page and "a &lt;failure&gt;" in page and "currentColor" in page
     assert (tmp_path / "runs.md").read_text().count("| <") == (tmp_path / "runs.tex").read_text().count("$\\pm$") == 25
     assert {file.name for file in (tmp_path / "figures").iterdir()} == {"a-b-at-10.svg", "a-b-at-10.pdf"}
