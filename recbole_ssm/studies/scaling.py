@@ -194,22 +194,22 @@ def scaling(
                 histories = max(tokens // length, 1) if kind == "lengths" else 64
                 point = measure(model, length, items, histories, keys)
                 if point is None:
-                    console.print(f"{model}, {size:,}: does not fit into memory", highlight=False)
+                    console.tell(f"{model}, {size:,}: does not fit into memory")
                     break
                 point.size = size
                 found[kind].append(point)
                 result = _write(folder, found, command)
                 took = f"training {point.train_ms:.2f} ms, ranking {point.rank_ms:.2f} ms for each history"
-                console.print(f"{model}, {kind} {size:,}: {took}", highlight=False)
+                console.tell(f"{model}, {kind} {size:,}: {took}")
                 if point.train_ms * histories > 1000 * seconds:
-                    console.print(f"{model}: larger ones are left out", highlight=False)
+                    console.tell(f"{model}: larger ones are left out")
                     break
     report = _report(found, result["exponents"], command)
     report.write(folder, "scaling")
     for table in report.tables:
         console.print(table.terminal())
     for line in (*report.notes, f"report: {folder / 'report.html'}"):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.tell(line)
     return result
 
 

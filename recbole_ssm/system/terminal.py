@@ -50,5 +50,9 @@ def printable_warnings() -> Iterator[None]:
 class Console(RichConsole):
     """rich's; but where who reads has enough, that is an error as of any ``print``, and the caller's to answer."""
 
+    def tell(self, line: str) -> None:
+        """Print a line as it is, but for what a terminal would obey."""
+        self.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError

@@ -11,7 +11,7 @@ from recbole_ssm.studies.compare.study import Study, Variant
 from recbole_ssm.studies.compare.summary import Row, summarise
 from recbole_ssm.studies.report import Report, write_csv
 from recbole_ssm.system.atomic_write import write_json
-from recbole_ssm.system.terminal import Console, printable
+from recbole_ssm.system.terminal import Console
 
 
 def compare(study: Study, baseline: str | None = None, command: str = "", parameter: str | None = None) -> list[Row]:
@@ -36,9 +36,9 @@ def compare(study: Study, baseline: str | None = None, command: str = "", parame
     if baseline not in names:
         raise InputError(f"the baseline {baseline} is none of {', '.join(names)}")
     notes = study.check()
-    console, as_it_is = Console(), {"markup": False, "highlight": False, "soft_wrap": True}
+    console = Console()
     for note in notes:
-        console.print(printable(note), **as_it_is)
+        console.tell(note)
     failed = study.train(console)
     if all(study.result(baseline, seed) is None for seed in study.seeds):
         raise InputError(f"no run of the baseline {baseline} came to its end; these failed: " + "; ".join(failed))
@@ -53,7 +53,7 @@ def compare(study: Study, baseline: str | None = None, command: str = "", parame
         heading, first = f"{model} on {study.dataset} by {parameter}", by_value(rows, model, parameter)
     shown = tables.tables(rows, baseline), tables.footnotes(rows, baseline), [*first, *figures(rows)]
     write(study, rows, baseline, Report(heading, command, *shown, failed))
-    console.print(printable(f"report: {study.folder / 'report.html'}"), **as_it_is)
+    console.tell(f"report: {study.folder / 'report.html'}")
     if failed:
         raise InputError("these runs failed, and the report is without them: " + "; ".join(failed))
     return rows

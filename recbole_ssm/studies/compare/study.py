@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from recbole.utils import ModelType
-from rich.console import Console
 
 from recbole_ssm.checkpoints.latest import find_latest
 from recbole_ssm.config.command_line import key_of
@@ -27,7 +26,7 @@ from recbole_ssm.studies.progress import bar, from_file
 from recbole_ssm.studies.run_store import asked_for, check_same
 from recbole_ssm.system.atomic_write import write_json
 from recbole_ssm.system.locks import check_writable, claimed
-from recbole_ssm.system.terminal import printable
+from recbole_ssm.system.terminal import Console
 
 _FIXED = {
     "topk": f"[{AT}]",
@@ -147,17 +146,14 @@ class Study:
             return self._train(console, descriptors)
 
     def _train(self, console: Console, descriptors: tuple[int, ...]) -> list[str]:
-        def tell(line: str) -> None:
-            console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
-
         failed = []
         everything = list(self.runs())
         for number, (variant, seed) in enumerate(everything, 1):
             name = f"[{number}/{len(everything)}] {variant.name}, seed {seed}"
             if self.result(variant.name, seed) is not None:
-                tell(f"{name}: done before")
+                console.tell(f"{name}: done before")
                 continue
-            tell(f"{name}: training")
+            console.tell(f"{name}: training")
             file = self._file(variant.name, seed).with_suffix(".json")
             write_json(file, self._asked(variant, seed) | asked_for(self._config(variant, seed)))
             log = file.with_suffix(".log")
@@ -174,10 +170,10 @@ class Study:
                 failed.append(
                     f"{variant.name}, seed {seed}: {said[-1] if said else f'exit status {status}'} (see {log})"
                 )
-                tell(f"{name}: failed, {said[-1] if said else status}")
+                console.tell(f"{name}: failed, {said[-1] if said else status}")
                 continue
             score = done["test_result"][f"ndcg@{AT}"]
-            tell(f"{name}: test NDCG@{AT} {score:.4f} after {done['epochs']} epochs")
+            console.tell(f"{name}: test NDCG@{AT} {score:.4f} after {done['epochs']} epochs")
         return failed
 
     def _file(self, name: str, seed: int) -> Path:

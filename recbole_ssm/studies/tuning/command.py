@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -22,7 +22,7 @@ from recbole_ssm.studies.tuning.space import Parameter, draw, find_space, read_s
 from recbole_ssm.studies.tuning.trials import SET_BY_TUNE, Task, best
 from recbole_ssm.system.atomic_write import write_json
 from recbole_ssm.system.locks import check_writable, claimed
-from recbole_ssm.system.terminal import Console, printable
+from recbole_ssm.system.terminal import Console
 from recbole_ssm.training.evaluation import evaluate
 from recbole_ssm.training.run import metrics_in_words
 
@@ -84,44 +84,51 @@ def tune(
     _keep(task, space, config)
     with claimed(Path(task.folder)):
         console = Console(file=sys.stdout)
-        tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
         for note in config.overruled(SET_BY_TUNE, "tune"):
-            tell(printable(note))
-        ended: set[Path] = set()
-
-        def end(params: dict, error: str | None = None) -> None:
-            record = task.end(params, error)
-            ended.add(task.place(params))
-            words = f"{record['ended']} after epoch {len(record['best_scores'])}"
-            if record.get("score") is not None:
-                words = f"{metric} {record['score']:.4f}, {words}"
-            number = [task.place(each["params"]) for each in task.records()].index(task.place(params)) + 1
-            tell(printable(f"[{len(ended)}/{trials}] trial {number}: {report.in_words(params)}: {words}"))
-
-        search = {"bigger": config["valid_metric_bigger"], "ended": end}
+            console.tell(note)
         if tool == "ray":
             from recbole_ssm.studies.tuning import with_ray
 
             settings = draw(space, trials, config["seed"])
+            how = {"settings": settings, "epochs": config["epochs"], "first_epochs": first_epochs}
+            search = partial(with_ray.search, task, **how, cpus=cpus, gpus=gpus, address=address)
             trials = len(settings)
-            resources = {"cpus": cpus, "gpus": gpus, "address": address}
-            epochs = {"epochs": config["epochs"], "first_epochs": first_epochs}
-            with bar(console, partial(task.progress, trials)):
-                with_ray.search(task, settings, **search, **epochs, **resources)
         else:
             how = {"trials": trials, "algorithm": algorithm, "seed": config["seed"]}
-            with bar(console, partial(task.progress, trials)):
-                with_hyperopt.search(task, space, **search, **how)
+            search = partial(with_hyperopt.search, task, space, **how)
+        with bar(console, partial(task.progress, trials)):
+            search(bigger=config["valid_metric_bigger"], ended=_telling(console, task, metric, trials))
         found = _write(task, space, metric, command)
-        shown = report.table(found["trials"], space, metric)
-        tell(report.without_parameters(shown, space).terminal())
-        tell(f"the best: {report.in_words(found['best']['params'])}")
-        for name in ("valid_result", "test_result"):
-            tell(f"{name} of the best: {metrics_in_words(found[name])}")
-        tell(f"report: {Path(task.folder) / 'report.html'}")
-        again = shlex.quote(str(Path(task.folder) / "best.yaml"))
-        tell(f"to train it again: python -m recbole_ssm --config_files={again}")
+        _tell_best(console, task, space, found)
         return found
+
+
+def _telling(console: Console, task: Task, metric: str, trials: int) -> Callable[..., None]:
+    """What is to be called as a trial ends, with its parameters and its error: it tells how the trial went."""
+    over: set[Path] = set()
+
+    def end(params: dict, error: str | None = None) -> None:
+        record = task.end(params, error)
+        over.add(task.place(params))
+        words = f"{record['ended']} after epoch {len(record['best_scores'])}"
+        if record.get("score") is not None:
+            words = f"{metric} {record['score']:.4f}, {words}"
+        number = [task.place(each["params"]) for each in task.records()].index(task.place(params)) + 1
+        console.tell(f"[{len(over)}/{trials}] trial {number}: {report.in_words(params)}: {words}")
+
+    return end
+
+
+def _tell_best(console: Console, task: Task, space: Sequence[Parameter], found: dict) -> None:
+    shown = report.table(found["trials"], space, found["metric"])
+    table = report.without_parameters(shown, space).terminal()
+    console.print(table, markup=False, highlight=False, soft_wrap=True)
+    console.tell(f"the best: {report.in_words(found['best']['params'])}")
+    for name in ("valid_result", "test_result"):
+        console.tell(f"{name} of the best: {metrics_in_words(found[name])}")
+    console.tell(f"report: {Path(task.folder) / 'report.html'}")
+    again = shlex.quote(str(Path(task.folder) / "best.yaml"))
+    console.tell(f"to train it again: python -m recbole_ssm --config_files={again}")
 
 
 def _check_installed(tool: str) -> None:

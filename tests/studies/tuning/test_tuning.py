@@ -304,3 +304,23 @@ def test_a_tool_that_is_not_installed_is_named_before_anything_else(folder, caps
     assert f"error: --tool={tool} needs packages that are not installed here" in said
     assert "pip install 'recbole-ssm[tune]'" in said
     assert (f"or use --tool={other}, which is installed" in said) == can_be_used
+
+
+@pytest.mark.skipif(importlib.util.find_spec("hyperopt") is None, reason="hyperopt is not installed")
+@pytest.mark.parametrize(
+    ("given", "noted"),
+    [
+        ("checkpoint_dir: mine\n", {"checkpoint_dir: the config files' mine is passed over; tune sets "}),
+        (
+            "show_progress: True\ndataset_cache: '[/]'\n",
+            {"show_progress: the config", "dataset_cache: the config files' [/]"},
+        ),
+        ("stopping_step: 1\n", set()),
+    ],
+)
+def test_what_config_files_say_in_vain_is_told(folder, capsys, given, noted):
+    (folder / "mine.yaml").write_text(given)
+    assert main([*VERB, "--tool=hyperopt", "--trials=1", "--config_files=mine.yaml"]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "tune sets" in line]
+    assert len(told) == len(noted)
+    assert all(any(line.startswith(begin) for line in told) for begin in noted)
