@@ -134,7 +134,10 @@ def read_files(text: str | None) -> list[str]:
     """Names of files, separated by commas or spaces; one that has some in its name, and is there, stands alone."""
     if text is not None and Path(text).is_file():
         return [text]
-    return (text or "").replace(",", " ").split()
+    files = (text or "").replace(",", " ").split()
+    if text is not None and not files:
+        raise InputError("--config_files= names no file; name one, or leave it out")
+    return files
 
 
 def read_output(given: dict, key: str) -> Path | None:

@@ -179,6 +179,7 @@ def _order_in_time(config, dataset) -> None:
     """Sort the interactions by exact times, or say what RecBole's order, which it will make later, loses of it."""
     if config["time_order"] == "exact":
         order_exactly(dataset)
+        _warn_of_large_times(dataset)
         return
     users, times = (dataset.inter_feat[field].to_numpy() for field in (dataset.uid_field, dataset.time_field))
     neighbours, lost, histories = lost_order(users, times)
@@ -187,6 +188,19 @@ def _order_in_time(config, dataset) -> None:
             f"time_order: recbole: {lost:,} of {neighbours:,} neighbouring interactions of a user have different times "
             f"that are equal in float32, and so keep the order of the file; {histories:,} of {dataset.user_num - 1:,} "
             "users have another history than by their times. time_order: exact keeps the order in time"
+        )
+
+
+def _warn_of_large_times(dataset) -> None:
+    """From 2**53 on float64 has not every whole number, so that times such as nanoseconds can become equal."""
+    times = dataset.inter_feat[dataset.time_field]
+    large = times.abs() >= 2**53
+    equal = int((large & dataset.inter_feat.duplicated([dataset.uid_field, dataset.time_field], keep=False)).sum())
+    if equal:
+        getLogger().warning(
+            f"{equal:,} interactions have the same {dataset.time_field} as another of their user, as numbers so large "
+            f"that float64 has only each {np.spacing(times[large].abs().max()):g}th: if they differ in the file, their "
+            "order is lost. Give times in a larger unit, such as seconds"
         )
 
 

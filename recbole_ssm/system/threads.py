@@ -113,7 +113,7 @@ def _count(before: int, most: int | None) -> tuple[int, str]:
     by_torchrun = "OMP_NUM_THREADS=1" in given and _torchrun_chose()
     if given and not by_torchrun:
         obeyed = given[0].partition("=")[2].split(",")[0] == str(before)
-        return before, given[0] if obeyed else "torch.set_num_threads"
+        return before, given[0] if obeyed else f"as torch has it, whatever {given[0]} says"
     processes, cores, quota = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), _cores(), _quota()
     divided = f", divided among {processes} processes" if processes > 1 else ""
     limits = {f"as many as cores{divided}": max(1, cores // processes)}

@@ -378,7 +378,7 @@ def test_a_config_file_may_have_spaces_in_its_name(tmp_path, monkeypatch):
     Path("my own.yaml").write_text("epochs: 3\n")
     assert read_files("my own.yaml") == ["my own.yaml"]
     assert read_files("one.yaml,two.yaml three.yaml") == ["one.yaml", "two.yaml", "three.yaml"]
-    assert read_files(None) == read_files("") == []
+    assert read_files(None) == []
 
 
 def test_who_reads_may_stop(tmp_path):
@@ -434,3 +434,11 @@ def test_models_of_recbole_have_the_names_of_their_classes():
     assert {"LightGBM", "XGBoost", "SASRec", "KD_DAGFM"} <= set(recbole_models())
     assert not {"lightgbm", "xgboost"} & set(recbole_models())
     assert all(recbole_properties(name).is_file() for name in recbole_models())
+
+
+@pytest.mark.parametrize("verb", [[], ["compare", "--models=BPR,Pop"], ["tune", "--model=BPR"]])
+@pytest.mark.parametrize("files", ["", " ", ","])
+def test_no_name_is_no_config_file(tiny, capsys, verb, files):
+    model = [] if verb else ["--model=LRURec"]
+    assert main([*verb, *model, "--dataset=tiny", f"--data_path={tiny}", f"--config_files={files}"]) == 2
+    assert "--config_files= names no file" in capsys.readouterr().err

@@ -327,3 +327,24 @@ def test_ml_1m_leaves_the_last_items_of_the_raw_file_out(time_order):
     assert sum(len(split) for split in splits) == sum(len(items) - 1 for items in expected.values())
     found = {user: [*history, target] for user, history, target in samples_in_words(dataset, splits[2])}
     assert found == expected
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
+@pytest.mark.parametrize(
+    ("start", "step", "warned"),
+    [
+        (1_700_000_000_000_000_000, 20, True),  # nanoseconds that float64 does not tell apart
+        (2**53, 1, True),
+        (-(2**60), 3, True),
+        (1_700_000_000_000_000_000, 1_000_000_000, False),  # seconds, written as nanoseconds
+        (1_700_000_000_000, 1, False),  # milliseconds
+        (1_700_000_000, 0, False),  # all in one second
+    ],
+)
+def test_times_so_large_that_their_order_is_lost_are_named(tmp_path, caplog, model, start, step, warned):
+    rows = [(f"u{user}", f"i{n}", start + step * n) for user in range(3) for n in range(5)]
+    file = write_dataset(tmp_path, pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"], dtype=object))
+    file.write_text(file.read_text().replace("timestamp:token", "timestamp:float"))
+    columns = {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "eval_args": LEAVE_ONE_OUT}
+    make_splits(make_config(tmp_path, model, time_order="exact", **columns))
+    assert ("if they differ in the file, their order is lost" in caplog.text) == warned

@@ -96,7 +96,8 @@ def test_other_libraries_are_told_to_block_or_left_alone():
         (12, 64, 2.0, 8, {}, "12 (as torch has it)"),
         (16, 64, 2.0, 8, {"OMP_NUM_THREADS": "16"}, "16 (OMP_NUM_THREADS=16)"),
         (3, 64, 2.0, 8, {"MKL_NUM_THREADS": "3"}, "3 (MKL_NUM_THREADS=3)"),
-        (5, 64, 2.0, 8, {"OMP_NUM_THREADS": "4,2"}, "5 (torch.set_num_threads)"),
+        (5, 64, 2.0, 8, {"OMP_NUM_THREADS": "4,2"}, "5 (as torch has it, whatever OMP_NUM_THREADS=4,2 says)"),
+        (2, 64, 2.0, 8, {"OMP_NUM_THREADS": "abc"}, "2 (as torch has it, whatever OMP_NUM_THREADS=abc says)"),
         (64, 64, math.inf, 8, {"LOCAL_WORLD_SIZE": "1"}, "8 (more do not help this model)"),
     ],
 )
