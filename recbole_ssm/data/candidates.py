@@ -46,17 +46,22 @@ class FixedCandidates:
             InputError: there is no item left to draw.
         """
         user = int(user_ids[0])
-        left_out = np.union1d(self.excluded(user), item_ids)
-        if np.isin(self._items, left_out).all():
-            raise InputError(
-                "eval_args: mode draws items that a target is ranked against, but there is none left to draw for a "
-                "user who has had all; set mode: full, or leave such users out with user_inter_num_interval"
-            )
+        left_out = self.left_out(user, item_ids)
         generator = np.random.default_rng([self.seed, self.split, user])
         drawn = self._draw(generator, num * len(user_ids))
         while len(again := np.flatnonzero(np.isin(drawn, left_out))):
             drawn[again] = self._draw(generator, len(again))
         return torch.from_numpy(drawn)
+
+    def left_out(self, user: int, targets: np.ndarray) -> np.ndarray:
+        """The items that are not drawn for a user with these targets; InputError if there is no other."""
+        left_out = np.union1d(self.excluded(user), targets)
+        if len(left_out) >= len(self._items) and np.isin(self._items, left_out).all():
+            raise InputError(
+                "eval_args: mode draws items that a target is ranked against, but there is none left to draw for a "
+                "user who has had all; set mode: full, or leave such users out with user_inter_num_interval"
+            )
+        return left_out
 
     def _draw(self, generator: np.random.Generator, count: int) -> np.ndarray:
         return self._items[np.searchsorted(self._borders, generator.random(count), side="right")]

@@ -300,6 +300,9 @@ def _rank_alike(config, loaders, history, interacted: np.ndarray) -> None:
             weights = interacted if mode.startswith("pop") else np.arange(len(interacted)) > 0
             excluded = _excluded(config, loader, seen_before)
             loader._sampler = FixedCandidates(config["seed"], number, weights, excluded)
+            targets = loader._dataset.inter_feat[loader._dataset.iid_field].numpy()
+            for user in loader.uid_list:  # before the training
+                loader._sampler.left_out(user, targets[loader.uid2index[user]])
         if config["filter_seen"]:
             add_seen_filter(loader, seen_before)
         loader.share_repeated = None if seen_before is None else seen_before.share_repeated()
