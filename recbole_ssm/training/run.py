@@ -99,17 +99,8 @@ def run(
         if config.is_packed:
             logger.info(set_color("Backends", "pink") + f": {describe_backends(config['device'])}")
 
-        data = create_dataset(config, packed=config.is_packed)
-        check_topk(config, data)
-        logger.info(str(data))
-        _check_labels(config, data)
-        train_data, valid_data, test_data = data_preparation(config, data)
-
-        teachers = load_teachers(config, train_data._dataset) if config.is_packed else None
-        init_seed(config["seed"], config["reproducibility"])
-        recommender = _make_model(config, train_data._dataset)
-        if teachers is not None:
-            recommender.teachers = teachers
+        train_data, valid_data, test_data = _loaders(config)
+        recommender = _recommender(config, train_data._dataset)
         logger.info(recommender)
         tell()
         trainer = create_trainer(config, recommender)
@@ -125,29 +116,54 @@ def run(
         )
         test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=progress) if test else None
 
-        total, body = count_parameters(recommender)
-        history, best = trainer.history, trainer.best_epoch()
-        result = {
+        found = {
             "best_valid_score": best_valid_score,
-            "valid_score_bigger": config["valid_metric_bigger"],
             "best_valid_result": best_valid_result,
             "test_result": test_result,
-            "epochs": len(history),
-            "seconds_per_epoch": median(epoch["train_seconds"] for epoch in history) if history else None,
-            "best_epoch": best,
-            "seconds_to_best": sum(e["train_seconds"] + e.get("valid_seconds", 0.0) for e in history[:best]),
-            "history": history,
-            "parameters": total,
-            "parameters_without_item_embedding": body,
-            "peak_memory_gib": peak_memory_gib(config["device"]),
-            "checkpoint": trainer.saved_model_file if saved else None,
         }
+        result = found | _measured(config, trainer) | {"checkpoint": trainer.saved_model_file if saved else None}
         _log_summary(config, result, tested=test)
         if test_result is not None:
             run_log.write({"test_result": {name: float(value) for name, value in test_result.items()}})
         if saved and rank() == 0:
             trainer.latest_file.unlink(missing_ok=True)
     return result
+
+
+def _loaders(config: Config) -> tuple:
+    """Of training, validation and test data."""
+    data = create_dataset(config, packed=config.is_packed)
+    check_topk(config, data)
+    getLogger().info(str(data))
+    _check_labels(config, data)
+    return data_preparation(config, data)
+
+
+def _recommender(config: Config, dataset) -> nn.Module:
+    """The model that is to be trained, with its teachers; its weights follow from the seed alone."""
+    teachers = load_teachers(config, dataset) if config.is_packed else None
+    init_seed(config["seed"], config["reproducibility"])
+    recommender = _make_model(config, dataset)
+    if teachers is not None:
+        recommender.teachers = teachers
+    return recommender
+
+
+def _measured(config: Config, trainer) -> dict:
+    """What a training took, and what its model is."""
+    total, body = count_parameters(trainer.model)
+    history, best = trainer.history, trainer.best_epoch()
+    return {
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "epochs": len(history),
+        "seconds_per_epoch": median(epoch["train_seconds"] for epoch in history) if history else None,
+        "best_epoch": best,
+        "seconds_to_best": sum(e["train_seconds"] + e.get("valid_seconds", 0.0) for e in history[:best]),
+        "history": history,
+        "parameters": total,
+        "parameters_without_item_embedding": body,
+        "peak_memory_gib": peak_memory_gib(config["device"]),
+    }
 
 
 def _check_labels(config, data) -> None:
