@@ -104,8 +104,10 @@ class Config(RecBoleConfig):
 
     @property
     def order_of_histories(self) -> str:
-        """``time_order``, as results name it: with ``benchmark_filename`` the files have histories in their order."""
-        return self["time_order"] if self["benchmark_filename"] is None else "of the files"
+        """``time_order``, as results name it: pre-split files have an order of their own, and random splits none."""
+        if self["benchmark_filename"] is not None:
+            return "of the files"
+        return self["time_order"] if self["eval_args"]["order"] == "TO" else "none, a random split"
 
     @property
     def teacher_files(self) -> list[str]:

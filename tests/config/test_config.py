@@ -226,6 +226,19 @@ def test_that_nothing_is_validated_is_said():
     assert not Config("2Mamba4Rec", "ml-100k", ["protocol/leave_one_out"], {"use_gpu": False}).notes
 
 
+@pytest.mark.parametrize(
+    ("model", "keys", "order"),
+    [
+        ("SASRec", {}, "exact"),
+        ("2Mamba4Rec", {"time_order": "recbole"}, "recbole"),
+        ("BPR", {}, "none, a random split"),
+        ("BPR", {"eval_args": {"order": "TO", "split": {"LS": "valid_and_test"}}}, "exact"),
+    ],
+)
+def test_results_name_the_order_that_counts(model, keys, order):
+    assert Config(model, "ml-100k", config_dict=keys).order_of_histories == order
+
+
 def test_what_train_samples_has_no_use_for_is_named():
     note = "prefixes_per_user is passed over: train_samples is prefix_lm"
     keys = {"prefixes_per_user": 2}
