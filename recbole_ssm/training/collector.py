@@ -12,6 +12,8 @@ class EvaluationCollector(Collector):
     def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
         """RecBole's; what is filtered, with a score of minus infinity, is no hit however few other items there are."""
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+        if scores_tensor.dim() == 1:  # of candidates, for metrics without a ranking such as AUC
+            return
         filtered = scores_tensor[positive_u, positive_i].isneginf()
         if not filtered.any():
             return

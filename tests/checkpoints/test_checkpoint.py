@@ -152,7 +152,7 @@ def test_no_code_of_a_file_is_run_unless_it_is_trusted(tmp_path):
 
 
 def test_a_file_of_a_later_version(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "VERSION", 7)
+    monkeypatch.setattr(state_file, "VERSION", 7)
     checkpoint.write(tmp_path / "model.pth", STATE)
     monkeypatch.undo()
     message = refusal(tmp_path / "model.pth")

@@ -156,7 +156,8 @@ def test_models_that_read_histories_of_another_length_do_not_rank_together(tmp_p
 def test_what_a_training_in_the_midst_came_to_is_not_what_an_earlier_epoch_did(tmp_path):
     file = train(tmp_path)["checkpoint"]
     state = checkpoint.read(file)
-    state["history"] = state["history"] + [{"epoch": 9, "train_loss": 1.0}]
+    state["history"] = state["history"] + [{"epoch": 9, "train_loss": 1.0, "train_seconds": 1.0}]
+    state["epoch"] += 1
     checkpoint.write("later.pth", {key: state[key] for key in state if not key.startswith("format")})
     assert ask("inspect", "--checkpoint=later.pth")["valid_result"] is None
     state["history"].pop()

@@ -21,7 +21,7 @@ class Clock:
 def clock(monkeypatch):
     clock = Clock()
     for module in ("trainer", "time_budget"):
-        monkeypatch.setattr(f"recbole_ssm.{module}.perf_counter", clock)
+        monkeypatch.setattr(f"recbole_ssm.training.{module}.perf_counter", clock)
     return clock
 
 

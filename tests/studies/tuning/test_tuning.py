@@ -212,15 +212,15 @@ def test_a_search_without_test_data_ends_with_its_report(folder, capsys):
         (["--tool=hyperopt", "--algo=exhaustive"], "--algo=exhaustive must be bayes or random"),
         (["--algo=random"], "--algo does not apply to --tool=ray"),
         (["--tool=hyperopt", "--address=auto"], "--address does not apply to --tool=hyperopt"),
-        (["--eval_step=0"], "eval_step 0 must be 1 to epochs (3)"),
-        (["--eval_step=4"], "eval_step 4 must be 1 to epochs (3)"),
-        (["--eval_args={'split':{'LS':'test_only'}}"], "leaves no data"),
+        (["--tool=hyperopt", "--eval_step=0"], "eval_step 0 must be 1 to epochs (3)"),
+        (["--tool=hyperopt", "--eval_step=4"], "eval_step 4 must be 1 to epochs (3)"),
+        (["--tool=hyperopt", "--eval_args={'split':{'LS':'test_only'}}"], "leaves no data"),
         (["--trials=0"], "--trials=0 must be a whole number of at least 1"),
         (["--trials=many"], "--trials=many must be"),
         (["--gpus_per_trial=-1"], "--gpus_per_trial=-1 must be a number"),
-        (["--learning_rate=0.1"], "learning_rate is in the params file; leave --learning_rate out"),
-        (["--checkpoint_dir=x"], "tune sets checkpoint_dir itself"),
-        (["--learning_rat=0.1"], "unknown key 'learning_rat'. Did you mean learning_rate?"),
+        (["--tool=hyperopt", "--learning_rate=0.1"], "learning_rate is in the params file; leave --learning_rate out"),
+        (["--tool=hyperopt", "--checkpoint_dir=x"], "tune sets checkpoint_dir itself"),
+        (["--tool=hyperopt", "--learning_rat=0.1"], "unknown key 'learning_rat'. Did you mean learning_rate?"),
     ],
 )
 def test_what_cannot_be_used_is_said_before_anything_is_trained(folder, capsys, arguments, says):
@@ -255,7 +255,8 @@ def test_what_cannot_be_used_is_said_before_anything_is_trained(folder, capsys, 
 )
 def test_lines_that_the_model_cannot_use(folder, capsys, model, line, says):
     (folder / "my.hyper").write_text(line + "\n")
-    assert main(["tune", f"--model={model}", *VERB[2:5], "--data_path=.", "--use_gpu=False", "--epochs=3"]) == 2
+    keys = ("--tool=hyperopt", "--data_path=.", "--use_gpu=False", "--epochs=3")
+    assert main(["tune", f"--model={model}", *VERB[2:5], *keys]) == 2
     assert says in capsys.readouterr().err
     assert not (folder / "found").exists()
 
@@ -297,7 +298,8 @@ def test_a_tool_that_is_not_installed_is_named_before_anything_else(folder, caps
     monkeypatch.delitem(sys.modules, "recbole_ssm.studies.tuning.with_ray", raising=False)
     monkeypatch.delattr("recbole_ssm.studies.tuning.with_ray", raising=False)
     (other,) = {"ray", "hyperopt"} - {tool}
-    can_be_used = other not in missing and importlib.util.find_spec(other) is not None
+    needed = ("ray", "pyarrow") if other == "ray" else (other,)
+    can_be_used = all(name not in missing and importlib.util.find_spec(name) is not None for name in needed)
     verb = [word.replace("my.hyper", "none.hyper") for word in VERB]
     assert main([*verb, f"--tool={tool}"]) == 2
     said = capsys.readouterr().err
