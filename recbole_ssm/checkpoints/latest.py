@@ -10,7 +10,6 @@ from recbole_ssm.errors import CheckpointError
 
 SUFFIX = ".latest.pth"
 
-
 _MAY_DIFFER = {
     *("checkpoint_dir", "data_path", "dataset_save_path", "dataset_cache"),  # where things are
     *("trust_checkpoint", "trust_dataset"),

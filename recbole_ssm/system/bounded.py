@@ -10,10 +10,8 @@ import torch
 _DEPTH = 64
 """How many lists and dicts may stand in one another."""
 
-
 _BITS = 128
 """Of a whole number; random number generators have long ones."""
-
 
 _LONG = 64
 """Letters: longer words count by their length."""
