@@ -1,9 +1,10 @@
 """How many threads compute, and how those that have nothing to do wait.
 
 A product of matrices is divided among threads, and the last one to finish is waited for. By default a waiting thread
-of OpenMP spins: for milliseconds it asks again and again. If another program has a core meanwhile, the thread that
-still has work may stand behind those that spin, and a training becomes many times slower. So waiting threads sleep
-here, unless the environment says otherwise.
+of OpenMP spins for milliseconds. If another program uses a core meanwhile, the thread that still has work may wait for
+those that spin, and a training becomes many times slower. A thread that sleeps at once has to be woken at the next
+product, which costs a quarter of the speed of a small model. So waiting threads spin here for a short while and then
+sleep, unless the environment says otherwise.
 
 The package calls :func:`wait_passively` before it imports torch, and :func:`chosen` around all that computes.
 """
@@ -35,11 +36,18 @@ _POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables by which a user says how many threads torch has."""
 
+SPINS = 20_000
+"""Checks of a waiting thread before it sleeps: some tenths of a millisecond, where GNU's OpenMP by itself has 300,000.
+
+From 3,000 to 60,000 there is little difference when alone. Beside two other programs 300,000 are slower than one
+thread; with 0 a training that is alone loses a quarter of its speed (``benchmarks/training.py --beside=2``).
+"""
+
 _waiting = "waiting ones do as OpenMP has it"
 
 
 def wait_passively() -> None:
-    """Let waiting threads sleep, in this process and in those it starts, unless a variable of the environment is set.
+    """Let waiting threads sleep after :data:`SPINS`, here and in child processes, unless the environment says how.
 
     OpenMP reads the environment when it is loaded. One that is loaded already, because torch was imported first, is
     told in another way.
@@ -50,7 +58,7 @@ def wait_passively() -> None:
     if given:
         _waiting = f"waiting ones as {', '.join(given)} says"
         return
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ.update(OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT=str(SPINS))  # the second is GNU's, and goes before
     loaded = [library["filepath"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "openmp"]
     spinning = [file for file in loaded if not _calm(ctypes.CDLL(file))]
     if spinning:
