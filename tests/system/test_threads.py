@@ -32,7 +32,8 @@ for _ in range(60):
     busy = time.thread_time() + 0.01  # many times as long as a waiting thread may spin
     while time.thread_time() < busy:
         pass
-print(json.dumps([of_others() - others, time.thread_time() - own, os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"]]))
+variables = os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"]
+print(json.dumps([of_others() - others, time.thread_time() - own, *variables]))
 """
 
 
