@@ -4,6 +4,7 @@
 ctypes, so that a wheel is for a platform and for every Python.
 """
 
+import sys
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -12,13 +13,16 @@ from setuptools.command.build_ext import build_ext
 
 FOLDERS = [Path("properties"), *sorted(folder for folder in Path("properties").rglob("*") if folder.is_dir())]
 
+# torch brings an OpenMP of its own, and on macOS a second one in the same process ends it. One thread is used there.
+OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]
+
 # Plain C. Where it cannot be built, everything works without it, more slowly.
 NATIVE = Extension(
     "recbole_ssm.ops.native._library",
     ["recbole_ssm/ops/native/library.c"],
     depends=sorted(map(str, Path("recbole_ssm/ops/native").glob("*.h"))),
-    extra_compile_args=["-O2", "-std=c11", "-fopenmp", "-fno-math-errno", "-ffp-contract=fast", "-Wno-psabi"],
-    extra_link_args=["-fopenmp"],
+    extra_compile_args=["-O2", "-std=c11", *OPENMP, "-fno-math-errno", "-ffp-contract=fast", "-Wno-psabi"],
+    extra_link_args=OPENMP,
     optional=True,
 )
 
@@ -45,5 +49,5 @@ setup(
         *(".".join(("recbole_ssm", *folder.parts)) for folder in FOLDERS),
     ],
     package_dir={"recbole_ssm.properties": "properties"},
-    package_data={"": ["*.yaml", "*.hyper", "*.j2"]},
+    package_data={"": ["*.yaml", "*.hyper", "*.j2", "py.typed"]},
 )
