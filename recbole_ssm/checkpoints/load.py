@@ -44,6 +44,11 @@ def trained_models(files: Sequence[str | Path], config, dataset) -> list[nn.Modu
                 f"{file} reads {read} items of a history (MAX_ITEM_LIST_LENGTH), and here it would be {here}; name "
                 "models that were trained with the same"
             )
+        if missing := [column.name for column in model.columns if column not in config.columns]:
+            raise CheckpointError(
+                f"{file} reads the column {missing[0]}, which {config['model']} does not; name models that read the "
+                "same columns"
+            )
         models.append(model)
     return models
 

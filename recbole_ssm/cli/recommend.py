@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,8 @@ def recommend_items(arguments: Sequence[str]) -> None:
                    read then
     --skip_unknown pass over items of --history that the model does not know, which are an error otherwise
     --dataset      whose users, in --data_path; default the one of the training
+    --columns      of --history, for a model that reads more than items: a dict in Python, of a list for each column
+                   with a value for each item
     --users        names, separated by commas; default all
     --device       where it computes, cuda for example; default cpu
     --k            how many items for each; default 10
@@ -41,12 +44,12 @@ def recommend_items(arguments: Sequence[str]) -> None:
     """
     if {"-h", "--help"} & set(arguments):
         usage = (
-            "--checkpoint=FILE (--history=ITEM,ITEM [--skip_unknown] | [--users=NAME,NAME] [--dataset=NAME] "
-            "[--data_path=FOLDER]) [--k=N] [--filter_seen=True] [--device=NAME] [--out=FILE]"
+            "--checkpoint=FILE (--history=ITEM,ITEM [--skip_unknown] [--columns=DICT] | [--users=NAME,NAME] "
+            "[--dataset=NAME] [--data_path=FOLDER]) [--k=N] [--filter_seen=True] [--device=NAME] [--out=FILE]"
         )
         print(help_of(f"recommend {usage}", recommend_items.__doc__))
         return
-    optional = ("history", "skip_unknown", "users", "dataset", "k", "filter_seen", "device", "out")
+    optional = ("history", "columns", "skip_unknown", "users", "dataset", "k", "filter_seen", "device", "out")
     given, rest = own_arguments(arguments, "recommend", ("checkpoint",), optional)
     for argument in rest:
         if "=" not in argument or key_of(argument) not in _OF_DATA:
@@ -77,7 +80,8 @@ def _of_history(
     history = given["history"].split(",")
     if skip_unknown:
         _tell_unknown(recommender, [history])
-    rows = recommender.recommend([history], k, skip_unknown=bool(skip_unknown))[0]
+    columns = _read_columns(given["columns"])
+    rows = recommender.recommend([history], k, skip_unknown=bool(skip_unknown), columns=columns)[0]
     return [recommender.model.ITEM_ID, "score"], rows
 
 
@@ -87,15 +91,27 @@ def _of_users(
     """Names of the columns, and user, item and score of each that is recommended."""
     if skip_unknown is not None:
         raise InputError("--skip_unknown is for --history; of users, unknown items are always passed over")
-    histories = recommender.histories(given["dataset"], rest)
+    if given["columns"] is not None:
+        raise InputError("--columns is for --history; those of users are read from the dataset")
+    histories, columns = recommender.histories_and_columns(given["dataset"], rest)
     users = read_names(given, "users") if given["users"] is not None else list(histories)
     for user in users:
         if user not in histories:
             raise InputError(f"the dataset has no user {user!r}; it may have too few interactions for its filters")
     _tell_unknown(recommender, [histories[user] for user in users])
-    found = recommender.recommend([histories[user] for user in users], k, skip_unknown=True)
+    values = {name: [of[user] for user in users] for name, of in columns.items()}
+    found = recommender.recommend([histories[user] for user in users], k, skip_unknown=True, columns=values)
     rows = [(user, *item) for user, items in zip(users, found, strict=True) for item in items]
     return [recommender.model.USER_ID, recommender.model.ITEM_ID, "score"], rows
+
+
+def _read_columns(words: str | None) -> dict[str, list[list[float]]]:
+    """The values of ``--columns``, for one history."""
+    try:
+        given = ast.literal_eval(words or "{}")
+        return {str(name): [[float(value) for value in values]] for name, values in given.items()}
+    except (AttributeError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError) as error:
+        raise InputError(f"--columns must be like {{'timestamp': [978300760, 978302109]}}, but is {words!r}") from error
 
 
 _OF_DATA = {"data_path", "dataset_cache", "time_order", *dataset_arguments} - {

@@ -343,6 +343,7 @@ def _note_unused_columns(config: Config) -> None:
         return
     used = {config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "LABEL_FIELD")}
     used |= {*(config["val_interval"] or ()), *(config["threshold"] or ())}
+    used |= {column.field(config) for column in config.columns}
     used |= {name for key in ("alias_of_user_id", "alias_of_item_id") for name in config[key] or ()}
     named = [name for columns in given.values() if isinstance(columns, list | tuple) for name in columns]
     unused = [name for name in dict.fromkeys(named) if name not in used]

@@ -20,6 +20,7 @@ from recbole_ssm.config.keys import FOR_ALL_MODELS, FOR_OUR_MODELS
 from recbole_ssm.config.shipped_files import find_config_file, properties_folder
 from recbole_ssm.errors import InputError
 from recbole_ssm.model import registry
+from recbole_ssm.model.declarations import Column
 from recbole_ssm.system.distributed import join, rank, world_size
 from recbole_ssm.system.gpus import VISIBLE, named_gpus, show_gpus
 
@@ -91,6 +92,11 @@ class Config(RecBoleConfig):
     def is_packed(self) -> bool:
         """Whether the model takes packed batches: those of this package do."""
         return hasattr(self.model_class, "packed")
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What the model reads of each interaction beside the item; of RecBole's models it is not known."""
+        return self.model_class.columns if self.is_packed else ()
 
     @property
     def held_out(self) -> tuple[bool, bool]:
@@ -245,6 +251,7 @@ class Config(RecBoleConfig):
         self._choose_batches()
         self._take_samples_of_files()
         self._load_times()
+        self._load_columns(model_class)
         self._choose_metrics()
         if external.get("loss_type", internal.get("loss_type")) == "CE" and model_class.type == ModelType.SEQUENTIAL:
             internal["train_neg_sample_args"] = None
@@ -267,6 +274,14 @@ class Config(RecBoleConfig):
         if isinstance(eval_args, dict) and eval_args.get("order") == "TO" and isinstance(columns, dict):
             time = external.get("TIME_FIELD", internal["TIME_FIELD"])
             internal["load_col"] = {**columns, "inter": list(dict.fromkeys([*columns.get("inter", []), time]))}
+
+    def _load_columns(self, model_class: type) -> None:
+        """The columns that the model names, unless ``load_col`` is given."""
+        internal, given = self.internal_config_dict, self.internal_config_dict | self.external_config_dict
+        columns, wanted = internal.get("load_col"), getattr(model_class, "columns", ())
+        if wanted and isinstance(columns, dict):
+            fields = [column.field(given) for column in wanted]
+            internal["load_col"] = {**columns, "inter": list(dict.fromkeys([*columns.get("inter", []), *fields]))}
 
     def _choose_batches(self) -> None:
         """``train_batch_size``, where it is given, replaces ``train_batch_tokens`` of lower priority."""

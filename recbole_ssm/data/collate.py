@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
@@ -10,7 +12,11 @@ from recbole_ssm.ops.packing import gather_ranges, sequence_index
 
 
 def pack_histories(
-    batch: Interaction, history: Tensor, list_field: str, next_item_field: str | None = None
+    batch: Interaction,
+    history: Tensor,
+    list_field: str,
+    next_item_field: str | None = None,
+    columns: Mapping[str, Tensor] | None = None,
 ) -> Interaction:
     """Add the packed histories of its samples to a batch.
 
@@ -19,16 +25,19 @@ def pack_histories(
         history: (n_interactions,) items that the ranges point into.
         list_field: name of the stream of items, ``item_id_list`` in RecBole's default configuration.
         next_item_field: if given, this field becomes (T,): after each token the item that follows it.
+        columns: (n_interactions,) other values of the interactions, by the field that they get in the batch.
 
     Returns:
-        The batch, with ``list_field`` (T,) int64, ``cu_seqlens`` (S + 1,) int32 and ``seq_idx`` (T,) int32. Its
-        ``length`` stays S.
+        The batch, with ``list_field`` (T,) int64, ``cu_seqlens`` (S + 1,) int32, ``seq_idx`` (T,) int32 and the fields
+        of ``columns``, (T,) each. Its ``length`` stays S.
     """
     start, end = batch["history_start"], batch["history_end"]
     index, cu_seqlens = gather_ranges(start, end - start)
     batch[list_field] = history[index]
     batch["cu_seqlens"] = cu_seqlens
     batch["seq_idx"] = sequence_index(cu_seqlens, len(index))
+    for field, values in (columns or {}).items():
+        batch[field] = values[index]
     if next_item_field is not None:
         batch[next_item_field] = history[index + 1]
     return batch

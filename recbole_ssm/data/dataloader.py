@@ -11,7 +11,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 from torch.utils.data import DataLoader
 
-from recbole_ssm.data.collate import cut_histories, draw_cuts, mask_items, pack_histories
+from recbole_ssm.data.collate import cut_histories, draw_cuts, mask_items
 from recbole_ssm.data.dataset import PackedDataset
 from recbole_ssm.data.shares import SHARE, own_rows
 from recbole_ssm.data.training_samples import PlannedBatch, TrainingBatches
@@ -81,7 +81,7 @@ class PackedTrainDataLoader(DataLoader):
         if share is not None:
             batch[SHARE] = share
         next_item_field = self._dataset.iid_field if self._whole_sequences else None
-        pack_histories(batch, self._dataset.history, self._list_field, next_item_field)
+        self._dataset.with_histories(batch, next_item_field)
         if self._cuts:
             cut_histories(batch, cut, next_item_field)
         if self._n_negatives:
@@ -128,7 +128,7 @@ class PackedNegSampleEvalDataLoader(NegSampleEvalDataLoader):
             torch.stack([candidates["history_start"], candidates["history_end"]]), dim=1, return_inverse=True
         )
         batch = Interaction({"history_start": ranges[0], "history_end": ranges[1]})
-        pack_histories(batch, self._dataset.history, self.config["ITEM_ID_FIELD"] + self.config["LIST_SUFFIX"])
+        self._dataset.with_histories(batch)
         for field in (self.iid_field, self.label_field):
             batch[field] = candidates[field]
         batch["candidate_seq_idx"] = candidate_seq_idx

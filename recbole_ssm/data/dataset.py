@@ -14,6 +14,7 @@ from torch import Tensor
 from recbole_ssm.data import cache
 from recbole_ssm.data.collate import pack_histories
 from recbole_ssm.data.reading import AtomicFiles
+from recbole_ssm.errors import InputError
 
 HISTORY_START = "history_start"
 """Column of a sample: where its history begins in the flat history."""
@@ -36,8 +37,12 @@ class PackedDataset(cache.Kept, AtomicFiles, SequentialDataset):
 
     Attributes:
         history: (n_interactions,) int64, items by user and time.
+        history_columns: (n_interactions,) the columns that the model reads beside the items, in the order of
+            ``history``, by their fields in a batch.
         user_start: (n_users,) int64, where each user begins in ``history``.
     """
+
+    history_columns: dict[str, Tensor]
 
     @classmethod
     def from_loaded(cls, dataset: SequentialDataset) -> PackedDataset:
@@ -46,11 +51,42 @@ class PackedDataset(cache.Kept, AtomicFiles, SequentialDataset):
         packed.__dict__.update(dataset.__dict__)
         return packed
 
+    def _change_feat_format(self) -> None:
+        self.history_columns = self._read_columns()
+        super()._change_feat_format()
+
+    def _read_columns(self) -> dict[str, Tensor]:
+        """The columns that the model names, from the loaded table: RecBole makes float32 of all numbers."""
+        suffix = self.config["LIST_SUFFIX"]
+        return {
+            column.name + suffix: column.read(torch.from_numpy(self._numbers(column.field(self.config))))
+            for column in self.config.columns
+        }
+
+    def _numbers(self, field: str) -> np.ndarray:
+        """The values (n_interactions,) float64 of a column, as they were loaded."""
+        self._check_is_number(field)
+        return self.inter_feat[field].to_numpy(np.float64)
+
+    def _check_is_number(self, field: str, kind: FeatureType = FeatureType.FLOAT) -> None:
+        if field not in self.inter_feat:
+            raise InputError(
+                f"dataset {self.dataset_name!r} has no column {field!r}, which {self.config['model']} reads; add it to "
+                "the .inter file, or to load_col where you give that"
+            )
+        if self.field2type[field] != kind:
+            raise InputError(
+                f"dataset {self.dataset_name!r}: {self.config['model']} reads the column {field!r} as numbers, but it "
+                f"is {self.field2type[field].value}; write {field}:{kind.value} in the header of the file"
+            )
+
     def data_augmentation(self) -> None:
         """Index every prefix of every user, where RecBole writes it out; order and truncation are the same."""
         self._check_field("uid_field", "time_field")
         users, times = (self.inter_feat[field].numpy() for field in (self.uid_field, self.time_field))
-        self.inter_feat = self.samples(by_user_and_time(users, times), join=False)
+        order = by_user_and_time(users, times)
+        self.inter_feat = self.samples(order, join=False)
+        self.history_columns = {field: values[order] for field, values in self.history_columns.items()}
         users = self.inter_feat[self.uid_field]
         self.history = self.inter_feat[self.iid_field]
         self.user_start = torch.searchsorted(users, torch.arange(self.user_num))
@@ -71,8 +107,12 @@ class PackedDataset(cache.Kept, AtomicFiles, SequentialDataset):
 
     def __getitem__(self, index, join: bool = True) -> Interaction:
         """The packed batch of the samples at ``index``, with user and item features as RecBole joins them."""
-        batch = self.samples(index, join)
-        return pack_histories(batch, self.history, self.config["ITEM_ID_FIELD"] + self.config["LIST_SUFFIX"])
+        return self.with_histories(self.samples(index, join))
+
+    def with_histories(self, batch: Interaction, next_item_field: str | None = None) -> Interaction:
+        """A batch of samples with their histories and columns; see :func:`recbole_ssm.data.collate.pack_histories`."""
+        list_field = self.config["ITEM_ID_FIELD"] + self.config["LIST_SUFFIX"]
+        return pack_histories(batch, self.history, list_field, next_item_field, self.history_columns)
 
     def samples(self, index, join: bool = True) -> Interaction:
         """The samples at ``index`` without their histories: one row for each."""
@@ -225,9 +265,13 @@ def chronological_history(dataset) -> tuple[Tensor, Tensor]:
     Returns:
         items (n_interactions,) int64 and where each user begins in them (n_users,) int64.
     """
+    users = dataset.inter_feat[dataset.uid_field].to_numpy()
+    start = np.searchsorted(np.sort(users), np.arange(dataset.user_num))
+    return torch.from_numpy(chronological_column(dataset, dataset.iid_field)), torch.from_numpy(start)
+
+
+def chronological_column(dataset, field: str) -> np.ndarray:
+    """The values (n_interactions,) of a column, in the order of :func:`chronological_history`."""
     feat = dataset.inter_feat
-    users = feat[dataset.uid_field].to_numpy()
-    order = by_user_and_time(users, feat[dataset.time_field].to_numpy())
-    items = torch.from_numpy(feat[dataset.iid_field].to_numpy()[order])
-    start = np.searchsorted(users[order], np.arange(dataset.user_num))
-    return items, torch.from_numpy(start)
+    users, times = (feat[name].to_numpy() for name in (dataset.uid_field, dataset.time_field))
+    return feat[field].to_numpy()[by_user_and_time(users, times)]

@@ -198,13 +198,29 @@ class PackedPresplitDataset(Histories, PackedDataset):
     """The lines of such files as samples of packed batches: each history is a range of the flat one."""
 
     def _change_feat_format(self) -> None:
-        for field in self.lists.values():
-            self._del_col(self.inter_feat, field)
         start, end = self.history_start, self.history_end
         if self.max_item_list_len is not None:
             start = start.maximum(end - self.max_item_list_len)
         super()._change_feat_format()
         self.inter_feat[HISTORY_START] = start
+
+    def _read_columns(self) -> dict[str, Tensor]:
+        columns = super()._read_columns()
+        for field in self.lists.values():  # a sample is a range of the flat history
+            self._del_col(self.inter_feat, field)
+        return columns
+
+    def _numbers(self, field: str) -> np.ndarray:
+        """The values of a column in the order of ``history``: those of each line's list, and then its own."""
+        self._check_is_number(field)
+        of_lists = self.config["LIST_SUFFIX"]
+        self._check_is_number(field + of_lists, FeatureType.FLOAT_SEQ)
+        values = np.empty(len(self.history), dtype=np.float64)
+        is_target = np.zeros(len(self.history), dtype=bool)
+        is_target[self.history_end.numpy()] = True
+        values[is_target] = self.inter_feat[field]
+        values[~is_target] = np.concatenate(self.inter_feat[field + of_lists].to_numpy())
+        return values
 
     def begins(self, samples: Interaction) -> Tensor:
         """As RecBole has it: a history of one item is a user's first."""

@@ -8,6 +8,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 
+from recbole_ssm.model.declarations import Column
 from recbole_ssm.ops import linear_cross_entropy
 from recbole_ssm.ops.packing import RowItems, check_each, check_ids, check_shapes, items_read, last_tokens, pack_padded
 
@@ -37,6 +38,9 @@ class PackedSequentialRecommender(SequentialRecommender):
     teachers = None
     """:class:`recbole_ssm.training.distillation.Teachers`, whose predictions are part of the targets; None for none."""
 
+    columns: tuple[Column, ...] = ()
+    """What it reads of each interaction beside the item; :meth:`encode` gets it by name."""
+
     streams = False
     """Whether :meth:`prefill` and :meth:`step` can be used: it keeps a state of constant size, not the history."""
 
@@ -45,6 +49,7 @@ class PackedSequentialRecommender(SequentialRecommender):
         self.hidden_size = config["hidden_size"]
         self.loss_type = config["loss_type"]
         self.initializer_range = config["initializer_range"]
+        self._list_suffix = config["LIST_SUFFIX"]
         self.item_embedding = nn.Embedding(self.n_items, self.hidden_size, padding_idx=padding_idx)
         self.item_bias = nn.Parameter(torch.zeros(self.n_items)) if config["item_bias"] else None
         self.repeat_bias = nn.Parameter(torch.zeros(1)) if config["repeat_bias"] else None
@@ -57,7 +62,9 @@ class PackedSequentialRecommender(SequentialRecommender):
         if isinstance(module, nn.Linear) and module.bias is not None and not getattr(module.bias, "_no_reinit", False):
             nn.init.zeros_(module.bias)
 
-    def encode(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
+    def encode(
+        self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, **columns_and_cut: Tensor
+    ) -> Tensor:
         """Representation of each token.
 
         Args:
@@ -65,6 +72,7 @@ class PackedSequentialRecommender(SequentialRecommender):
             cu_seqlens: (S + 1,) borders of the sequences.
             readout: (R,) int64, the tokens that are wanted, so that the last layer need not finish the others; None
                 for all.
+            **columns_and_cut: (T,) each of :attr:`columns`, by its name; and ``cut``, see :attr:`causal`.
 
         Returns:
             (T, hidden_size), or (R, hidden_size); the last token of a sequence stands for the whole of it.
@@ -93,6 +101,28 @@ class PackedSequentialRecommender(SequentialRecommender):
         self.check_histories(tokens, cu_seqlens)
         return tokens, cu_seqlens
 
+    def field_of(self, column: Column) -> str:
+        """The field of a batch that has the values of a column."""
+        return column.name + self._list_suffix
+
+    def columns_of(self, interaction: Interaction) -> dict[str, Tensor]:
+        """The columns that the model reads, (T,) each, of a packed or padded batch.
+
+        Raises:
+            ValueError: the batch lacks one of them, or it has another length than the items.
+        """
+        found = {}
+        for column in self.columns:
+            field = self.field_of(column)
+            if field not in interaction:
+                raise ValueError(f"the batch has no {field}, which {type(self).__name__} reads beside {self.ITEM_SEQ}")
+            values, items = interaction[field], interaction[self.ITEM_SEQ]
+            check_each(**{field: (values, items.shape)})
+            if "cu_seqlens" not in interaction:
+                values, _ = pack_padded(values, interaction[self.ITEM_SEQ_LEN])
+            found[column.name] = values
+        return found
+
     def check_histories(self, tokens: Tensor, cu_seqlens: Tensor) -> None:
         """Raise ValueError unless these are S histories with an item each, before anything is looked up by them."""
         check_shapes(cu_seqlens, len(tokens), **{self.ITEM_SEQ: (tokens, (len(tokens),))})
@@ -116,12 +146,13 @@ class PackedSequentialRecommender(SequentialRecommender):
             readout, options = interaction["readout"], {"cut": interaction["cut"]}
         else:
             readout, options = last_tokens(cu_seqlens) if len(target) == len(cu_seqlens) - 1 else None, {}
-        hidden = self.encode(tokens, cu_seqlens, readout, **options)
+        columns = self.columns_of(interaction)
+        hidden = self.encode(tokens, cu_seqlens, readout, **columns, **options)
         seen = self.items_seen(tokens, cu_seqlens, readout)
         if self.loss_type == "CE":
             teacher = None
             if self.teachers is not None:
-                teacher = self.teachers.predict(tokens, cu_seqlens, readout, **options)
+                teacher = self.teachers.predict(tokens, cu_seqlens, readout, columns=columns, **options)
                 if seen is None and teacher.seen_bias:
                     seen = items_read(tokens, cu_seqlens, readout)
             biases = {"bias": self.item_bias, "seen": seen, "seen_bias": self.bias_of_seen()}
@@ -186,19 +217,20 @@ class PackedSequentialRecommender(SequentialRecommender):
             scores[seen.of_rows()] += self.bias_of_seen()
         return scores
 
-    def prefill(self, tokens: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, list]:
+    def prefill(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> tuple[Tensor, list]:
         """What :meth:`step` would come to after whole histories, read at once.
 
         Args:
             tokens: (T,) item ids.
             cu_seqlens: (S + 1,) borders of the histories.
+            **columns: (T,) each of :attr:`columns`.
 
         Returns:
             (S, hidden_size) representations, for :meth:`score_all`, and the state after these histories.
         """
         raise NotImplementedError(self._no_state)
 
-    def step(self, items: Tensor, state: list | None = None) -> tuple[Tensor, list]:
+    def step(self, items: Tensor, state: list | None = None, **columns: Tensor) -> tuple[Tensor, list]:
         """The representation of R histories that get one item more, in a time that does not depend on their length.
 
         In evaluation mode it equals what :meth:`forward` gives for the longer histories.
@@ -206,6 +238,7 @@ class PackedSequentialRecommender(SequentialRecommender):
         Args:
             items: (R,) ids of the items that come next.
             state: after the items before; None for the start of a history.
+            **columns: (R,) each of :attr:`columns`.
 
         Returns:
             (R, hidden_size), for :meth:`score_all`, and the state after these items.
@@ -223,4 +256,5 @@ class PackedSequentialRecommender(SequentialRecommender):
         """Representation (S, hidden_size) and items of each history."""
         tokens, cu_seqlens = self.packed(interaction)
         readout = last_tokens(cu_seqlens)
-        return self.encode(tokens, cu_seqlens, readout), self.items_seen(tokens, cu_seqlens, readout)
+        hidden = self.encode(tokens, cu_seqlens, readout, **self.columns_of(interaction))
+        return hidden, self.items_seen(tokens, cu_seqlens, readout)

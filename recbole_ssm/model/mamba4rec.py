@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from recbole_ssm.layers import Dropout, FeedForward, Mamba
@@ -64,14 +65,18 @@ class Mamba4Rec(PackedSequentialRecommender):
         """The token mixer of one layer."""
         return Mamba(self.hidden_size, config["d_state"], config["d_conv"], config["expand"])
 
-    def embed(self, tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
-        """What goes into the first layer, before dropout and LayerNorm: (T, hidden_size)."""
+    def embed(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> Tensor:
+        """What goes into the first layer, before dropout and LayerNorm: (T, hidden_size).
+
+        Where the model streams, each row must depend on its own token and columns alone.
+        """
         return self.item_embedding(tokens)
 
-    def encode(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, **options) -> Tensor:
-        """See :meth:`PackedSequentialRecommender.encode`; options are the mixers'."""
+    def encode(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, **options: Tensor) -> Tensor:
+        """See :meth:`PackedSequentialRecommender.encode`; options are the columns, and the mixers'."""
         *layers, last = self.layers
-        hidden = self.norm(self.dropout(self.embed(tokens, cu_seqlens)))
+        columns = {column.name: options.pop(column.name) for column in self.columns}
+        hidden = self.norm(self.dropout(self.embed(tokens, cu_seqlens, **columns)))
         for layer in layers:
             hidden = layer(hidden, cu_seqlens, **options)
         return last(hidden, cu_seqlens, readout, **options)
@@ -81,25 +86,26 @@ class Mamba4Rec(PackedSequentialRecommender):
         """See :attr:`PackedSequentialRecommender.streams`."""
         return self.causal and all(hasattr(layer.mixer, name) for layer in self.layers for name in ("prefill", "step"))
 
-    def prefill(self, tokens: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, list]:
+    def prefill(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> tuple[Tensor, list]:
         """See :meth:`PackedSequentialRecommender.prefill`."""
         if not self.streams:
-            return super().prefill(tokens, cu_seqlens)
+            return super().prefill(tokens, cu_seqlens, **columns)
         self.check_histories(tokens, cu_seqlens)
-        hidden = self.norm(self.dropout(self.embed(tokens, cu_seqlens)))
+        hidden = self.norm(self.dropout(self.embed(tokens, cu_seqlens, **columns)))
         states = []
         for layer in self.layers:
             hidden, state = layer.prefill(hidden, cu_seqlens)
             states.append(state)
         return hidden[last_tokens(cu_seqlens)], states
 
-    def step(self, items: Tensor, state: list | None = None) -> tuple[Tensor, list]:
+    def step(self, items: Tensor, state: list | None = None, **columns: Tensor) -> tuple[Tensor, list]:
         """See :meth:`PackedSequentialRecommender.step`."""
         if not self.streams:
-            return super().step(items, state)
+            return super().step(items, state, **columns)
         check_each(items=(items, (items.numel(),)))
         check_ids(self.ITEM_ID, items, 0, self.n_items)
-        hidden = self.norm(self.dropout(self.item_embedding(items)))
+        alone = torch.arange(len(items) + 1, dtype=torch.int32, device=items.device)
+        hidden = self.norm(self.dropout(self.embed(items, alone, **columns)))
         after = []
         for layer, before in zip(self.layers, state or [None] * len(self.layers), strict=True):
             hidden, remembered = layer.step(hidden, before)

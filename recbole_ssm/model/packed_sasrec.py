@@ -30,7 +30,7 @@ class PackedSASRec(Mamba4Rec):
         """The token mixer of one layer."""
         return CausalSelfAttention(self.hidden_size, config["n_heads"])
 
-    def embed(self, tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
+    def embed(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> Tensor:
         """Items and their positions, (T, hidden_size)."""
         place = positions(cu_seqlens, len(tokens)).clamp(max=self.position_embedding.num_embeddings - 1)
         return self.item_embedding(tokens) + self.position_embedding(place)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import re
+import sys
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import recbole.utils
@@ -12,8 +17,10 @@ import torch
 from recbole.utils import get_model
 
 from recbole_ssm.errors import InputError, did_you_mean
+from recbole_ssm.model.base import PackedSequentialRecommender
+from recbole_ssm.model.declarations import Column, Key
 
-MODELS = {
+SHIPPED = {
     "SSD4Rec": "recbole_ssm.model.ssd4rec:SSD4Rec",
     "Mamba4Rec": "recbole_ssm.model.mamba4rec:Mamba4Rec",
     "2Mamba4Rec": "recbole_ssm.model.two_mamba4rec:TwoMamba4Rec",
@@ -21,7 +28,41 @@ MODELS = {
     "LRURec": "recbole_ssm.model.lrurec:LRURec",
     "PackedSASRec": "recbole_ssm.model.packed_sasrec:PackedSASRec",
 }
-"""Models of this package: name to ``module:class``. Names need not be Python identifiers."""
+"""Models that come with this package: name to ``module:class``. Names need not be Python identifiers."""
+
+GROUP = "recbole_ssm.models"
+"""The group of entry points by which another package names its models."""
+
+
+class _Models(Mapping[str, str]):
+    """Name to ``module:class``: :data:`SHIPPED`, and then the models of installed packages."""
+
+    def __getitem__(self, name: str) -> str:
+        return (SHIPPED.get(name) or _installed()[name][0]) if isinstance(name, str) else SHIPPED[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*SHIPPED, *_installed()]))
+
+    def __len__(self) -> int:
+        return len({*SHIPPED, *_installed()})
+
+
+MODELS: Mapping[str, str] = _Models()
+"""All models on packed histories, by name."""
+
+
+def _installed() -> dict[str, list[str]]:
+    """The models of other packages, by name; more than one value where several packages have the name."""
+    return _installed_in(tuple(sys.path))
+
+
+@lru_cache(maxsize=4)
+def _installed_in(path: tuple[str, ...]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for point in entry_points(group=GROUP):
+        if point.value not in found.setdefault(point.name, []):
+            found[point.name].append(point.value)
+    return found
 
 
 _NAMES_OF_FILES = {"lightgbm": "LightGBM", "xgboost": "XGBoost"}
@@ -64,15 +105,47 @@ def recboles_own(kind: type, name: str) -> type | None:
     )
 
 
+def _packed_model(name: str) -> type:
+    values = [*([SHIPPED[name]] if name in SHIPPED else []), *_installed().get(name, [])]
+    if len(values) > 1 or (name not in SHIPPED and name in recbole_models()):
+        others = values if len(values) > 1 else [f"RecBole's {name}", *values]
+        raise InputError(f"several models are called {name!r}: {', '.join(others)}; uninstall the others")
+    module, _, attribute = values[0].partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (AttributeError, ImportError, SyntaxError) as error:
+        raise InputError(
+            f"the model {name} ({values[0]}, entry point of {GROUP}) cannot be imported: {error}; mend or uninstall it"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, PackedSequentialRecommender)):
+        raise InputError(f"the model {name} ({values[0]}) must be a class made from PackedSequentialRecommender")
+    return found
+
+
+def check_declarations(model: type[PackedSequentialRecommender]) -> None:
+    """Raise InputError unless what a model declares is well-formed, and its ``encode`` takes the columns."""
+    name, takes = model.__name__, inspect.signature(model.encode).parameters.values()
+    for attribute, kind in (("keys", Key), ("columns", Column)):
+        declared = getattr(model, attribute)
+        if not isinstance(declared, tuple) or not all(isinstance(each, kind) for each in declared):
+            raise InputError(f"{name}.{attribute} must be a tuple of {kind.__name__}s, but is {declared!r}")
+        names = [each.name for each in declared]
+        if twice := [each for each in dict.fromkeys(names) if names.count(each) > 1]:
+            raise InputError(f"{name}.{attribute} declares {twice[0]!r} twice; remove one")
+    for column in model.columns:
+        if not any(each.name == column.name or each.kind == each.VAR_KEYWORD for each in takes):
+            raise InputError(f"{name}.encode must take {column.name!r}, which is one of the columns that it declares")
+
+
 def model_class(name: str) -> type:
-    """The class of a model of this package or of RecBole.
+    """The class of a model of this package, of an installed one, or of RecBole.
 
     Raises:
-        InputError: there is no such model, or a package that it needs is not installed.
+        InputError: there is no such model, a package that it needs is not installed, or what is registered by this
+            name cannot be used.
     """
     if name in MODELS:
-        module, _, attribute = MODELS[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        return _packed_model(name)
     known = [*MODELS, *recbole_models()]
     if name not in known:
         raise InputError(

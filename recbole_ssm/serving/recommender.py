@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.configuration import stored_config
 from recbole_ssm.checkpoints.load import stored_model
 from recbole_ssm.data import create_dataset
-from recbole_ssm.data.dataset import chronological_history
+from recbole_ssm.data.dataset import chronological_column, chronological_history
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.packing import cumulative_lengths, last_tokens, sequence_index
 
@@ -34,6 +34,7 @@ class Recommender:
     Attributes:
         model: the model, in evaluation mode.
         items: name of each item by its number; 0 is none.
+        columns: names of the columns that the model reads beside the items, as in the data that it was trained on.
 
     Raises:
         CheckpointError: the file cannot be read, or holds another model.
@@ -51,6 +52,8 @@ class Recommender:
         self._stored = {key: state[key] for key in ("config", "given")}
         self._longest = state["config"].get("MAX_ITEM_LIST_LENGTH")
         self._number = {name: number for number, name in enumerate(self.items) if number > 0}
+        self._columns = {column.field(state["config"]): column for column in self.model.columns}
+        self.columns = list(self._columns)
 
     def __contains__(self, item: str) -> bool:
         """Whether the model knows an item of this name."""
@@ -58,7 +61,12 @@ class Recommender:
 
     @torch.inference_mode()
     def recommend(
-        self, histories: Sequence[Sequence[str]], k: int = 10, *, skip_unknown: bool = False
+        self,
+        histories: Sequence[Sequence[str]],
+        k: int = 10,
+        *,
+        skip_unknown: bool = False,
+        columns: Mapping[str, Sequence[Sequence[float]]] | None = None,
     ) -> list[list[tuple[str, float]]]:
         """The items with the highest scores after each history.
 
@@ -66,28 +74,64 @@ class Recommender:
             histories: names of the items that each has had, the latest last.
             k: how many are wanted.
             skip_unknown: pass over items that the model does not know. A history without any other gets no items.
+            columns: for each of :attr:`columns`, its values in each history: one for each item.
 
         Returns:
             For each history name and score of the best ``k``, the best first; fewer where no more are left.
 
         Raises:
-            InputError: a history is empty or has an item that the model does not know, or ``k`` is no number above 0.
+            InputError: a history is empty or has an item that the model does not know, ``k`` is no number above 0, or
+                ``columns`` do not fit.
         """
         k = _count(k)
         if not isinstance(histories, Iterable):
             raise InputError(f"histories are a list of lists of names of items, and not {histories!r}")
+        histories = list(histories)
         numbers = [self._numbers(history, skip_unknown) for history in histories]
+        values = self._values(histories, columns)
         rows = [row for row, history in enumerate(numbers) if history]
         if len(rows) < len(numbers) and not skip_unknown:
             raise InputError("a history is empty; leave it out: there is nothing to tell of it")
         found: list[list[tuple[str, float]]] = [[] for _ in numbers]
         for some in self._batches(rows, numbers):
-            read = [torch.tensor(numbers[row][-self._longest :] if self._longest else numbers[row]) for row in some]
-            borders = cumulative_lengths(torch.tensor([len(history) for history in read]))
-            batch = Interaction({self.model.ITEM_SEQ: torch.cat(read), "cu_seqlens": borders}).to(self._device)
+            batch = self._batch(
+                [numbers[row] for row in some], {name: [of[row] for row in some] for name, of in values.items()}
+            )
             best = self._best(self.model.full_sort_predict(batch), [numbers[row] for row in some], k)
             for row, items in zip(some, best, strict=True):
                 found[row] = items
+        return found
+
+    def _batch(self, numbers: Sequence[list[int]], values: Mapping[str, Sequence[list[float]]]) -> Interaction:
+        """A packed batch of what the model reads of histories."""
+        latest = slice(-self._longest, None) if self._longest else slice(None)
+        read = [torch.tensor(history[latest]) for history in numbers]
+        fields = {self.model.ITEM_SEQ: torch.cat(read)}
+        fields["cu_seqlens"] = cumulative_lengths(torch.tensor([len(history) for history in read]))
+        for name, column in self._columns.items():
+            flat = torch.tensor([value for each in values[name] for value in each[latest]], dtype=torch.float64)
+            fields[self.model.field_of(column)] = column.read(flat)
+        return Interaction(fields).to(self._device)
+
+    def _values(
+        self,
+        histories: Sequence[Sequence[str]],
+        columns: Mapping[str, Sequence[Sequence[float]]] | None,
+    ) -> dict[str, list[list[float]]]:
+        """The values of the columns in each history, of the items that the model knows."""
+        if (columns or {}).keys() != self._columns.keys():
+            raise InputError(
+                f"columns must have {', '.join(self.columns) or 'nothing'}, which the model reads beside the items, "
+                f"but have {', '.join(columns or ()) or 'nothing'}"
+            )
+        found = {}
+        for name, given in (columns or {}).items():
+            if [len(values) for values in given] != [len(history) for history in histories]:
+                raise InputError(f"columns: {name} must have a value for each item of each history")
+            found[name] = [
+                [value for item, value in zip(history, values, strict=True) if item in self]
+                for history, values in zip(histories, given, strict=True)
+            ]
         return found
 
     def _batches(self, rows: Iterable[int], numbers: Sequence[Sequence[int]]) -> Iterator[list[int]]:
@@ -104,6 +148,12 @@ class Recommender:
             yield some
 
     def histories(self, dataset: str | None = None, command_line: Iterable[str] = ()) -> dict[str, list[str]]:
+        """The items of :meth:`histories_and_columns`."""
+        return self.histories_and_columns(dataset, command_line)[0]
+
+    def histories_and_columns(
+        self, dataset: str | None = None, command_line: Iterable[str] = ()
+    ) -> tuple[dict[str, list[str]], dict[str, dict[str, list[float]]]]:
         """What each user of a dataset has had, the latest last, read as the training read its data.
 
         How rare users and items are does not matter here: nobody is left out.
@@ -114,6 +164,7 @@ class Recommender:
 
         Returns:
             Names of items by name of user: all of them, those that training held out for validation and test as well.
+            And for each of :attr:`columns` its values by name of user.
 
         Raises:
             InputError: the data cannot be read.
@@ -130,11 +181,15 @@ class Recommender:
         names = data.field2id_token[data.iid_field][items.numpy()].tolist()
         users = data.field2id_token[data.uid_field].tolist()
         borders = [*start.tolist(), len(names)]
-        return {users[user]: names[borders[user] : borders[user + 1]] for user in range(1, len(users))}
 
-    def session(self, history: Iterable[str] = ()) -> Session:
+        def by_user(flat: list) -> dict[str, list]:
+            return {users[user]: flat[borders[user] : borders[user + 1]] for user in range(1, len(users))}
+
+        return by_user(names), {name: by_user(chronological_column(data, name).tolist()) for name in self.columns}
+
+    def session(self, history: Iterable[str] = (), columns: Mapping[str, Sequence[float]] | None = None) -> Session:
         """One history that grows by an item at a time; see :class:`Session`."""
-        return Session(self, history)
+        return Session(self, history, columns)
 
     def _numbers(self, history: Iterable[str], skip_unknown: bool = False) -> list[int]:
         if isinstance(history, str) or not isinstance(history, Iterable):
@@ -176,13 +231,19 @@ class Session:
     Args:
         recommender: the model.
         history: names of items to begin with.
+        columns: for each of the recommender's ``columns``, its values: one for each item of the history.
 
     Attributes:
         history: the names so far.
+        columns: the values so far.
     """
 
-    def __init__(self, recommender: Recommender, history: Iterable[str] = ()):
-        self.history: list[str] = []
+    def __init__(
+        self,
+        recommender: Recommender,
+        history: Iterable[str] = (),
+        columns: Mapping[str, Sequence[float]] | None = None,
+    ):
         self._recommender = recommender
         self._streams = recommender.model.streams and not recommender._longest
         self._hidden: Tensor | None = None
@@ -190,43 +251,57 @@ class Session:
         self._seen: dict[int, None] = {}
         names = list(history) if isinstance(history, Iterable) and not isinstance(history, str) else history
         numbers = recommender._numbers(names)
-        self.history.extend(names)
+        if columns is None and not names:
+            columns = {name: [] for name in recommender.columns}
+        values = recommender._values([names], {name: [list(given)] for name, given in (columns or {}).items()})
+        self.history: list[str] = list(names)
+        self.columns: dict[str, list[float]] = {name: each for name, (each,) in values.items()}
         if self._streams and numbers:
-            self._begin(numbers)
+            self._begin(numbers, values)
 
     @torch.inference_mode()
-    def _begin(self, numbers: list[int]) -> None:
-        tokens = torch.tensor(numbers, device=self._recommender._device)
-        borders = torch.tensor([0, len(numbers)], dtype=torch.int32, device=tokens.device)
-        self._hidden, self._state = self._recommender.model.prefill(tokens, borders)
+    def _begin(self, numbers: list[int], values: dict[str, list[list[float]]]) -> None:
+        model, batch = self._recommender.model, self._recommender._batch([numbers], values)
+        tokens, borders = model.packed(batch)
+        self._hidden, self._state = model.prefill(tokens, borders, **model.columns_of(batch))
         self._seen = dict.fromkeys(numbers)
 
     def __copy__(self) -> Session:
         """A branch: what is added to the one is not added to the other. The model is that of both."""
         branch = object.__new__(Session)
         branch.__dict__ |= self.__dict__ | {"history": list(self.history), "_seen": dict(self._seen)}
+        branch.columns = {name: list(values) for name, values in self.columns.items()}
         return branch
 
     @torch.inference_mode()
-    def add(self, item: str) -> None:
+    def add(self, item: str, columns: Mapping[str, float] | None = None) -> None:
         """The next item of the history.
 
+        Args:
+            item: its name.
+            columns: for each of the recommender's ``columns``, its value.
+
         Raises:
-            InputError: the model does not know it; the history is as before.
+            InputError: the model does not know the item, or ``columns`` do not fit; the history is as before.
         """
-        number = self._recommender._numbers([item])[0]
+        model, numbers = self._recommender.model, self._recommender._numbers([item])
+        values = self._recommender._values([[item]], {name: [[value]] for name, value in (columns or {}).items()})
         if self._streams:
-            items = torch.tensor([number], device=self._recommender._device)
-            self._hidden, self._state = self._recommender.model.step(items, self._state)
-            self._seen[number] = None
+            batch = self._recommender._batch([numbers], values)
+            tokens, _ = model.packed(batch)
+            self._hidden, self._state = model.step(tokens, self._state, **model.columns_of(batch))
+            self._seen[numbers[0]] = None
         self.history.append(item)
+        for name, ((value,),) in values.items():
+            self.columns[name].append(value)
 
     @torch.inference_mode()
     def recommend(self, k: int = 10) -> list[tuple[str, float]]:
         """As :meth:`Recommender.recommend`, for this history."""
         k = _count(k)
         if not self._streams or not self.history:
-            return self._recommender.recommend([self.history], k)[0]
+            columns = {name: [values] for name, values in self.columns.items()}
+            return self._recommender.recommend([self.history], k, columns=columns)[0]
         model, seen = self._recommender.model, list(self._seen)
         tokens = torch.tensor(seen, device=self._recommender._device)
         borders = torch.tensor([0, len(seen)], dtype=torch.int32, device=tokens.device)

@@ -6,6 +6,8 @@ can become better than it (Hinton et al., arXiv 1503.02531; born-again networks,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -28,19 +30,28 @@ class Teachers:
         self._share = share
 
     @torch.no_grad()
-    def predict(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None, cut: Tensor | None = None) -> Teacher:
+    def predict(
+        self,
+        tokens: Tensor,
+        cu_seqlens: Tensor,
+        readout: Tensor | None,
+        cut: Tensor | None = None,
+        columns: Mapping[str, Tensor] | None = None,
+    ) -> Teacher:
         """What they expect after the tokens ``readout`` (R,) of a packed batch, or after each; without dropout.
 
         Args:
-            tokens, cu_seqlens, readout, cut: as in :meth:`PackedSequentialRecommender.encode`, and the items that are
-                hidden from a student are hidden here, too. A model that reads in both directions does so up to the
-                cut; without one, where each history has one ``readout``, its end, and else not at all.
+            tokens, cu_seqlens, readout, cut, columns: as in :meth:`PackedSequentialRecommender.encode`, and the items
+                that are hidden from a student are hidden here, too. A model that reads in both directions does so up to
+                the cut; without one, where each history has one ``readout``, its end, and else not at all.
         """
         if cut is None and (readout is None or len(readout) != len(cu_seqlens) - 1):
             cut = torch.ones_like(cu_seqlens[1:], dtype=torch.int64)
         parts = []
         for model in self._models:
-            options = {} if model.causal or cut is None else {"cut": cut}
+            options = {column.name: (columns or {})[column.name] for column in model.columns}
+            if cut is not None and not model.causal:
+                options["cut"] = cut
             hidden = model.encode(tokens, cu_seqlens, readout, **options)
             parts += [hidden] if model.item_bias is None else [hidden, hidden.new_ones(len(hidden), 1)]
         return Teacher(torch.cat(parts, 1), self._weight, self._seen_bias / len(self._models), self._share)

@@ -117,11 +117,13 @@ def step_latency(trainer, loader, seconds: float = 1.0, most: int = 200) -> dict
         history = loader.collate_fn(draw.choice(loader.sample_size, 1))[0].to(trainer.device)
         tokens, cu_seqlens = model.packed(history)
         seen = model.items_seen(tokens, cu_seqlens, last_tokens(cu_seqlens))  # whoever keeps states keeps these too
-        _, state = model.step(tokens[:1])
+        columns = model.columns_of(history)
+        _, state = model.step(tokens[:1], **{name: values[:1] for name, values in columns.items()})
+        last = {name: values[-1:] for name, values in columns.items()}
         if trainer.device.type == "cuda":
             torch.cuda.synchronize(trainer.device)
         start = perf_counter()
-        hidden, state = model.step(tokens[-1:], state)
+        hidden, state = model.step(tokens[-1:], state, **last)
         torch.topk(model.score_all(hidden, seen), AT, dim=-1).indices.cpu()
         took.append(perf_counter() - start)
     return _spread(took)
