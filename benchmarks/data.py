@@ -73,7 +73,7 @@ def prepare(folder: str, name: str, kind: str) -> dict:
     import recbole_ssm
     from recbole_ssm.config.config import Config
     from recbole_ssm.data import create_dataset, data_preparation
-    from recbole_ssm.system.memory import peak_memory_gib
+    from recbole_ssm.system.resources import peak_memory_gib
 
     packed = kind in ("packed", "kept")
     keys = {"data_path": folder, "use_gpu": False}

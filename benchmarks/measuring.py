@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-from recbole_ssm.system.machine import processor
+from recbole_ssm.system.resources import processor
 
 
 def clock() -> float:

@@ -26,7 +26,7 @@ from recbole_ssm.layers.norm import GatedRMSNorm
 from recbole_ssm.ops import causal_conv1d, linear_cross_entropy, selective_scan, ssd, use_backend
 from recbole_ssm.ops.packing import cumulative_lengths, positions
 from recbole_ssm.ops.ssd.chunked import ssd_chunked
-from recbole_ssm.system.memory import added_memory_mib
+from recbole_ssm.system.resources import added_memory_mib
 
 
 @dataclass

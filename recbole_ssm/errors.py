@@ -7,19 +7,32 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """What was asked for or given cannot be used. The message is one sentence that says what to do."""
+    """A file, key or argument cannot be used. The message is one sentence: what is wrong, where, and what to do."""
 
 
 class CheckpointError(InputError):
-    """A file that cannot be taken for a checkpoint; the message says what to do."""
+    """A file cannot be read as a checkpoint."""
+
+
+class OutOfMemory(InputError):
+    """Something does not fit into memory. The message names the keys that make it smaller."""
 
 
 class CheckpointNotWritten(OSError):
-    """There was no room, or no permission; what stood in the file before still stands there."""
+    """A file could not be written, for want of space or permission. What stood in the file before is still there."""
 
 
 def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
-    """``. Did you mean X?`` for a word that is like one of the known ones; nothing for another."""
+    """A hint such as ``. Did you mean X?`` for a misspelt word.
+
+    Args:
+        word: what was given.
+        known: what there is. Case is ignored.
+        most: how many suggestions the hint has at most.
+
+    Returns:
+        The hint, to be appended to a message; empty where no known word is similar.
+    """
     by_lower_case = {other.lower(): other for other in known}
     close = difflib.get_close_matches(word.lower(), by_lower_case, n=most)
     return f". Did you mean {' or '.join(by_lower_case[match] for match in close)}?" if close else ""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from recbole_ssm.errors import InputError
-from recbole_ssm.system.atomic_write import replacing
+from recbole_ssm.system.atomic_write import atomic_write
 
 PROGRAM = "python -m recbole_ssm"
 
@@ -153,7 +153,7 @@ def read_output(given: dict, key: str) -> Path | None:
 def write_output(path: Path, content: bytes) -> None:
     """The file whole, or as it was before."""
     try:
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             file.write(content)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error}") from error

@@ -21,8 +21,8 @@ from recbole_ssm.config.shipped_files import find_config_file, properties_folder
 from recbole_ssm.errors import InputError
 from recbole_ssm.model import registry
 from recbole_ssm.model.declarations import Column
-from recbole_ssm.system.distributed import join, rank, world_size
-from recbole_ssm.system.gpus import VISIBLE, named_gpus, show_gpus
+from recbole_ssm.system.distributed import init_process_group, rank, world_size
+from recbole_ssm.system.environment import parse_gpu_id, show_gpus, visible_gpus
 
 
 class YamlLoader(yaml.SafeLoader):
@@ -322,14 +322,14 @@ class Config(RecBoleConfig):
         if gpu_id is not None and not settings["use_gpu"]:
             self.pass_over("gpu_id", "use_gpu is False")
         elif gpu_id is not None:
-            note = show_gpus(named_gpus(gpu_id))
+            note = show_gpus(parse_gpu_id(gpu_id))
             self.notes += [] if note is None else [note]
-        settings["gpu_id"] = os.environ.get(VISIBLE, "") if settings["use_gpu"] else ""
+        settings["gpu_id"] = visible_gpus() if settings["use_gpu"] else ""
         gpu = settings["use_gpu"] and torch.cuda.is_available()
         # To RecBole each process is the only one: its own way divides batches and metrics otherwise.
         settings |= {"single_spec": True, "local_rank": rank(), "device": torch.device("cuda" if gpu else "cpu")}
         if world_size() > 1:
-            settings["device"] = join(settings["use_gpu"])
+            settings["device"] = init_process_group(settings["use_gpu"])
             if rank() > 0:
                 settings |= {"state": "error", "show_progress": False}
 

@@ -38,7 +38,7 @@ from recbole_ssm.data.seen_filter import Seen, add_seen_filter, seen_in_lists, s
 from recbole_ssm.data.shares import SharedCollate
 from recbole_ssm.errors import InputError
 from recbole_ssm.system.distributed import rank, world_size
-from recbole_ssm.system.recbole_warnings import recbole_warnings_hidden
+from recbole_ssm.system.terminal import recbole_warnings_hidden
 
 
 @recbole_warnings_hidden()

@@ -12,6 +12,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from recbole_ssm.system.atomic_write import atomic_write
+
 SECONDS = 0.5
 """Between two looks."""
 
@@ -24,10 +26,8 @@ def to_file(file: Path) -> Callable[[float, str], None]:
         nonlocal last
         if time.monotonic() - last >= SECONDS:
             last = time.monotonic()
-            with suppress(OSError):  # a training does not end for want of a bar
-                unfinished = file.with_name(f".{file.name}.part")
-                unfinished.write_text(json.dumps([share, words]))
-                unfinished.replace(file)
+            with suppress(OSError), atomic_write(file, sync=False) as content:  # a training can do without a bar
+                content.write(json.dumps([share, words]).encode())
 
     return tell
 

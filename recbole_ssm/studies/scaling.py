@@ -16,12 +16,11 @@ from recbole.utils import ModelType, init_seed
 
 from recbole_ssm.config.command_line import key_of
 from recbole_ssm.config.config import Config
-from recbole_ssm.errors import InputError
+from recbole_ssm.errors import InputError, OutOfMemory
 from recbole_ssm.ops.backend import use_backend
 from recbole_ssm.studies.report import Figure, Report, Table, styles, write_csv
-from recbole_ssm.system.atomic_write import write_json
-from recbole_ssm.system.locks import check_writable
-from recbole_ssm.system.memory import OutOfMemory, added_memory_mib, fits_memory
+from recbole_ssm.system.atomic_write import check_writable, write_json
+from recbole_ssm.system.resources import added_memory_mib, fits_memory
 from recbole_ssm.system.terminal import Console
 
 LENGTHS = (50, 100, 200, 500, 1000, 2000, 5000, 10_000)

@@ -1,57 +1,41 @@
-"""Folders of results: that they can be written to, and that one process at a time is at work there."""
+"""The lock of a folder: one process at a time works there."""
 
 from __future__ import annotations
 
-import time
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+
+from filelock import FileLock, Timeout
 
 from recbole_ssm.errors import InputError
 
-try:
-    import fcntl
-except ImportError:  # on Windows
-    fcntl = None
-
-_PATIENCE = 60.0
-"""Seconds: a run whose study was killed takes some to find out."""
+_TIMEOUT = 60.0
+"""Seconds to wait for a lock: a run whose parent was killed needs some to notice it."""
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[tuple[int, ...]]:
-    """The folder is this process's until the context ends, and as long as a child lives that has the file descriptor.
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder until the context ends, or the process does, however it ends.
 
-    Yields:
-        What to give a child as ``pass_fds``.
+    Child processes do not hold it: each takes the lock of the folder that it writes to.
 
     Raises:
-        InputError: it is another process's.
+        InputError: another process holds it. The message says which.
     """
-    if fcntl is None:
-        yield ()
-        return
-    with (folder / ".lock").open("w") as file:
-        end = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if time.monotonic() > end:
-                    raise InputError(
-                        f"another process is at work in {folder}; wait for its end, or name another folder with --out"
-                    ) from error
-                time.sleep(0.2)
-        yield (file.fileno(),)
-
-
-def check_writable(folder: Path, name: str, remedy: str = "name another folder") -> None:
-    """Raise InputError, which calls it ``name``, if a folder cannot be written to, or made. It is not made here."""
-    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    lock, holder = FileLock(folder / ".lock", timeout=_TIMEOUT), folder / ".lock-holder"
     try:
-        with TemporaryDirectory(dir=there) as new:
-            (Path(new) / "some").write_bytes(bytes(1 << 16))  # a full disk still makes folders
-    except OSError as error:
-        raise InputError(f"{name} cannot be written to ({error}); {remedy}") from error
+        lock.acquire()
+    except Timeout as error:
+        who = f" ({holder.read_text(encoding='utf-8')})" if holder.exists() else ""
+        raise InputError(
+            f"another process is at work in {folder}{who}; wait for its end, or name another folder with --out"
+        ) from error
+    try:
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()

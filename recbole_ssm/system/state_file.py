@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from recbole_ssm.errors import CheckpointError, CheckpointNotWritten
-from recbole_ssm.system.atomic_write import replacing
+from recbole_ssm.system.atomic_write import atomic_write
 from recbole_ssm.system.bounded import Unusable, check_archive, check_bounded
 
 VERSION = 1
@@ -32,7 +32,7 @@ def write(path: str | Path, state: dict, *, format: str) -> None:
     path = Path(path)
     state = {"format": format, "format_version": VERSION, "checksum": checksum(state), **state}
     try:
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:
         needed = sum(tensor.nbytes for tensor in _tensors(state))

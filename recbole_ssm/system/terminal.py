@@ -1,32 +1,38 @@
-"""The terminal: words of others, of which it obeys some characters instead of showing them, and tables."""
+"""What a user sees in the terminal: text that cannot control it, log lines in a useful order, no warnings of RecBole's.
+
+The text may hold names that others have chosen: of items, users, files.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+import sys
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 
 from rich.console import Console as RichConsole
 
-_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-"""Control characters but line breaks and tabs, and those that turn the direction of a text."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Control characters except line breaks and tabs, and characters that change the direction of a text."""
 _COLOUR = re.compile(r"(\x1b\[(?:[01];3[0-7]|0)m)")
 """As RecBole's ``set_color`` puts them around words."""
 
 
 def printable(text: object) -> str:
-    r"""A text in which what a terminal would obey is written out, such as ``\x1b``; line breaks and tabs stay."""
-    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+    r"""A text whose control characters are written out, such as ``\x1b``; line breaks and tabs stay."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
 class PrintableLog(logging.Filter):
-    """For the handlers of a log: its lines are :func:`printable`, and keep RecBole's colours."""
+    """A filter for log handlers: it makes lines :func:`printable`, and keeps RecBole's colours."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         try:
             text = record.getMessage()
-        except (KeyError, TypeError, ValueError):  # arguments that do not fit, of which logging itself tells
+        except (KeyError, TypeError, ValueError):  # wrong arguments, which logging itself reports
             return True
         parts = _COLOUR.split(text)
         parts[::2] = map(printable, parts[::2])
@@ -36,7 +42,7 @@ class PrintableLog(logging.Filter):
 
 @contextmanager
 def printable_warnings() -> Iterator[None]:
-    """Within this context warnings are printable where nobody has set up a log: Python then prints them itself."""
+    """Within this context warnings are printable also where no log is set up and Python prints them itself."""
     handler, only_printable = logging.lastResort, PrintableLog()
     if handler is not None:
         handler.addFilter(only_printable)
@@ -48,11 +54,55 @@ def printable_warnings() -> Iterator[None]:
 
 
 class Console(RichConsole):
-    """rich's; but where who reads has enough, that is an error as of any ``print``, and the caller's to answer."""
+    """rich's Console; where the reader has closed the pipe it raises BrokenPipeError, as ``print`` does."""
 
     def tell(self, line: str) -> None:
-        """Print a line as it is, but for what a terminal would obey."""
+        """Print a line as it is, but :func:`printable`."""
         self.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
+
+
+@contextmanager
+def console_log_held_back(message: str) -> Iterator[Callable[[], None]]:
+    """Hold back from the console what is logged, until the function that this gives is called or the context ends.
+
+    Log files get everything at once. After an error only warnings are shown above it, and not all that was logged.
+
+    Args:
+        message: is logged first, and shown at once: what follows may take long.
+    """
+    root = logging.getLogger()
+    root.info(message)
+    handlers = root.handlers
+    held = [_holding(each) for each in handlers if not isinstance(each, logging.FileHandler)]
+    root.handlers = [*(each for each in handlers if isinstance(each, logging.FileHandler)), *held]
+
+    def release() -> None:
+        root.handlers = handlers
+        for each in held:
+            each.close()  # which hands its records on
+
+    try:
+        yield release
+    except BaseException:
+        for each in held:
+            each.buffer = [record for record in each.buffer if record.levelno >= logging.WARNING]
+        raise
+    finally:
+        release()
+
+
+def _holding(handler: logging.Handler) -> MemoryHandler:
+    held = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize, target=handler)
+    held.setLevel(handler.level)
+    return held
+
+
+@contextmanager
+def recbole_warnings_hidden() -> Iterator[None]:
+    """Hide within this context the FutureWarnings that RecBole's own calls cause, which only RecBole can mend."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
+        yield

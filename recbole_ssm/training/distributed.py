@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from recbole_ssm.data.shares import SHARE
-from recbole_ssm.system.distributed import everyones, rank, world_size
+from recbole_ssm.system.distributed import all_gather, rank, world_size
 from recbole_ssm.training.collector import EvaluationCollector
 
 
@@ -37,7 +37,7 @@ class SharedTraining:
         if world_size() == 1:
             return super()._train_epoch(train_data, epoch_idx, loss_func, *args, **kwargs)
         loss = super()._train_epoch(train_data, epoch_idx, loss_func or self.loss_of_batch, *args, **kwargs)
-        losses = everyones(loss)
+        losses = all_gather(loss)
         if isinstance(loss, tuple):
             return tuple(sum(parts) / world_size() for parts in zip(*losses, strict=True))
         return None if loss is None else sum(losses) / world_size()
@@ -86,7 +86,7 @@ class _SharedCollector(EvaluationCollector):
         self._batches.append({name: collected.pop(name).cpu() for name in names})
 
     def get_data_struct(self):
-        parts, self._batches = everyones(self._batches), []
+        parts, self._batches = all_gather(self._batches), []
         in_order = [part[turn] for turn in range(max(map(len, parts))) for part in parts if turn < len(part)]
         for name in in_order[0] if in_order else ():
             self.data_struct.set(name, torch.cat([batch[name] for batch in in_order]))

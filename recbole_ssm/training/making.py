@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ from torch import nn
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.registry import recboles_own
-from recbole_ssm.system.memory import fits_memory
+from recbole_ssm.system.environment import environment
+from recbole_ssm.system.resources import fits_memory
 
 _AS_DATA, _AS_CODE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 """Variables of the environment by which torch is told how to read a file where its caller does not say."""
@@ -53,16 +53,10 @@ def _check_embeddings(file: Path) -> None:
 
 @contextmanager
 def _files_as_data(*, trust: bool) -> Iterator[None]:
-    before = {name: os.environ.pop(name, None) for name in (_AS_DATA, _AS_CODE)}
-    os.environ[_AS_CODE if trust else _AS_DATA] = "1"
     try:
-        yield
+        with environment(**{_AS_CODE: "1" if trust else None, _AS_DATA: None if trust else "1"}):
+            yield
     except (OSError, pickle.UnpicklingError) as error:
         remedy = "" if trust else "; if it holds Python objects, --trust_checkpoint reads them and runs their code"
         reason = str(error).splitlines()[0]
         raise InputError(f"a file of weights that the model begins with cannot be read ({reason}){remedy}") from error
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value

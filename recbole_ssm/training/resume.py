@@ -21,8 +21,8 @@ from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.latest import SUFFIX
 from recbole_ssm.data.shares import SHARE
 from recbole_ssm.errors import CheckpointError, CheckpointNotWritten, InputError
-from recbole_ssm.system.distributed import everyones, greatest, of_first, rank, world_size
-from recbole_ssm.system.memory import memory_ended
+from recbole_ssm.system.distributed import all_gather, all_reduce_max, broadcast, rank, world_size
+from recbole_ssm.system.resources import is_out_of_memory
 from recbole_ssm.system.rng import random_state, set_random_state
 
 
@@ -139,7 +139,7 @@ class Resumable:
         try:
             yield
         except Exception as error:
-            if isinstance(error, InputError) or memory_ended(error):
+            if isinstance(error, InputError) or is_out_of_memory(error):
                 raise
             raise CheckpointError(
                 f"{self._resumed} does not hold a training of {self.config['model']} with these settings "
@@ -174,7 +174,7 @@ class Resumable:
 
     def mean_loss(self) -> float:
         """The loss of this epoch, so far: the mean over targets, since batches may hold more or fewer of them."""
-        total, targets = map(sum, zip(*everyones((self._loss_of_targets, self._targets)), strict=True))
+        total, targets = map(sum, zip(*all_gather((self._loss_of_targets, self._targets)), strict=True))
         return total / targets if targets else 0.0
 
     def _valid_epoch(self, *args, **kwargs):
@@ -187,7 +187,7 @@ class Resumable:
 
     def _stop_if_told(self, batches_done: int) -> None:
         """Between two batches, or while nothing is changed: save, and raise :class:`Interrupted`."""
-        told = greatest(self._stop_signal)
+        told = all_reduce_max(self._stop_signal)
         if not told:
             return
         if batches_done and not self.enable_scaler:  # of which RecBole makes a new one in each epoch
@@ -196,7 +196,7 @@ class Resumable:
 
     def _save_first(self) -> None:
         """RecBole names files by the second in which its trainer was made, and other processes may make one in it."""
-        self.saved_model_file = of_first(_claimed(self.saved_model_file) if rank() == 0 else "")
+        self.saved_model_file = broadcast(_claimed(self.saved_model_file) if rank() == 0 else "")
         self._named = True
         try:
             self._save_latest(-1)
@@ -218,14 +218,14 @@ class Resumable:
         seconds = self.seconds_of_epoch() if within else 0.0
         if within and len(self.history) > self._epoch:  # trained, and being validated
             seconds = self.history[-1]["train_seconds"]
-        of_targets = everyones((self._loss_of_targets, self._targets)) if within else [(0.0, 0.0)]
+        of_targets = all_gather((self._loss_of_targets, self._targets)) if within else [(0.0, 0.0)]
         return {
             "batches_done": self._batches_done,
-            "loss": sum(everyones(self._loss_so_far)) / world_size() if within else 0.0,
+            "loss": sum(all_gather(self._loss_so_far)) / world_size() if within else 0.0,
             "loss_of_targets": [sum(each) / world_size() for each in zip(*of_targets, strict=True)],
             "seconds": seconds,
             "epoch_start": self._epoch_start if within else _draws(self._train_data),
-            "random": everyones(self._before_validation or random_state()),
+            "random": all_gather(self._before_validation or random_state()),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
         }
 
@@ -315,7 +315,7 @@ def _draws(train_data) -> dict:
     """What decides the batches of the epoch that comes next, and all random numbers in it."""
     generator = getattr(train_data, "generator", None)
     return {
-        "random": everyones(random_state()),
+        "random": all_gather(random_state()),
         "generator": None if generator is None else generator.get_state(),
         "epoch": getattr(getattr(train_data, "batch_sampler", None), "epoch", None),
     }

@@ -20,13 +20,11 @@ from recbole_ssm.data import check_topk, create_dataset, data_preparation
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.backend import describe_backends, use_backend
 from recbole_ssm.system import threads
-from recbole_ssm.system.console import held_back
-from recbole_ssm.system.distributed import of_first, rank
-from recbole_ssm.system.locks import check_writable
-from recbole_ssm.system.memory import peak_memory_gib
+from recbole_ssm.system.atomic_write import check_writable
+from recbole_ssm.system.distributed import broadcast, rank
 from recbole_ssm.system.plain import plain
-from recbole_ssm.system.recbole_warnings import recbole_warnings_hidden
-from recbole_ssm.system.terminal import PrintableLog
+from recbole_ssm.system.resources import peak_memory_gib
+from recbole_ssm.system.terminal import PrintableLog, console_log_held_back, recbole_warnings_hidden
 from recbole_ssm.training import run_log
 from recbole_ssm.training.distillation import load_teachers
 from recbole_ssm.training.making import make_model
@@ -86,7 +84,7 @@ def run(
         use_backend(config["ssm_backend"] or "auto"),
         recbole_warnings_hidden(),
         # An error of the data is not to be looked for below 120 lines of configuration:
-        held_back(f"{config['model']} on {config['dataset']}: reading and checking the data") as tell,
+        console_log_held_back(f"{config['model']} on {config['dataset']}: reading and checking the data") as tell,
     ):
         logger = getLogger()
         logger.info(str(config))
@@ -200,7 +198,7 @@ def _begun(config, resume: bool | str | Path) -> str | Path | None:
         raise InputError(f"{config['model']} is trained at once, and there is nothing to resume")
     file, given = resume, plain(config.final_config_dict)
     if resume is True:  # as the first process sees it: it may be writing one before the others have looked
-        file = of_first(find_latest(config["checkpoint_dir"], config["model"], config["dataset"], given))
+        file = broadcast(find_latest(config["checkpoint_dir"], config["model"], config["dataset"], given))
     if file is None:
         getLogger().warning(f"{config['checkpoint_dir']} holds nothing to resume: the training begins anew")
     else:
@@ -257,7 +255,7 @@ def _logging(config) -> Iterator[None]:
     configuration: a value that no other run has makes another of it for each run of a second.
     """
     root, values = logging.getLogger(), config.final_config_dict
-    values["run"] = of_first(f"{os.getpid()} {time.time_ns()}")
+    values["run"] = broadcast(f"{os.getpid()} {time.time_ns()}")
     before, level = list(root.handlers), root.level
     root.handlers = []  # with any, RecBole adds none
     try:

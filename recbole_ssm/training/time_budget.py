@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from recbole_ssm.errors import InputError
-from recbole_ssm.system.distributed import greatest, of_first
+from recbole_ssm.system.distributed import all_reduce_max, broadcast
 
 
 class _BudgetSpent(Exception):
@@ -31,7 +31,7 @@ class TimeBudget:
         budget = self.config["time_budget"]
         if budget is not None and self.history:
             spent = sum(epoch["train_seconds"] + epoch.get("valid_seconds", 0.0) for epoch in self.history)
-            if of_first(spent >= budget):
+            if broadcast(spent >= budget):
                 raise _BudgetSpent
         elif budget is not None:
             loss_func = _watched(loss_func or self.loss_of_batch, len(train_data), budget)
@@ -48,7 +48,7 @@ def _watched(loss_func, batches: int, budget: float):
         # The first batch takes longer than the others.
         needed = batches * (begun[-1] - begun[min(done, 1)]) / max(done - 1, 1)
         too_few = spent > budget or (done > 3 and spent > budget / 10 and needed > 2 * budget)
-        if greatest(int(too_few)):
+        if all_reduce_max(int(too_few)):
             raise InputError(
                 f"time_budget: {budget} seconds are too few for one epoch, which takes about {max(needed, spent):.0f}"
             )

@@ -14,13 +14,13 @@ from recbole.utils import ModelType, WandbLogger, dict2str, get_trainer, set_col
 
 from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.fingerprint import fingerprint, item_vocabulary
-from recbole_ssm.system.distributed import everyones, of_first, rank
-from recbole_ssm.system.memory import WithinMemory
+from recbole_ssm.system.distributed import barrier, broadcast, rank
 from recbole_ssm.system.plain import plain
 from recbole_ssm.system.version import __version__
 from recbole_ssm.training import run_log
 from recbole_ssm.training.distributed import SharedTraining
 from recbole_ssm.training.divergence import DivergenceChecks
+from recbole_ssm.training.memory import WithinMemory
 from recbole_ssm.training.optimisation import fused_adam, one_cycle, parameter_groups
 from recbole_ssm.training.resume import Resumable
 from recbole_ssm.training.time_budget import TimeBudget
@@ -138,7 +138,9 @@ class SafeCheckpoints:
 
     def __init__(self, config, model):
         super().__init__(config, model)
-        self.saved_model_file = of_first(_with_dataset(Path(self.saved_model_file), config["model"], config["dataset"]))
+        self.saved_model_file = broadcast(
+            _with_dataset(Path(self.saved_model_file), config["model"], config["dataset"])
+        )
         self.trained_on: dict = {}
         """What checkpoints say of the data."""
 
@@ -195,7 +197,7 @@ class SafeCheckpoints:
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
         if eval_data and load_best_model:
             file = model_file or self.saved_model_file
-            everyones(None)  # the first process has written it by now
+            barrier()  # the first process has written it by now
             state = checkpoint.read(file, self.device, trust=bool(self.config["trust_checkpoint"]))
             self.model.load_state_dict(state["state_dict"])
             self.model.load_other_parameter(state.get("other_parameter"))

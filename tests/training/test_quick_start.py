@@ -321,7 +321,7 @@ def test_a_caller_who_logs_gets_the_files_too(tiny, capfd):
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_model_that_was_trained_in_one_direction_only_is_noted(tiny, caplog, monkeypatch, epochs):
     if epochs == 1:
-        monkeypatch.setattr("recbole_ssm.training.time_budget.of_first", lambda spent: True)
+        monkeypatch.setattr("recbole_ssm.training.time_budget.broadcast", lambda spent: True)
     keys = {"train_samples": "prefix_lm", "causal_epochs": 1, "epochs": 2, "time_budget": 1000.0}
     result = run(tiny, "SSD4Rec", learning_rate=0.0, **keys)
     assert result["best_epoch"] == result["epochs"] == epochs
@@ -389,7 +389,7 @@ def test_parameters_are_counted_with_and_without_the_items():
 
 def test_peak_memory_is_the_most_that_the_process_itself_ever_held(tmp_path):
     program = (
-        "import torch; from recbole_ssm.system.memory import peak_memory_gib as peak; cpu = torch.device('cpu')\n"
+        "import torch; from recbole_ssm.system.resources import peak_memory_gib as peak; cpu = torch.device('cpu')\n"
         "before = peak(cpu); x = torch.ones(2**27); held = peak(cpu); del x; print(before, held, peak(cpu))"
     )
     of_the_parent = torch.ones(3 * 2**27)  # 1.5 GiB, which are not the child's

@@ -24,8 +24,8 @@ from recbole_ssm.studies.compare.fairness import check_ranked_alike, check_same_
 from recbole_ssm.studies.compare.measuring import AT
 from recbole_ssm.studies.progress import bar, from_file
 from recbole_ssm.studies.run_store import asked_for, check_same
-from recbole_ssm.system.atomic_write import write_json
-from recbole_ssm.system.locks import check_writable, claimed
+from recbole_ssm.system.atomic_write import check_writable, write_json
+from recbole_ssm.system.locks import folder_lock
 from recbole_ssm.system.terminal import Console
 
 _FIXED = {
@@ -142,10 +142,10 @@ class Study:
         Returns:
             A line for each run that failed. The others are done all the same.
         """
-        with claimed(self.folder) as descriptors:
-            return self._train(console, descriptors)
+        with folder_lock(self.folder):
+            return self._train(console)
 
-    def _train(self, console: Console, descriptors: tuple[int, ...]) -> list[str]:
+    def _train(self, console: Console) -> list[str]:
         failed = []
         everything = list(self.runs())
         for number, (variant, seed) in enumerate(everything, 1):
@@ -162,8 +162,7 @@ class Study:
             with log.open("a", encoding="utf-8") as output, bar(console, partial(from_file, far)):
                 command = [sys.executable, "-W", "ignore", "-m", "recbole_ssm.studies.compare.worker"]
                 command += [str(file), str(os.getpid())]
-                to = {"stdout": output, "stderr": subprocess.STDOUT, "pass_fds": descriptors}
-                status = subprocess.run(command, **to, check=False).returncode
+                status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
             done = self.result(variant.name, seed)
             if status or done is None:
                 said = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]

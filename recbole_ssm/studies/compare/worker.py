@@ -16,9 +16,10 @@ import torch
 from recbole_ssm.errors import CheckpointNotWritten, InputError
 from recbole_ssm.studies.compare.measuring import by_sample, latency, step_latency
 from recbole_ssm.studies.progress import to_file
-from recbole_ssm.system.atomic_write import replacing, write_json
-from recbole_ssm.system.machine import processor
+from recbole_ssm.system.atomic_write import atomic_write, write_json
+from recbole_ssm.system.locks import folder_lock
 from recbole_ssm.system.plain import plain
+from recbole_ssm.system.resources import processor
 from recbole_ssm.system.terminal import printable
 from recbole_ssm.system.version import __version__
 from recbole_ssm.training.divergence import TrainingDiverged
@@ -95,14 +96,19 @@ def end_with_parent(parent: int) -> None:
 def main(file: str, parent: str) -> int:
     """Do what ``FILE.json`` asks for, and leave ``FILE.npz`` and ``FILE.result.json``, or exit with an error."""
     end_with_parent(int(parent))
-    asked = json.loads(Path(file).read_text(encoding="utf-8"))
+    target = Path(file)
     try:
-        measured, samples = train_and_measure(asked, Path(file).with_suffix(".trained.json"))
+        with folder_lock(target.parent):  # the run of a study that was killed may still end
+            return _do(target)
     except (InputError, TrainingDiverged, CheckpointNotWritten) as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
-    target = Path(file)
-    with replacing(target.with_suffix(".npz")) as content:
+
+
+def _do(target: Path) -> int:
+    asked = json.loads(target.read_text(encoding="utf-8"))
+    measured, samples = train_and_measure(asked, target.with_suffix(".trained.json"))
+    with atomic_write(target.with_suffix(".npz")) as content:
         np.savez_compressed(content, **{name: np.asarray(values) for name, values in samples.items()})
     write_json(target.with_suffix(".result.json"), {"asked": asked, **measured})
     target.with_suffix(".trained.json").unlink(missing_ok=True)

@@ -20,8 +20,8 @@ from recbole_ssm.studies.run_store import asked_for, check_same
 from recbole_ssm.studies.tuning import report, with_hyperopt
 from recbole_ssm.studies.tuning.space import Parameter, draw, find_space, read_space
 from recbole_ssm.studies.tuning.trials import SET_BY_TUNE, Task, best
-from recbole_ssm.system.atomic_write import write_json
-from recbole_ssm.system.locks import check_writable, claimed
+from recbole_ssm.system.atomic_write import check_writable, write_json
+from recbole_ssm.system.locks import folder_lock
 from recbole_ssm.system.terminal import Console
 from recbole_ssm.training.evaluation import evaluate
 from recbole_ssm.training.run import metrics_in_words
@@ -82,7 +82,7 @@ def tune(
     config = _check(task, space, tool)
     metric = config["valid_metric"]
     _keep(task, space, config)
-    with claimed(Path(task.folder)):
+    with folder_lock(Path(task.folder)):
         console = Console(file=sys.stdout)
         for note in config.overruled(SET_BY_TUNE, "tune"):
             console.tell(note)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -12,6 +11,7 @@ from recbole.trainer import HyperTuning
 
 from recbole_ssm.studies.tuning.space import Parameter
 from recbole_ssm.studies.tuning.trials import Task
+from recbole_ssm.system.environment import environment
 from recbole_ssm.training.resume import Interrupted
 
 ALGORITHMS = ("bayes", "random")
@@ -65,13 +65,9 @@ def search(
     for parameter in space:
         by_kind.setdefault(parameter.kind, {})[parameter.name] = list(parameter.values)
     tuning = HyperTuning(objective, params_dict=by_kind, algo=algorithm, max_evals=trials, early_stop=trials + 1)
-    before = os.environ.get("HYPEROPT_FMIN_SEED")
-    os.environ["HYPEROPT_FMIN_SEED"] = str(seed)  # HyperTuning hands on no seed
-    try:
-        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # HyperTuning prints what ``ended`` tells
-            tuning.run()
-    finally:
-        if before is None:
-            del os.environ["HYPEROPT_FMIN_SEED"]
-        else:
-            os.environ["HYPEROPT_FMIN_SEED"] = before
+    with (
+        environment(HYPEROPT_FMIN_SEED=str(seed)),  # HyperTuning hands on no seed
+        redirect_stdout(StringIO()),  # HyperTuning prints what ``ended`` tells
+        redirect_stderr(StringIO()),
+    ):
+        tuning.run()

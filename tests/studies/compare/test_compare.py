@@ -24,7 +24,6 @@ from recbole_ssm.studies.compare.figures import by_value, figures
 from recbole_ssm.studies.compare.significance import permutation_p
 from recbole_ssm.studies.compare.summary import Row, _differences, summarise
 from recbole_ssm.studies.compare.tables import tables
-from recbole_ssm.system import locks as folders
 from recbole_ssm.system.plain import plain
 
 KEYS = ["--data_path=.", "--use_gpu=False", "--epochs=2", "--hidden_size=8", "--headdim=4", "--d_state=4"]
@@ -146,21 +145,6 @@ def test_runs_of_other_data_are_not_mixed_in(folder, monkeypatch, capsys):
     write_dataset(folder, interactions(n_users=60, n_items=30, shortest=5, longest=12, seed=5))
     assert main([*command, "--seeds=2"]) == 2
     assert "found has a run of 2Mamba4Rec on other data of this name" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(folders.fcntl is None, reason="locks of files are POSIX")
-def test_a_folder_is_of_one_process_and_its_runs(folder, monkeypatch):
-    monkeypatch.setattr(folders, "_PATIENCE", 0.3)
-    with folders.claimed(folder) as descriptors:
-        child = subprocess.Popen(["sleep", "60"], pass_fds=descriptors)
-        with pytest.raises(InputError, match="another process is at work in"), folders.claimed(folder):
-            pass
-    with pytest.raises(InputError, match="another process is at work in"), folders.claimed(folder):
-        pass
-    child.kill()
-    child.wait()
-    with folders.claimed(folder):
-        pass
 
 
 def test_a_run_ends_with_the_process_that_asked_for_it(folder):

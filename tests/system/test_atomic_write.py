@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from recbole_ssm.system.atomic_write import replacing, write_json
+from recbole_ssm.system.atomic_write import atomic_write, write_json
 
 WRITING = """
 import sys
 from pathlib import Path
-from recbole_ssm.system.atomic_write import replacing
-with replacing(Path(sys.argv[1])) as file:
+from recbole_ssm.system.atomic_write import atomic_write
+with atomic_write(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()
     print("writes", flush=True)
@@ -57,7 +57,7 @@ def test_an_error_leaves_what_was_there(tmp_path):
     for before in (None, b"before"):
         if before is not None:
             file.write_bytes(before)
-        with pytest.raises(KeyError), replacing(file) as content:
+        with pytest.raises(KeyError), atomic_write(file) as content:
             content.write(b"new")
             raise KeyError
         assert os.listdir(tmp_path) == ([] if before is None else ["a"])
