@@ -1,0 +1,87 @@
+"""Draws which folders of the package import which, from the imports: ``python docs/make/rooms.py``.
+
+Writes ``docs/images/rooms.svg``. An arrow is left out where a longer way leads from the one folder to the other.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from drawing import drawing, line, text
+
+ROOT = Path(__file__).parent.parent.parent
+PACKAGE = ROOT / "recbole_ssm"
+TARGET = ROOT / "docs" / "images" / "rooms.svg"
+WIDTH, BOX, ROW, MARGIN = 720, (120, 36), 76, 40
+
+
+def imported(file: Path) -> Iterator[str]:
+    """The folders of the package that a file imports from."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        yield from (name.split(".")[1] for name in names if name.startswith("recbole_ssm."))
+
+
+def imports() -> dict[str, set[str]]:
+    """Of each folder of the package the others that it imports from."""
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    return {
+        room: {other for file in (PACKAGE / room).rglob("*.py") for other in imported(file)} & rooms - {room}
+        for room in sorted(rooms)
+    }
+
+
+def reached(room: str, below: dict[str, set[str]]) -> set[str]:
+    """All that a folder imports, itself or through others."""
+    return below[room] | {far for near in below[room] for far in reached(near, below)}
+
+
+def floors(below: dict[str, set[str]]) -> list[list[str]]:
+    """The folders from the top down: each stands above all that it imports, as low as it can."""
+
+    def height(room: str) -> int:
+        return 1 + max(map(height, below[room]), default=0)
+
+    by_height = {room: height(room) for room in below}
+    return [[r for r in below if by_height[r] == level] for level in range(max(by_height.values()), 0, -1)]
+
+
+def picture() -> str:
+    """The drawing, as SVG."""
+    below = imports()
+    levels = floors(below)
+    place = {}
+    for row, rooms in enumerate(levels):
+        for column, room in enumerate(rooms):
+            place[room] = (WIDTH * (column + 1) / (len(rooms) + 1), MARGIN + row * ROW)
+    wide, high = BOX
+    shapes = [
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
+        '<path class="tip" d="M0,0 L8,4 L0,8 z"/></marker></defs>'
+    ]
+    for room, others in below.items():
+        for other in sorted(others):
+            if any(other in reached(near, below) for near in others - {other}):
+                continue
+            (x, y), (u, v) = place[room], place[other]
+            if v - y <= ROW:
+                points = [(x, y + high / 2), (u, v - high / 2)]
+            else:  # around what stands between
+                far = WIDTH / 2 + (150 if u > WIDTH / 2 else -150)
+                points = [(x, y + high / 2), (far, y + ROW * 0.6), (far, v - ROW * 0.6), (u, v - high / 2)]
+            shapes.append(line(points, 'marker-end="url(#tip)"'))
+    for room, (x, y) in place.items():
+        corner = f'x="{x - wide / 2:g}" y="{y - high / 2:g}" width="{wide}" height="{high}"'
+        shapes += [f'<rect class="box" {corner} rx="6"/>', text(x, y + 5, room, "head", "middle")]
+    return drawing(WIDTH, 2 * MARGIN + (len(levels) - 1) * ROW, "What each folder of the package imports", shapes)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(picture(), encoding="utf-8")
+    print(TARGET)
