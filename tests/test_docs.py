@@ -2,12 +2,15 @@
 
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from atomic import ROOT
 
+import recbole_ssm
 from recbole_ssm.cli.arguments import VERBS, value_of
 from recbole_ssm.cli.main import main
 from recbole_ssm.config.command_line import key_of
@@ -67,10 +70,39 @@ def test_the_page_on_datasets_makes_atomic_files_of_a_table(tmp_path, monkeypatc
     assert dataset.inter_feat["timestamp"].tolist()[:2] == [1793610900, 1793610990]
 
 
-@pytest.mark.parametrize("page", [*sorted(path.name for path in (ROOT / "docs").glob("*.md")), "README.md"])
-def test_commands_of_the_documentation_can_be_given(page, capsys):
+def test_the_table_of_clicks_of_readme_becomes_recommendations(tmp_path, monkeypatch, capsys):
+    items = ("Blue mug", "Tea pot", "Cups", "Tray")
+    clicks = [(f"c{user}", item, 60 * user + place) for user in range(40) for place, item in enumerate(items)]
+    pd.DataFrame(clicks, columns=["customer", "product", "time"]).to_csv(tmp_path / "clicks.csv", index=False)
+    few = {"epochs": 1, "topk": [2], "valid_metric": "NDCG@2"}
+    monkeypatch.setattr(recbole_ssm, "run", partial(recbole_ssm.run, config_dict=few))
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    exec(compile(block, "README.md", "exec"), {})
+    assert "('Cups', " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_page_on_training_can_be_followed(monkeypatch, capsys):
+    train = recbole_ssm.run
+    monkeypatch.setattr(
+        recbole_ssm, "run", lambda config_dict, **names: train(config_dict={**config_dict, "epochs": 1}, **names)
+    )
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    exec(compile(block, "training.md", "exec"), {})
+    assert "ndcg@10" in capsys.readouterr().out
+
+
+WITH_COMMANDS = [
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(ROOT / name for name in ("README.md", "SECURITY.md", "dataset/README.md", "results/NOTES.md")),
+]
+
+
+@pytest.mark.parametrize("file", WITH_COMMANDS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_commands_of_the_documentation_can_be_given(file, capsys):
     """Verbs exist, keys are the verb's or the configuration's, and files that are linked to are there."""
-    file = ROOT / "README.md" if page == "README.md" else ROOT / "docs" / page
     text = file.read_text(encoding="utf-8")
     for line in re.findall(
         r"^(?:python -m recbole_ssm|(?:python|torchrun) .*run_recbole_ssm\.py) (.+)$", text, flags=re.MULTILINE
@@ -83,6 +115,9 @@ def test_commands_of_the_documentation_can_be_given(page, capsys):
         model, dataset, files = (value_of(words, key) for key in ("model", "dataset", "config_files"))
         if verb == "train" and not {"resume", "help"} & given.keys() and "best.yaml" not in line:
             keys = [given[key] for key in given if key not in ("model", "dataset", "config_files")]
+            for teacher in filter(None, (value_of(words, "teacher") or "").split(",")):
+                Path(teacher).parent.mkdir(exist_ok=True)
+                Path(teacher).touch()
             Config(model, dataset, (files or "").split(",") if files else [], command_line=keys)
         elif verb != "train":
             keys = [given[key] for key in given.keys() - own]

@@ -10,7 +10,8 @@ STYLE = """
   text { font-family: system-ui, sans-serif; font-size: 13px; fill: #1c1f23; } .soft { fill: #5c6065; }
   .head { font-size: 15px; font-weight: 600; } .tip { fill: #a9a9a2; }
   @media (prefers-color-scheme: dark) {
-    .paper { fill: #16181b; } .box { fill: #23262b; stroke: #6d727a; } .line { stroke: #6d727a; } .tip { fill: #6d727a; }
+    .paper { fill: #16181b; } .box { fill: #23262b; stroke: #6d727a; }
+    .line { stroke: #6d727a; } .tip { fill: #6d727a; }
     text { fill: #e8e8e4; } .soft { fill: #a4a8ae; }
   }"""
 

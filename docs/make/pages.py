@@ -59,26 +59,32 @@ def source_of(page: str) -> str:
 
 
 def reference() -> dict[str, str]:
-    """Name and text of each page of the reference: one for the package's face, one for each folder in it."""
-    pages = {"reference/recbole_ssm.md": "# recbole_ssm\n\n" + "".join(map(entry, faces()))}
+    """Name and text of each page of the reference: one for the names at the root, one for each folder."""
+    pages = {"reference/recbole_ssm.md": root()}
     for folder in sorted(path.parent for path in PACKAGE.glob("*/__init__.py")):
         modules = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in sorted(folder.rglob("*.py"))]
-        modules = [name.removesuffix(".__init__") for name in modules if not re.search(r"\._(?!_init__)", name)]
-        pages[f"reference/{folder.name}.md"] = f"# recbole_ssm.{folder.name}\n\n" + "".join(map(entry, modules))
+        modules = [name.removesuffix(".__init__") for name in modules]
+        public = [f"::: {name}\n" for name in modules if "._" not in name]
+        pages[f"reference/{folder.name}.md"] = "\n".join([f"# recbole_ssm.{folder.name}\n", *public])
     return pages
 
 
-def faces() -> list[str]:
-    """Where the names of ``recbole_ssm.__all__`` are defined."""
+def root() -> str:
+    """The names of ``recbole_ssm.__all__``, with links to where they are defined."""
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    found = [(node.module, alias.name) for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    found = {a.name: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for a in node.names}
     (names,) = (ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign))
-    return [f"{module}.{name}" for module, name in sorted(found, key=lambda one: one[1]) if name in names]
+    lines = [f"- [`recbole_ssm.{name}`][{found[name]}.{name}]" for name in names if not name.startswith("_")]
+    alone = [f"::: recbole_ssm.{file.stem}\n" for file in sorted(PACKAGE.glob("*.py")) if not file.stem.startswith("_")]
+    return "\n".join(["# recbole_ssm\n", "`import recbole_ssm` offers these names:\n", *lines, "", *alone])
 
 
-def entry(name: str) -> str:
-    """What tells mkdocstrings to describe a module, a class or a function."""
-    return f"::: {name}\n\n"
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add to the navigation what follows from the files: pages on extending the package, and the reference."""
+    sections = {title: pages for section in config.nav or [] for title, pages in section.items()}
+    sections["Extend"][:0] = sorted(file.name for file in (ROOT / "docs").glob("your-own-*.md"))
+    sections["Reference"] += [{Path(page).stem: page} for page in reference()]
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -90,7 +96,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def site_link(link: str, page: str) -> str | None:
-    """The link of the site for one of the repository; None where there is no such page.
+    """The link of the site for one of the repository; None where it leads to a file that is no page.
 
     Args:
         link: as it stands in the file of the repository.
@@ -100,7 +106,9 @@ def site_link(link: str, page: str) -> str | None:
     source = SOURCES.get(page, f"docs/{page}")
     target = posixpath.normpath(posixpath.join(posixpath.dirname(source), path)) if path else source
     there = PAGES.get(target) or (target.removeprefix("docs/") if target.startswith("docs/") else None)
-    if there is None or not (ROOT / target).exists():
+    if not (ROOT / target).exists():
+        return link  # MkDocs tells that it leads nowhere
+    if there is None:
         return None
     return posixpath.relpath(there, posixpath.dirname(page) or ".") + hash_ + anchor
 

@@ -5,36 +5,26 @@ Writes ``docs/images/rooms.svg``. An arrow is left out where a longer way leads 
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 from drawing import drawing, line, text
 
 ROOT = Path(__file__).parent.parent.parent
-PACKAGE = ROOT / "recbole_ssm"
+sys.path.insert(0, str(ROOT / ".ci"))
+from structure import arrows  # noqa: E402  (the script that also checks the rules)
+
 TARGET = ROOT / "docs" / "images" / "rooms.svg"
 WIDTH, BOX, ROW, MARGIN = 720, (120, 36), 76, 40
-
-
-def imported(file: Path) -> Iterator[str]:
-    """The folders of the package that a file imports from."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        names = []
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        yield from (name.split(".")[1] for name in names if name.startswith("recbole_ssm."))
+LEFT_OUT = {"errors"}
+"""What nearly all import."""
 
 
 def imports() -> dict[str, set[str]]:
     """Of each folder of the package the others that it imports from."""
-    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    return {
-        room: {other for file in (PACKAGE / room).rglob("*.py") for other in imported(file)} & rooms - {room}
-        for room in sorted(rooms)
-    }
+    pairs = {pair for pair in arrows() if not LEFT_OUT & set(pair)}
+    rooms = sorted({room for pair in pairs for room in pair if room not in ("__init__", "__main__")})
+    return {room: {below for above, below in pairs if above == room} for room in rooms}
 
 
 def reached(room: str, below: dict[str, set[str]]) -> set[str]:

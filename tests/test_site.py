@@ -1,0 +1,99 @@
+"""The site, its pictures, README's table and the notebooks are what the repository says today."""
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from atomic import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture
+def make(monkeypatch):
+    """Imports a script of ``docs/make``."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "make"))
+    return importlib.import_module
+
+
+def test_the_drawing_of_the_rooms_is_current(make):
+    rooms = make("rooms")
+    assert rooms.TARGET.read_text(encoding="utf-8") == rooms.picture(), "run python docs/make/rooms.py"
+
+
+def test_the_drawing_shows_imports_that_no_longer_way_leads_to(make):
+    rooms = make("rooms")
+    below = rooms.imports()
+    assert {"layers", "ops"} <= rooms.reached("model", below)
+    assert rooms.floors({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == [["a"], ["b"], ["c"]]
+
+
+def test_the_picture_and_the_table_of_the_results_are_current(make):
+    results = make("results_picture")
+    assert results.TARGET.read_text(encoding="utf-8") == results.picture(), "run python docs/make/results_picture.py"
+    readme = results.README.read_text(encoding="utf-8")
+    assert results.table() in readme, "run python docs/make/results_picture.py"
+
+
+def test_readme_takes_a_minute():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_links_lead_from_the_files_of_the_repository_to_pages_of_the_site(make):
+    pytest.importorskip("mkdocs", reason='pip install -e ".[docs]" installs MkDocs')
+    pages = make("pages")
+    assert pages.site_link("docs/compare.md#going-on", "index.md") == "compare.md#going-on"
+    assert pages.site_link("../results/README.md", "accuracy.md") == "results.md"
+    assert pages.site_link("../docs/compare.md", "compare-for-a-paper.md") == "compare.md"
+    assert pages.site_link("images/rooms.svg", "architecture.md") == "images/rooms.svg"
+    assert pages.site_link("../benchmarks/ops.py", "performance.md") is None
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocstrings", reason='pip install -e ".[docs]" installs MkDocs')
+    pytest.importorskip("material", reason='pip install -e ".[docs]" installs MkDocs')
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    home = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', home), (
+        "nothing comes from elsewhere"
+    )
+    reference = (tmp_path / "site" / "reference" / "ops" / "index.html").read_text(encoding="utf-8")
+    assert "recbole_ssm.ops.packing" in reference
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_notebooks_are_stored_without_outputs(file):
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_notebooks_run(file, tmp_path, monkeypatch):
+    nbclient = pytest.importorskip("nbclient", reason='pip install -e ".[test]" installs it')
+    nbformat = pytest.importorskip("nbformat", reason='pip install -e ".[test]" installs it')
+    pytest.importorskip("ipykernel", reason='pip install -e ".[test]" installs it')
+    monkeypatch.setenv("PATH", os.path.dirname(sys.executable), prepend=os.pathsep)
+    notebook = nbformat.read(file, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    printed = "".join(
+        output.get("text", "") + output.get("data", {}).get("text/plain", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+    )
+    expected = {
+        "first-steps": "seconds per epoch",
+        "compare-for-a-paper": "\\begin{tabular}",
+        "clicks-to-recommendations": "page 6",  # what comes after page 5
+    }[file.stem]
+    assert expected in printed
