@@ -41,7 +41,7 @@ IN_RECBOLE = {
     "model/general_recommender/ldiffrec.py": 2,  # one call; looked at before it is made
     "quick_start/quick_start.py": 1,  # never called here
     "trainer/hyper_tuning.py": 1,  # of params files, which it is not given
-    "trainer/trainer.py": 4,  # checkpoints: SafeCheckpoints and Resumable read them; names of two packages
+    "trainer/trainer.py": 4,  # checkpoints: the hooks read them; names of two packages
 }
 IN_THIS_PACKAGE = {
     "system/state_file.py": 1,  # as data, or with trust_checkpoint

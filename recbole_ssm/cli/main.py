@@ -19,8 +19,8 @@ from recbole_ssm.cli.tune import tune_model
 from recbole_ssm.errors import CheckpointNotWritten, InputError, did_you_mean
 from recbole_ssm.system.terminal import printable, printable_warnings
 from recbole_ssm.system.version import __version__
-from recbole_ssm.training.divergence import TrainingDiverged
-from recbole_ssm.training.resume import Interrupted
+from recbole_ssm.training.hooks.divergence import TrainingDiverged
+from recbole_ssm.training.hooks.stopping import Interrupted
 
 _DOES = {
     "train": train,

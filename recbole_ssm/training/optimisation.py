@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 _FUSED = {"adam": Adam, "adamw": AdamW}
 
@@ -57,3 +57,46 @@ def one_cycle(optimizer: Optimizer, steps: int) -> OneCycleLR:
 
     optimizer.register_step_post_hook(follow)
     return schedule
+
+
+def set_optimizer_state(optimizer: Optimizer, state: dict) -> None:
+    """Take over an optimiser's state. Its settings stay those of the configuration, but for the learning rates.
+
+    Torch compares no shapes, and would write beyond a tensor where they do not fit.
+
+    Args:
+        optimizer: is changed in place.
+        state: ``state_dict`` of another one for the same parameters.
+
+    Raises:
+        ValueError: a tensor has another shape than its parameter.
+    """
+    settings = [dict(group) for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, before in zip(optimizer.param_groups, settings, strict=True):
+        rates = {key: float(value) for key, value in group.items() if key.endswith("lr")}
+        group.clear()
+        group.update(before | rates)
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                if value.shape != parameter.shape and not (name == "step" and value.numel() == 1):
+                    raise ValueError(f"{name} has not the shape of its parameter")
+                values[name] = value.contiguous()
+
+
+def set_schedule_state(schedule: LRScheduler, state: dict) -> None:
+    """Take over how far a schedule of learning rates is. The schedule itself follows from the configuration.
+
+    Args:
+        schedule: is changed in place.
+        state: ``state_dict`` of another one.
+
+    Raises:
+        ValueError: it is of another schedule.
+    """
+    moves = ("last_epoch", "_step_count", "_last_lr", "base_lrs", "_get_lr_called_within_step")
+    known = {key: state[key] for key in schedule.state_dict().keys() & state.keys()}
+    if any(known[key] != value for key, value in schedule.state_dict().items() if key in known and key not in moves):
+        raise ValueError("it is another schedule")
+    schedule.load_state_dict(known)

@@ -64,7 +64,7 @@ def run(
         RecBole's ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``, and
         ``epochs``, ``seconds_per_epoch`` (median, training only), ``best_epoch`` (from 1; the last one if none was
         validated), ``seconds_to_best`` (training and validation up to it), ``history`` (see
-        :class:`recbole_ssm.training.trainer.History`), ``parameters``, ``parameters_without_item_embedding``,
+        :class:`recbole_ssm.training.trainer.HookedTrainer`), ``parameters``, ``parameters_without_item_embedding``,
         ``peak_memory_gib`` and ``checkpoint`` (None if not saved).
 
     Raises:
@@ -101,8 +101,7 @@ def run(
         recommender = _recommender(config, train_data._dataset)
         logger.info(recommender)
         tell()
-        trainer = create_trainer(config, recommender)
-        trainer.watch = watch
+        trainer = create_trainer(config, recommender, watch=watch)
         if rank() > 0:
             init_seed(config["seed"] + rank(), config["reproducibility"])  # dropout of its own, from the same weights
         if begun is not None:

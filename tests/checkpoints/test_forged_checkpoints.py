@@ -17,7 +17,7 @@ from recbole_ssm.cli.main import main
 from recbole_ssm.errors import InputError
 from recbole_ssm.system import state_file
 from recbole_ssm.system.bounded import Unusable, check_bounded
-from recbole_ssm.training.divergence import TrainingDiverged
+from recbole_ssm.training.hooks.divergence import TrainingDiverged
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from recbole_ssm.errors import CheckpointError, InputError
 from recbole_ssm.ops.packing import last_tokens
 from recbole_ssm.system.state_file import checksum
 from recbole_ssm.training.distillation import load_teachers
-from recbole_ssm.training.resume import Interrupted
+from recbole_ssm.training.hooks.stopping import Interrupted
 from recbole_ssm.training.run import run
 
 BIASES = {"repeat_bias": True, "item_bias": True}

@@ -10,7 +10,7 @@ import recbole_ssm
 from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.cli.main import main
 from recbole_ssm.errors import InputError
-from recbole_ssm.training.divergence import TrainingDiverged
+from recbole_ssm.training.hooks.divergence import TrainingDiverged
 
 MODELS = ["2Mamba4Rec", "SSD4Rec", "SASRec", "BPR"]
 
@@ -109,7 +109,7 @@ def test_a_loss_of_probabilities_is_not_taken_of_other_scores(labelled, model, e
         assert 0 < trainer.evaluate(test, load_best_model=False)["logloss"] < 5
         return
     trainer._train_epoch = lambda *_, **__: pytest.fail("it was trained")
-    with pytest.raises(InputError, match="LogLoss is of probabilities"):
+    with pytest.raises(InputError, match="LogLoss needs probabilities"):
         trainer.fit(train, valid, show_progress=False, verbose=False)
     trainer.config["metrics"] = ["AUC"]
     assert trainer.evaluate(test, load_best_model=False)["auc"] >= 0

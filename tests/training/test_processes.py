@@ -108,7 +108,7 @@ import torch
 torch.set_num_threads(1)
 import recbole_ssm
 from recbole_ssm.model.base import PackedSequentialRecommender
-from recbole_ssm.training.resume import Interrupted
+from recbole_ssm.training.hooks.stopping import Interrupted
 ((name, model, keys),), how = json.loads(sys.argv[1]), sys.argv[2]
 original, calls = PackedSequentialRecommender.calculate_loss, 0
 def stopping(self, interaction):

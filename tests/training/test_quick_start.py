@@ -321,7 +321,7 @@ def test_a_caller_who_logs_gets_the_files_too(tiny, capfd):
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_model_that_was_trained_in_one_direction_only_is_noted(tiny, caplog, monkeypatch, epochs):
     if epochs == 1:
-        monkeypatch.setattr("recbole_ssm.training.time_budget.broadcast", lambda spent: True)
+        monkeypatch.setattr("recbole_ssm.training.hooks.time_budget.broadcast", lambda spent: True)
     keys = {"train_samples": "prefix_lm", "causal_epochs": 1, "epochs": 2, "time_budget": 1000.0}
     result = run(tiny, "SSD4Rec", learning_rate=0.0, **keys)
     assert result["best_epoch"] == result["epochs"] == epochs

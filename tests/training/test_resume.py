@@ -27,7 +27,7 @@ from recbole_ssm.errors import CheckpointError
 from recbole_ssm.model.registry import model_class
 from recbole_ssm.system.plain import plain
 from recbole_ssm.system.state_file import checksum
-from recbole_ssm.training.resume import Interrupted
+from recbole_ssm.training.hooks.stopping import Interrupted
 from recbole_ssm.training.run import run
 
 BPR = {"loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
@@ -114,7 +114,7 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_been(tiny, name):
 
 def test_the_seconds_before_a_stop_count_and_those_of_validation_do_not(tiny, monkeypatch):
     seconds = 0.0
-    monkeypatch.setattr("recbole_ssm.training.trainer.perf_counter", lambda: seconds)
+    monkeypatch.setattr("recbole_ssm.training.hooks.history.perf_counter", lambda: seconds)
 
     def passing(original, how_many):
         def function(*arguments):

@@ -20,8 +20,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for module in ("trainer", "time_budget"):
-        monkeypatch.setattr(f"recbole_ssm.training.{module}.perf_counter", clock)
+    for module in ("history", "time_budget"):
+        monkeypatch.setattr(f"recbole_ssm.training.hooks.{module}.perf_counter", clock)
     return clock
 
 

@@ -19,8 +19,8 @@ from atomic import (
 from recbole.data.interaction import Interaction
 
 from recbole_ssm.errors import InputError
-from recbole_ssm.training.divergence import TrainingDiverged
-from recbole_ssm.training.trainer import _with_dataset
+from recbole_ssm.training.hooks.checkpointing import name_with_dataset
+from recbole_ssm.training.hooks.divergence import TrainingDiverged
 
 
 def metrics_at(k: int, scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -45,7 +45,7 @@ def metrics_at(k: int, scores: np.ndarray, targets: np.ndarray) -> dict[str, flo
     ],
 )
 def test_names_of_checkpoints_hold_the_dataset(dataset, name):
-    assert _with_dataset(Path("saved/SASRec-Nov-27-2026_10-00-00.pth"), "SASRec", dataset) == f"saved/{name}"
+    assert name_with_dataset(Path("saved/SASRec-Nov-27-2026_10-00-00.pth"), "SASRec", dataset) == f"saved/{name}"
 
 
 @pytest.mark.parametrize("filter_seen", [False, True])

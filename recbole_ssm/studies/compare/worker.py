@@ -22,8 +22,8 @@ from recbole_ssm.system.plain import plain
 from recbole_ssm.system.resources import processor
 from recbole_ssm.system.terminal import printable
 from recbole_ssm.system.version import __version__
-from recbole_ssm.training.divergence import TrainingDiverged
 from recbole_ssm.training.evaluation import loaded
+from recbole_ssm.training.hooks.divergence import TrainingDiverged
 from recbole_ssm.training.run import run
 
 OF_RUN = (

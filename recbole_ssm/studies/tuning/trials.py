@@ -16,7 +16,7 @@ from recbole_ssm.config.config import Config
 from recbole_ssm.model.registry import MODELS
 from recbole_ssm.studies.progress import from_file, to_file
 from recbole_ssm.system.atomic_write import write_json
-from recbole_ssm.training.resume import Interrupted
+from recbole_ssm.training.hooks.stopping import Interrupted
 from recbole_ssm.training.run import run
 
 DONE = ("finished", "stopped")
@@ -111,7 +111,7 @@ class Task:
 
         ``params``; ``began`` (seconds since 1970); ``ended``: ``finished``, ``stopped`` by the search, ``failed``
         with an ``error``, or None while it goes on; and once an epoch is done ``history`` (see
-        :class:`recbole_ssm.training.trainer.History`), ``best_scores`` (until each epoch, None where it was not
+        :class:`recbole_ssm.training.trainer.HookedTrainer`), ``best_scores`` (until each epoch, None where it was not
         validated), ``score`` (the best), ``bigger`` (whether more is better) and ``checkpoint`` (its name).
         """
         return _read(self.place(params))

@@ -12,7 +12,7 @@ from recbole.trainer import HyperTuning
 from recbole_ssm.studies.tuning.space import Parameter
 from recbole_ssm.studies.tuning.trials import Task
 from recbole_ssm.system.environment import environment
-from recbole_ssm.training.resume import Interrupted
+from recbole_ssm.training.hooks.stopping import Interrupted
 
 ALGORITHMS = ("bayes", "random")
 """RecBole's words for how the next trial is chosen: by a tree of Parzen estimators, or by chance."""

@@ -24,7 +24,7 @@ from ray import tune
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.studies.tuning.trials import Task
-from recbole_ssm.training.resume import Interrupted
+from recbole_ssm.training.hooks.stopping import Interrupted
 
 if hasattr(tune, "RunConfig"):
     _RunConfig, _report = tune.RunConfig, tune.report

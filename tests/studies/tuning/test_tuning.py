@@ -15,7 +15,7 @@ from recbole_ssm.checkpoints.describe import describe
 from recbole_ssm.cli.main import main
 from recbole_ssm.studies.tuning import Task
 from recbole_ssm.studies.tuning.trials import best, by_score
-from recbole_ssm.training.resume import Interrupted
+from recbole_ssm.training.hooks.stopping import Interrupted
 
 KEYS = ("--data_path=.", "--use_gpu=False", "--epochs=3", *(f"--{key}={value}" for key, value in SMALL.items()))
 VERB = ["tune", "--model=2Mamba4Rec", "--dataset=tiny", "--params_file=my.hyper", "--out=found", *KEYS]

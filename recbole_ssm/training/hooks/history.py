@@ -1,0 +1,115 @@
+"""What each epoch of a training gave, and how long it took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from recbole.utils import dict2str, set_color
+
+from recbole_ssm.config.config import Config
+from recbole_ssm.training import run_log
+from recbole_ssm.training.hooks.epoch_loss import EpochLoss
+from recbole_ssm.training.hooks.hook import Epoch, Fit, Hook, Validation
+
+if TYPE_CHECKING:
+    from recbole_ssm.training.trainer import HookedTrainer
+    from recbole_ssm.training.tree_training import TreeTrainer
+
+
+def best_epoch(config: Config, history: list[dict]) -> int:
+    """The epoch (from 1) whose model is kept; 0 before the first one.
+
+    It is the best one by validation, and of equals the later one, as in RecBole; without validation it is the last one.
+    """
+    metric, sign = config["valid_metric"].lower(), 1 if config["valid_metric_bigger"] else -1
+    validated = [epoch for epoch in history if "valid_result" in epoch]
+    scores = {epoch["epoch"]: sign * epoch["valid_result"][metric] for epoch in validated}
+    return max(scores, key=lambda number: (scores[number], number), default=len(history))
+
+
+def seconds_of(history: list[dict]) -> float:
+    """How long these epochs took, training and validation."""
+    return sum(epoch["train_seconds"] + epoch.get("valid_seconds", 0.0) for epoch in history)
+
+
+class History(Hook):
+    """Records each epoch in ``trainer.history``, in the log and in the JSON lines.
+
+    The last epoch is validated whatever ``eval_step`` is, so that a training leaves a model however it ends.
+
+    It replaces RecBole's log lines about epochs, which count from 0 and give the loss as a sum over batches: epochs
+    count from 1, and the loss is the mean over targets, in the log, in the JSON lines and for TensorBoard.
+    """
+
+    def __init__(self, trainer: HookedTrainer | TreeTrainer, loss: EpochLoss):
+        self._trainer, self._loss = trainer, loss
+        self._seconds_before = 0.0
+        """How long an interrupted epoch had taken before the interruption."""
+        self._begun = 0.0
+
+    @contextmanager
+    def around_fit(self, fit: Fit) -> Iterator[None]:
+        yield
+        trainer = self._trainer
+        left_out = trainer.history and "valid_result" not in trainer.history[-1]
+        pretrains = "pretrain" in getattr(trainer.model, "train_stage", "")  # RecBole's models, without validation
+        if fit.valid_data and trainer.eval_step > 1 and left_out and not pretrains:
+            self._validate_last(fit)
+        if trainer.verbose and trainer.cur_step > trainer.stopping_step:
+            trainer.logger.info(f"Finished training, best eval result in epoch {trainer.best_epoch()}")
+
+    def _validate_last(self, fit: Fit) -> None:
+        trainer = self._trainer
+        score, result = trainer._valid_epoch(fit.valid_data)
+        best = trainer.best_valid_score
+        if score >= best if trainer.valid_metric_bigger else score <= best:
+            trainer.best_valid_score, trainer.best_valid_result = score, result
+            if fit.saved:
+                trainer._save_checkpoint(len(trainer.history) - 1)
+
+    @contextmanager
+    def around_epoch(self, epoch: Epoch) -> Iterator[None]:
+        batches = len(epoch.batches)
+        self._begun = perf_counter()
+        yield
+        seconds = self._seconds_of_epoch()
+        self._seconds_before = 0.0
+        trainer, mean = self._trainer, self._loss.mean()
+        number = len(trainer.history) + 1
+        trainer.history.append({"epoch": number, "train_loss": mean, "train_seconds": seconds})
+        run_log.write(trainer.history[-1])
+        if trainer.verbose:
+            trainer.logger.info(trainer._generate_train_loss_output(number, 0.0, seconds, mean))
+        epoch.loss = tuple(part / batches for part in epoch.loss) if isinstance(epoch.loss, tuple) else mean
+
+    @contextmanager
+    def around_validation(self, validation: Validation) -> Iterator[None]:
+        start = perf_counter()
+        yield
+        trainer = self._trainer
+        found = {name: float(value) for name, value in validation.result.items()}
+        validated = {"valid_seconds": perf_counter() - start, "valid_result": found}
+        trainer.history[-1] |= validated
+        run_log.write({"epoch": len(trainer.history), **validated})
+        if trainer.verbose:
+            name, time = set_color(f"epoch {len(trainer.history)} evaluating", "green"), set_color("time", "blue")
+            of_metric = set_color("valid_score", "blue") + f": {validation.score:f}"
+            trainer.logger.info(f"{name} [{time}: {validated['valid_seconds']:.2f}s, {of_metric}]")
+            trainer.logger.info(set_color("valid result", "blue") + f": \n{dict2str(validation.result)}")
+
+    def _seconds_of_epoch(self) -> float:
+        return self._seconds_before + perf_counter() - self._begun
+
+    def state(self, done: int) -> dict[str, Any]:
+        history, epoch = self._trainer.history, getattr(self._trainer, "epoch", None)
+        if not done:
+            return {"seconds": 0.0}
+        if epoch is not None and len(history) > epoch.index:  # trained, and being validated
+            return {"seconds": history[-1]["train_seconds"]}
+        return {"seconds": self._seconds_of_epoch()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._seconds_before = float(state.get("seconds", 0.0))
