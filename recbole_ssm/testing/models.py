@@ -184,46 +184,44 @@ def the_loss_is_what_loss_type_says(subject: Subject) -> None:
 
 
 def every_token_can_be_trained_to_predict(subject: Subject) -> None:
-    """A causal model takes a target for each token; the loss is the mean over them."""
-    model, batch = subject.model, subject.together(subject.histories())
+    """A causal model takes a target for each token: the loss is that of all beginnings of the histories."""
+    model, histories = subject.model, subject.histories()
+    batch = subject.together(histories)
     if not model.causal or model.loss_type != "CE":
         return
-    n_tokens = len(batch["seq_idx"])
-    targets = subject.items(n_tokens, seed=4)
+    targets = subject.items(len(batch["seq_idx"]), seed=4)
     with torch.no_grad():
         loss = model.calculate_loss(Interaction({**batch.interaction, model.ITEM_ID: targets}))
-        total = 0.0
-        for token in range(n_tokens):
-            row = int(batch["seq_idx"][token])
-            start = int(batch["cu_seqlens"][row])
-            history = _beginning(subject, batch, start, token + 1, targets[token])
-            total += float(model.calculate_loss(history))
-    _same(loss, torch.tensor(total / n_tokens, dtype=loss.dtype), "loss")
+        beginnings = [subject.cut(one, end) for one in histories for end in range(1, int(one["item_length"]) + 1)]
+        every = subject.together(beginnings)
+        expected = model.calculate_loss(Interaction({**every.interaction, model.ITEM_ID: targets}))
+    _same(loss, expected, "loss")
 
 
 def steps_give_what_the_whole_history_gives(subject: Subject) -> None:
     """With ``streams``, ``step`` and ``prefill`` give what ``encode`` gives; without, they refuse."""
-    model = subject.model
-    history = subject.histories([9])[0]
-    items, cu_seqlens = model.packed(history)
-    first = {name: values[:1] for name, values in subject.columns(history).items()}
+    model, begun, longest = subject.model, (5, 1, 8), 9
+    histories = subject.histories([longest] * len(begun))
+    batch = subject.together(histories)
+    items, cu_seqlens = model.packed(batch)
+    columns = subject.columns(batch)
     if not model.streams:
+        first = _at(columns, torch.tensor([0]))
         _refuses(lambda: model.step(items[:1], None, **first), "streams is False, but step does not refuse")
+        _refuses(lambda: model.prefill(items, cu_seqlens, **columns), "streams is False, but prefill does not refuse")
         return
+    rows = longest * torch.arange(len(begun))
     with torch.no_grad():
-        whole, state = subject.encode(history), None
-        for place in range(9):
-            columns = subject.columns(history, slice(place, place + 1))
-            hidden, state = model.step(items[place : place + 1], state, **columns)
-            _same(hidden[0], whole[place], f"step {place}")
-        for begun in (1, 5):
-            beginning = subject.columns(history, slice(begun))
-            hidden, state = model.prefill(items[:begun], torch.tensor([0, begun], dtype=torch.int32), **beginning)
-            _same(hidden[0], whole[begun - 1], f"prefill of {begun} items")
-            columns = subject.columns(history, slice(begun, begun + 1))
-            hidden, _ = model.step(items[begun : begun + 1], state, **columns)
-            _same(hidden[0], whole[begun], f"the step after a prefill of {begun} items")
-        _same(model.prefill(items, cu_seqlens, **subject.columns(history))[0][0], whole[-1], "prefill of all items")
+        whole, state = subject.encode(batch), None
+        for place in range(longest):
+            hidden, state = model.step(items[rows + place], state, **_at(columns, rows + place))
+            _same(hidden, whole[rows + place], f"step {place}")
+        beginnings = subject.together([subject.cut(one, end) for one, end in zip(histories, begun, strict=True)])
+        hidden, state = model.prefill(*model.packed(beginnings), **subject.columns(beginnings))
+        following = rows + torch.tensor(begun)
+        _same(hidden, whole[following - 1], f"prefill of {begun} items")
+        hidden, _ = model.step(items[following], state, **_at(columns, following))
+        _same(hidden, whole[following], f"the step after a prefill of {begun} items")
 
 
 def weights_come_back_from_a_file(subject: Subject) -> None:
@@ -311,7 +309,6 @@ def _gradients(loss: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Tens
     }
 
 
-def _beginning(subject: Subject, batch: Interaction, start: int, end: int, target: Tensor) -> Interaction:
-    """The tokens from ``start`` to ``end`` of a packed batch, as a batch of one history."""
-    fields = subject.per_token_fields
-    return subject.one_history({field: batch[field][start:end] for field in fields}, target[None])
+def _at(columns: Mapping[str, Tensor], tokens: Tensor) -> dict[str, Tensor]:
+    """The values of columns at some tokens."""
+    return {name: values[tokens] for name, values in columns.items()}

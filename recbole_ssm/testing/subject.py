@@ -101,6 +101,11 @@ class Subject:
         """A packed batch of one history, from its items and columns (T,) and its target (1,)."""
         return packed(streams, [len(streams[self.model.ITEM_SEQ])], {self.model.ITEM_ID: target})
 
+    def cut(self, history: Interaction, end: int) -> Interaction:
+        """The first items of a history, with its target."""
+        fields = {field: history[field][:end] for field in self.per_token_fields}
+        return self.one_history(fields, history[self.model.ITEM_ID])
+
     def together(self, histories: Sequence[Interaction]) -> Interaction:
         """One packed batch of several histories."""
         streams = {field: torch.cat([one[field] for one in histories]) for field in self.per_token_fields}
@@ -126,10 +131,9 @@ class Subject:
         other.interaction[self.model.ITEM_SEQ] = items
         return other
 
-    def columns(self, batch: Interaction, which: slice | Tensor = slice(None)) -> dict[str, Tensor]:
-        """The columns that the model reads of a packed batch, of some tokens."""
-        found: Mapping[str, Tensor] = self.model.columns_of(batch)
-        return {name: values[which] for name, values in found.items()}
+    def columns(self, batch: Interaction) -> dict[str, Tensor]:
+        """The columns that the model reads of a packed batch."""
+        return dict(self.model.columns_of(batch))
 
     def encode(self, batch: Interaction, readout: Tensor | None = None, **options: Tensor) -> Tensor:
         """Representation of each token of a packed batch, or of those of ``readout``."""

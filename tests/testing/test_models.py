@@ -119,6 +119,9 @@ class PassesOverTheReadout(Average):
 class KeepsNoState(Average):
     streams = False
 
+    def prefill(self, tokens, cu_seqlens):
+        raise NotImplementedError
+
     def step(self, items, state=None):
         raise NotImplementedError
 
