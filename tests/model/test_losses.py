@@ -1,8 +1,7 @@
-"""Scores and losses are what their definitions say, in half precision nearly so."""
+"""Scores are what their definition says; mixed precision changes the loss little."""
 
 import torch
-import torch.nn.functional as F
-from model_cases import LENGTHS, each_model, make, packed_batch, some_tokens
+from model_cases import LENGTHS, each_model, make, packed_batch
 from packed_cases import slices
 
 
@@ -28,29 +27,6 @@ def test_scores_are_products_with_the_embedding_of_the_items(name):
     row, item = torch.tensor([2, 0, 2, 3, 1, 0]), torch.tensor([7, 7, 0, 49, 3, 1])
     candidates = packed_batch(item_id=item, candidate_seq_idx=row)
     torch.testing.assert_close(model.predict(candidates), scores[row, item])
-
-
-@each_model
-def test_loss_is_the_cross_entropy_of_the_scores(name):
-    model = make(name)
-    batch = packed_batch()
-    expected = F.cross_entropy(model.full_sort_predict(batch), batch["item_id"])
-    found = model.calculate_loss(batch)
-    torch.testing.assert_close(found, expected)
-    gradients = (torch.autograd.grad(loss, list(model.parameters())) for loss in (found, expected))
-    torch.testing.assert_close(*gradients)
-
-
-@each_model
-def test_pairwise_loss_compares_each_target_with_its_negatives(name):
-    """Negatives come as RecBole's sampler gives them: the first of every target, then the second of every target."""
-    model = make(name, loss_type="BPR")
-    negatives = some_tokens(2 * len(LENGTHS), seed=2)
-    batch = packed_batch(neg_item_id=negatives)
-    scores = model.full_sort_predict(batch)
-    row = torch.arange(len(LENGTHS))
-    difference = scores[row, batch["item_id"]] - scores[row, negatives.view(2, -1)]
-    torch.testing.assert_close(model.calculate_loss(batch), -(1e-10 + difference.sigmoid()).log().mean())
 
 
 @each_model

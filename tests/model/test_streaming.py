@@ -1,14 +1,15 @@
-"""A model that keeps a state says after each item what it says of the whole history."""
+"""A model that keeps a state; that its steps give what whole histories give is in tests/testing."""
 
 import pytest
 import torch
 from atomic import interactions, make_config, make_loaders, write_dataset
 from hypothesis import given
 from hypothesis import strategies as st
+from model_cases import build
 from torch.testing import assert_close
 
 from recbole_ssm.layers import LRU, Mamba, Mamba2
-from recbole_ssm.ops.packing import cumulative_lengths
+from recbole_ssm.model import registry
 
 STREAMING = {"Mamba4Rec", "2Mamba4Rec", "LRURec"}
 
@@ -32,31 +33,9 @@ def model(folder, request):
     return model, test
 
 
-@pytest.mark.parametrize(
-    "model",
-    [(name, {"num_layers": layers}) for name in sorted(STREAMING) for layers in (1, 2)],
-    indirect=True,
-    ids=lambda value: f"{value[0]}-{value[1]['num_layers']}",
-)
-@torch.no_grad()
-def test_steps_give_what_the_whole_history_gives(model):
-    recommender, _ = model
-    assert recommender.streams
-    length, rows = 9, 3
-    histories = torch.randint(1, recommender.n_items, (rows, length), generator=torch.Generator().manual_seed(1))
-    cu_seqlens = torch.arange(0, rows * length + 1, length, dtype=torch.int32)
-    whole = recommender.encode(histories.flatten(), cu_seqlens).view(rows, length, -1)
-    state = None
-    for place in range(length):
-        hidden, state = recommender.step(histories[:, place], state)
-        assert_close(hidden, whole[:, place])
-
-    some = torch.tensor([5, 1, 8])  # shorter than the convolution, too
-    begun = torch.cat([history[:end] for history, end in zip(histories, some.tolist(), strict=True)])
-    hidden, state = recommender.prefill(begun, cumulative_lengths(some))
-    assert_close(hidden, whole[torch.arange(rows), some - 1])
-    hidden, _ = recommender.step(histories[torch.arange(rows), some], state)
-    assert_close(hidden, whole[torch.arange(rows), some])
+@pytest.mark.parametrize("name", registry.MODELS)
+def test_these_models_keep_a_state(name):
+    assert build(name).streams == (name in STREAMING)
 
 
 @pytest.mark.parametrize(
@@ -78,21 +57,6 @@ def test_scores_after_a_step_are_those_of_full_ranking(model):
     assert_close(recommender.score_all(torch.cat(hidden), seen), recommender.full_sort_predict(batch))
     with pytest.raises(ValueError, match="repeat_bias"):
         recommender.score_all(torch.cat(hidden))
-
-
-@pytest.mark.parametrize(
-    "model",
-    [(name, {}) for name in ("SSD4Rec", "Hydra4Rec", "PackedSASRec")],
-    indirect=True,
-    ids=lambda value: value[0],
-)
-def test_models_that_keep_no_state_say_so(model):
-    recommender, _ = model
-    assert not recommender.streams
-    with pytest.raises(NotImplementedError, match="keeps no state"):
-        recommender.step(torch.tensor([1]))
-    with pytest.raises(NotImplementedError, match="keeps no state"):
-        recommender.prefill(torch.tensor([1]), torch.tensor([0, 1], dtype=torch.int32))
 
 
 @given(st.integers(0, 2**31), st.integers(1, 12), st.sampled_from([1, 3, 4]), st.sampled_from([1, 2]))
