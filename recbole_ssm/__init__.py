@@ -1,7 +1,7 @@
 """State-space sequential recommenders for RecBole."""
 
 # ruff: noqa: E402  (threads that wait are told to sleep before anything imports torch)
-from recbole_ssm.system.threads import wait_passively
+from recbole_ssm.system.openmp import wait_passively
 
 wait_passively()
 

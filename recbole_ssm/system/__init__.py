@@ -1,1 +1,1 @@
-"""What the package asks of the machine and its operating system."""
+"""What the package asks of the machine and its operating system: processes, threads, memory, files, the terminal."""

@@ -1,4 +1,4 @@
-"""What a file of values may hold. It is looked at before anything is computed of it: anybody may have written it."""
+"""Limits on what a file of values may hold, checked before the values are used: anybody may have written the file."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from pathlib import Path
 import torch
 
 _DEPTH = 64
-"""How many lists and dicts may stand in one another."""
+"""How deep lists and dicts may be nested."""
 
 _BITS = 128
-"""Of a whole number; random number generators have long ones."""
+"""The longest integer. States of random number generators hold long ones."""
 
 _LONG = 64
-"""Letters: longer words count by their length."""
+"""Characters. A longer string counts towards the size."""
 
 
 class Unusable(ValueError):
-    """Something is not as this package writes it; the message says what."""
+    """A value is not as this package writes it. The message says what is wrong with it."""
 
 
 def check_archive(file: Path) -> int:
-    """Of how many parts that which is in a file may be made: each takes a byte or more, or is a part of several.
+    """Check that a file is an archive as torch writes it, in which nothing is compressed.
+
+    Returns:
+        How many values the file can hold, by its size: for :func:`check_bounded`.
 
     Raises:
-        Unusable: it is no archive as torch writes them, in which nothing is compressed.
+        Unusable: it is no such archive.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -35,7 +38,7 @@ def check_archive(file: Path) -> int:
     if any(part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size for part in parts):
         raise Unusable("it is compressed")
     if sum(part.file_size for part in parts) > file.stat().st_size:
-        raise Unusable("its parts lie in one another")
+        raise Unusable("its parts overlap")
     sizes = [part.file_size for part in parts if part.filename.endswith("/data.pkl")]
     if not sizes:
         raise Unusable("it is no archive of torch's")
@@ -43,12 +46,17 @@ def check_archive(file: Path) -> int:
 
 
 def check_bounded(value: object, parts: int, size: int) -> None:
-    """Raise :class:`Unusable` unless a value is made of plain ones and dense tensors, and not of too many.
+    """Check that a value consists of numbers, strings, None, dense tensors, and lists, tuples and dicts of these.
+
+    A value that several lists share counts once for each.
 
     Args:
         value: what was read from a file.
-        parts: of how many values it may be made; what stands there again and again counts each time.
-        size: how many bytes its tensors and long words may take, likewise.
+        parts: how many values there may be.
+        size: how many bytes tensors and long strings may take.
+
+    Raises:
+        Unusable: there is something else, or too much.
     """
     rest: list[tuple[object, int]] = [(value, 0)]
     while rest:
@@ -57,9 +65,9 @@ def check_bounded(value: object, parts: int, size: int) -> None:
             inner = item.values() if isinstance(item, dict) else item
             parts -= len(inner)
             if depth == _DEPTH:
-                raise Unusable(f"it has more than {_DEPTH} lists in one another")
+                raise Unusable(f"its lists are nested more than {_DEPTH} deep")
             if isinstance(item, dict) and not all(isinstance(key, str | int) for key in item):
-                raise Unusable("a key is neither a word nor a number")
+                raise Unusable("a key is neither a string nor an integer")
             if parts >= 0:
                 rest.extend((part, depth + 1) for part in inner)
         elif isinstance(item, torch.Tensor):
@@ -69,7 +77,7 @@ def check_bounded(value: object, parts: int, size: int) -> None:
             size -= len(item) if len(item) > _LONG else 0
         elif isinstance(item, int):
             if item.bit_length() > _BITS:
-                raise Unusable("it has a number of too many digits")
+                raise Unusable("it has an integer of too many digits")
         elif not isinstance(item, float | None):
             raise Unusable(f"it has a {type(item).__name__}")
         if min(parts, size) < 0:

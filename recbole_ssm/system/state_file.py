@@ -1,4 +1,4 @@
-"""Files of tensors and plain values: whole or not there, with a checksum, and read without running code of theirs."""
+"""Files of tensors and plain values: written atomically, with a checksum, and read without running code in them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,19 +16,23 @@ from recbole_ssm.system.atomic_write import atomic_write
 from recbole_ssm.system.bounded import Unusable, check_archive, check_bounded
 
 VERSION = 1
-"""Of the format. A file of a later one is refused."""
+"""The version of the format. A file of a later version is refused."""
 
 
-def write(path: str | Path, state: dict, *, format: str) -> None:
-    """Put a state into a file, so that a crash at any moment leaves the old file or the new one.
+_HEADER = ("format", "format_version")
+"""Keys that :func:`write` adds, beside ``checksum``."""
+
+
+def write(path: str | Path, state: dict[str, Any], *, format: str) -> None:
+    """Write a state to a file, atomically.
 
     Args:
         path: the file.
-        state: tensors, numbers, words, None, and lists, tuples and dicts of these.
-        format: what the file is, for :func:`read` to tell.
+        state: tensors, numbers, strings, None, and lists, tuples and dicts of these.
+        format: what the file is; :func:`read` asks for it.
 
     Raises:
-        CheckpointNotWritten: the file is as it was, and nothing is left beside it.
+        CheckpointNotWritten: the file is as it was before.
     """
     path = Path(path)
     state = {"format": format, "format_version": VERSION, "checksum": checksum(state), **state}
@@ -50,19 +55,22 @@ def read(
     *,
     format: str,
     trust: bool = False,
-    check: Callable[[dict], None] | None = None,
-) -> dict:
-    """The state that :func:`write` put into a file.
+    check: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Read a state that :func:`write` has written.
 
     Args:
         path: the file.
         device: where its tensors go.
-        trust: also take what RecBole or others wrote, **which runs code that stands in the file**.
         format: what the file must be.
-        check: raises :class:`Unusable` for a state that is not as such a file has it.
+        trust: also read files of RecBole and others, **which runs code in the file**.
+        check: raises :class:`Unusable` for a state that such a file cannot have.
+
+    Returns:
+        The state, with the keys ``format`` and ``format_version``.
 
     Raises:
-        CheckpointError: the file is missing, cut off, altered, of a later version, or not from here.
+        CheckpointError: the file is missing, cut off, altered, of a later version, or not of this package.
     """
     path = Path(path)
     if not path.is_file():
@@ -74,7 +82,7 @@ def read(
         raise CheckpointError(f"{path} is no {format.partition(' ')[2]} of this package")
     version = state.get("format_version")
     if not isinstance(version, int) or isinstance(version, bool):
-        raise CheckpointError(f"{path} is damaged: it does not say of which version it is")
+        raise CheckpointError(f"{path} is damaged: it does not say which version wrote it")
     if version > VERSION:
         raise CheckpointError(
             f"{path} was written by a later version of this package (format {version}; this version "
@@ -83,10 +91,7 @@ def read(
     try:
         check_bounded(state, parts, 8 * path.stat().st_size)
         expected = state.pop("checksum", None)
-        if (
-            checksum({key: value for key, value in state.items() if key not in ("format", "format_version")})
-            != expected
-        ):
+        if checksum({key: value for key, value in state.items() if key not in _HEADER}) != expected:
             raise Unusable("its checksum does not agree")
         if check is not None:
             check(state)
@@ -96,7 +101,7 @@ def read(
 
 
 def _load(path: Path, device: torch.device | str, trust: bool) -> tuple[object, int]:
-    """What torch makes of a file, without trust tensors and plain values alone, and of how many parts it may be."""
+    """What torch reads from a file, and how many values that may be. Without trust it reads no objects and no code."""
     try:
         parts = path.stat().st_size if trust else check_archive(path)
         return torch.load(path, map_location=device, weights_only=not trust), parts
@@ -105,22 +110,22 @@ def _load(path: Path, device: torch.device | str, trust: bool) -> tuple[object, 
             raise CheckpointError(f"{path} cannot be read: it is cut off, damaged, or no checkpoint") from error
         raise CheckpointError(
             f"{path} is no checkpoint of this package: it holds Python objects, as RecBole's do, and reading "
-            "those runs code that stands in the file. If you trust where it comes from, go on with its training by "
-            "--resume=FILE --trust_checkpoint"
+            "them runs code in the file. If you trust its source, continue its training with --resume=FILE "
+            "--trust_checkpoint"
         ) from error
     except Exception as error:  # damaged bytes can fail in any way
         raise CheckpointError(f"{path} cannot be read: it is cut off, damaged, or no checkpoint") from error
 
 
-def checksum(value) -> str:
-    """BLAKE2 of all that is in a state: keys, values, and the type, shape and bits of tensors."""
+def checksum(value: object) -> str:
+    """The BLAKE2 hash of a state: of its keys and values, and of the type, shape and bits of its tensors."""
     digest = hashlib.blake2b(digest_size=32)
     for part in _parts(value):
         digest.update(part)
     return digest.hexdigest()
 
 
-def _parts(value) -> Iterator[bytes]:
+def _parts(value: object) -> Iterator[bytes | memoryview]:
     if isinstance(value, dict):
         yield f"dict {len(value)}".encode()
         for key, item in value.items():
@@ -137,7 +142,7 @@ def _parts(value) -> Iterator[bytes]:
         yield repr(value).encode()
 
 
-def _tensors(value) -> Iterator[torch.Tensor]:
+def _tensors(value: object) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, dict | list | tuple):

@@ -1,26 +1,18 @@
-"""How many threads compute, and how those that have nothing to do wait.
-
-A product of matrices is divided among threads, and the last one to finish is waited for. By default a waiting thread
-of OpenMP spins for milliseconds. If another program uses a core meanwhile, the thread that still has work may wait for
-those that spin, and a training becomes many times slower. A thread that sleeps at once has to be woken at the next
-product, which costs a quarter of the speed of a small model. So waiting threads spin here for a short while and then
-sleep, unless the environment says otherwise.
-
-The package calls :func:`wait_passively` before it imports torch, and :func:`chosen` around all that computes.
-"""
+"""How many threads compute: as many as this process may use, and no more than help."""
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import threadpoolctl
+import torch
+
+from recbole_ssm.system.openmp import wait_passively
 
 HELPFUL = 8
 """More threads than this are not expected to help the models of this package.
@@ -30,93 +22,41 @@ the C library divides a scan of the shipped settings into 8 parts: where one tea
 OpenMP ends some and starts them anew for the next.
 """
 
-_POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-"""Variables by which a user says how threads wait."""
-
 _COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables by which a user says how many threads torch has."""
-
-SPINS = 20_000
-"""Checks of a waiting thread before it sleeps: some tenths of a millisecond, where GNU's OpenMP by itself has 300,000.
-
-From 3,000 to 60,000 there is little difference when alone. Beside two other programs 300,000 are slower than one
-thread; with 0 a training that is alone loses a quarter of its speed (``benchmarks/training.py --beside=2``).
-"""
-
-_waiting = "waiting ones do as OpenMP has it"
-
-
-def wait_passively() -> None:
-    """Let waiting threads sleep after :data:`SPINS`, here and in child processes, unless the environment says how.
-
-    OpenMP reads the environment when it is loaded. One that is loaded already, because torch was imported first, is
-    told in another way.
-    """
-    global _waiting
-    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # numpy's products: 2**4 cycles of spinning and not 2**26
-    given = [f"{name}={os.environ[name]}" for name in _POLICIES if name in os.environ]
-    if given:
-        _waiting = f"waiting ones as {', '.join(given)} says"
-        return
-    os.environ.update(OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT=str(SPINS))  # the second is GNU's, and goes before
-    loaded = [library["filepath"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "openmp"]
-    spinning = [file for file in loaded if not _calm(ctypes.CDLL(file))]
-    if spinning:
-        _waiting = (
-            f"waiting ones may spin, since {', '.join(spinning)} was loaded before recbole_ssm; import recbole_ssm "
-            "first, or set OMP_WAIT_POLICY=PASSIVE in the environment"
-        )
-    else:
-        _waiting = "waiting ones sleep (set OMP_WAIT_POLICY=ACTIVE to let them spin)"
-
-
-def _calm(openmp: ctypes.CDLL) -> bool:
-    """Let the waiting threads of an OpenMP library sleep that has read the environment; False if it cannot be told."""
-    if hasattr(openmp, "kmp_set_blocktime"):  # Intel's and LLVM's
-        openmp.kmp_set_blocktime(0)
-        return True
-    if not hasattr(openmp, "GOMP_parallel"):
-        return False
-
-    # GNU's: where there are more OpenMP threads than cores, it spins 100 times only (its manual, on GOMP_SPINCOUNT).
-    # A team of a thread more than there are cores is started, and sleeps for as long as the thread that has it.
-    def keep_a_team() -> None:
-        openmp.GOMP_parallel(openmp.omp_get_num_threads, None, openmp.omp_get_num_procs() + 1, 0)
-        started.set()
-        threading.Event().wait()
-
-    started = threading.Event()
-    threading.Thread(target=keep_a_team, name="recbole_ssm: a sleeping OpenMP team", daemon=True).start()
-    return started.wait(timeout=10)
 
 
 @contextmanager
 def chosen(most: int | None = None) -> Iterator[str]:
-    """Within this context torch and numpy compute with as many threads as this process is allowed and as help.
+    """Set the number of threads of torch and numpy within this context.
 
-    A number that the user has set holds: ``OMP_NUM_THREADS``, ``MKL_NUM_THREADS`` or ``torch.set_num_threads``.
+    It is the number of cores, or less where a cgroup's quota, other processes of torchrun or ``most`` say so. A number
+    that the user has set holds: by ``OMP_NUM_THREADS``, ``MKL_NUM_THREADS`` or ``torch.set_num_threads``.
 
     Args:
-        most: more would not help; None for no such limit.
+        most: more threads would not help; None for no such limit.
 
-    Returns:
-        In words how many there are, why, and how they wait.
+    Yields:
+        A phrase for the log: how many threads, why, and how they wait.
     """
-    import torch  # not before wait_passively
-
     before = torch.get_num_threads()
     threads, why = _count(before, most)
     blas = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
     with threadpoolctl.threadpool_limits({each["prefix"]: min(each["num_threads"], threads) for each in blas}):
         torch.set_num_threads(threads)
         try:
-            yield f"{threads} ({why}); {_waiting}"
+            yield f"{threads} ({why}); {wait_passively()}"
         finally:
             torch.set_num_threads(before)
 
 
 def _count(before: int, most: int | None) -> tuple[int, str]:
-    """How many threads, and why, where torch has so many before."""
+    """How many threads to use, and why.
+
+    Args:
+        before: how many torch has now.
+        most: as in :func:`chosen`.
+    """
     given = [f"{name}={os.environ[name]}" for name in _COUNTS if name in os.environ]
     by_torchrun = "OMP_NUM_THREADS=1" in given and _torchrun_chose()
     if given and not by_torchrun:
@@ -124,13 +64,12 @@ def _count(before: int, most: int | None) -> tuple[int, str]:
         return before, given[0] if obeyed else f"as torch has it, whatever {given[0]} says"
     processes, cores, quota = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), _cores(), _quota()
     divided = f", divided among {processes} processes" if processes > 1 else ""
-    limits = {f"as many as cores{divided}": max(1, cores // processes)}
+    limits = [(max(1, cores // processes), f"as many as cores{divided}")]
     if quota < math.inf:
-        limits[f"the cgroup's CPU quota is {quota:g}{divided}"] = max(1, round(quota / processes))
+        limits.append((max(1, round(quota / processes)), f"the cgroup's CPU quota is {quota:g}{divided}"))
     if most is not None:
-        limits["more do not help this model"] = most
-    why = min(limits, key=limits.get)
-    limit = limits[why]
+        limits.append((most, "more do not help this model"))
+    limit, why = min(limits, key=lambda each: each[0])
     if by_torchrun:
         is_default = before == 1
     else:
@@ -139,22 +78,25 @@ def _count(before: int, most: int | None) -> tuple[int, str]:
 
 
 def _torchrun_chose() -> bool:
-    """Whether it was torchrun that set ``OMP_NUM_THREADS``, which it does, to 1, where the user has not."""
+    """Whether ``OMP_NUM_THREADS`` comes from torchrun, which sets it to 1 where the user has not set it."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return False
     try:
-        return "TORCHELASTIC_RUN_ID" in os.environ and "OMP_NUM_THREADS" not in psutil.Process().parent().environ()
-    except (psutil.Error, AttributeError):
+        parent = psutil.Process().parent()
+        return parent is not None and "OMP_NUM_THREADS" not in parent.environ()
+    except (psutil.Error, AttributeError):  # AttributeError: psutil reads no environments on this system
         return False
 
 
 def _cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """The number of cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _quota(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> float:
-    """Cores' worth of time that the cgroups of this process (version 1 or 2) let it use; infinite without a limit.
+    """The CPU quota of this process's cgroups (version 1 or 2), in cores; infinite without a limit.
 
-    In a container the path that is told may be that of the host, and then only the group at the top is there.
+    In a container ``groups`` may hold the host's paths, of which only the top exists in ``mounted``.
     """
     least = math.inf
     for line in groups.read_text().splitlines() if groups.is_file() else ():
@@ -168,7 +110,7 @@ def _quota(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/
 
 
 def _quota_at(place: Path) -> float:
-    """Of one cgroup, in cores."""
+    """The quota of one cgroup, in cores."""
     try:
         if (place / "cpu.max").is_file():
             quota, period = (place / "cpu.max").read_text().split()

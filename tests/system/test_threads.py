@@ -1,5 +1,6 @@
 """How many threads compute, and how the others wait."""
 
+import functools
 import json
 import math
 import os
@@ -9,7 +10,7 @@ import pytest
 import torch
 from atomic import run_python
 
-from recbole_ssm.system import threads
+from recbole_ssm.system import openmp, threads
 
 NAMES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "LOCAL_WORLD_SIZE")
 
@@ -45,6 +46,14 @@ def nothing_asked_for(monkeypatch):
         monkeypatch.delenv(name)
 
 
+@pytest.fixture
+def first_call(monkeypatch):
+    """:func:`openmp.wait_passively` as if it had not been called when the package was imported."""
+    again = functools.cache(openmp.wait_passively.__wrapped__)
+    for module in (openmp, threads):
+        monkeypatch.setattr(module, "wait_passively", again)
+
+
 @pytest.mark.skipif(os.cpu_count() < 2, reason="with more threads than cores OpenMP never spins for long")
 @pytest.mark.parametrize("imports", ["import recbole_ssm, torch", "import torch, recbole_ssm"])
 def test_threads_that_wait_take_no_time(tmp_path, imports):
@@ -52,26 +61,24 @@ def test_threads_that_wait_take_no_time(tmp_path, imports):
     assert done.returncode == 0, done.stderr
     others, own, *variables = json.loads(done.stdout)
     assert others < own / 4  # time of the processor, of which a spinning thread takes as much as the working one
-    assert variables == ["PASSIVE", str(threads.SPINS)]  # for processes that are started
+    assert variables == ["PASSIVE", str(openmp.SPINS)]  # for processes that are started
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("OMP_WAIT_POLICY", "ACTIVE"), ("GOMP_SPINCOUNT", "1000"), ("KMP_BLOCKTIME", "200")]
 )
-def test_the_users_way_of_waiting_holds(monkeypatch, name, value):
+def test_the_users_way_of_waiting_holds(monkeypatch, first_call, name, value):
     monkeypatch.setenv(name, value)
-    monkeypatch.setattr(threads, "_calm", lambda library: pytest.fail("a library was changed"))
-    monkeypatch.setattr(threads, "_waiting", "")
-    threads.wait_passively()
+    monkeypatch.setattr(openmp, "_calm", lambda library: pytest.fail("a library was changed"))
+    openmp.wait_passively()
     assert {n: os.environ[n] for n in NAMES if n in os.environ} == {name: value}
     with threads.chosen() as words:
         assert words.endswith(f"; waiting ones as {name}={value} says")
 
 
-def test_what_cannot_be_set_is_said(monkeypatch):
-    monkeypatch.setattr(threads, "_calm", lambda library: False)
-    monkeypatch.setattr(threads, "_waiting", "")
-    threads.wait_passively()
+def test_what_cannot_be_set_is_said(monkeypatch, first_call):
+    monkeypatch.setattr(openmp, "_calm", lambda library: False)
+    openmp.wait_passively()
     with threads.chosen() as words:
         assert "waiting ones may spin" in words
         assert "OMP_WAIT_POLICY=PASSIVE" in words
@@ -79,9 +86,9 @@ def test_what_cannot_be_set_is_said(monkeypatch):
 
 def test_other_libraries_are_told_to_block_or_left_alone():
     told = []
-    assert threads._calm(SimpleNamespace(kmp_set_blocktime=told.append, GOMP_parallel=None))
+    assert openmp._calm(SimpleNamespace(kmp_set_blocktime=told.append, GOMP_parallel=None))
     assert told == [0]
-    assert not threads._calm(SimpleNamespace())
+    assert not openmp._calm(SimpleNamespace())
 
 
 @pytest.mark.parametrize(
