@@ -119,7 +119,7 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path, pa
     from recbole_ssm import __version__
     from recbole_ssm.checkpoints import format as checkpoint
     from recbole_ssm.model.registry import MODELS
-    from recbole_ssm.studies.compare.worker import OF_RUN, end_with_parent, train_once
+    from recbole_ssm.studies.worker import OF_RUN, end_with_parent, train_once
     from recbole_ssm.system.threads import HELPFUL, chosen
     from recbole_ssm.training.evaluation import evaluate
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +21,8 @@ from recbole_ssm.config.config import Config
 from recbole_ssm.errors import InputError, OutOfMemory
 from recbole_ssm.ops.backend import use_backend
 from recbole_ssm.studies.report import Figure, Report, Table, styles, write_csv
-from recbole_ssm.system.atomic_write import check_writable, write_json
+from recbole_ssm.studies.run_store import RunStore
+from recbole_ssm.system.atomic_write import write_json
 from recbole_ssm.system.resources import added_memory_mib, fits_memory
 from recbole_ssm.system.terminal import Console
 
@@ -159,7 +162,7 @@ def scaling(
     tokens: int = 10_000,
     seconds: float = 60.0,
     command: str = "",
-) -> dict:
+) -> dict[str, Any]:
     """Measure models over lengths (3,000 items) and over catalogues (histories of 50), and write what they take.
 
     Args:
@@ -179,32 +182,21 @@ def scaling(
     Raises:
         InputError: a model or a key cannot be used, or the folder cannot be written to; nothing has been measured.
     """
-    console, keys = Console(), list(keys)
-    check_writable(folder, f"--out={folder}")
+    console, keys, store = Console(), list(keys), RunStore(folder)
+    store.check_writable()
     for model in models:
         _try(model, keys)
-    folder.mkdir(parents=True, exist_ok=True)
-    found: dict[str, list[Point]] = {"lengths": [], "catalogues": []}
-    result = _write(folder, found, command)
-    for kind, sizes in (("lengths", sorted(lengths)), ("catalogues", sorted(catalogues))):
-        for model in models:
-            for size in sizes:
-                length, items = (size, 3000) if kind == "lengths" else (50, size)
-                histories = max(tokens // length, 1) if kind == "lengths" else 64
-                point = measure(model, length, items, histories, keys)
-                if point is None:
-                    console.tell(f"{model}, {size:,}: does not fit into memory")
-                    break
-                point.size = size
-                found[kind].append(point)
-                result = _write(folder, found, command)
-                took = f"training {point.train_ms:.2f} ms, ranking {point.rank_ms:.2f} ms for each history"
-                console.tell(f"{model}, {kind} {size:,}: {took}")
-                if point.train_ms * histories > 1000 * seconds:
-                    console.tell(f"{model}: larger ones are left out")
-                    break
-    report = _report(found, result["exponents"], command)
-    report.write(folder, "scaling")
+    store.make()
+    with store.claimed():
+        found: dict[str, list[Point]] = {"lengths": [], "catalogues": []}
+        result = _write(folder, found, command)
+        for kind, sizes in (("lengths", lengths), ("catalogues", catalogues)):
+            for model in models:
+                for point in _growing(model, kind, sorted(sizes), keys, tokens, seconds, console):
+                    found[kind].append(point)
+                    result = _write(folder, found, command)
+        report = _report(found, result["exponents"], command)
+        report.write(folder, "scaling")
     for table in report.tables:
         console.print(table.terminal())
     for line in (*report.notes, f"report: {folder / 'report.html'}"):
@@ -212,7 +204,27 @@ def scaling(
     return result
 
 
-def _write(folder: Path, found: dict[str, list[Point]], command: str) -> dict:
+def _growing(
+    model: str, kind: str, sizes: Iterable[int], keys: list[str], tokens: int, seconds: float, console: Console
+) -> Iterator[Point]:
+    """Measure a model at one size after another, until one does not fit into memory or takes too long."""
+    for size in sizes:
+        length, items = (size, 3000) if kind == "lengths" else (50, size)
+        histories = max(tokens // length, 1) if kind == "lengths" else 64
+        point = measure(model, length, items, histories, keys)
+        if point is None:
+            console.tell(f"{model}, {size:,}: does not fit into memory")
+            return
+        point.size = size
+        yield point
+        took = f"training {point.train_ms:.2f} ms, ranking {point.rank_ms:.2f} ms for each history"
+        console.tell(f"{model}, {kind} {size:,}: {took}")
+        if point.train_ms * histories > 1000 * seconds:
+            console.tell(f"{model}: larger ones are left out")
+            return
+
+
+def _write(folder: Path, found: dict[str, list[Point]], command: str) -> dict[str, Any]:
     """What is measured so far, for programs."""
     points = {kind: [asdict(point) for point in points] for kind, points in found.items()}
     result = points | {"exponents": {kind: _exponents(points) for kind, points in found.items()}}
@@ -222,7 +234,7 @@ def _write(folder: Path, found: dict[str, list[Point]], command: str) -> dict:
     return result
 
 
-def _report(found: dict[str, list[Point]], exponents: dict, command: str) -> Report:
+def _report(found: dict[str, list[Point]], exponents: dict[str, Any], command: str) -> Report:
     measured = {kind: points for kind, points in found.items() if points}
     return Report(
         "Cost over lengths and catalogues",
@@ -250,7 +262,7 @@ def _exponents(points: list[Point]) -> dict[str, dict[str, float]]:
     return found
 
 
-def _in_words(kind: str, exponents: dict) -> str:
+def _in_words(kind: str, exponents: dict[str, dict[str, float]]) -> str:
     what = "the length of a history" if kind == "lengths" else "the number of items"
     words = [f"{model} {each['training']:.2f} (ranking {each['ranking']:.2f})" for model, each in exponents.items()]
     return f"Time of training grows with this power of {what}: {', '.join(words)}."
@@ -278,12 +290,9 @@ def _figures(kind: str, points: list[Point]) -> list[Figure]:
                 axes.plot(*zip(*own, strict=True), label=model, **look)
         axes.set(xscale="log", yscale="log", xlabel=label, ylabel=unit)
 
-    wanted = (
+    wanted: tuple[tuple[str, str, Callable[[Point], float]], ...] = (
         ("Training", f"ms per {per}", lambda p: p.train_ms / parts(p)),
         ("Ranking", f"ms per {per}", lambda p: p.rank_ms / parts(p)),
         ("Memory of training", f"KiB per {per}", lambda p: 1024 * (p.train_mib or 0) / p.histories / parts(p)),
     )
-    return [
-        Figure(f"{title} over {label}", lambda axes, of=(value, unit): curves(axes, *of))
-        for title, unit, value in wanted
-    ]
+    return [Figure(f"{title} over {label}", partial(curves, value=value, unit=unit)) for title, unit, value in wanted]

@@ -11,6 +11,7 @@ from rich.console import Console
 import recbole_ssm
 from recbole_ssm.studies import progress
 from recbole_ssm.studies.tuning import Task
+from recbole_ssm.studies.tuning.trials import Trial
 
 
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
@@ -67,7 +68,7 @@ def test_trials_that_go_on_count_in_part(tmp_path):
     task = Task("2Mamba4Rec", "tiny", str(tmp_path))
     assert task.progress(4) == (0.0, "0/4 trials")
     for rate, ended in ((0.1, "finished"), (0.2, "failed"), (0.3, None), (0.4, None)):
-        task._write({"params": {"learning_rate": rate}, "began": rate, "ended": ended})
+        task.keep(Trial({"learning_rate": rate}, began=rate, ended=ended))
     (task.place({"learning_rate": 0.3}) / "progress").write_text(json.dumps([0.5, "epoch 2/4"]))
     assert task.progress(10) == (0.25, "2/10 trials")
     assert task.progress(1) == (1.0, "1/1 trials")

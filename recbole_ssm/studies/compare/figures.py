@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from statistics import mean, median, stdev
 
 import numpy as np
@@ -39,12 +40,8 @@ def figures(rows: list[Row]) -> list[Figure]:
     for name, label in (("length", "length of history"), ("popularity", "how often the item is a training target")):
         having = [row for row in rows if all(name in each for each in row.samples.values())]
         if having:
-            drawn.append(
-                Figure(
-                    f"HR@{AT} by {label}",
-                    lambda axes, of=(having, style, name, label): _by_group(axes, *of),
-                )
-            )
+            draw = partial(_by_group, rows=having, style=style, name=name, label=label)
+            drawn.append(Figure(f"HR@{AT} by {label}", draw))
     return drawn
 
 
@@ -63,7 +60,7 @@ def by_value(rows: list[Row], model: str, parameter: str) -> list[Figure]:
         axes.margins(x=0.1)
 
     return [
-        Figure(f"{name}@{AT} of {model} by {parameter}", lambda axes, of=(metric, name): curve(axes, *of))
+        Figure(f"{name}@{AT} of {model} by {parameter}", partial(curve, metric=metric, name=name))
         for metric, name in METRICS.items()
     ]
 
@@ -82,11 +79,12 @@ def _learning(axes: Axes, rows: list[Row], style: dict, *, seconds: bool) -> Non
                     places[chosen], scores[chosen], own["marker"], color=own["color"], markeredgecolor="white", zorder=4
                 )
         reached = min(len(scores) for _, _, scores in curves)
-        places = np.mean([places[:reached] for _, places, _ in curves], axis=0)
-        scores = np.array([scores[:reached] for _, _, scores in curves])
-        middle, spread = scores.mean(axis=0), scores.std(axis=0, ddof=1) if len(curves) > 1 else np.zeros(reached)
-        axes.fill_between(places, middle - spread, middle + spread, color=own["color"], alpha=0.15, linewidth=0)
-        axes.plot(places, middle, color=own["color"], linestyle=own["linestyle"])
+        mean_places = np.mean([places[:reached] for _, places, _ in curves], axis=0)
+        all_scores = np.array([scores[:reached] for _, _, scores in curves])
+        middle = all_scores.mean(axis=0)
+        spread = all_scores.std(axis=0, ddof=1) if len(curves) > 1 else np.zeros(reached)
+        axes.fill_between(mean_places, middle - spread, middle + spread, color=own["color"], alpha=0.15, linewidth=0)
+        axes.plot(mean_places, middle, color=own["color"], linestyle=own["linestyle"])
         axes.plot([], [], label=row.name, **own)
     axes.set(xlabel="epoch (marked: the one that is kept)", ylabel=f"validation NDCG@{AT}")
     if seconds:
@@ -109,8 +107,10 @@ def _cost(axes: Axes, rows: list[Row], style: dict, value: Callable[[dict], floa
         costs, scores = [value(run) for run in row.runs], row.scores("ndcg")
         middle = median(costs)
         look = {"color": style[row.name]["color"], "marker": style[row.name]["marker"], "linestyle": "none"}
-        bars = {"xerr": [[middle - min(costs)], [max(costs) - middle]], "yerr": stdev(scores)} if len(costs) > 1 else {}
-        axes.errorbar([middle], [mean(scores)], **bars, **look, markersize=7, elinewidth=1)
+        several = len(costs) > 1
+        xerr = np.array([[middle - min(costs)], [max(costs) - middle]]) if several else None
+        yerr = stdev(scores) if several else None
+        axes.errorbar([middle], [mean(scores)], xerr=xerr, yerr=yerr, **look, markersize=7, elinewidth=1)
         axes.plot([], [], **look, markersize=7, label=row.name)
     axes.set(xlabel=f"{label} (logarithmic)", ylabel=f"test NDCG@{AT}", xscale="log")
     axes.margins(0.15)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
+from recbole.evaluator import Evaluator
+from recbole.evaluator.collector import DataStruct
 from recbole.utils import ModelType
 
+from recbole_ssm.config.config import Config
 from recbole_ssm.data.dataloader import full_ranking
 from recbole_ssm.ops.packing import last_tokens
 
@@ -17,8 +21,29 @@ METRICS = {"hit": "HR", "ndcg": "NDCG", "mrr": "MRR"}
 AT = 10
 
 
+class SampleEvaluator(Evaluator):
+    """RecBole's evaluator, which also keeps the metrics at 10 of each row that it has evaluated.
+
+    Args:
+        config: the configuration of the trainer that it is for.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.samples: dict[str, np.ndarray] = {}
+
+    def evaluate(self, dataobject: DataStruct) -> dict[str, float]:
+        """Compute the metrics as RecBole does, and fill ``samples``: an array (rows,) in float64 for each metric."""
+        for name in METRICS:
+            metric = self.metric_class[name]
+            positives, lengths = metric.used_info(dataobject)
+            values = metric.metric_info(positives, lengths) if name == "ndcg" else metric.metric_info(positives)
+            self.samples[name] = values[:, AT - 1].astype(np.float64)
+        return super().evaluate(dataobject)
+
+
 @torch.no_grad()
-def by_sample(trainer, train, loader) -> dict[str, np.ndarray]:
+def by_sample(trainer: Any, train: Any, loader: Any) -> dict[str, np.ndarray]:
     """The metrics at 10 of each test sample, as RecBole computes them before it takes the mean.
 
     Args:
@@ -31,19 +56,9 @@ def by_sample(trainer, train, loader) -> dict[str, np.ndarray]:
         is empty where a user has several); for a sequential model ``length`` (N,) of the history, as the model may
         read it, and ``popularity`` (N,), how often the item is a training target.
     """
-    seen = []
-    evaluate = trainer.evaluator.evaluate
-    trainer.evaluator.evaluate = lambda struct: seen.append(struct) or evaluate(struct)
-    try:
-        trainer.evaluate(loader, load_best_model=False)
-    finally:
-        trainer.evaluator.evaluate = evaluate
-    found = {}
-    for name in METRICS:
-        metric = trainer.evaluator.metric_class[name]
-        positives, lengths = metric.used_info(seen[0])
-        values = metric.metric_info(positives, lengths) if name == "ndcg" else metric.metric_info(positives)
-        found[name] = values[:, AT - 1].astype(np.float64)
+    evaluator = trainer.evaluator = SampleEvaluator(trainer.config)
+    trainer.evaluate(loader, load_best_model=False)
+    found = evaluator.samples
     dataset = loader._dataset
     users, items = (dataset.inter_feat[field].numpy() for field in (dataset.uid_field, dataset.iid_field))
     names = dataset.id2token(dataset.iid_field, items)
@@ -60,7 +75,7 @@ def by_sample(trainer, train, loader) -> dict[str, np.ndarray]:
 
 
 @torch.no_grad()
-def latency(trainer, loader, users: int, seconds: float = 2.0, most: int = 200) -> dict:
+def latency(trainer: Any, loader: Any, users: int, seconds: float = 2.0, most: int = 200) -> dict[str, Any]:
     """How long the ten best of all items take, from the numbers of test samples: batch, model, scores, ranking.
 
     Histories are read anew each time; nothing is kept between them.
@@ -81,7 +96,8 @@ def latency(trainer, loader, users: int, seconds: float = 2.0, most: int = 200) 
     trainer.item_tensor = loader._dataset.get_item_feature().to(trainer.device)
     size = min(users, loader.sample_size)
     draw = np.random.default_rng(0)
-    took, lengths = [], []
+    took: list[float] = []
+    lengths: list[float] = []
     while len(took) < 6 or (sum(took) < seconds and len(took) <= most):
         rows = draw.choice(loader.sample_size, size, replace=False)
         start = perf_counter()
@@ -94,7 +110,7 @@ def latency(trainer, loader, users: int, seconds: float = 2.0, most: int = 200) 
 
 
 @torch.no_grad()
-def step_latency(trainer, loader, seconds: float = 1.0, most: int = 200) -> dict | None:
+def step_latency(trainer: Any, loader: Any, seconds: float = 1.0, most: int = 200) -> dict[str, Any] | None:
     """How long the ten best take for one user who has clicked once more, where the state before that is kept.
 
     Args:
@@ -112,7 +128,7 @@ def step_latency(trainer, loader, seconds: float = 1.0, most: int = 200) -> dict
     loader = full_ranking(trainer.config, loader)
     model.eval()
     draw = np.random.default_rng(0)
-    took = []
+    took: list[float] = []
     while len(took) < 6 or (sum(took) < seconds and len(took) <= most):
         history = loader.collate_fn(draw.choice(loader.sample_size, 1))[0].to(trainer.device)
         tokens, cu_seqlens = model.packed(history)
@@ -129,7 +145,7 @@ def step_latency(trainer, loader, seconds: float = 1.0, most: int = 200) -> dict
     return _spread(took)
 
 
-def _spread(seconds: list[float]) -> dict:
+def _spread(seconds: list[float]) -> dict[str, Any]:
     """Of tries, without the first one, which warms up."""
     took = [1000 * each for each in seconds[1:]]
     return {"tries": len(took), "median_ms": float(np.median(took)), "p99_ms": float(np.quantile(took, 0.99))}

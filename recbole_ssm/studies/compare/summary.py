@@ -37,8 +37,8 @@ class Row:
 
     def middle(self, value: Callable[[dict], float | None]) -> float | None:
         """The median over runs of what ``value`` makes of a run; None where a run has none."""
-        values = [value(run) for run in self.runs]
-        return None if any(each is None for each in values) else median(values)
+        values = [each for each in map(value, self.runs) if each is not None]
+        return median(values) if len(values) == len(self.runs) else None
 
 
 def summarise(study: Study, baseline: str) -> list[Row]:
@@ -49,8 +49,9 @@ def summarise(study: Study, baseline: str) -> list[Row]:
     """
     rows = []
     for name in (variant.name for variant in study.variants):
-        results = {seed: study.result(name, seed) for seed in study.seeds}
-        samples = {seed: _in_order(study.samples(name, seed)) for seed in study.seeds if results[seed] is not None}
+        all_results = {seed: study.result(name, seed) for seed in study.seeds}
+        results = {seed: result for seed, result in all_results.items() if result is not None}
+        samples = {seed: _in_order(study.samples(name, seed)) for seed in results}
         if samples:
             rows.append(Row(name, [_unrounded(results[seed], found) for seed, found in samples.items()], samples))
     reference = next(row for row in rows if row.name == baseline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from statistics import mean, stdev
 
 import numpy as np
@@ -137,7 +138,7 @@ def record(row: Row) -> dict:
     for key in ("parameters", "parameters_without_item_embedding"):
         found[key] = row.runs[0][key]
     for key in ("seconds_per_epoch", "seconds_to_best", "peak_memory_gib"):
-        found[key] = row.middle(lambda run, key=key: run[key])
+        found[key] = row.middle(itemgetter(key))
     return found
 
 

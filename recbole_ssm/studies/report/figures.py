@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 _INK = "#010203"
 """Black on paper; on a page replaced by the colour of its text."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {  # keys of matplotlib's rcParams
     **{"svg.fonttype": "none", "svg.hashsalt": "recbole-ssm", "pdf.fonttype": 42},
     **{"font.family": "sans-serif", "font.size": 10, "legend.fontsize": 9.5, "xtick.labelsize": 9.5},
     **{name: _INK for name in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")},
@@ -83,7 +84,7 @@ class Figure:
         return canvas
 
 
-def styles(names: Iterable[str]) -> dict[str, dict]:
+def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """How the line and the points of each are drawn: told apart by colour, and without it by marker and dashes."""
     return {
         name: {

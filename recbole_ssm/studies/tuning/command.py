@@ -6,33 +6,24 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
-from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from recbole_ssm.config.command_line import key_of
 from recbole_ssm.config.config import Config
-from recbole_ssm.data.atomic_files import check_atomic_files
 from recbole_ssm.errors import InputError
 from recbole_ssm.studies.progress import bar
 from recbole_ssm.studies.report import Report, write_csv
-from recbole_ssm.studies.run_store import asked_for, check_same
+from recbole_ssm.studies.run_store import asked_for
 from recbole_ssm.studies.tuning import report, with_hyperopt
+from recbole_ssm.studies.tuning.checks import TOOLS, check_installed, checked_config
 from recbole_ssm.studies.tuning.space import Parameter, draw, find_space, read_space
-from recbole_ssm.studies.tuning.trials import SET_BY_TUNE, Task, best
-from recbole_ssm.system.atomic_write import check_writable, write_json
-from recbole_ssm.system.locks import folder_lock
+from recbole_ssm.studies.tuning.trials import FAILED, SET_BY_TUNE, Task, Trial, best
+from recbole_ssm.system.atomic_write import write_json
 from recbole_ssm.system.terminal import Console
 from recbole_ssm.training.evaluation import evaluate
 from recbole_ssm.training.run import metrics_in_words
-
-TOOLS = ("ray", "hyperopt")
-
-_NOT_SEARCHED = {
-    *("model", "dataset", "epochs", "eval_step", "eval_args", "time_order", "filter_seen"),
-    *("metrics", "topk", "valid_metric", "metric_decimal_place", "data_path", "gpu_id", "state"),
-    *SET_BY_TUNE,
-}
 
 
 def tune(
@@ -47,7 +38,7 @@ def tune(
     address: str | None = None,
     algorithm: str = "bayes",
     command: str = "",
-) -> dict:
+) -> dict[str, Any]:
     """Search for the values of parameters with which the validation metric of a model is best.
 
     The test data are looked at once, with the best trial of all. What is done is not done again: the same call goes
@@ -60,8 +51,11 @@ def tune(
         params_file: see :func:`recbole_ssm.studies.tuning.read_space`.
         tool: ``ray`` (:mod:`.with_ray`) or ``hyperopt`` (:mod:`.with_hyperopt`).
         trials: how many; there are fewer where the space has no more.
-        first_epochs, cpus, gpus, address: of Ray, see there.
-        algorithm: of hyperopt, see there.
+        first_epochs: of Ray: epochs before which no trial is stopped.
+        cpus: of Ray: cores for each trial; None divides those there are by the number of trials.
+        gpus: of Ray: GPUs for each trial, also a part of one; None is a quarter where there are any.
+        address: of Ray: a cluster; None starts one on this machine for as long as the search takes.
+        algorithm: of hyperopt: ``bayes`` or ``random``.
         command: shown in the report.
 
     Returns:
@@ -76,26 +70,35 @@ def tune(
         raise InputError(f"--tool={tool} must be {' or '.join(TOOLS)}")
     if algorithm not in with_hyperopt.ALGORITHMS:
         raise InputError(f"--algo={algorithm} must be {' or '.join(with_hyperopt.ALGORITHMS)}")
-    _check_installed(tool)
-    file = find_space(params_file)
-    space = read_space(file)
-    config = _check(task, space, tool)
-    metric = config["valid_metric"]
-    _keep(task, space, config)
-    with folder_lock(Path(task.folder)):
+    check_installed(tool)
+    space = read_space(find_space(params_file))
+    config = checked_config(task, space, tool)
+    searched = {parameter.name: [parameter.kind, *parameter.values] for parameter in space}
+    asked = asked_for(config, leave_out=searched) | {"space": json.loads(json.dumps(searched))}
+    task.store.check_search(asked)
+    search: Callable[..., None]
+    if tool == "ray":
+        from recbole_ssm.studies.tuning import with_ray
+
+        settings = draw(space, trials, config["seed"])
+        trials = len(settings)
+        epochs = {"epochs": config["epochs"], "first_epochs": first_epochs}
+        search = partial(with_ray.search, task, settings, **epochs, cpus=cpus, gpus=gpus, address=address)
+    else:
+        how = {"trials": trials, "algorithm": algorithm, "seed": config["seed"]}
+        search = partial(with_hyperopt.search, task, space, **how)
+    return _searched(task, space, config, trials, search, command)
+
+
+def _searched(
+    task: Task, space: Sequence[Parameter], config: Config, trials: int, search: Callable[..., None], command: str
+) -> dict[str, Any]:
+    """Do the search with the folder locked, and tell and write what it finds."""
+    with task.store.claimed():
         console = Console(file=sys.stdout)
         for note in config.overruled(SET_BY_TUNE, "tune"):
             console.tell(note)
-        if tool == "ray":
-            from recbole_ssm.studies.tuning import with_ray
-
-            settings = draw(space, trials, config["seed"])
-            how = {"settings": settings, "epochs": config["epochs"], "first_epochs": first_epochs}
-            search = partial(with_ray.search, task, **how, cpus=cpus, gpus=gpus, address=address)
-            trials = len(settings)
-        else:
-            how = {"trials": trials, "algorithm": algorithm, "seed": config["seed"]}
-            search = partial(with_hyperopt.search, task, space, **how)
+        metric = config["valid_metric"]
         with bar(console, partial(task.progress, trials)):
             search(bigger=config["valid_metric_bigger"], ended=_telling(console, task, metric, trials))
         found = _write(task, space, metric, command)
@@ -104,23 +107,23 @@ def tune(
 
 
 def _telling(console: Console, task: Task, metric: str, trials: int) -> Callable[..., None]:
-    """What is to be called as a trial ends, with its parameters and its error: it tells how the trial went."""
+    """A function to call when a trial ends, with its parameters and its error: it tells how the trial went."""
     over: set[Path] = set()
 
-    def end(params: dict, error: str | None = None) -> None:
-        record = task.end(params, error)
+    def end(params: dict[str, Any], error: str | None = None) -> None:
+        trial = task.end(params, error)
         over.add(task.place(params))
-        words = f"{record['ended']} after epoch {len(record['best_scores'])}"
-        if record.get("score") is not None:
-            words = f"{metric} {record['score']:.4f}, {words}"
-        number = [task.place(each["params"]) for each in task.records()].index(task.place(params)) + 1
+        words = f"{trial.ended} after epoch {len(trial.best_scores)}"
+        if trial.score is not None:
+            words = f"{metric} {trial.score:.4f}, {words}"
+        number = [task.place(each.params) for each in task.trials()].index(task.place(params)) + 1
         console.tell(f"[{len(over)}/{trials}] trial {number}: {report.in_words(params)}: {words}")
 
     return end
 
 
-def _tell_best(console: Console, task: Task, space: Sequence[Parameter], found: dict) -> None:
-    shown = report.table(found["trials"], space, found["metric"])
+def _tell_best(console: Console, task: Task, space: Sequence[Parameter], found: dict[str, Any]) -> None:
+    shown = report.table([Trial.from_json(record) for record in found["trials"]], space, found["metric"])
     table = report.without_parameters(shown, space).terminal()
     console.print(table, markup=False, highlight=False, soft_wrap=True)
     console.tell(f"the best: {report.in_words(found['best']['params'])}")
@@ -131,86 +134,14 @@ def _tell_best(console: Console, task: Task, space: Sequence[Parameter], found: 
     console.tell(f"to train it again: python -m recbole_ssm --config_files={again}")
 
 
-def _check_installed(tool: str) -> None:
-    """Raise InputError where a tool is missing or cannot be imported; say so if the other one can be used."""
-    error = _import_error(tool)
-    if error is None:
-        return
-    other = TOOLS[1 - TOOLS.index(tool)]
-    instead = f", or use --tool={other}, which is installed" if _import_error(other) is None else ""
-    raise InputError(
-        f"--tool={tool} needs packages that are not installed here ({error}): pip install 'recbole-ssm[tune]'{instead}"
-    ) from error
-
-
-def _import_error(tool: str) -> Exception | None:
-    try:
-        import_module("recbole_ssm.studies.tuning.with_ray" if tool == "ray" else "hyperopt")
-    except (ImportError, AttributeError) as error:  # an old Ray asks numpy for names that a new one has no more
-        return error
-    return None
-
-
-def _check(task: Task, space: Sequence[Parameter], tool: str) -> Config:
-    """Make configurations with each telling value, so that what is wrong is said before anything is trained.
-
-    Returns:
-        The first of them.
-    """
-    first = {parameter.name: parameter.telling[0] for parameter in space}
-    for name in first:
-        if name in _NOT_SEARCHED:
-            raise InputError(f"{name} cannot be searched: trials are compared by it, or kept by it; remove its line")
-    for key in map(key_of, task.keys):
-        if key in first:
-            raise InputError(f"{key} is in the params file; leave --{key} out, or its line there")
-        if key in SET_BY_TUNE:
-            raise InputError(f"tune sets {key} itself; leave --{key} out")
-    config = task.config(first)
-    if tool == "ray" and "gpu_id" in config.external_config_dict:
-        raise InputError("Ray gives each trial a GPU of those that CUDA_VISIBLE_DEVICES shows; leave gpu_id out")
-    for parameter in space:
-        for value in parameter.telling:
-            note = task.config(first | {parameter.name: value}).passed_over.get(parameter.name)
-            if note is not None:
-                raise InputError(f"the params file has a line to no purpose: {note}")
-    if not 1 <= config["eval_step"] <= config["epochs"]:
-        raise InputError(
-            f"a search compares by validation: eval_step {config['eval_step']} must be 1 to epochs ({config['epochs']})"
-        )
-    if not config.held_out[0]:
-        split = config["eval_args"]["split"]
-        raise InputError(f"a search compares by validation, for which eval_args: split {split!r} leaves no data")
-    check_atomic_files(config)
-    return config
-
-
-def _keep(task: Task, space: Sequence[Parameter], config: Config) -> None:
-    """Note in the folder what is searched, or raise InputError if it is of another search."""
-    searched = {parameter.name: [parameter.kind, *parameter.values] for parameter in space}
-    asked = asked_for(config, leave_out=searched) | {"space": json.loads(json.dumps(searched))}
-    file = Path(task.folder) / "search.json"
-    check_writable(file.parent, f"--out={task.folder}")
-    try:
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, asked)
-        before = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"--out={task.folder} cannot be used ({error}); name another folder") from error
-    if before.get("space", asked["space"]) != asked["space"]:
-        raise InputError(f"{task.folder} has trials with another space; name another folder with --out")
-    check_same(before, asked, Path(task.folder), "trials")
-
-
-def _write(task: Task, space: Sequence[Parameter], metric: str, command: str) -> dict:
+def _write(task: Task, space: Sequence[Parameter], metric: str, command: str) -> dict[str, Any]:
     """Test the best trial, and write the report in all its forms."""
-    records = task.records()
-    winner = best(records)
+    trials = task.trials()
+    winner = best(trials)
     failed = [
-        f"trial {number}: {record['error']} ({task.place(record['params']) / 'train.log'})"
-        for number, record in enumerate(records, 1)
-        if record["ended"] == "failed"
+        f"trial {number}: {trial.error} ({task.place(trial.params) / 'train.log'})"
+        for number, trial in enumerate(trials, 1)
+        if trial.ended == FAILED
     ]
     if winner is None:
         raise InputError("no trial came to a score; " + "; ".join(failed))
@@ -220,24 +151,24 @@ def _write(task: Task, space: Sequence[Parameter], metric: str, command: str) ->
         "model": task.model,
         "metric": metric,
         "command": command,
-        "best": winner,
+        "best": asdict(winner),
         "valid_result": results["valid_result"],
         "test_result": results["test_result"],
-        "trials": records,
+        "trials": [asdict(trial) for trial in trials],
     }
-    number = records.index(winner) + 1
+    number = trials.index(winner) + 1
     notes = [
         f"The best on the validation data is trial {number}; it alone was tested: "
         f"{metrics_in_words(results['test_result'])} "
         f"(time_order {results['time_order']}, filter_seen {results['filter_seen']}).",
         "The best of many trials is better on the validation data than it would be on others; the test says how much.",
     ]
-    comment = f"trial {number} of {len(records)} of {task.model} on {task.dataset}: {metric} {winner['score']:.4f} "
+    comment = f"trial {number} of {len(trials)} of {task.model} on {task.dataset}: {metric} {winner.score:.4f} "
     folder = Path(task.folder)
     (folder / "best.yaml").write_text(report.best_yaml(task, winner, comment + "on the validation data"), "utf-8")
     write_json(folder / "results.json", found)
-    write_csv(folder / "trials.csv", report.as_records(records, space, metric))
-    heading = f"{task.model} on {task.dataset}: {len(records)} trials"
-    table, figures = report.table(records, space, metric), report.figures(records, space, metric)
+    write_csv(folder / "trials.csv", report.as_records(trials, space, metric))
+    heading = f"{task.model} on {task.dataset}: {len(trials)} trials"
+    table, figures = report.table(trials, space, metric), report.figures(trials, space, metric)
     Report(heading, command, [table], notes, figures, failed).write(folder, "trials")
     return found

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from statistics import median
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from recbole_ssm.config.config import Config
 from recbole_ssm.studies.report import COLOURS, Figure, Table
 from recbole_ssm.studies.tuning.space import Parameter
-from recbole_ssm.studies.tuning.trials import SET_BY_TUNE, Task, best, by_score, counts
+from recbole_ssm.studies.tuning.trials import FINISHED, SET_BY_TUNE, STOPPED, Task, Trial, best, by_score
 from recbole_ssm.system.plain import plain
 
 
-def table(records: list[dict], space: Sequence[Parameter], metric: str) -> Table:
+def table(trials: Sequence[Trial], space: Sequence[Parameter], metric: str) -> Table:
     """All trials, the best first."""
     columns = {
         metric: "best on the validation data",
@@ -25,22 +29,20 @@ def table(records: list[dict], space: Sequence[Parameter], metric: str) -> Table
         "s / epoch": "seconds of training per epoch, median",
         "end": "finished; stopped, where the search gave it up; or failed",
     }
-    rows = [(f"trial {number}", cells(record, space)) for number, record in by_score(records)]
+    rows = [(f"trial {number}", cells(trial, space)) for number, trial in by_score(trials)]
     return Table("Trials", columns, rows)
 
 
-def cells(record: dict, space: Sequence[Parameter]) -> list[str]:
+def cells(trial: Trial, space: Sequence[Parameter]) -> list[str]:
     """A trial's words in each column."""
-    history = record.get("history", [])
-    seconds = f"{np.median([epoch['train_seconds'] for epoch in history]):.1f}" if history else ""
-    scored = record.get("score") is not None
+    seconds = f"{median(epoch['train_seconds'] for epoch in trial.history):.1f}" if trial.history else ""
     return [
-        f"{record['score']:.4f}" if scored else "",
-        *(short(record["params"][parameter.name]) for parameter in space),
-        str(record["best_scores"].index(record["score"]) + 1) if scored else "",
-        str(len(history)),
+        "" if trial.score is None else f"{trial.score:.4f}",
+        *(short(trial.params[parameter.name]) for parameter in space),
+        "" if trial.best_epoch is None else str(trial.best_epoch),
+        str(len(trial.history)),
         seconds,
-        record["ended"] or "going on",
+        trial.ended or "going on",
     ]
 
 
@@ -53,108 +55,115 @@ def without_parameters(shown: Table, space: Sequence[Parameter], most: int = 10)
     return Table(title, {head: shown.columns[head] for head in kept}, rows)
 
 
-def as_records(records: list[dict], space: Sequence[Parameter], metric: str) -> list[dict]:
+def as_records(trials: Sequence[Trial], space: Sequence[Parameter], metric: str) -> list[dict[str, Any]]:
     """A flat record for each trial, in the order in which they began."""
     return [
         {
             "trial": number,
-            metric: record.get("score"),
-            **{parameter.name: record["params"][parameter.name] for parameter in space},
-            "epochs": len(record.get("history", [])),
-            "end": record["ended"],
-            "error": record["error"],
+            metric: trial.score,
+            **{parameter.name: trial.params[parameter.name] for parameter in space},
+            "epochs": len(trial.history),
+            "end": trial.ended,
+            "error": trial.error,
         }
-        for number, record in enumerate(records, 1)
+        for number, trial in enumerate(trials, 1)
     ]
 
 
-def best_yaml(task: Task, record: dict, comment: str) -> str:
+def best_yaml(task: Task, trial: Trial, comment: str) -> str:
     """The configuration of a trial, for ``python -m recbole_ssm --config_files=FILE``."""
-    settings = {"model": task.model, "dataset": task.dataset} | given(task.config(record["params"]))
+    settings = {"model": task.model, "dataset": task.dataset} | given(task.config(trial.params))
     return f"# {comment}\n" + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
 
-def given(config) -> dict:
+def given(config: Config) -> dict[str, Any]:
     """What a configuration was given, in plain values, without what a later training has no use for."""
     return {k: v for k, v in plain(config.external_config_dict).items() if k not in {*SET_BY_TUNE, "gpu_id"}}
 
 
-def figures(records: list[dict], space: Sequence[Parameter], metric: str) -> list[Figure]:
+def figures(trials: Sequence[Trial], space: Sequence[Parameter], metric: str) -> list[Figure]:
     """Trials in their order, their learning curves, and the score over each parameter."""
-    scored = [(number, record) for number, record in enumerate(records, 1) if counts(record)]
+    numbered = ((number, trial) for number, trial in enumerate(trials, 1) if trial.counts)
+    scored = [Scored(number, trial, trial.score) for number, trial in numbered if trial.score is not None]
     drawn = [
         Figure(f"Validation {metric} of the trials", lambda axes: _by_trial(axes, scored, metric)),
         Figure(f"Validation {metric} by epoch, the best until then", lambda axes: _curves(axes, scored, metric)),
     ]
     for parameter in space:
-        title = f"Validation {metric} by {parameter.name}"
-        drawn.append(Figure(title, lambda axes, parameter=parameter: _over(axes, scored, parameter, metric)))
+        draw = partial(_over, scored=scored, parameter=parameter, metric=metric)
+        drawn.append(Figure(f"Validation {metric} by {parameter.name}", draw))
     return drawn
 
 
-def _by_trial(axes: Axes, scored: list[tuple[int, dict]], metric: str) -> None:
-    numbers, scores = zip(*((number, record["score"]) for number, record in scored), strict=True)
-    accumulate = np.maximum.accumulate if scored[0][1]["bigger"] else np.minimum.accumulate
-    _points(axes, numbers, [record for _, record in scored])
+class Scored(NamedTuple):
+    """A trial with a score that counts."""
+
+    number: int
+    trial: Trial
+    score: float
+
+
+def _by_trial(axes: Axes, scored: Sequence[Scored], metric: str) -> None:
+    numbers, scores = [each.number for each in scored], [each.score for each in scored]
+    accumulate = np.maximum.accumulate if scored[0].trial.bigger else np.minimum.accumulate
+    _points(axes, numbers, scored)
     axes.step(numbers, accumulate(scores), where="post", color=COLOURS[1], label="best until then")
     axes.set(xlabel="trial", ylabel=metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _curves(axes: Axes, scored: list[tuple[int, dict]], metric: str) -> None:
-    winner = best([record for _, record in scored])
-    for number, record in scored:
-        points = [(epoch, score) for epoch, score in enumerate(record["best_scores"], 1) if score is not None]
-        if record is winner:
-            axes.plot(*zip(*points, strict=True), color=COLOURS[1], zorder=3, label=f"trial {number}, the best")
-            chosen = record["best_scores"].index(record["score"]) + 1
-            axes.plot(
-                chosen, record["score"], "*", markersize=12, color=COLOURS[1], zorder=4, label=f"its epoch {chosen}"
-            )
+def _curves(axes: Axes, scored: Sequence[Scored], metric: str) -> None:
+    winner = best(each.trial for each in scored)
+    for number, trial, final in scored:
+        points = [(epoch, score) for epoch, score in enumerate(trial.best_scores, 1) if score is not None]
+        epochs, scores = [epoch for epoch, _ in points], [score for _, score in points]
+        if trial is winner:
+            axes.plot(epochs, scores, color=COLOURS[1], zorder=3, label=f"trial {number}, the best")
+            chosen, star = trial.best_epoch or 0, f"its epoch {trial.best_epoch}"
+            axes.plot([chosen], [final], "*", markersize=12, color=COLOURS[1], zorder=4, label=star)
         else:
-            style = "-" if record["ended"] == "finished" else ":"
+            style = "-" if trial.ended == FINISHED else ":"
             marker = "o" if len(points) == 1 else None
-            axes.plot(
-                *zip(*points, strict=True), style, marker=marker, markersize=3, color=COLOURS[0], alpha=0.5, linewidth=1
-            )
-    if any(record["ended"] == "stopped" for _, record in scored):
+            axes.plot(epochs, scores, style, marker=marker, markersize=3, color=COLOURS[0], alpha=0.5, linewidth=1)
+    if any(each.trial.ended == STOPPED for each in scored):
         axes.plot([], [], ":", color=COLOURS[0], label="stopped")
     axes.set(xlabel="epoch", ylabel=metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _over(axes: Axes, scored: list[tuple[int, dict]], parameter: Parameter, metric: str) -> None:
-    values = [record["params"][parameter.name] for _, record in scored]
+def _over(axes: Axes, scored: Sequence[Scored], parameter: Parameter, metric: str) -> None:
+    values = [each.trial.params[parameter.name] for each in scored]
     if parameter.kind == "choice":
         words = [short(value) for value in parameter.values]
         axes.set(xticks=range(len(words)), xticklabels=words, xlim=(-0.5, len(words) - 0.5))
         values = [parameter.values.index(value) for value in values]
     elif parameter.kind == "loguniform":
-        ticks = np.geomspace(*parameter.telling, 4)
+        low, high = parameter.telling
+        ticks = np.geomspace(low, high, 4)
         axes.set(xscale="log", xticks=ticks, xticklabels=[f"{tick:.2g}" for tick in ticks])
         axes.minorticks_off()
-    _points(axes, values, [record for _, record in scored])
+    _points(axes, values, scored)
     if parameter.kind != "choice":
-        axes.update_datalim([(value, scored[0][1]["score"]) for value in parameter.telling])
+        axes.update_datalim([(value, scored[0].score) for value in parameter.telling])
         axes.autoscale_view()
     logarithmic = " (logarithmic)" if parameter.kind == "loguniform" else ""
     axes.set(xlabel=parameter.name + logarithmic, ylabel=metric)
 
 
-def _points(axes: Axes, places: Sequence, records: list[dict]) -> None:
+def _points(axes: Axes, places: Sequence[float], scored: Sequence[Scored]) -> None:
     """A point for each trial: full where it was trained to its end."""
-    for end, style in (("finished", {}), ("stopped", {"markerfacecolor": "none"})):
-        chosen = [(place, record["score"]) for place, record in zip(places, records, strict=True)]
-        chosen = [point for point, record in zip(chosen, records, strict=True) if record["ended"] == end]
+    for end, fill in ((FINISHED, COLOURS[0]), (STOPPED, "none")):
+        chosen = [(place, each.score) for place, each in zip(places, scored, strict=True) if each.trial.ended == end]
         if chosen:
-            axes.plot(*zip(*chosen, strict=True), "o", markersize=6, color=COLOURS[0], label=end, **style)
+            x, y = zip(*chosen, strict=True)
+            axes.plot(x, y, "o", markersize=6, color=COLOURS[0], label=end, markerfacecolor=fill)
 
 
-def in_words(params: dict) -> str:
+def in_words(params: dict[str, Any]) -> str:
     """Names and values of a trial."""
     return ", ".join(f"{name} {short(value)}" for name, value in params.items())
 
 
-def short(value) -> str:
+def short(value: Any) -> str:
     """A value in few digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -6,23 +6,87 @@ import ast
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from recbole_ssm.config.config import Config
 from recbole_ssm.model.registry import MODELS
-from recbole_ssm.studies.progress import from_file, to_file
-from recbole_ssm.system.atomic_write import write_json
+from recbole_ssm.studies.run_store import Run, RunStore
 from recbole_ssm.training.hooks.stopping import Interrupted
 from recbole_ssm.training.run import run
 
-DONE = ("finished", "stopped")
+FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
+"""How a trial ends: it had all its epochs; the search gave it up; an error ended it."""
 
 SET_BY_TUNE = {"checkpoint_dir", "dataset_cache", "show_progress"}
 """Configuration keys that each trial gets from the search."""
+
+Report = Callable[[int, float], None]
+"""Is told an epoch, from 1, and the best score until then."""
+
+
+@dataclass
+class Trial:
+    """The record of a trial, which ``trial.json`` keeps."""
+
+    params: dict[str, Any]
+    """The values of the parameters."""
+    began: float = field(default_factory=time.time)
+    """Seconds since 1970."""
+    ended: str | None = None
+    """``finished``, ``stopped``, ``failed``, or None while the trial goes on."""
+    error: str | None = None
+    """Why it failed."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """See :class:`recbole_ssm.training.trainer.HookedTrainer`."""
+    best_scores: list[float | None] = field(default_factory=list)
+    """By epoch the best score until then; None before the first validation and where none was made."""
+    score: float | None = None
+    """The best of all."""
+    bigger: bool = True
+    """Whether a greater score is better."""
+    best_epoch: int | None = None
+    """The epoch, from 1, with that score, of equal ones the last, whose weights RecBole keeps."""
+    checkpoint: str | None = None
+    """Name of the file with the weights of the best epoch."""
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Trial:
+        """The record as a file has it; what it leaves out is at its default."""
+        names = {each.name for each in fields(cls)}
+        trial = cls(**{name: value for name, value in content.items() if name in names})
+        if trial.best_epoch is None and trial.score is not None:  # of an earlier version
+            trial.best_epoch = trial.best_scores.index(trial.score) + 1
+        return trial
+
+    @property
+    def counts(self) -> bool:
+        """Whether the trial has a score, and has not failed after that."""
+        return self.score is not None and self.ended != FAILED
+
+    def take_down(self, history: list[dict[str, Any]], checkpoint: str | Path, config: Config) -> None:
+        """Note what the epochs so far gave."""
+        self.bigger = bool(config["valid_metric_bigger"])
+        better, metric = (max if self.bigger else min), config["valid_metric"].lower()
+        self.history, self.best_scores, self.score = history, [], None
+        for number, epoch in enumerate(history, 1):
+            score = epoch.get("valid_result", {}).get(metric)
+            if score is not None:
+                self.score = score if self.score is None else better(self.score, score)
+                self.best_epoch = number if score == self.score else self.best_epoch
+            self.best_scores.append(None if score is None else self.score)
+        self.checkpoint = Path(checkpoint).name
+
+    def report(self, told: int, report: Report) -> int:
+        """Report the epochs after the first ``told``; returns how many epochs there are."""
+        for epoch, score in enumerate(self.best_scores[told:], told + 1):
+            if score is not None:
+                report(epoch, score)
+        return len(self.best_scores)
 
 
 @dataclass(frozen=True)
@@ -30,7 +94,8 @@ class Task:
     """What is tuned, in plain values, which any process can be sent.
 
     Args:
-        model, dataset: names.
+        model: name.
+        dataset: name.
         folder: where trials are kept.
         files: config files for all trials.
         keys: arguments ``--key=value`` for all trials.
@@ -42,145 +107,160 @@ class Task:
     files: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
 
-    def place(self, params: dict) -> Path:
+    @property
+    def store(self) -> RunStore:
+        """Where trials are kept."""
+        return RunStore(Path(self.folder))
+
+    def place(self, params: dict[str, Any]) -> Path:
         """The folder of the trial with these values."""
-        text = json.dumps(params, sort_keys=True)
-        return Path(self.folder) / "trials" / blake2b(text.encode(), digest_size=6).hexdigest()
+        return self._files(params).record_file.parent
 
-    def checkpoint(self, record: dict) -> Path:
+    def checkpoint(self, trial: Trial) -> Path:
         """The weights of a trial's best epoch."""
-        return self.place(record["params"]) / "checkpoints" / record["checkpoint"]
+        return self.place(trial.params) / "checkpoints" / str(trial.checkpoint)
 
-    def config(self, params: dict) -> Config:
+    def config(self, params: dict[str, Any]) -> Config:
         """The configuration of the trial with these values."""
-        return Config(**self._given(params))
+        return Config(self.model, self.dataset, self._config_files(params), self._own(params), self.keys)
 
-    def train(self, params: dict, report: Callable[[int, float], None]) -> dict:
+    def train(self, params: dict[str, Any], report: Report) -> Trial:
         """Do a trial, go on with one that was interrupted, or repeat what one that is done has reported.
 
         What RecBole logs goes to ``train.log`` in the trial's folder.
 
         Args:
             params: its values.
-            report: is told after each epoch that was validated its number, from 1, and the best score until then.
+            report: is told of each epoch that was validated.
 
         Returns:
-            Its record, see :meth:`record`.
+            Its record.
 
         Raises:
             Interrupted: the same call goes on with it.
             Exception: whatever went wrong; the record says so too.
         """
-        record = self.record(params)
-        if record is not None and record["ended"] in DONE:
-            _report(record, 0, report)
-            return record
-        if record is None or record["ended"] == "failed":
-            record = {"params": params, "began": time.time(), "ended": None, "error": None, "best_scores": []}
-            self._write(record)
+        trial = self.trial(params)
+        if trial is not None and trial.ended in (FINISHED, STOPPED):
+            trial.report(0, report)
+            return trial
+        if trial is None or trial.ended == FAILED:
+            trial = Trial(params)
+            self.keep(trial)
+        try:
+            return self._train(trial, report)
+        except Interrupted as stop:
+            raise Interrupted(stop.signal_number, self.folder, again="the same command") from stop
+        except Exception as error:
+            self.keep(replace(trial, ended=FAILED, error=f"{type(error).__name__}: {error}"))
+            raise
+
+    def _train(self, trial: Trial, report: Report) -> Trial:
         told = 0
 
-        def after_epoch(trainer) -> None:
+        def after_epoch(trainer: Any) -> None:
             nonlocal told
-            self._take_down(record, trainer.history, trainer.saved_model_file, trainer.config)
-            if len(trainer.history) >= trainer.epochs or trainer.cur_step > trainer.stopping_step:
-                record["ended"] = "finished"  # before it is told: the search may end its process as it hears of it
-            self._write(record)
-            told = _report(record, told, report)
+            trial.take_down(trainer.history, trainer.saved_model_file, trainer.config)
+            if _is_over(trainer):  # noted before the report: the search may end this process when it hears of it
+                trial.ended = FINISHED
+            self.keep(trial)
+            told = trial.report(told, report)
 
-        with (self.place(params) / "train.log").open("a", encoding="utf-8") as log:
-            try:
-                with redirect_stdout(log), redirect_stderr(log):
-                    given = self._given(params)
-                    far = {"watch": to_file(self.place(params) / "progress")}
-                    result = run(**given, resume=True, after_epoch=after_epoch, test=False, **far)
-                # Once more: a trial that was interrupted behind its last epoch has none left to tell of.
-                self._take_down(record, result["history"], result["checkpoint"], self.config(params))
-                _report(record, told, report)
-            except Interrupted as stop:
-                raise Interrupted(stop.signal_number, self.folder, again="the same command") from stop
-            except Exception as error:
-                self._write(record | {"ended": "failed", "error": f"{type(error).__name__}: {error}"})
-                raise
-        record["ended"] = "finished"
-        self._write(record)
-        return record
+        files = self._files(trial.params)
+        with files.log.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+            result = run(
+                self.model,
+                self.dataset,
+                self._config_files(trial.params),
+                self._own(trial.params),
+                command_line=self.keys,
+                resume=True,
+                after_epoch=after_epoch,
+                test=False,
+                watch=files.watch(),
+            )
+        # Once more: the last epoch is validated at the end, or was the last of a trial that was interrupted behind it.
+        trial.take_down(result["history"], result["checkpoint"], self.config(trial.params))
+        trial.ended = FINISHED
+        self.keep(trial)
+        trial.report(told, report)
+        return trial
 
-    def record(self, params: dict) -> dict | None:
-        """What is known of a trial, or None if it was not begun.
+    def trial(self, params: dict[str, Any]) -> Trial | None:
+        """The record of the trial with these values, or None if it was not begun."""
+        return _read(self._files(params))
 
-        ``params``; ``began`` (seconds since 1970); ``ended``: ``finished``, ``stopped`` by the search, ``failed``
-        with an ``error``, or None while it goes on; and once an epoch is done ``history`` (see
-        :class:`recbole_ssm.training.trainer.HookedTrainer`), ``best_scores`` (until each epoch, None where it was not
-        validated), ``score`` (the best), ``bigger`` (whether more is better) and ``checkpoint`` (its name).
-        """
-        return _read(self.place(params))
+    def trials(self) -> list[Trial]:
+        """The records of all trials, in the order in which they began."""
+        found = [_read(files) for files in self.store.trials()]
+        return sorted((trial for trial in found if trial is not None), key=lambda trial: trial.began)
 
-    def records(self) -> list[dict]:
-        """Of all trials, in the order in which they began."""
-        found = [_read(folder) for folder in (Path(self.folder) / "trials").glob("*")]
-        return sorted((record for record in found if record is not None), key=lambda record: record["began"])
+    def progress(self, number: int) -> tuple[float, str]:
+        """The share that is done, at least, of so many trials, and that in words."""
+        trials = self.trials()
+        ended = sum(trial.ended is not None for trial in trials)
+        going = sum(self._files(trial.params).share_done()[0] for trial in trials if trial.ended is None)
+        return min((ended + going) / number, 1.0), f"{min(ended, number)}/{number} trials"
 
-    def progress(self, trials: int) -> tuple[float, str]:
-        """What share of so many trials is done, at least, and that in words."""
-        records = self.records()
-        ended = sum(record["ended"] is not None for record in records)
-        going = (from_file(self.place(each["params"]) / "progress")[0] for each in records if each["ended"] is None)
-        return min((ended + sum(going)) / trials, 1.0), f"{min(ended, trials)}/{trials} trials"
+    def end(self, params: dict[str, Any], error: str | None = None) -> Trial:
+        """Note that the search is done with a trial, and keep the weights of the best of those that have ended.
 
-    def end(self, params: dict, error: str | None = None) -> dict:
-        """Take down that the search is done with a trial, and keep the weights of the best that has ended only.
+        Args:
+            params: the values of the trial.
+            error: what ended it, if nothing else is known of its end.
 
         Returns:
             Its record.
         """
-        record = self.record(params) or {"params": params, "began": time.time(), "best_scores": [], "ended": None}
-        if record["ended"] is None:
-            record |= {"ended": "failed" if error else "stopped", "error": error}
-            self._write(record)
-        ended = [other for other in self.records() if other["ended"]]
+        trial = self.trial(params) or Trial(params)
+        if trial.ended is None:
+            trial.ended, trial.error = FAILED if error else STOPPED, error
+            self.keep(trial)
+        ended = [other for other in self.trials() if other.ended]
         winner = best(ended)
         for other in ended:
-            kept = self.place(other["params"]) / "checkpoints"
-            if winner is None or other["params"] != winner["params"]:
+            kept = self.place(other.params) / "checkpoints"
+            if winner is None or other.params != winner.params:
                 shutil.rmtree(kept, ignore_errors=True)
             for file in kept.glob("*.latest.pth"):  # of a process that the search has ended
                 file.unlink(missing_ok=True)
-        return record
+        return trial
 
-    def _given(self, params: dict) -> dict:
-        """What :func:`recbole_ssm.training.run.run` is given for these values."""
+    def keep(self, trial: Trial) -> None:
+        """Write the record of a trial."""
+        self._files(trial.params).keep(asdict(trial))
+
+    def _files(self, params: dict[str, Any]) -> Run:
+        text = json.dumps(params, sort_keys=True)
+        return self.store.trial(blake2b(text.encode(), digest_size=6).hexdigest())
+
+    def _config_files(self, params: dict[str, Any]) -> list[Any]:
+        """The config files, and the values of the trial, which stand above them."""
+        return [*self.files, {name: _read_literal(value) for name, value in params.items()}]
+
+    def _own(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The keys of :data:`SET_BY_TUNE`."""
         own = {"checkpoint_dir": str(self.place(params) / "checkpoints"), "show_progress": False}
-        if self.model in MODELS:
-            own["dataset_cache"] = str(Path(self.folder) / "dataset")
-        return {
-            "model": self.model,
-            "dataset": self.dataset,
-            "config_file_list": [*self.files, {name: _read_literal(value) for name, value in params.items()}],
-            "config_dict": own,
-            "command_line": self.keys,
-        }
-
-    @staticmethod
-    def _take_down(record: dict, history: list[dict], checkpoint: str, config) -> None:
-        """What the epochs so far came to."""
-        better = max if config["valid_metric_bigger"] else min
-        best, scores = None, []
-        for epoch in history:
-            score = epoch.get("valid_result", {}).get(config["valid_metric"].lower())
-            if score is not None:
-                best = score if best is None else better(best, score)
-            scores.append(None if score is None else best)
-        record |= {"history": history, "best_scores": scores, "score": best, "checkpoint": Path(checkpoint).name}
-        record["bigger"] = bool(config["valid_metric_bigger"])
-
-    def _write(self, record: dict) -> None:
-        folder = self.place(record["params"])
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "trial.json", record)
+        return own | ({"dataset_cache": str(Path(self.folder) / "dataset")} if self.model in MODELS else {})
 
 
-def _read_literal(value):
+def _read(files: Run) -> Trial | None:
+    record = files.record()
+    return None if record is None else Trial.from_json(record)
+
+
+def _is_over(trainer: Any) -> bool:
+    """Whether a trainer that has validated an epoch will train no other: epochs, early stopping, or time budget."""
+    budget = trainer.config["time_budget"]
+    spent = sum(epoch["train_seconds"] + epoch.get("valid_seconds", 0.0) for epoch in trainer.history)
+    return (
+        len(trainer.history) >= trainer.epochs
+        or trainer.cur_step > trainer.stopping_step
+        or (budget is not None and spent >= budget)
+    )
+
+
+def _read_literal(value: Any) -> Any:
     """What a word stands for that is a literal of Python, as words of RecBole's params files may be; else the word."""
     try:
         return ast.literal_eval(value) if isinstance(value, str) else value
@@ -188,37 +268,18 @@ def _read_literal(value):
         return value
 
 
-def best(records: list[dict]) -> dict | None:
-    """The record with the best score, of equal ones the first; None if none has a score that counts."""
-    ranked = [record for _, record in by_score(records) if counts(record)]
-    return ranked[0] if ranked else None
+def best(trials: Iterable[Trial]) -> Trial | None:
+    """The trial with the best score, of equal ones the first; None if none has a score that counts."""
+    return next((trial for _, trial in by_score(trials) if trial.counts), None)
 
 
-def counts(record: dict) -> bool:
-    """Whether a trial has a score, and has not failed after that."""
-    return record.get("score") is not None and record["ended"] != "failed"
-
-
-def by_score(records: list[dict]) -> list[tuple[int, dict]]:
+def by_score(trials: Iterable[Trial]) -> list[tuple[int, Trial]]:
     """Number, from 1 in the order in which they began, and record of all trials, the best first, the failed last."""
 
-    def place(numbered: tuple[int, dict]) -> tuple:
-        record = numbered[1]
-        if not counts(record):
+    def place(numbered: tuple[int, Trial]) -> tuple[bool, float]:
+        trial = numbered[1]
+        if trial.score is None or not trial.counts:
             return True, 0.0
-        return False, -record["score"] if record["bigger"] else record["score"]
+        return False, -trial.score if trial.bigger else trial.score
 
-    return sorted(enumerate(records, 1), key=place)
-
-
-def _report(record: dict, told: int, report: Callable[[int, float], None]) -> int:
-    """Tell of the epochs after the first ``told``; returns how many there are."""
-    for epoch, score in enumerate(record["best_scores"][told:], told + 1):
-        if score is not None:
-            report(epoch, score)
-    return len(record["best_scores"])
-
-
-def _read(folder: Path) -> dict | None:
-    file = folder / "trial.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return sorted(enumerate(trials, 1), key=place)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from math import inf
+from typing import Any
 
 from recbole.trainer import HyperTuning
 
@@ -26,7 +27,7 @@ def search(
     bigger: bool,
     algorithm: str,
     seed: int,
-    ended: Callable[[dict], None],
+    ended: Callable[[dict[str, Any]], object],
 ) -> None:
     """Do the trials, those that are done before by their records: the same seed and scores lead to the same trials.
 
@@ -44,10 +45,10 @@ def search(
         Interrupted: in the midst of a trial.
     """
 
-    def objective(drawn: dict, _files) -> dict:
+    def objective(drawn: dict[str, Any], _files: object) -> dict[str, Any]:
         params = {parameter.name: parameter.plain(drawn[parameter.name]) for parameter in space}
         try:
-            score = task.train(params, lambda epoch, score: None)["score"]
+            score = task.train(params, lambda epoch, score: None).score
         except Interrupted:
             raise
         except Exception:
@@ -61,7 +62,7 @@ def search(
             "test_result": None,
         }
 
-    by_kind: dict[str, dict[str, list]] = {}  # not the file itself, whose words RecBole runs as Python
+    by_kind: dict[str, dict[str, list[Any]]] = {}  # not the file itself, whose words RecBole runs as Python
     for parameter in space:
         by_kind.setdefault(parameter.kind, {})[parameter.name] = list(parameter.values)
     tuning = HyperTuning(objective, params_dict=by_kind, algo=algorithm, max_evals=trials, early_stop=trials + 1)

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import torch
 
@@ -36,23 +38,43 @@ CUT = 3
 """Of trials that have come as far, one in so many goes on (ASHA's reduction factor)."""
 
 
-@contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Ray leaves a handler of SIGTERM behind: afterwards there is the one that was there before."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+class _Signals:
+    """Handlers of SIGTERM and Ctrl-C, with which a search ends in order at any moment.
+
+    Ray ends a search in order on Ctrl-C only, and only while ``Tuner.fit`` runs. While it starts or shuts down a signal
+    is noted, as an exception there leaves it in pieces.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+        """The signals that came."""
+        self.fitting = False
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.told.append(number)
+        if not self.fitting:
+            return
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """As long as the context lasts these are the handlers. Other threads than the main one cannot have any."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
-@_signals_kept()
 def search(
     task: Task,
-    settings: Sequence[dict],
+    settings: Sequence[dict[str, Any]],
     *,
     bigger: bool,
     epochs: int,
@@ -60,7 +82,7 @@ def search(
     cpus: int | None,
     gpus: float | None,
     address: str | None,
-    ended: Callable[[dict, str | None], None],
+    ended: Callable[[dict[str, Any], str | None], object],
 ) -> None:
     """Do the trials, those that are done before by their records.
 
@@ -81,83 +103,84 @@ def search(
         InputError: there is no cluster at the address, or it has less than a trial is to have.
         Interrupted: SIGTERM or Ctrl-C, before all have ended; the trials that go on are kept as they stand.
     """
-    _connect(address)
-    told: list[int] = []
-    watching = _Ended(ended, told)
-    try:
-        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        cpus, gpus = _share(machines, len(settings), cpus, gpus)
-        stop_early = tune.schedulers.ASHAScheduler(
-            time_attr="epoch",
-            max_t=epochs + 1,  # not met: a trial that has done all its epochs ends by itself
-            grace_period=min(first_epochs, epochs),
-            reduction_factor=CUT,
-        )
-        threads = None if "OMP_NUM_THREADS" in os.environ else max(1, cpus)
-        own = Path(task.folder).absolute() / "ray"
-        shutil.rmtree(own, ignore_errors=True)  # what is needed of a search is in the records of its trials
-        tuner = tune.Tuner(
-            tune.with_resources(partial(_trial, task, threads, os.getcwd()), {"cpu": cpus, "gpu": gpus}),
-            param_space={"params": tune.grid_search(list(settings))},
-            tune_config=tune.TuneConfig(
-                metric="score",
-                mode="max" if bigger else "min",
-                scheduler=stop_early,
-                reuse_actors=False,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=_RunConfig(name=own.name, storage_path=str(own.parent), verbose=0, callbacks=[watching]),
-        )
-        with _sigterm_as_ctrl_c(told):
-            tuner.fit()
-    except KeyboardInterrupt:
-        pass  # before Ray listens to it
-    finally:
-        ray.shutdown()
-    if watching.number < len(settings):  # Ray takes an interruption for the end
-        raise Interrupted(told[0] if told else signal.SIGINT, task.folder, again="the same command")
+    signals = _Signals()
+    watching = _Ended(ended, signals.told)
+    with signals.noted():
+        try:
+            _connect(address)
+            if not signals.told:
+                machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+                early = _early_stopping(epochs, first_epochs)
+                tuner = _tuner(task, settings, bigger, _share(machines, len(settings), cpus, gpus), early, watching)
+                signals.fitting = True
+                tuner.fit()
+        except KeyboardInterrupt:
+            pass  # before Ray listens to it
+        finally:
+            signals.fitting = False
+            ray.shutdown()
+    if signals.told or watching.number < len(settings):  # Ray takes an interruption for the end
+        raise Interrupted(signals.told[0] if signals.told else signal.SIGINT, task.folder, again="the same command")
 
 
-@contextmanager
-def _sigterm_as_ctrl_c(told: list[int]) -> Iterator[None]:
-    """Ray ends a search in order on Ctrl-C, and on SIGTERM in the midst of it; ``told`` notes which one it was."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _early_stopping(epochs: int, first_epochs: int) -> tune.schedulers.TrialScheduler:
+    return tune.schedulers.ASHAScheduler(
+        time_attr="epoch",
+        max_t=epochs + 1,  # not met: a trial that has done all its epochs ends by itself
+        grace_period=min(first_epochs, epochs),
+        reduction_factor=CUT,
+    )
 
-    def stop(number: int, _frame) -> None:
-        told.append(number)
-        signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _tuner(
+    task: Task,
+    settings: Sequence[dict[str, Any]],
+    bigger: bool,
+    share: tuple[int, float],
+    early: tune.schedulers.TrialScheduler,
+    watching: tune.Callback,
+) -> tune.Tuner:
+    """The search as Ray has it; its own files go to ``ray/`` in the task's folder, and are not read again."""
+    cpus, gpus = share
+    threads = None if "OMP_NUM_THREADS" in os.environ else max(1, cpus)
+    own = Path(task.folder).absolute() / "ray"
+    shutil.rmtree(own, ignore_errors=True)  # what is needed of a search is in the records of its trials
+    return tune.Tuner(
+        tune.with_resources(partial(_trial, task, threads, os.getcwd()), {"cpu": cpus, "gpu": gpus}),
+        param_space={"params": tune.grid_search(list(settings))},
+        tune_config=tune.TuneConfig(
+            metric="score",
+            mode="max" if bigger else "min",
+            scheduler=early,
+            reuse_actors=False,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=_RunConfig(name=own.name, storage_path=str(own.parent), verbose=0, callbacks=[watching]),
+    )
 
 
 class _Ended(tune.Callback):
     """Hands on what Ray says of trials that have ended."""
 
-    def __init__(self, ended: Callable[[dict, str | None], None], told: Sequence[int]):
+    def __init__(self, ended: Callable[[dict[str, Any], str | None], object], told: Sequence[int]) -> None:
         self._ended, self._told = ended, told
         self.number = 0
 
-    def on_trial_complete(self, iteration, trials, trial, **info) -> None:
+    def on_trial_complete(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
         self.number += 1
         self._ended(trial.config["params"], None)
 
-    def on_trial_error(self, iteration, trials, trial, **info) -> None:
+    def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
         if self._told:
             return  # it was stopped with the search, by a signal to all processes, and goes on with it
         self.number += 1
         self._ended(trial.config["params"], "the process of the trial has ended")
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray writes down all it is given, to restore it; here the records of trials are for that
 
 
-def _trial(task: Task, threads: int | None, folder: str, given: dict) -> None:
+def _trial(task: Task, threads: int | None, folder: str, given: dict[str, Any]) -> None:
     """In a process of Ray's: what it is given by name is where the search was started."""
     os.chdir(folder)
     if threads is not None:
@@ -181,7 +204,9 @@ def _connect(address: str | None) -> None:
         ) from error
 
 
-def _share(machines: Sequence[dict], trials: int, cpus: int | None, gpus: float | None) -> tuple[int, float]:
+def _share(
+    machines: Sequence[dict[str, float]], trials: int, cpus: int | None, gpus: float | None
+) -> tuple[int, float]:
     """Cores and GPUs for a trial, which is on one machine."""
     cores = [int(machine.get("CPU", 0)) for machine in machines]
     most_gpus = max(machine.get("GPU", 0) for machine in machines)

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure as Canvas
 from recbole_ssm.cli.main import main
 from recbole_ssm.data.atomic_files import files_hash
 from recbole_ssm.errors import InputError
+from recbole_ssm.studies import worker as trainings
 from recbole_ssm.studies.compare import Study, Variant, worker
 from recbole_ssm.studies.compare.figures import by_value, figures
 from recbole_ssm.studies.compare.significance import permutation_p
@@ -189,7 +190,7 @@ def test_what_is_trained_is_not_trained_again_if_measuring_ends_before_its_time(
         patch.setattr(worker, "by_sample", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             worker.main("run.json", "0")
-    monkeypatch.setattr(worker, "run", lambda *_, **__: pytest.fail("it was trained again"))
+    monkeypatch.setattr(trainings, "run", lambda *_, **__: pytest.fail("it was trained again"))
     assert worker.main("run.json", "0") == 0
     assert json.loads(Path("run.result.json").read_text())["epochs"] == 2
     assert {file.name for file in Path().glob("run.*")} == {"run.json", "run.npz", "run.result.json"}

@@ -65,12 +65,12 @@ def test_a_search_from_a_kill_to_the_report(folder, capsys):
     ends = {record["params"]["learning_rate"]: record["ended"] for record in found["trials"]}
     assert sorted(ends) == sorted(RATES)
     assert ends[1e30] == "failed" and "stopped" in ends.values() and "finished" in ends.values()
-    assert found["best"]["score"] == max(record.get("score", 0) for record in found["trials"])
+    assert found["best"]["score"] == max(record["score"] or 0 for record in found["trials"])
     for record in found["trials"]:
         if record["ended"] == "stopped":
             assert 2 <= len(record["history"]) < 9
     said = capsys.readouterr().out
-    assert "[4/4] learning_rate" in said and "test_result of the best: " in said
+    assert "[4/4] trial " in said and "test_result of the best: " in said
     assert (folder / "found" / "best.yaml").is_file() and (folder / "found" / "report.html").is_file()
 
 

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from atomic import SMALL, interactions, write_dataset
 from recbole_ssm.checkpoints.describe import describe
 from recbole_ssm.cli.main import main
 from recbole_ssm.studies.tuning import Task
-from recbole_ssm.studies.tuning.trials import best, by_score
+from recbole_ssm.studies.tuning.trials import Trial, best, by_score
 from recbole_ssm.training.hooks.stopping import Interrupted
 
 KEYS = ("--data_path=.", "--use_gpu=False", "--epochs=3", *(f"--{key}={value}" for key, value in SMALL.items()))
@@ -49,9 +50,9 @@ def trials(folder) -> dict:
 def test_a_trial_reports_the_best_score_so_far_and_repeats_it(task):
     first, again = Reports(), Reports()
     record = task.train({"learning_rate": 0.01}, first)
-    scores = [epoch["valid_result"]["ndcg@10"] for epoch in record["history"]]
+    scores = [epoch["valid_result"]["ndcg@10"] for epoch in record.history]
     assert first == [(epoch, max(scores[:epoch])) for epoch in (1, 2, 3)]
-    assert record["score"] == max(scores) and record["ended"] == "finished"
+    assert record.score == max(scores) and record.ended == "finished"
     assert describe(task.checkpoint(record))["valid_result"]["ndcg@10"] == max(scores)
     assert task.train({"learning_rate": 0.01}, again) == record
     assert again == first
@@ -68,13 +69,13 @@ def test_a_trial_that_was_stopped_goes_on(task, last):
 
     with pytest.raises(Interrupted, match="the same command goes on with it"):
         task.train(params, die)
-    assert len(task.record(params)["history"]) == last
-    assert task.record(params)["ended"] == (None if last < 3 else "finished")
+    assert len(task.trial(params).history) == last
+    assert task.trial(params).ended == (None if last < 3 else "finished")
     reports = Reports()
     record = task.train(params, reports)
-    assert record["best_scores"] == whole["best_scores"]
-    assert reports == list(enumerate(whole["best_scores"], 1))
-    losses = [[epoch["train_loss"] for epoch in each["history"]] for each in (whole, record)]
+    assert record.best_scores == whole.best_scores
+    assert reports == list(enumerate(whole.best_scores, 1))
+    losses = [[epoch["train_loss"] for epoch in each.history] for each in (whole, record)]
     assert losses[0] == losses[1]
 
 
@@ -83,7 +84,7 @@ def test_a_trial_whose_process_is_ended_as_it_tells_of_its_last_epoch_is_finishe
     """Its early stopping ends it, or the number of epochs; a search that hears of an epoch may end the process."""
     task, params = Task("2Mamba4Rec", "tiny", "found", keys=(*KEYS[:2], *KEYS[3:], *keys)), {"dropout_prob": 0.0}
     whole = Task("2Mamba4Rec", "tiny", "whole", keys=task.keys).train(params, Reports())
-    last = len(whole["history"])
+    last = len(whole.history)
 
     def killed(epoch: int, score: float) -> None:
         if epoch == last:
@@ -91,8 +92,8 @@ def test_a_trial_whose_process_is_ended_as_it_tells_of_its_last_epoch_is_finishe
 
     with pytest.raises(KeyboardInterrupt):
         task.train(params, killed)
-    assert task.end(params)["ended"] == "finished" and len(task.record(params)["history"]) == last < 20
-    assert [file.name.endswith(".latest.pth") for file in task.checkpoint(task.record(params)).parent.iterdir()] == [
+    assert task.end(params).ended == "finished" and len(task.trial(params).history) == last < 20
+    assert [file.name.endswith(".latest.pth") for file in task.checkpoint(task.trial(params)).parent.iterdir()] == [
         False
     ]
 
@@ -102,38 +103,38 @@ def test_only_the_weights_of_the_best_are_kept(task):
     for params in all_params:
         task.train(params, Reports())
         task.end(params)
-    winner = best(task.records())
-    for record in task.records():
-        assert (task.place(record["params"]) / "checkpoints").exists() == (record["params"] == winner["params"])
+    winner = best(task.trials())
+    for record in task.trials():
+        assert (task.place(record.params) / "checkpoints").exists() == (record.params == winner.params)
     leading = {"learning_rate": 0.03}  # one that goes on counts for nothing yet, and keeps its own
-    task._write(task.record(all_params[0]) | {"params": leading, "score": 1.0, "ended": None})
+    task.keep(replace(task.trial(all_params[0]), params=leading, score=1.0, ended=None))
     (task.place(leading) / "checkpoints").mkdir()
     task.end(all_params[0])
-    kept = [record for record in task.records() if (task.place(record["params"]) / "checkpoints").exists()]
-    assert {record["params"]["learning_rate"] for record in kept} == {winner["params"]["learning_rate"], 0.03}
+    kept = [record for record in task.trials() if (task.place(record.params) / "checkpoints").exists()]
+    assert {record.params["learning_rate"] for record in kept} == {winner.params["learning_rate"], 0.03}
     task.end(leading, "it ran out of memory")
-    assert best(task.records())["params"] == winner["params"] and task.checkpoint(winner).is_file()
+    assert best(task.trials()).params == winner.params and task.checkpoint(winner).is_file()
     all_params.append(leading)
     stopped = {"learning_rate": 0.5}
-    assert task.end(stopped, "it was killed")["error"] == "it was killed"
-    assert {record["params"]["learning_rate"] for record in task.records()} == {0.01, 1e-7, 0.02, 0.03, 0.5}
-    ranked = [record for _, record in by_score(task.records())]
-    assert ranked[0] == winner and {record["ended"] for record in ranked[3:]} == {"failed"}
+    assert task.end(stopped, "it was killed").error == "it was killed"
+    assert {record.params["learning_rate"] for record in task.trials()} == {0.01, 1e-7, 0.02, 0.03, 0.5}
+    ranked = [record for _, record in by_score(task.trials())]
+    assert ranked[0] == winner and {record.ended for record in ranked[3:]} == {"failed"}
 
 
 def test_a_trial_that_failed_is_tried_again(task, monkeypatch):
     params = {"learning_rate": 0.01}
     with monkeypatch.context() as patch:
-        patch.setattr("recbole_ssm.studies.tuning.trials.run", lambda **given: 1 / 0)
+        patch.setattr("recbole_ssm.studies.tuning.trials.run", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             task.train(params, Reports())
-    assert task.end(params)["error"] == "ZeroDivisionError: division by zero"
+    assert task.end(params).error == "ZeroDivisionError: division by zero"
 
     def another_ends(epoch: int, score: float) -> None:
         task.end({"learning_rate": 0.5})
 
-    assert task.train(params, another_ends)["ended"] == "finished"
-    assert task.end(params)["error"] is None
+    assert task.train(params, another_ends).ended == "finished"
+    assert task.end(params).error is None
 
 
 def test_a_configuration_leaves_gpus_visible(task, monkeypatch):
@@ -147,14 +148,11 @@ def test_a_configuration_leaves_gpus_visible(task, monkeypatch):
 
 
 def test_less_can_be_better():
-    records = [
-        {"score": 3.0, "bigger": False, "ended": "stopped"},
-        {"score": 2.0, "bigger": False, "ended": "finished"},
-    ]
-    assert best(records)["score"] == 2.0
-    records.append({"score": 1.0, "bigger": False, "ended": "failed"})
-    assert best(records)["score"] == 2.0
-    assert best([{"ended": "failed", "score": None}]) is None
+    trials = [Trial({}, score=3.0, bigger=False, ended="stopped"), Trial({}, score=2.0, bigger=False, ended="finished")]
+    assert best(trials).score == 2.0
+    trials.append(Trial({}, score=1.0, bigger=False, ended="failed"))
+    assert best(trials).score == 2.0
+    assert best([Trial({}, ended="failed")]) is None
 
 
 def test_hyperopt_from_a_params_file_to_a_training(folder, capsys):
