@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from atomic import SMALL, interactions, write_dataset
 from recbole_ssm.checkpoints.describe import describe
 from recbole_ssm.cli.main import main
 from recbole_ssm.studies.tuning import Task
+from recbole_ssm.studies.tuning import trials as trials_module
 from recbole_ssm.studies.tuning.trials import Trial, best, by_score
 from recbole_ssm.training.hooks.stopping import Interrupted
 
@@ -79,7 +81,10 @@ def test_a_trial_that_was_stopped_goes_on(task, last):
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("keys", [("--epochs=2",), ("--epochs=20", "--stopping_step=1", "--learning_rate=0.05")])
+@pytest.mark.parametrize(
+    "keys",
+    [("--epochs=2",), ("--epochs=3", "--eval_step=2"), ("--epochs=20", "--stopping_step=1", "--learning_rate=0.05")],
+)
 def test_a_trial_whose_process_is_ended_as_it_tells_of_its_last_epoch_is_finished(folder, keys):
     """Its early stopping ends it, or the number of epochs; a search that hears of an epoch may end the process."""
     task, params = Task("2Mamba4Rec", "tiny", "found", keys=(*KEYS[:2], *KEYS[3:], *keys)), {"dropout_prob": 0.0}
@@ -145,6 +150,23 @@ def test_a_configuration_leaves_gpus_visible(task, monkeypatch):
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         task.config({"learning_rate": 0.01})
         assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible
+
+
+@pytest.mark.parametrize(("spent", "over"), [(1.0, False), (3.0, True)])
+def test_a_trial_whose_time_is_spent_is_finished(spent, over):
+    history = [{"train_seconds": spent}, {"train_seconds": 0.5, "valid_seconds": 0.5}]
+    budget = {"time_budget": 3.0}
+    trainer = SimpleNamespace(config=budget, history=history, epochs=9, cur_step=0, stopping_step=2)
+    assert trials_module._is_over(trainer) == over
+
+
+def test_a_record_of_an_earlier_version_is_read(task):
+    record = {"params": {"learning_rate": 0.5}, "began": 1.0, "ended": "stopped", "error": None, "bigger": True}
+    record |= {"history": [{}, {}, {}], "best_scores": [0.1, 0.2, 0.2], "score": 0.2, "checkpoint": "a.pth"}
+    place = task.place(record["params"])
+    place.mkdir(parents=True)
+    (place / "trial.json").write_text(json.dumps(record))
+    assert task.trials() == [Trial(**record, best_epoch=2)]
 
 
 def test_less_can_be_better():
