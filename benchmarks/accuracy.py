@@ -44,15 +44,17 @@ METRICS = {"HR": "hit", "NDCG": "ndcg", "MRR": "mrr"}
 SPLITS = {"valid_and_test": "", "test_only": ", validation items trained on"}
 INTRODUCTION = """# Results
 
-Written by `python benchmarks/accuracy.py --tables` from `runs/*.json`, each of which says its command, commit
-and versions, its hardware and every epoch. Test set, leave one out, ranking of all items; the model of the
-epoch with the best validation NDCG@10, or of the last epoch where the validation items were trained on, too, with
-settings found before that. Mean ± standard deviation over seeds. Epochs are those trained, which `time_budget` ends
-early; times are medians: training per epoch, and training and validation up to the epoch that is tested. *Published
-figures are in italics*; those in RecBole's order are of the same protocol and nearly the same test items, since half of
-the times in the file of ml-1m-original-order that was used here are estimates ([dataset](../dataset/README.md)).
-(b): with `repeat_bias`, one learned number on the items of the history. (t): with a `teacher`,
-whose own training is not in the times. What was tried besides is in [NOTES.md](NOTES.md)."""
+`python benchmarks/accuracy.py --tables` writes this page from `runs/*.json`. Each of these files has its command, commit
+and versions, its hardware and every epoch. [NOTES.md](NOTES.md) says what else was tried.
+
+- **What is tested.** Leave one out, ranking of all items. The model is that of the epoch with the best validation
+  NDCG@10. Where the validation items were trained on, too, it is that of the last epoch, with settings found before.
+- **Numbers.** Mean ± standard deviation over seeds. `epochs` are those trained; a `time_budget` ends them early. Times are
+  medians: training per epoch, and training and validation up to the epoch that is tested (s to best). GiB: peak memory.
+- **(b)**: with `repeat_bias`, one learned number on the items of the history.
+- **(t)**: with a `teacher`, whose own training is not in the times.
+- ***Italics*** are published figures. Those in RecBole's order have the same protocol and nearly the same test items: half
+  of the times in the file of ml-1m-original-order that was used here are estimates ([dataset](../dataset/README.md))."""
 
 
 def command_of(recipe: str, seed: int, data_path: str | None, changes: list[str], files: list[str]) -> list[str]:
