@@ -30,10 +30,10 @@ from recbole.utils import ModelType
 
 from recbole_ssm.cli.arguments import read_output
 from recbole_ssm.config.config import Config
-from recbole_ssm.data import create_dataset, data_preparation
+from recbole_ssm.data import create_dataset
 from recbole_ssm.errors import InputError
 from recbole_ssm.system import threads
-from recbole_ssm.training.trainer import create_trainer
+from recbole_ssm.training.assembly import assemble
 
 ONE, AS_IT_COMES, SPINNING = "one thread", "as it comes", "spinning"
 ENVIRONMENTS = {
@@ -46,9 +46,8 @@ ENVIRONMENTS = {
 def steps(model: str, dataset: str, files: Sequence[str], options: dict, batches: int) -> tuple[Callable, int]:
     """A function that trains on the same batches each time, and how many interactions these hold."""
     config = Config(model, dataset, files, options)
-    train = data_preparation(config, create_dataset(config, packed=config.is_packed))[0]
-    model = config.model_class(config, train.dataset).to(config["device"])
-    optimizer = create_trainer(config, model).optimizer
+    assembly = assemble(config)
+    model, optimizer, train = assembly.trainer.model, assembly.trainer.optimizer, assembly.loaders.train
     kept = [batch.to(config["device"]) for batch in islice(train, batches)]
 
     def run() -> None:

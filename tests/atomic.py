@@ -15,13 +15,12 @@ import pandas as pd
 import pytest
 import recbole
 import torch
-from recbole.utils import init_seed
 
 from recbole_ssm.cli.main import main
 from recbole_ssm.config.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.model.registry import MODELS
-from recbole_ssm.training.trainer import create_trainer
+from recbole_ssm.training.assembly import assemble
 
 ROOT = Path(__file__).parent.parent
 ML_100K = Path(recbole.__file__).parent / "dataset_example" / "ml-100k" / "ml-100k.inter"
@@ -110,9 +109,8 @@ def make_loaders(config: Config):
 
 def make_trainer(config):
     """A trainer of a new model, and the loaders of training, validation and test data."""
-    init_seed(config["seed"], config["reproducibility"])
-    dataset, loaders = make_loaders(config)
-    return dataset, create_trainer(config, config.model_class(config, loaders[0]._dataset)), loaders
+    _, dataset, loaders, trainer = assemble(config)
+    return dataset, trainer, loaders
 
 
 def run_here(program: str, *arguments: str, capfd, monkeypatch) -> subprocess.CompletedProcess:

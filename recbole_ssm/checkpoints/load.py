@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 from recbole_ssm.checkpoints import format as checkpoint
+from recbole_ssm.checkpoints.ensemble import Ensemble
 from recbole_ssm.checkpoints.fingerprint import fingerprint
+from recbole_ssm.config.config import Config
 from recbole_ssm.config.keys import FOR_OUR_MODELS
 from recbole_ssm.errors import CheckpointError
 from recbole_ssm.model.registry import MODELS, model_class
 
 
-def trained_models(files: Sequence[str | Path], config, dataset) -> list[nn.Module]:
-    """The models of this package that checkpoints hold.
+def load_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
+    """Give a model the weights of a checkpoint, and what it keeps beside them.
+
+    Args:
+        model: is changed in place.
+        state: what is in the checkpoint.
+
+    Raises:
+        RuntimeError: the weights are of another model.
+    """
+    model.load_state_dict(state["state_dict"])
+    model.load_other_parameter(state.get("other_parameter"))  # type: ignore[operator]  # RecBole's method
+
+
+def load_ensemble(files: Sequence[str | Path], config: Config, dataset: Any) -> Ensemble:
+    """The models of this package that checkpoints hold, for the same data.
 
     Args:
         files: the checkpoints.
@@ -25,32 +41,33 @@ def trained_models(files: Sequence[str | Path], config, dataset) -> list[nn.Modu
         dataset: its training split.
 
     Raises:
-        CheckpointError: a file cannot be read, its model is not of this package, it reads histories of another length,
-            or it was trained on other data, which may be what it is to be tested on, or what one that learns from it
-            is.
+        CheckpointError: a file cannot be read, its model is not of this package, it reads histories of another length
+            or other columns, or it was trained on other data, which may hold what is tested here.
     """
-    models, data = [], fingerprint(dataset)
-    for file in files:
-        state = checkpoint.read(file, trust=bool(config["trust_checkpoint"]))
-        model = stored_model(state, config["device"], file)
-        if state["dataset"]["hash"] != data["hash"]:
-            raise CheckpointError(
-                f"{file} was trained on other data ({state['dataset']}) than these ({data}), and may know what is "
-                "tested; name one that was trained with the same data, time_order and split"
-            )
-        read, here = (each["MAX_ITEM_LIST_LENGTH"] or "all" for each in (_Stored(state["config"]), config))
-        if read != here:
-            raise CheckpointError(
-                f"{file} reads {read} items of a history (MAX_ITEM_LIST_LENGTH), and here it would be {here}; name "
-                "models that were trained with the same"
-            )
-        if missing := [column.name for column in model.columns if column not in config.columns]:
-            raise CheckpointError(
-                f"{file} reads the column {missing[0]}, which {config['model']} does not; name models that read the "
-                "same columns"
-            )
-        models.append(model)
-    return models
+    data = fingerprint(dataset)
+    return Ensemble([_member(file, config, data) for file in files])
+
+
+def _member(file: str | Path, config: Config, data: dict[str, Any]) -> nn.Module:
+    state = checkpoint.read(file, trust=bool(config["trust_checkpoint"]))
+    model = stored_model(state, config["device"], file)
+    if state["dataset"]["hash"] != data["hash"]:
+        raise CheckpointError(
+            f"{file} was trained on other data ({state['dataset']}) than these ({data}), and may know what is "
+            "tested; name one that was trained with the same data, time_order and split"
+        )
+    read, here = (each["MAX_ITEM_LIST_LENGTH"] or "all" for each in (_Stored(state["config"]), config))
+    if read != here:
+        raise CheckpointError(
+            f"{file} reads {read} items of a history (MAX_ITEM_LIST_LENGTH), and here it would be {here}; name "
+            "models that were trained with the same"
+        )
+    if missing := [column.name for column in model.columns if column not in config.columns]:
+        raise CheckpointError(
+            f"{file} reads the column {missing[0]}, which {config['model']} does not; name models that read the "
+            "same columns"
+        )
+    return model
 
 
 def stored_model(state: dict, device: torch.device | str, file: str | Path) -> nn.Module:
@@ -72,7 +89,7 @@ def stored_model(state: dict, device: torch.device | str, file: str | Path) -> n
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and then replaced
             _check_sizes(config, catalogue, state["state_dict"])
             model = model_class(name)(config, catalogue)
-        model.load_state_dict(state["state_dict"])
+        load_weights(model, state)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{file} has weights that do not fit {name}; use the version of this package that wrote it "
@@ -121,22 +138,6 @@ def check_fits(config, dataset, weights: dict[str, Tensor]) -> None:
         most = max(64, len(weights)) if "layer" in key or "block" in key else largest
         if isinstance(config[key], int) and config[key] > most:
             raise ValueError(f"{key} {config[key]} is more than they can be of")
-
-
-class Together(nn.Module):
-    """Models that rank together: by the mean of their scores, and so by the geometric mean of their softmaxes."""
-
-    def __init__(self, models: Sequence[nn.Module]):
-        super().__init__()
-        self.models = nn.ModuleList(models)
-
-    def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        """Scores (S, n_items) of every item after each history."""
-        return torch.stack([model.full_sort_predict(interaction) for model in self.models]).mean(0)
-
-    def predict(self, interaction: Interaction) -> Tensor:
-        """Scores (R,) of the candidates ``item_id`` (R,)."""
-        return torch.stack([model.predict(interaction) for model in self.models]).mean(0)
 
 
 class _Catalogue(list):

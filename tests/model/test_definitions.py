@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from model_cases import MODELS, build, each_model, make, packed_batch
 from packed_cases import alone
 
-from recbole_ssm.training.run import count_parameters
+from recbole_ssm.training.summary import count_parameters
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_several_models_rank_together(tmp_path, capfd):
     files = [train(tmp_path, model, seed=seed)["checkpoint"] for model, seed in (("2Mamba4Rec", 1), ("SSD4Rec", 2))]
     scores, targets = [], []
     for file in files:
-        with loaded(file) as (_, trainer, (_, _, test), _), torch.no_grad():
+        with loaded(file) as (_, _, (_, _, test), trainer), torch.no_grad():
             (batch, _, _, target) = next(iter(test))
             scores.append(trainer.model.eval().full_sort_predict(batch))
             targets.append(target)
@@ -271,7 +271,7 @@ def test_rows_in_another_order_are_the_same_data(tmp_path, model, keys):
         found = ask("evaluate", f"--checkpoint={file}")
         assert found["valid_result"] == pytest.approx(expected["valid_result"])
         assert found["test_result"] == pytest.approx(expected["test_result"])
-    with loaded(file) as (_, trainer, (_, _, test), _):
+    with loaded(file) as (_, _, (_, _, test), trainer):
         data = trainer.model, test._dataset
         assert [str(name) for name in data[1].field2id_token["item_id"]] == checkpoint.read(file)["item_vocabulary"]
         if "load_col" in keys:

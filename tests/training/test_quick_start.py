@@ -26,7 +26,7 @@ from recbole_ssm.checkpoints.describe import describe
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.backend import choose
 from recbole_ssm.training.evaluation import evaluate
-from recbole_ssm.training.run import count_parameters
+from recbole_ssm.training.summary import count_parameters
 from recbole_ssm.training.trainer import create_trainer
 
 SCRIPT = str(ROOT / "run_recbole_ssm.py")
@@ -229,7 +229,7 @@ def test_the_best_epoch_is_the_last_of_the_best(tiny):
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
 def test_labels_that_the_data_have_not_are_missed_before_the_training(tiny, model):
     judged = {"eval_args": {"mode": "labeled"}, "metrics": ["AUC"], "valid_metric": "AUC"}
-    with pytest.raises(InputError, match="mode labeled judges by labels, and the data have no column 'label'"):
+    with pytest.raises(InputError, match="mode labeled evaluates by labels, and the data have no column 'label'"):
         run(tiny, model, **judged)
 
 

@@ -36,7 +36,7 @@ def train_and_measure(asked: dict, files: StudyRun) -> tuple[dict, dict[str, np.
     result = train_once(asked, files.trained_file, files.watch())
     files.watch()(1.0, "measuring")
     cache = [key for key in asked["keys"] if key.startswith("--dataset_cache=")]
-    with loaded(result["checkpoint"], command_line=cache) as (config, trainer, (train, _, test), _):
+    with loaded(result["checkpoint"], command_line=cache) as (config, _, (train, _, test), trainer):
         samples = by_sample(trainer, train, test)
         one, many, step = latency(trainer, test, 1), latency(trainer, test, 1024), step_latency(trainer, test)
         settings = {"time_order": config.order_of_histories} | {key: config[key] for key in ("filter_seen", "seed")}

@@ -23,7 +23,7 @@ from recbole_ssm.studies.tuning.trials import FAILED, SET_BY_TUNE, Task, Trial, 
 from recbole_ssm.system.atomic_write import write_json
 from recbole_ssm.system.terminal import Console
 from recbole_ssm.training.evaluation import evaluate
-from recbole_ssm.training.run import metrics_in_words
+from recbole_ssm.training.summary import metrics_in_words
 
 
 def tune(

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.latest import SUFFIX
+from recbole_ssm.checkpoints.load import load_weights
 from recbole_ssm.errors import CheckpointNotWritten, InputError
 from recbole_ssm.system.distributed import all_gather, barrier, broadcast, rank
 from recbole_ssm.system.plain import plain
@@ -153,8 +154,7 @@ class Checkpointing(Hook):
         file = file or trainer.saved_model_file
         barrier()  # by now the first process has written it
         state = checkpoint.read(file, trainer.device, trust=bool(trainer.config["trust_checkpoint"]))
-        trainer.model.load_state_dict(state["state_dict"])
-        trainer.model.load_other_parameter(state.get("other_parameter"))
+        load_weights(trainer.model, state)
         trainer.logger.info(f"Loading model structure and parameters from {file}")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.latest import SUFFIX
+from recbole_ssm.checkpoints.load import load_weights
 from recbole_ssm.errors import CheckpointError, InputError
 from recbole_ssm.system.distributed import rank
 from recbole_ssm.system.resources import is_out_of_memory
@@ -45,13 +46,12 @@ class Resume(Hook):
         state = checkpoint.read(file, trainer.device, trust=bool(trainer.config["trust_checkpoint"]))
         if state["config"]["model"] != trainer.config["model"]:
             raise CheckpointError(f"{file} is of {state['config']['model']}, not of {trainer.config['model']}")
-        try:
-            trainer.model.load_state_dict(state["state_dict"])
-        except RuntimeError as error:
-            raise CheckpointError(f"{file} is of a {trainer.config['model']} of another size") from error
         self._file = file
         with self._understood():
-            trainer.model.load_other_parameter(state.get("other_parameter"))
+            try:
+                load_weights(trainer.model, state)
+            except RuntimeError as error:
+                raise CheckpointError(f"{file} is of a {trainer.config['model']} of another size") from error
             set_optimizer_state(trainer.optimizer, state["optimizer"])
         trainer.start_epoch, trainer.cur_step = state["epoch"] + 1, state["cur_step"]
         trainer.best_valid_score = state["best_valid_score"]
