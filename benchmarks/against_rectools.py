@@ -22,9 +22,10 @@ from time import perf_counter
 import recbole_ssm  # noqa: F401  (before torch, as run_recbole_ssm.py has it)
 
 # isort: split
+from arguments import at_least_one
 from beside import Worker, others
 from measuring import machine, median_ratio
-from training import at_least_one, steps
+from training import steps
 
 from recbole_ssm.config.config import Config
 from recbole_ssm.config.shipped_files import properties_folder

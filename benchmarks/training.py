@@ -16,7 +16,6 @@ import json
 import statistics
 from collections.abc import Callable, Sequence
 from itertools import islice
-from pathlib import Path
 from time import perf_counter
 
 import recbole_ssm  # noqa: F401  (before torch, as run_recbole_ssm.py has it)
@@ -24,11 +23,11 @@ import recbole_ssm  # noqa: F401  (before torch, as run_recbole_ssm.py has it)
 # isort: split
 import torch
 import yaml
+from arguments import at_least_one, key_value, output_file
 from beside import Worker, others
 from measuring import machine, median_ratio
 from recbole.utils import ModelType
 
-from recbole_ssm.cli.arguments import read_output
 from recbole_ssm.config.config import Config
 from recbole_ssm.data import create_dataset
 from recbole_ssm.errors import InputError
@@ -98,31 +97,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", default="ml-100k")
     parser.add_argument("--data_path")
     parser.add_argument("--config_files", nargs="+", default=[], metavar="FILE")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="options of the models")
+    parser.add_argument(
+        "--set", type=key_value, nargs="+", default=[], metavar="KEY=VALUE", help="options of the models"
+    )
     parser.add_argument("--threads", type=at_least_one, nargs="+", help="default: 1 2")
     parser.add_argument("--beside", type=at_least_one, metavar="N", help="processes that compute at the same time")
     parser.add_argument(
         "--batches", type=at_least_one, default=12, help="trained on in each round, if there are as many"
     )
     parser.add_argument("--rounds", type=at_least_one, default=7)
-    parser.add_argument("--json", type=Path, default=Path("training.json"))
+    parser.add_argument("--json", type=output_file, default="training.json")
     return parser
-
-
-def at_least_one(word: str) -> int:
-    """A whole number of the command line."""
-    if not word.isdecimal() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"{word!r} is no whole number of at least 1")
-    return int(word)
 
 
 def _check(given: argparse.Namespace) -> dict:
     """The options of the models; InputError, before anything is run, where something that is given cannot be used."""
     options = {}
     for pair in given.set + ([f"data_path={given.data_path}"] if given.data_path else []):
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise InputError(f"--set takes KEY=VALUE, and not {pair!r}")
+        key, _, value = pair.partition("=")
         if key in options:
             raise InputError(f"{key} is given twice")
         try:
@@ -136,7 +128,6 @@ def _check(given: argparse.Namespace) -> dict:
     if given.beside and given.threads:
         raise InputError("--beside compares one thread with as many as the package chooses; leave --threads out")
     given.threads = given.threads or [1, 2]
-    given.json = read_output({"json": str(given.json)}, "json")
     configs = [Config(model, given.dataset, given.config_files, options) for model in given.models]
     for config in configs:
         if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:

@@ -11,8 +11,9 @@ import torch
 from atomic import ROOT
 
 import recbole_ssm
-from recbole_ssm.cli.arguments import VERBS, value_of
 from recbole_ssm.cli.main import main
+from recbole_ssm.cli.parser import value_of
+from recbole_ssm.cli.verbs import VERBS
 from recbole_ssm.config.command_line import key_of
 from recbole_ssm.config.config import Config
 from recbole_ssm.data.preparation import create_dataset

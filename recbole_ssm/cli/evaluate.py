@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from argparse import Namespace
 
-from recbole_ssm.cli.arguments import help_of, own_arguments, read_names, read_output
-from recbole_ssm.cli.two_columns import print_table
-from recbole_ssm.training.evaluation import evaluate
+from recbole_ssm.cli import types
+from recbole_ssm.cli.output import print_table
+from recbole_ssm.cli.parser import VerbParser
 
 
-def evaluate_model(arguments: Sequence[str]) -> None:
-    """Validate and test the model of a checkpoint, as it was configured but for what is given here.
+def parser() -> VerbParser:
+    """The options of the verb."""
+    found = VerbParser(
+        "evaluate",
+        "Validate and test the model of a checkpoint, as it was configured but for what is given here.",
+        keys="any key of the configuration, such as --topk=[5,20], --filter_seen=True, --metrics=['NDCG'] or "
+        "--data_path=FOLDER",
+    )
+    text = (
+        "a file; several, separated by commas, rank together, by the mean of their scores: models of this package that "
+        "were trained on the same data"
+    )
+    found.option("checkpoint", "FILE[,FILE...]", text, type=types.names, needed=True)
+    found.option("dataset", "NAME", "another one, with the same items; default the one of the training")
+    found.option("json", "FILE", "file to write the numbers to, for programs", type=types.output_file)
+    return found
 
-    --checkpoint   a file; several, separated by commas, rank together, by the mean of their scores: models of this
-                   package that were trained on the same data
-    --dataset      another one, with the same items; default the one of the training
-    --filter_seen  whether the items of the history are left out; default as in the training
-    --json         file to write the numbers to, for programs
-    --key=value    any key of the configuration, such as --topk=[5,20], --metrics=['NDCG'] or --data_path=FOLDER
-    """
-    if {"-h", "--help"} & set(arguments):
-        usage = "--checkpoint=FILE[,FILE...] [--dataset=NAME] [--filter_seen=True] [--topk=[5,20]] [--json=FILE]"
-        print(help_of(f"evaluate {usage} [--key=value ...]", evaluate_model.__doc__))
-        return
-    given, rest = own_arguments(arguments, "evaluate", ("checkpoint",), ("dataset", "json"))
-    json_file, (file, *others) = read_output(given, "json"), read_names(given, "checkpoint")
-    print_table(evaluate(file, given["dataset"], rest, others=others), json_file)
+
+def call(given: Namespace, keys: list[str]) -> None:
+    """Print the metrics."""
+    from recbole_ssm.training.evaluation import evaluate
+
+    file, *others = given.checkpoint
+    print_table(evaluate(file, given.dataset, keys, others=others), given.json)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from argparse import Namespace
 
-from recbole_ssm.checkpoints.describe import describe
-from recbole_ssm.cli.arguments import help_of, own_arguments, read_output
-from recbole_ssm.cli.two_columns import print_table
-from recbole_ssm.errors import InputError
+from recbole_ssm.cli import types
+from recbole_ssm.cli.output import print_table
+from recbole_ssm.cli.parser import VerbParser
 
 
-def inspect_checkpoint(arguments: Sequence[str]) -> None:
-    """Say what is in a checkpoint: what was trained, on what, and how well."""
-    if {"-h", "--help"} & set(arguments):
-        print(help_of("inspect --checkpoint=FILE [--json=FILE]", inspect_checkpoint.__doc__))
-        return
-    given, rest = own_arguments(arguments, "inspect", ("checkpoint",), ("json",))
-    if rest:
-        raise InputError(f"inspect has no use for {rest[0]!r}; it takes --checkpoint=FILE and --json=FILE")
-    json_file = read_output(given, "json")
-    print_table(describe(given["checkpoint"]), json_file)
+def parser() -> VerbParser:
+    """The options of the verb."""
+    found = VerbParser("inspect", "Say what is in a checkpoint: what was trained, on what, and how well.")
+    found.option("checkpoint", "FILE", "the file", needed=True)
+    found.option("json", "FILE", "file to write the same to, for programs", type=types.output_file)
+    return found
+
+
+def call(given: Namespace, keys: list[str]) -> None:
+    """Print what is in the file."""
+    from recbole_ssm.checkpoints.describe import describe
+
+    print_table(describe(given.checkpoint), given.json)

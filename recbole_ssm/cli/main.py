@@ -3,44 +3,29 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
 
-from recbole_ssm.cli.arguments import VERBS, joined
-from recbole_ssm.cli.compare import compare_models
-from recbole_ssm.cli.evaluate import evaluate_model
-from recbole_ssm.cli.inspect import inspect_checkpoint
-from recbole_ssm.cli.recommend import recommend_items
-from recbole_ssm.cli.scaling import scaling_of_models
-from recbole_ssm.cli.sweep import sweep_values
-from recbole_ssm.cli.train import train
-from recbole_ssm.cli.tune import tune_model
+from recbole_ssm.cli.parser import PROGRAM, joined
+from recbole_ssm.cli.verbs import VERBS, all_verbs, find_verb
 from recbole_ssm.errors import CheckpointNotWritten, InputError, did_you_mean
 from recbole_ssm.system.terminal import printable, printable_warnings
 from recbole_ssm.system.version import __version__
 from recbole_ssm.training.hooks.divergence import TrainingDiverged
 from recbole_ssm.training.hooks.stopping import Interrupted
 
-_DOES = {
-    "train": train,
-    "evaluate": evaluate_model,
-    "inspect": inspect_checkpoint,
-    "recommend": recommend_items,
-    "compare": compare_models,
-    "sweep": sweep_values,
-    "tune": tune_model,
-    "scaling": scaling_of_models,
-}
-"""What each of :data:`VERBS` does."""
+_SWITCHES = ("--trust_checkpoint", "--trust_dataset", "--skip_unknown")
+"""May stand without a value, which is True then."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for.
 
     Args:
-        arguments: without the program's name; by default those of this process. The first may be one of
-            :data:`VERBS`; without one it is ``train``. None at all show the usage.
+        arguments: without the program's name; by default those of this process. The first may be a verb; without one it
+            is ``train``. None at all show the usage.
 
     Returns:
         Exit status: 0 done, 1 the training diverged or could not be saved, 2 something in the arguments or the data
@@ -49,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with printable_warnings():
-            _do(joined(arguments, ("--trust_checkpoint", "--trust_dataset", "--skip_unknown")))
+            _do(joined(arguments, _SWITCHES))
         sys.stdout.flush()
     except UnicodeEncodeError as error:
         print(f"error: {error.object!r} cannot be printed in {error.encoding}; set PYTHONUTF8=1", file=sys.stderr)
@@ -75,11 +60,17 @@ def _do(arguments: list[str]) -> None:
     if "--version" in arguments:
         print("recbole-ssm", __version__)
         return
-    first = arguments[0] if arguments else "--help"
-    if not first.startswith("-") and "=" not in first and first not in VERBS:
-        hint = did_you_mean(first, VERBS) or "."
-        raise InputError(f"there is no verb {first!r}{hint} Verbs: {', '.join(VERBS)}; arguments are --key=value")
-    if first in VERBS:
-        _DOES[first](arguments[1:])
-    else:
-        train(arguments or ["--help"])
+    arguments = arguments or ["--help"]
+    first, verbs = arguments[0], all_verbs()
+    if not first.startswith("-") and "=" not in first and first not in verbs:
+        hint = did_you_mean(first, verbs) or "."
+        raise InputError(f"there is no verb {first!r}{hint} Verbs: {', '.join(verbs)}; arguments are --key=value")
+    name, words = (first, arguments[1:]) if first in verbs else (VERBS[0], arguments)
+    verb = find_verb(name)
+    parser = verb.parser()
+    if {"-h", "--help"} & set(words):
+        print(printable(parser.help(words)))
+        return
+    given, keys = parser.parse(words)
+    given.command = f"{PROGRAM} {name} {shlex.join(words)}"
+    verb.call(given, keys)

@@ -16,9 +16,10 @@ from atomic import ROOT, interactions, run_here, run_python, write_dataset
 from rich.table import Table
 
 import recbole_ssm
-from recbole_ssm.cli.arguments import joined, read_files
+from recbole_ssm.cli import types
 from recbole_ssm.cli.main import main
-from recbole_ssm.cli.train import help_text
+from recbole_ssm.cli.parser import joined
+from recbole_ssm.cli.train_help import help_text
 from recbole_ssm.config.keys import FOR_ALL_MODELS, FOR_OUR_MODELS
 from recbole_ssm.config.shipped_files import properties_folder
 from recbole_ssm.model.registry import MODELS, recbole_models, recbole_properties
@@ -376,9 +377,8 @@ def test_help_runs_as_a_module(tmp_path):
 def test_a_config_file_may_have_spaces_in_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("my own.yaml").write_text("epochs: 3\n")
-    assert read_files("my own.yaml") == ["my own.yaml"]
-    assert read_files("one.yaml,two.yaml three.yaml") == ["one.yaml", "two.yaml", "three.yaml"]
-    assert read_files(None) == []
+    assert types.files("my own.yaml") == ["my own.yaml"]
+    assert types.files("one.yaml,two.yaml three.yaml") == ["one.yaml", "two.yaml", "three.yaml"]
 
 
 def test_who_reads_may_stop(tmp_path):

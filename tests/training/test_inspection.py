@@ -9,7 +9,8 @@ from atomic import interactions, small, write_dataset
 
 import recbole_ssm
 from recbole_ssm.checkpoints import format as checkpoint
-from recbole_ssm.cli.main import VERBS, main
+from recbole_ssm.cli.main import main
+from recbole_ssm.cli.verbs import VERBS
 from recbole_ssm.training.evaluation import loaded
 
 

@@ -1,0 +1,111 @@
+"""Recommendations as a table: for one history, or for the users of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from recbole.utils.argument_list import dataset_arguments
+
+from recbole_ssm.config.command_line import key_of
+from recbole_ssm.errors import InputError
+from recbole_ssm.serving.recommender import Recommender
+
+_OF_DATA = {"data_path", "dataset_cache", "time_order", *dataset_arguments} - {
+    *("MAX_ITEM_LIST_LENGTH", "ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "POSITION_FIELD"),
+}
+"""Keys that decide what the histories of users are."""
+
+
+class Answer(NamedTuple):
+    """Recommendations, one a row."""
+
+    fields: list[str]
+    """Names of the columns, the last one ``score``."""
+    rows: list[tuple]
+    """A value for each column."""
+    note: str
+    """What the user should know of it, or nothing."""
+
+
+def check_keys(keys: Sequence[str]) -> None:
+    """Raise InputError for an argument ``--key=value`` that does not decide what the histories are."""
+    for argument in keys:
+        if "=" not in argument or key_of(argument) not in _OF_DATA:
+            raise InputError(
+                f"recommend has no use for {argument!r}; it takes --key=value, where keys are its own (recommend "
+                "--help) or about the data, such as data_path"
+            )
+
+
+def for_history(
+    recommender: Recommender,
+    history: Sequence[str],
+    k: int,
+    columns: Mapping[str, Sequence[Sequence[float]]] | None = None,
+    *,
+    skip_unknown: bool = False,
+) -> Answer:
+    """The best items after a history.
+
+    Args:
+        recommender: the model.
+        history: names of items, the latest last.
+        k: how many items.
+        columns: see :meth:`recbole_ssm.serving.recommender.Recommender.recommend`.
+        skip_unknown: pass over items that the model does not know.
+
+    Returns:
+        Item and score in each row.
+
+    Raises:
+        InputError: the model knows none of the items, or something else cannot be used.
+    """
+    note = _unknown(recommender, [history]) if skip_unknown else ""
+    rows = recommender.recommend([history], k, skip_unknown=skip_unknown, columns=columns)[0]
+    return Answer([str(recommender.model.ITEM_ID), "score"], list(rows), note)
+
+
+def for_users(
+    recommender: Recommender, dataset: str | None, keys: Sequence[str], users: Sequence[str] | None, k: int
+) -> Answer:
+    """The best items for users of a dataset, after all that they have had; unknown items are passed over.
+
+    Args:
+        recommender: the model.
+        dataset: name; None for the one of the training.
+        keys: arguments ``--key=value`` about the data.
+        users: names; None for all.
+        k: how many items for each.
+
+    Returns:
+        User, item and score in each row.
+
+    Raises:
+        InputError: there is no such user, or the model knows none of the items.
+    """
+    histories, columns = recommender.histories_and_columns(dataset, keys)
+    users = list(histories) if users is None else users
+    for user in users:
+        if user not in histories:
+            raise InputError(f"the dataset has no user {user!r}; it may have too few interactions for its filters")
+    read = [histories[user] for user in users]
+    note = _unknown(recommender, read)
+    values = {name: [of[user] for user in users] for name, of in columns.items()}
+    found = recommender.recommend(read, k, skip_unknown=True, columns=values)
+    rows = [(user, *item) for user, items in zip(users, found, strict=True) for item in items]
+    return Answer([str(recommender.model.USER_ID), str(recommender.model.ITEM_ID), "score"], rows, note)
+
+
+def _unknown(recommender: Recommender, histories: Sequence[Sequence[str]]) -> str:
+    """Words about the items of histories that the model does not know; InputError if it knows none."""
+    known = [sum(item in recommender for item in history) for history in histories]
+    everything = sum(map(len, histories))
+    if not sum(known):
+        raise InputError("the model knows none of the items; name a dataset with items of those that it was trained on")
+    if sum(known) == everything:
+        return ""
+    return (
+        f"{everything - sum(known)} of {everything} interactions are of items that the model does not know, and are "
+        f"passed over; {known.count(0)} of {len(known)} users have no others, and get none"
+    )
