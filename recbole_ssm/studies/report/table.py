@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table as TerminalTable
 
@@ -38,11 +39,11 @@ class Table:
 
     def markdown(self) -> str:
         """The table, and what its columns say."""
-        lines = [f"**{self.title}**", "", "| | " + " | ".join(self.columns) + " |"]
-        lines.append("|---|" + "---:|" * len(self.columns))
+        rows = []
         for row, (name, cells) in enumerate(self.rows):
             words = [f"**{cell}**" if (row, column) in self.best else cell for column, cell in enumerate(cells)]
-            lines.append("| " + " | ".join(word.replace("|", "\\|") for word in (name, *words)) + " |")
+            rows.append((name, *words))
+        lines = [f"**{self.title}**", "", *markdown_table(("", *self.columns), rows, numbers=True)]
         return "\n".join([*lines, "", *(f"- {name}: {text}" for name, text in self.columns.items())]) + "\n"
 
     def latex(self) -> str:
@@ -63,6 +64,23 @@ class Table:
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = False) -> list[str]:
+    """The lines of a table in Markdown.
+
+    Args:
+        head: of each column.
+        rows: a cell for each column.
+        numbers: all columns but the first are set to the right.
+    """
+    marks = ["---"] + ["---:" if numbers else "---"] * (len(head) - 1)
+    lines = [_line(head), "|" + "".join(f"{mark}|" for mark in marks)]
+    return lines + [_line(row) for row in rows]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
 _IN_LATEX = {
     **{letter: "\\" + letter for letter in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
@@ -76,7 +94,7 @@ def _latex(text: str) -> str:
     return "".join(_IN_LATEX.get(letter, letter) for letter in words) + (f"$^{{{stars}}}$" if stars else "")
 
 
-def write_csv(file: Path, records: Sequence[dict]) -> None:
+def write_csv(file: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Numbers to their last digit, a line for each record; all have the same keys."""
     with file.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, fieldnames=list(records[0]), lineterminator="\n")
