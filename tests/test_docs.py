@@ -19,6 +19,7 @@ from recbole_ssm.config.config import Config
 from recbole_ssm.data.preparation import create_dataset
 
 
+@pytest.mark.slow
 def test_the_page_on_your_own_model_can_be_followed(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(tmp_path))
     page = (ROOT / "docs" / "your-own-model.md").read_text(encoding="utf-8")

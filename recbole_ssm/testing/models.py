@@ -97,8 +97,9 @@ def no_history_reads_another(subject: Subject) -> None:
     histories = subject.histories()
     batch = subject.together(histories)
     row = batch["seq_idx"].long()
-    leaks = (subject.influence(batch) & (row[:, None] != row)).nonzero()
-    assert not len(leaks), f"token {leaks[0, 0]} reads token {leaks[0, 1]}, which is of another history"
+    reads = subject.influence(batch, row)
+    leaks = (reads & (torch.arange(len(histories))[:, None] != row)).nonzero()
+    assert not len(leaks), f"history {leaks[0, 0]} reads token {leaks[0, 1]}, which is of another history"
     with torch.no_grad():
         before = subject.encode(batch)
         for changed in range(len(histories)):
@@ -113,7 +114,7 @@ def outputs_read_only_what_they_may(subject: Subject) -> None:
     history = subject.histories([9])[0]
     place = torch.arange(9)
     past = place <= place[:, None]
-    reads = subject.influence(history)
+    reads = subject.influence(history, place)
     assert reads[-1].any(), "the last output does not depend on the history"
     if subject.model.causal:
         early = (reads & ~past).nonzero()
@@ -127,7 +128,7 @@ def outputs_read_only_what_they_may(subject: Subject) -> None:
     elif "cut" in inspect.signature(subject.model.encode).parameters:
         for cut in (1, 4, 8):
             allowed = past | ((place < cut) & (place[:, None] < cut))
-            early = (subject.influence(history, cut=torch.tensor([cut])) & ~allowed).nonzero()
+            early = (subject.influence(history, place, cut=torch.tensor([cut])) & ~allowed).nonzero()
             assert not len(early), f"with cut={cut} the output at {early[0, 0]} reads the item at {early[0, 1]}"
 
 

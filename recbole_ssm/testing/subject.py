@@ -141,14 +141,29 @@ class Subject:
         hidden: Tensor = self.model.encode(tokens, cu_seqlens, readout, **self.columns(batch), **options)
         return hidden
 
-    def influence(self, batch: Interaction, **options: Tensor) -> Tensor:
-        """(T, T) bool: whether the output at token i has a gradient at the embedding of token j, rounding aside."""
+    def influence(self, batch: Interaction, group: Tensor, **options: Tensor) -> Tensor:
+        """What outputs read.
+
+        Args:
+            batch: packed histories.
+            group: (T,) the group of each token's output, from 0 on.
+            **options: further arguments of ``encode``.
+
+        Returns:
+            (number of groups, T) bool: whether outputs of the group have a gradient at the token's embedding, rounding
+            aside.
+        """
         looked_up: list[Tensor] = []
         hook = self.model.item_embedding.register_forward_hook(lambda module, ids, out: looked_up.append(out))
         hidden = self.encode(batch, **options)
         hook.remove()
-        rows = [torch.autograd.grad(out.sum(), looked_up, retain_graph=True)[0].abs() for out in hidden.unbind()]
-        sizes = torch.stack(rows).amax(2)
+        weights = torch.rand(hidden.shape, dtype=hidden.dtype, generator=torch.Generator().manual_seed(3))
+        sums = (hidden * weights).sum(1)
+        rows = [
+            torch.autograd.grad(sums[group == one].sum(), looked_up, retain_graph=True)[0].abs().amax(1)
+            for one in range(int(group.max()) + 1)
+        ]
+        sizes = torch.stack(rows)
         assert torch.isfinite(sizes).all(), "the gradient of an output by the embeddings is not finite"
         return sizes > 10 * torch.finfo(sizes.dtype).eps * sizes.max()
 

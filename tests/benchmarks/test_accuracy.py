@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import yaml
-from atomic import ROOT
+from atomic import ROOT, run_here
 
 from recbole_ssm.config.config import Config
 from recbole_ssm.config.shipped_files import properties_folder
@@ -15,9 +15,11 @@ from recbole_ssm.config.shipped_files import properties_folder
 SCRIPT = ROOT / "benchmarks" / "accuracy.py"
 
 
-def accuracy(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-W", "ignore", str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def accuracy(capfd, monkeypatch):
+    """Runs the script in this process."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    return lambda *arguments: run_here(str(SCRIPT), *map(str, arguments), capfd=capfd, monkeypatch=monkeypatch)
 
 
 def some_run(folder, name, seed, ndcg, **keys):
@@ -41,7 +43,7 @@ def some_run(folder, name, seed, ndcg, **keys):
     (folder / "runs" / f"{name}-{seed}.json").write_text(json.dumps(run | keys))
 
 
-def test_tables_are_written_from_runs_and_from_what_is_published(tmp_path):
+def test_tables_are_written_from_runs_and_from_what_is_published(tmp_path, accuracy):
     some_run(tmp_path, "Mamba4Rec-ml-1m", 1, 0.10)
     some_run(tmp_path, "Mamba4Rec-ml-1m", 2, 0.20)
     some_run(tmp_path, "2Mamba4Rec-ml-1m", 1, 0.25, repeat_bias=False)
@@ -63,7 +65,7 @@ def test_tables_are_written_from_runs_and_from_what_is_published(tmp_path):
     assert [any("HSTU" in line for line in part) for part in (lines[:more], lines[more:])] == [False, True]
 
 
-def test_runs_of_one_name_have_the_same_settings(tmp_path):
+def test_runs_of_one_name_have_the_same_settings(tmp_path, accuracy):
     some_run(tmp_path, "Mamba4Rec-ml-1m", 1, 0.10, settings={"epochs": 3, "d_state": 8})
     some_run(tmp_path, "Mamba4Rec-ml-1m", 2, 0.20, settings={"epochs": 3, "hidden_size": 32})
     done = accuracy("--tables", "--results", tmp_path)
@@ -71,7 +73,7 @@ def test_runs_of_one_name_have_the_same_settings(tmp_path):
     assert "the runs of Mamba4Rec-ml-1m differ in d_state, hidden_size: " in done.stderr
 
 
-def test_runs_that_do_not_say_their_settings_are_named(tmp_path):
+def test_runs_that_do_not_say_their_settings_are_named(tmp_path, accuracy):
     some_run(tmp_path, "Mamba4Rec-ml-1m", 1, 0.10)
     file = tmp_path / "runs" / "Mamba4Rec-ml-1m-1.json"
     file.write_text(json.dumps({key: v for key, v in json.loads(file.read_text()).items() if key != "settings"}))
@@ -81,7 +83,8 @@ def test_runs_that_do_not_say_their_settings_are_named(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_what_is_there_is_not_run_again_and_what_fails_is_named(tmp_path):
+@pytest.mark.slow
+def test_what_is_there_is_not_run_again_and_what_fails_is_named(tmp_path, accuracy):
     def kept(name, recipe, **changes):
         content = yaml.safe_load((properties_folder() / f"{recipe}.yaml").read_text())
         some_run(tmp_path, name, 1, 0.1, settings=content | changes)
@@ -102,7 +105,7 @@ def test_what_is_there_is_not_run_again_and_what_fails_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("change", [("--set", "epochs=1"), ("--with", "protocol/no_validation")], ids=str)
-def test_a_changed_recipe_needs_a_name(change):
+def test_a_changed_recipe_needs_a_name(change, accuracy):
     done = accuracy("2Mamba4Rec-ml-100k", *change)
     assert done.returncode == 2
     assert "--name" in done.stderr
@@ -132,6 +135,7 @@ def test_stored_runs_are_of_the_recipes_as_they_are(file):
         assert run["settings"] == yaml.safe_load(file.read_text())
 
 
+@pytest.mark.slow
 def test_a_recipe_gives_what_is_stored(tmp_path):
     """A minute of training on ml-100k, from the recipe to the test metric, which random numbers move a little.
 
@@ -140,13 +144,14 @@ def test_a_recipe_gives_what_is_stored(tmp_path):
     stored = [json.loads(f.read_text()) for f in (ROOT / "results" / "runs").glob("2Mamba4Rec-ml-100k-*.json")]
     assert len(stored) >= 3
     asked = ["2Mamba4Rec-ml-100k", "--seeds", 1, "--threads", 1, "--results", tmp_path]
-    begun = subprocess.Popen([sys.executable, str(SCRIPT), *map(str, asked)], stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-W", "ignore", str(SCRIPT), *map(str, asked)]
+    begun = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for line in begun.stderr:
         if "epoch 2 training" in line:  # the third; what came before it is kept
             break
     begun.kill()
     begun.communicate()
-    done = accuracy(*asked)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "epoch 1 training" not in done.stderr
     assert "epoch 4 training" in done.stderr

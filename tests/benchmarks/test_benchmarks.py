@@ -53,6 +53,7 @@ def test_wrong_arguments_end_in_one_sentence(monkeypatch, capsys, arguments, mes
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_model_of_recbole_is_measured(tmp_path, capsys):
     write_dataset(tmp_path, interactions())
     given = f"SASRec --dataset=tiny --data_path={tmp_path} --threads 1 --rounds=1 --batches=2 --set hidden_size=16 "

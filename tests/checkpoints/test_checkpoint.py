@@ -177,6 +177,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(file, monkeypatch):
     assert os.listdir(file.parent) == [file.name]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of a process")
 def test_a_limit_of_the_system_leaves_the_last_checkpoint(file):
     """The real thing: the system refuses to write on."""

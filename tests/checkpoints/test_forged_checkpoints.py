@@ -128,6 +128,7 @@ def test_a_weight_whose_data_are_too_short(trained, capfd):
     ask("inspect", "short.pth", capfd)
 
 
+@pytest.mark.slow
 def test_every_key_is_needed_and_of_its_kind(trained, capfd):
     honest = trained["2Mamba4Rec"]
     for key in honest.keys() - {"format", "format_version"}:
@@ -138,6 +139,7 @@ def test_every_key_is_needed_and_of_its_kind(trained, capfd):
                 assert key in ask("inspect", forge(state | {key: other}), capfd)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec", "GRU4Rec"])
 @pytest.mark.parametrize(
     ("key", "value"),
@@ -181,6 +183,7 @@ def replaced(value, path: tuple, new):
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec", "GRU4Rec"])
 def test_anything_anywhere(trained, model, capfd):
     """Many changes at random places: each is refused in a sentence, or does no harm."""
@@ -268,6 +271,7 @@ def go_on(begun: tuple, path: tuple, value) -> str:
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", TRAININGS)
 def test_a_training_goes_on_only_from_what_is_one(begun, training):
     state = {key: value for key, value in begun[training][2].items() if not key.startswith("format")}
@@ -280,6 +284,7 @@ def test_a_training_goes_on_only_from_what_is_one(begun, training):
         assert go_on(begun[training], ("optimizer", "state", 1, names[0]), odd), odd
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", TRAININGS)
 def test_anything_anywhere_in_a_training(begun, training):
     draw = random.Random(training)

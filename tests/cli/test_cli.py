@@ -365,6 +365,7 @@ def test_help_names_models_datasets_and_keys(datasets, capsys):
     assert max(len(line) for line in captured.out.splitlines()) <= 120
 
 
+@pytest.mark.slow
 def test_help_runs_as_a_module(tmp_path):
     done = run_python("-m", "recbole_ssm", "-h", folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -381,6 +382,7 @@ def test_a_config_file_may_have_spaces_in_its_name(tmp_path, monkeypatch):
     assert types.files("one.yaml,two.yaml three.yaml") == ["one.yaml", "two.yaml", "three.yaml"]
 
 
+@pytest.mark.slow
 def test_who_reads_may_stop(tmp_path):
     """As ``head`` does."""
     program = [sys.executable, "-m", "recbole_ssm", "--help"]

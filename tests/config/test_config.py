@@ -407,6 +407,7 @@ def test_keys_of_all_of_recbole_are_known():
     assert config["worker"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "value"),
     [*(("2Mamba4Rec", value) for value in ("~", "3", "word", "{'a': 1}")), ("SASRec", "[1]")],

@@ -54,6 +54,7 @@ def config(model, **keys):
     return Config(model, "ml-100k", config_dict={**metrics, **keys})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", recbole_models())
 def test_each_model_reads_the_keys_of_its_file(model):
     """But for one that RecBole's DMF does not read, and loss_type, which says what a batch is."""

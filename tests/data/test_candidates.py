@@ -71,6 +71,7 @@ def test_popular_items_are_drawn_as_often_as_they_are_used():
     np.testing.assert_allclose(share, [0, 5 / 8, 0, 3 / 8, 0, 0], atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
 def test_evaluations_agree_before_and_after_training_and_from_the_checkpoint(tiny, model):
     """Without learning the model stays as it is, and what is drawn for its training must not matter."""

@@ -203,6 +203,7 @@ def test_cross_entropy_draws_no_negatives(tiny):
     assert all("neg_item_id" not in batch for batch in train_loader(tiny))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "keys"),
     [

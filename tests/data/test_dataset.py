@@ -101,6 +101,7 @@ def part_of_ml_100k(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_ml_100k_has_the_samples_of_recboles_dataset(ml_100k, part):
     (_, packed), (_, padded) = ml_100k
@@ -198,6 +199,7 @@ def test_unlimited_histories_are_whole():
         assert history_words(dataset, splits[0], row) == expected[0][user, lengths[row].item()][0]
 
 
+@pytest.mark.slow
 def test_exact_order_on_ml_100k_follows_the_raw_file():
     dataset, splits = make_splits(make_config(Path(), dataset="ml-100k", time_order="exact"))
     frame = read_interactions(ML_100K)

@@ -89,6 +89,7 @@ def test_what_is_read_stands_in_the_file(made):
                 assert found == (word if kind == "token" else float(word)), (found, word)
 
 
+@pytest.mark.slow
 @fuzzed
 @given(
     st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4)), min_size=1, max_size=9), min_size=1, max_size=6),

@@ -81,6 +81,7 @@ def test_a_batch_that_holds_no_histories_is_refused(name):
             model.full_sort_predict(batch)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_it_is_refused_in_half_precision_and_once_compiled():
     half, compiled = make("PackedSASRec", torch.bfloat16), torch.compile(make("PackedSASRec"), backend="eager")

@@ -227,6 +227,7 @@ def test_seen_items_and_their_bias_go_together():
         linear_cross_entropy(*inputs_of(3, 4), seen=row_items(3, 4))
 
 
+@pytest.mark.slow
 @both_types
 @pytest.mark.parametrize("biases", ["none", "both", "the teacher's"])
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])

@@ -29,6 +29,7 @@ def test_exponent_is_that_of_a_power():
     assert scaling.exponent([10, 1000], [5, 5]) == pytest.approx(0)
 
 
+@pytest.mark.slow
 def test_all_sizes_of_all_models_are_measured_and_drawn(folder, capsys):
     sizes = ["--lengths=4,8,16", "--catalogues=20,40"]
     assert main(["scaling", "--models=2Mamba4Rec,Hydra4Rec,SASRec", *sizes, "--out=found", *KEYS]) == 0
@@ -49,6 +50,7 @@ def test_all_sizes_of_all_models_are_measured_and_drawn(folder, capsys):
     assert f"SASRec {expected:.2f}" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_fit_is_left_out_at_larger_sizes(folder, monkeypatch, capsys):
     original = scaling.measure
 
@@ -62,6 +64,7 @@ def test_a_model_that_does_not_fit_is_left_out_at_larger_sizes(folder, monkeypat
     assert "SASRec, 5: does not fit into memory" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measured", [1, 2, 4])
 def test_what_is_measured_is_kept_whatever_comes_after_it(folder, monkeypatch, measured):
     original, calls = scaling.measure, []

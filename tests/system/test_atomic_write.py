@@ -24,6 +24,7 @@ with atomic_write(Path(sys.argv[1])) as file:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_the_next_write_removes_what_a_killed_one_has_left(tmp_path):
     """But not what another process is writing just now, in whose place a killed process's number may be."""

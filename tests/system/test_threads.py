@@ -54,6 +54,7 @@ def first_call(monkeypatch):
         monkeypatch.setattr(module, "wait_passively", again)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.cpu_count() < 2, reason="with more threads than cores OpenMP never spins for long")
 @pytest.mark.parametrize("imports", ["import recbole_ssm, torch", "import torch, recbole_ssm"])
 def test_threads_that_wait_take_no_time(tmp_path, imports):

@@ -39,6 +39,7 @@ def test_evaluate_gives_what_the_run_gave(tmp_path, model):
     assert (found["time_order"], found["filter_seen"], found["same_training_data"]) == ("exact", False, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teacher", ["CIN", "DAGFM", "CrossNet"])
 def test_a_teacher_that_is_a_part_of_the_model_stays(tmp_path, teacher):
     keys = {"eval_args": {"mode": "full"}, "metrics": ["NDCG"], "topk": [3], "valid_metric": "NDCG@3"}
@@ -100,6 +101,7 @@ def test_no_word_of_a_checkpoint_is_run_as_code(tmp_path):
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_several_models_rank_together(tmp_path, capfd):
     files = [train(tmp_path, model, seed=seed)["checkpoint"] for model, seed in (("2Mamba4Rec", 1), ("SSD4Rec", 2))]
     scores, targets = [], []

@@ -84,6 +84,7 @@ def found(done) -> dict:
     return {name: value for line in lines for name, value in json.loads(line).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo")
 def test_two_processes_give_what_one_gives(tmp_path):
     """Losses to rounding, metrics to the last digit: with 31 users in batches of 7, the parts are not alike."""
@@ -129,6 +130,7 @@ PackedSequentialRecommender.calculate_loss = original
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo")
 def test_one_process_is_told_to_stop_and_both_stop_and_go_on(tmp_path):
     write_dataset(tmp_path, interactions(n_users=31))
@@ -143,6 +145,7 @@ def test_one_process_is_told_to_stop_and_both_stop_and_go_on(tmp_path):
     assert resumed["whole sequences"]["losses"] == pytest.approx(expected["whole sequences"]["losses"], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo")
 def test_a_process_that_dies_ends_the_others(tmp_path):
     write_dataset(tmp_path, interactions(n_users=31))

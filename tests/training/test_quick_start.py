@@ -118,6 +118,7 @@ def test_one_epoch_from_the_command_line(tiny, tmp_path, capfd, monkeypatch, mod
     assert {path.name for path in tmp_path.iterdir()} == {"saved", "log", "log_tensorboard"}
 
 
+@pytest.mark.slow
 def test_one_epoch_in_a_process_of_its_own_on_ml_100k_which_needs_no_files(tmp_path):
     given = ["--model=2Mamba4Rec", "--dataset=ml-100k", "--MAX_ITEM_LIST_LENGTH=50", *options("2Mamba4Rec", d_state=8)]
     done = run_python(SCRIPT, *given, "--learning_rate=0.005", folder=tmp_path)
@@ -366,6 +367,7 @@ assert "ray" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_two_runs_in_a_process_need_no_ray_and_have_logs_of_their_own(tiny, tmp_path):
     given = {**QUICK, "data_path": str(tiny), "hidden_size": 8}
     done = run_python("-c", WITHOUT_RAY, str(given), folder=tmp_path)
@@ -387,6 +389,7 @@ def test_parameters_are_counted_with_and_without_the_items():
     assert count_parameters(model) == (120 + 28 + 10, 28 + 10)
 
 
+@pytest.mark.slow
 def test_peak_memory_is_the_most_that_the_process_itself_ever_held(tmp_path):
     program = (
         "import torch; from recbole_ssm.system.resources import peak_memory_gib as peak; cpu = torch.device('cpu')\n"

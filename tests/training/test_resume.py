@@ -307,6 +307,7 @@ def test_resume_on_the_command_line(tiny, capfd, caplog):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9")
+@pytest.mark.slow
 def test_twenty_kills_at_random_moments(tiny, tmp_path):
     """kill -9 at any time, also while a checkpoint is being written: the training ends with the same model."""
     context = multiprocessing.get_context("forkserver")

@@ -53,6 +53,7 @@ def killed_after_its_first_run(folder) -> float:
     return first.stat().st_mtime_ns
 
 
+@pytest.mark.slow
 def test_from_a_kill_to_the_report(folder, capsys, monkeypatch):
     written = killed_after_its_first_run(folder)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -138,6 +139,7 @@ def test_a_run_that_was_begun_with_other_settings_is_not_gone_on_with(folder):
             begun.check()
 
 
+@pytest.mark.slow
 def test_runs_of_other_data_are_not_mixed_in(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -148,6 +150,7 @@ def test_runs_of_other_data_are_not_mixed_in(folder, monkeypatch, capsys):
     assert "found has a run of 2Mamba4Rec on other data of this name" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_the_process_that_asked_for_it(folder):
     """However early that one is gone: here before the run begins."""
     gone = subprocess.Popen(["true"])
@@ -159,6 +162,7 @@ def test_a_run_ends_with_the_process_that_asked_for_it(folder):
     assert done.returncode == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_ends_no_other(folder, capsys, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     arguments = [
@@ -196,6 +200,7 @@ def test_what_is_trained_is_not_trained_again_if_measuring_ends_before_its_time(
     assert {file.name for file in Path().glob("run.*")} == {"run.json", "run.npz", "run.result.json"}
 
 
+@pytest.mark.slow
 def test_a_sampled_evaluation_has_latencies_too_and_tests_models_of_all_kinds_alike(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(worker, "end_with_parent", lambda parent: None)
@@ -221,6 +226,7 @@ def test_a_sampled_evaluation_has_latencies_too_and_tests_models_of_all_kinds_al
     assert results["Pop"]["repeated_targets"] == results["ours"]["repeated_targets"] > 0
 
 
+@pytest.mark.slow
 def test_a_sweep_plots_its_values_in_their_order(folder, capsys, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     values = ["--param=dropout_prob", "--values=0.5,0.0"]
@@ -277,6 +283,7 @@ def test_what_cannot_be_used_is_said_before_any_training(folder, capsys, monkeyp
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_validation_the_last_epoch_counts(folder, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     arguments = ["--models=2Mamba4Rec", "--dataset=tiny", "--seeds=1", "--config_files=protocol/no_validation"]
@@ -385,6 +392,7 @@ def test_other_test_items_are_not_compared(folder):
         summarise(study, "SASRec")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "noted"),
     [

@@ -16,6 +16,7 @@ def test_permutation_test_is_the_share_of_signs_that_give_as_much():
     assert permutation_p(difference) == pytest.approx(exact, abs=0.02)
 
 
+@pytest.mark.slow
 def test_permutation_test_sees_what_is_there_and_nothing_else():
     rng = np.random.default_rng(1)
     assert permutation_p(rng.normal(0.1, 1, 5000)) < 0.001

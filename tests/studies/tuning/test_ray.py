@@ -36,6 +36,7 @@ def records(folder) -> list[dict]:
     return [json.loads(file.read_text()) for file in (folder / "found" / "trials").glob("*/trial.json")]
 
 
+@pytest.mark.slow
 def test_a_search_from_a_kill_to_the_report(folder, capsys):
     command = [
         sys.executable,
@@ -74,6 +75,7 @@ def test_a_search_from_a_kill_to_the_report(folder, capsys):
     assert (folder / "found" / "best.yaml").is_file() and (folder / "found" / "report.html").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_is_not_the_end(folder, number):
     command = [sys.executable, "-W", "ignore", "-m", "recbole_ssm", *VERB, "--trials=2", "--epochs=500"]

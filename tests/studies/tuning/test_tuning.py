@@ -177,6 +177,7 @@ def test_less_can_be_better():
     assert best([Trial({}, ended="failed")]) is None
 
 
+@pytest.mark.slow
 def test_hyperopt_from_a_params_file_to_a_training(folder, capsys):
     pytest.importorskip("hyperopt", reason="pip install -e '.[tune]' brings hyperopt")
     assert main([*VERB, "--tool=hyperopt", "--trials=3"]) == 0
@@ -205,6 +206,7 @@ def test_hyperopt_from_a_params_file_to_a_training(folder, capsys):
     assert describe(checkpoint)["valid_result"] == best_of_five["valid_result"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_does_not_end_the_search(folder, capsys):
     pytest.importorskip("hyperopt", reason="pip install -e '.[tune]' brings hyperopt")
     (folder / "my.hyper").write_text("learning_rate choice [0.01,1e30]\n")
@@ -217,6 +219,7 @@ def test_a_trial_that_fails_does_not_end_the_search(folder, capsys):
     assert "no trial came to a score; trial 1: TrainingDiverged" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_search_without_test_data_ends_with_its_report(folder, capsys):
     pytest.importorskip("hyperopt", reason="pip install -e '.[tune]' brings hyperopt")
     split = "--eval_args={'split':{'LS':'valid_only'}}"
@@ -290,6 +293,7 @@ def test_words_of_a_params_file_are_literals_and_never_code(task):
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_another_search_needs_another_folder(folder, capsys):
     pytest.importorskip("hyperopt", reason="pip install -e '.[tune]' brings hyperopt")
     assert main([*VERB, "--tool=hyperopt", "--trials=1"]) == 0
@@ -328,6 +332,7 @@ def test_a_tool_that_is_not_installed_is_named_before_anything_else(folder, caps
     assert (f"or use --tool={other}, which is installed" in said) == can_be_used
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("hyperopt") is None, reason="hyperopt is not installed")
 @pytest.mark.parametrize(
     ("given", "noted"),
