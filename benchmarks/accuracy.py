@@ -37,6 +37,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import yaml
+from arguments import at_least_one, key_value
 from measuring import machine
 
 ROOT = Path(__file__).parent.parent
@@ -44,17 +45,19 @@ METRICS = {"HR": "hit", "NDCG": "ndcg", "MRR": "mrr"}
 SPLITS = {"valid_and_test": "", "test_only": ", validation items trained on"}
 INTRODUCTION = """# Results
 
-`python benchmarks/accuracy.py --tables` writes this page from `runs/*.json`. Each of these files has its command, commit
-and versions, its hardware and every epoch. [NOTES.md](NOTES.md) says what else was tried.
+`python benchmarks/accuracy.py --tables` writes this page from `runs/*.json`. Each of these files has its command,
+commit and versions, its hardware and every epoch. [NOTES.md](NOTES.md) says what else was tried.
 
 - **What is tested.** Leave one out, ranking of all items. The model is that of the epoch with the best validation
   NDCG@10. Where the validation items were trained on, too, it is that of the last epoch, with settings found before.
-- **Numbers.** Mean ± standard deviation over seeds. `epochs` are those trained; a `time_budget` ends them early. Times are
-  medians: training per epoch, and training and validation up to the epoch that is tested (s to best). GiB: peak memory.
+- **Numbers.** Mean ± standard deviation over seeds. `epochs` are those trained; a `time_budget` ends them early. Times
+  are medians: training per epoch, and training and validation up to the epoch that is tested (s to best). GiB: peak
+  memory.
 - **(b)**: with `repeat_bias`, one learned number on the items of the history.
 - **(t)**: with a `teacher`, whose own training is not in the times.
-- ***Italics*** are published figures. Those in RecBole's order have the same protocol and nearly the same test items: half
-  of the times in the file of ml-1m-original-order that was used here are estimates ([dataset](../dataset/README.md))."""
+- ***Italics*** are published figures. Those in RecBole's order have the same protocol and nearly the same test items:
+  half of the times in the file of ml-1m-original-order that was used here are estimates
+  ([dataset](../dataset/README.md))."""
 
 
 def command_of(recipe: str, seed: int, data_path: str | None, changes: list[str], files: list[str]) -> list[str]:
@@ -92,7 +95,9 @@ def divided(arguments: list[str]) -> tuple[str, str, list[str], list[str]]:
 
 def differing(one: dict, other: dict) -> str:
     """The keys in which two settings differ."""
-    return ", ".join(sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key)))
+    from recbole_ssm.checkpoints.latest import differences
+
+    return ", ".join(differences(one, other))
 
 
 def commit() -> str:
@@ -102,6 +107,26 @@ def commit() -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
     return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "recbole_ssm", "properties") else "")
+
+
+def circumstances_of(arguments: list[str], model: str) -> dict:
+    """Command, commit, versions and hardware of a run in this process."""
+    import torch
+
+    from recbole_ssm import __version__
+    from recbole_ssm.model.registry import MODELS
+    from recbole_ssm.system.threads import HELPFUL, chosen
+
+    with chosen(HELPFUL if model in MODELS else None):
+        threads = torch.get_num_threads()
+    return {
+        "command": "python run_recbole_ssm.py " + shlex.join(a for a in arguments if not a.startswith("--data_path=")),
+        "commit": commit(),
+        "versions": {name: version(name) for name in ("torch", "recbole", "numpy")}
+        | {"recbole_ssm": __version__, "python": platform.python_version()},
+        "hardware": {"cpu": machine()["cpu"], "cores": os.cpu_count(), "threads": threads}
+        | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
+    }
 
 
 def train_and_test(arguments: list[str], threads: int | None, training: Path, parent: int) -> dict:
@@ -118,25 +143,13 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path, pa
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # which holds
         torch.set_num_threads(threads)
-    from recbole_ssm import __version__
     from recbole_ssm.checkpoints import format as checkpoint
-    from recbole_ssm.model.registry import MODELS
     from recbole_ssm.studies.worker import OF_RUN, end_with_parent, train_once
-    from recbole_ssm.system.threads import HELPFUL, chosen
     from recbole_ssm.training.evaluation import evaluate
 
     end_with_parent(parent)
     model, dataset, files, keys = divided(arguments)
-    with chosen(HELPFUL if model in MODELS else None):
-        threads = torch.get_num_threads()
-    circumstances = {  # before hours of training, not after them
-        "command": "python run_recbole_ssm.py " + shlex.join(a for a in arguments if not a.startswith("--data_path=")),
-        "commit": commit(),
-        "versions": {name: version(name) for name in ("torch", "recbole", "numpy")}
-        | {"recbole_ssm": __version__, "python": platform.python_version()},
-        "hardware": {"cpu": machine()["cpu"], "cores": os.cpu_count(), "threads": threads}
-        | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
-    }
+    circumstances = circumstances_of(arguments, model)  # before hours of training, not after them
     settings = settings_of(arguments)
     of_this = json.dumps([circumstances["commit"], settings], sort_keys=True).encode()
     folder = training / blake2b(of_this, digest_size=8).hexdigest()
@@ -173,9 +186,11 @@ def spread(values: list[float]) -> str:
 
 def table(runs: list[dict], published: list[dict], filtered: str) -> list[str]:
     """Rows of one dataset, order in time and filter: ours, then what has been published for the same."""
+    from recbole_ssm.studies.report import markdown_table
+
     columns = [f"{name}@{k}" for k in (10, 20) for name in METRICS]
     head = ["", *columns, "seeds", "parameters", "epochs", "s / epoch", "s to best", "GiB"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    rows = []
     by_name: dict[str, list[dict]] = {}
     for run in runs:
         by_name.setdefault(run["name"], []).append(run)
@@ -193,11 +208,11 @@ def table(runs: list[dict], published: list[dict], filtered: str) -> list[str]:
         for key, digits in (("epochs", 0), ("seconds_per_epoch", 0), ("seconds_to_best", 0), ("peak_memory_gib", 1)):
             cells.append(f"{statistics.median(run[key] for run in same):.{digits}f}")
         mark = " (b)" * same[0]["repeat_bias"] + " (t)" * ("teacher" in same[0]["settings"])
-        lines.append(f"| {name}{mark} | " + " | ".join(cells) + " |")
+        rows.append([f"{name}{mark}", *cells])
     for row in published:
         cells = [f"{row[c]:.4f}".removeprefix("0") if c in row else "" for c in columns]
-        lines.append(f"| *{row['model']}: {row['source']}* | " + " | ".join(cells + [""] * 6) + " |")
-    return lines
+        rows.append([f"*{row['model']}: {row['source']}*", *cells, *[""] * 6])
+    return markdown_table(head, rows)
 
 
 def protocol(run: dict) -> tuple[str, str, str]:
@@ -236,61 +251,88 @@ def write_tables(results: Path) -> Path:
 
 def main() -> None:
     """Run what the command line asks for and has no result yet, then write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _parser()
+    options = parser.parse_args()
+    if (options.set or options.files) and not options.name:
+        parser.error("--set and --with need --name: what is no recipe any more has another name")
+    for name in ("recipes", "seeds"):
+        values = getattr(options, name)
+        if len(set(values)) < len(values):
+            parser.error(f"{name} must be different ones, and not {' '.join(map(str, values))}")
+    if options.here:
+        _run_here(options)
+        return
+    asked = [] if options.tables else [(recipe, seed) for seed in options.seeds for recipe in options.recipes]
+    failed = [error for recipe, seed in asked if (error := _run(options, recipe, seed)) is not None]
+    print(f"written: {write_tables(options.results)}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("recipes", nargs="*", metavar="RECIPE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[2020])
     parser.add_argument("--data_path")
-    parser.add_argument("--threads", type=int, help="of each run; the package's own choice if not given")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="what differs from the recipe")
+    parser.add_argument("--threads", type=at_least_one, help="of each run; the package's own choice if not given")
+    parser.add_argument(
+        "--set", type=key_value, nargs="+", default=[], metavar="KEY=VALUE", help="what differs from the recipe"
+    )
     parser.add_argument("--with", nargs="+", default=[], dest="files", metavar="FILE", help="to read after the recipe")
     parser.add_argument("--name", help="of the runs, in place of the recipe's")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="where runs and tables are kept")
     parser.add_argument("--tables", action="store_true", help="only write the tables")
     parser.add_argument("--here", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if (options.set or options.files) and not options.name:
-        parser.error("--set and --with need --name: what is no recipe any more has another name")
+    return parser
+
+
+def _arguments(options: argparse.Namespace, recipe: str, seed: int) -> list[str]:
+    return command_of(recipe, seed, options.data_path, options.set, options.files)
+
+
+def _run_here(options: argparse.Namespace) -> None:
+    """The one run that is asked for, in this process; what it gave goes to the file ``--here``."""
+    arguments = _arguments(options, options.recipes[0], options.seeds[0])
+    found = train_and_test(arguments, options.threads, options.here.with_suffix(".training"), options.parent)
+    options.here.write_text(json.dumps(found, indent=1))
+
+
+def _run(options: argparse.Namespace, recipe: str, seed: int) -> str | None:
+    """A run in a process of its own, unless its file is there.
+
+    Returns:
+        None if the file is there in the end, with these settings; else the name of the run.
+    """
+    from recbole_ssm.studies.worker import start
+    from recbole_ssm.system.atomic_write import write_json
+
     runs, checkpoints = options.results / "runs", options.results / "checkpoints"
-    if not (options.tables or options.here):
-        for folder in (runs, checkpoints):
-            folder.mkdir(parents=True, exist_ok=True)
-    failed = []
-    for seed in options.seeds:
-        for recipe in [] if options.tables else options.recipes:
-            folder, _, name = recipe.rpartition("/")
-            target = runs / f"{options.name or '-'.join(filter(None, (name, folder)))}-{seed}.json"
-            arguments = command_of(recipe, seed, options.data_path, options.set, options.files)
-            if options.here:
-                training = options.here.with_suffix(".training")
-                found = train_and_test(arguments, options.threads, training, options.parent)
-                options.here.write_text(json.dumps(found, indent=1))
-                return
-            if target.exists():
-                other = differing(read_run(target)["settings"], settings_of(arguments))
-                print(f"{target.name} is there" + (f", but its settings differ in {other}" if other else ""))
-                failed += [f"{target.stem} (remove it, or give --name)"] if other else []
-                continue
-            unfinished = checkpoints / f"{target.stem}.part"
-            child = [sys.executable, __file__, recipe, f"--seeds={seed}", f"--here={unfinished}"]
-            child += [f"--parent={os.getpid()}"]
-            child += [f"--data_path={options.data_path}"] if options.data_path else []
-            child += [f"--threads={options.threads}"] if options.threads else []
-            child += ["--name=x"] if options.name else []
-            child += ["--set", *options.set] if options.set else []
-            child += ["--with", *options.files] if options.files else []
-            if subprocess.run(child, check=False).returncode:
-                failed.append(target.stem)
-                continue
-            run = json.loads(unfinished.read_text(encoding="utf-8"))
-            shutil.copyfile(run.pop("checkpoint"), checkpoints / f"{target.stem}.pth")
-            target.with_suffix(".part").write_text(json.dumps(run, indent=1), encoding="utf-8")
-            target.with_suffix(".part").rename(target)
-            unfinished.unlink()
-            shutil.rmtree(unfinished.with_suffix(".training"))
-    print(f"written: {write_tables(options.results)}")
-    if failed:
-        sys.exit(f"failed: {', '.join(failed)}")
+    for made in (runs, checkpoints):
+        made.mkdir(parents=True, exist_ok=True)
+    folder, _, name = recipe.rpartition("/")
+    target = runs / f"{options.name or '-'.join(filter(None, (name, folder)))}-{seed}.json"
+    if target.exists():
+        other = differing(read_run(target)["settings"], settings_of(_arguments(options, recipe, seed)))
+        print(f"{target.name} is there" + (f", but its settings differ in {other}" if other else ""))
+        return f"{target.stem} (remove it, or give --name)" if other else None
+    unfinished = checkpoints / f"{target.stem}.part"
+    child = [__file__, recipe, f"--seeds={seed}", f"--here={unfinished}"]
+    child += [f"--data_path={options.data_path}"] if options.data_path else []
+    child += [f"--threads={options.threads}"] if options.threads else []
+    child += ["--name=x"] if options.name else []
+    child += ["--set", *options.set] if options.set else []
+    child += ["--with", *options.files] if options.files else []
+    if start([*child, "--parent"]) is not None:
+        return target.stem
+    run = json.loads(unfinished.read_text(encoding="utf-8"))
+    shutil.copyfile(run.pop("checkpoint"), checkpoints / f"{target.stem}.pth")
+    write_json(target, run)
+    unfinished.unlink()
+    shutil.rmtree(unfinished.with_suffix(".training"))
+    return None
 
 
 if __name__ == "__main__":
