@@ -18,9 +18,9 @@ OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]
 
 # Plain C. Where it cannot be built, everything works without it, more slowly.
 NATIVE = Extension(
-    "recbole_ssm.ops.native._library",
-    ["recbole_ssm/ops/native/library.c"],
-    depends=sorted(map(str, Path("recbole_ssm/ops/native").glob("*.h"))),
+    "recbole_ssm.ops.backends.native._library",
+    ["recbole_ssm/ops/backends/native/library.c"],
+    depends=sorted(map(str, Path("recbole_ssm/ops/backends/native").glob("*.h"))),
     extra_compile_args=["-O2", "-std=c11", *OPENMP, "-fno-math-errno", "-ffp-contract=fast", "-Wno-psabi"],
     extra_link_args=OPENMP,
     optional=True,

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from recbole_ssm.layers import FeedForward, Mamba, Mamba2
 from recbole_ssm.layers.norm import GatedRMSNorm
 from recbole_ssm.ops import causal_conv1d, linear_cross_entropy, selective_scan, ssd, use_backend
+from recbole_ssm.ops.backends.pytorch.ssd_chunked import ssd_chunked
 from recbole_ssm.ops.packing import cumulative_lengths, positions
-from recbole_ssm.ops.ssd.chunked import ssd_chunked
 from recbole_ssm.system.resources import added_memory_mib
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from recbole_ssm.ops.backend import choose
+from recbole_ssm.ops.backends import choose
 from recbole_ssm.ops.packing import cumulative_lengths
 
 

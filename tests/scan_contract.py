@@ -25,7 +25,8 @@ from packed_cases import (
 from torch import Tensor
 
 from recbole_ssm import ops
-from recbole_ssm.ops import reference
+from recbole_ssm.ops.duality import reference as duality
+from recbole_ssm.ops.selection import reference as selection
 
 TOLERANCE = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-5, 1e-4)}
 """Relative error of everything, and of the gradients of dt and A, which are sums of terms that nearly cancel."""
@@ -111,7 +112,7 @@ class SsdCase(ScanCase):
     headdim: int = 4
 
     op = staticmethod(ops.ssd)
-    recurrence = staticmethod(reference.ssd)
+    recurrence = staticmethod(duality.ssd)
     name = "ssd"
 
     def shapes(self) -> dict[str, tuple]:
@@ -127,7 +128,7 @@ class SelectiveScanCase(ScanCase):
     channels: int = 4
 
     op = staticmethod(ops.selective_scan)
-    recurrence = staticmethod(reference.selective_scan)
+    recurrence = staticmethod(selection.selective_scan)
     name = "selective_scan"
 
     def shapes(self) -> dict[str, tuple]:

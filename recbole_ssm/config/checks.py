@@ -21,7 +21,7 @@ from recbole_ssm.config.recbole_keys import KNOWN, passed_over, reads
 from recbole_ssm.config.shipped_files import keys_of_model, keys_of_models
 from recbole_ssm.errors import InputError, did_you_mean
 from recbole_ssm.model.registry import check_packages, recboles_own
-from recbole_ssm.ops.backend import check_backend
+from recbole_ssm.ops.backends import check_backend
 from recbole_ssm.system.distributed import world_size
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_ssm.errors import InputError
-from recbole_ssm.ops.backend import BACKENDS
+from recbole_ssm.ops.backends import backend_names
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ FOR_OUR_MODELS = (
         "ssm_backend",
         str,
         "what computes scans and convolutions: the fastest that is there, or always the same (see the README)",
-        choices=BACKENDS,
+        choices=backend_names(),
     ),
     Option("hidden_size", int, "width of embeddings and layers", low=1),
     Option("num_layers", int, "number of layers", low=1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from recbole_ssm.ops.attention import causal_attention
+from recbole_ssm.ops import causal_attention
 from recbole_ssm.ops.packing import at
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from recbole_ssm.ops import native
-from recbole_ssm.ops.backend import choose
+from recbole_ssm.ops import dropout
 
 
 class Dropout(nn.Dropout):
@@ -13,6 +12,6 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
-        if self.training and 0 < self.p < 1 and choose("dropout", x) == "native":
-            return native.dropout(x, self.p)
+        if self.training and 0 < self.p < 1:
+            return dropout(x, self.p)
         return super().forward(x)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from recbole_ssm.layers.dropout import Dropout
-from recbole_ssm.ops import native
-from recbole_ssm.ops.backend import choose
-from recbole_ssm.ops.packing import check_each
+from recbole_ssm.ops import feed_forward
 
 
 class FeedForward(nn.Module):
@@ -24,22 +22,12 @@ class FeedForward(nn.Module):
         super().__init__()
         self.w_1 = nn.Linear(d_model, d_inner)
         self.w_2 = nn.Linear(d_inner, d_model)
-        self.activation = nn.GELU()
         self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(d_model, eps=1e-12)
         self.dropout_after_norm = dropout_after_norm
-        self._fits = d_model % native.WIDTHS == 0 and d_inner % native.WIDTHS == 0
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, d_model) to (R, d_model)."""
-        check_each(x=(x, (len(x), self.w_1.in_features)))
-        dropout = self.dropout.p if self.training else 0.0
         parameters = [p for part in (self.w_1, self.w_2, self.norm) for p in (part.weight, part.bias)]
-        given = x.to(parameters[0].dtype), *parameters
-        if dropout < 1 and self._fits and choose("feed_forward", *given) == "native":
-            after = self.dropout_after_norm
-            return native.feed_forward(*given, self.norm.eps, dropout=dropout, dropout_after_norm=after)
-        y = self.w_2(self.dropout(self.activation(self.w_1(x))))
-        if self.dropout_after_norm:
-            return self.dropout(self.norm(y + x))
-        return self.norm(self.dropout(y) + x)
+        options = {"eps": self.norm.eps, "dropout_after_norm": self.dropout_after_norm}
+        return feed_forward(x, *parameters, dropout=self.dropout.p if self.dropout.training else 0.0, **options)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from recbole_ssm.ops.linear_recurrence import linear_recurrence
+from recbole_ssm.ops import linear_recurrence
 from recbole_ssm.ops.packing import at, last_tokens
 from recbole_ssm.ops.precision import without_half
 

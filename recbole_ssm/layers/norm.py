@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_ssm.ops import native
-from recbole_ssm.ops.backend import choose
-from recbole_ssm.ops.packing import check_each
+from recbole_ssm.ops import gated_rms_norm
 
 
 class GatedRMSNorm(nn.Module):
@@ -22,14 +19,4 @@ class GatedRMSNorm(nn.Module):
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:
         """y and z: (R, size); returns (R, size)."""
-        shape = len(y), len(self.weight)
-        check_each(y=(y, shape), z=(z, shape))
-        given = y.to(self.weight.dtype), z.to(self.weight.dtype), self.weight
-        if choose("gated_norm", *given) == "native":
-            return native.gated_norm(*given, self.eps, norm_before_gate=self.norm_before_gate)
-        if self.norm_before_gate:
-            return self._norm(y) * F.silu(z)
-        return self._norm(y * F.silu(z))
-
-    def _norm(self, y: Tensor) -> Tensor:
-        return F.rms_norm(y.to(self.weight.dtype), self.weight.shape, self.weight, self.eps)
+        return gated_rms_norm(y, z, self.weight, eps=self.eps, norm_before_gate=self.norm_before_gate)

@@ -7,6 +7,8 @@ A packed batch is one stream of ``T`` tokens holding ``S`` sequences one after a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -73,6 +75,12 @@ def positions(cu_seqlens: Tensor, n_tokens: int) -> Tensor:
     """How many tokens of the same sequence precede each token, (T,) int64."""
     starts = cu_seqlens[:-1].long().repeat_interleave(cu_seqlens.diff(), output_size=n_tokens)
     return torch.arange(n_tokens, device=cu_seqlens.device) - starts
+
+
+def sequences(cu_seqlens: Tensor) -> Iterator[tuple[int, range]]:
+    """Yield the number of each sequence and the numbers of its tokens, one by one: for references and tests."""
+    for number, (start, end) in enumerate(pairwise(cu_seqlens.tolist())):
+        yield number, range(start, end)
 
 
 def last_tokens(cu_seqlens: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from recbole.utils import ModelType, init_seed
 from recbole_ssm.config.command_line import key_of
 from recbole_ssm.config.config import Config
 from recbole_ssm.errors import InputError, OutOfMemory
-from recbole_ssm.ops.backend import use_backend
+from recbole_ssm.ops.backends import use_backend
 from recbole_ssm.studies.report import Figure, Report, Table, styles, write_csv
 from recbole_ssm.studies.run_store import RunStore
 from recbole_ssm.system.atomic_write import write_json

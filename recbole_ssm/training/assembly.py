@@ -17,7 +17,7 @@ from recbole_ssm.config.config import Config
 from recbole_ssm.data import PackedDataset, check_topk, create_dataset, data_preparation
 from recbole_ssm.data.dataset import renumber_items
 from recbole_ssm.errors import CheckpointError, InputError
-from recbole_ssm.ops.backend import use_backend
+from recbole_ssm.ops.backends import use_backend
 from recbole_ssm.system import threads
 from recbole_ssm.system.distributed import rank
 from recbole_ssm.training.distillation import load_teachers

@@ -13,7 +13,7 @@ from recbole.utils import ModelType, set_color
 from recbole_ssm.checkpoints.latest import check_configuration, find_latest
 from recbole_ssm.config.config import Config
 from recbole_ssm.errors import InputError
-from recbole_ssm.ops.backend import describe_backends
+from recbole_ssm.ops.backends import describe_backends
 from recbole_ssm.system.atomic_write import check_writable
 from recbole_ssm.system.distributed import broadcast, rank
 from recbole_ssm.system.plain import plain

@@ -19,7 +19,6 @@ from recbole_ssm.config.shipped_files import find_config_file, properties_folder
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.registry import MODELS, model_class
 from recbole_ssm.model.ssd4rec import SSD4Rec
-from recbole_ssm.ops import mamba_ssm, native
 
 
 def test_command_line_before_dict_before_files_before_defaults(tmp_path):
@@ -374,8 +373,8 @@ def test_values_at_their_limits_are_taken(model):
 
 @pytest.mark.parametrize(("backend", "what"), [("native", "C compiler"), ("mamba_ssm", "install mamba-ssm")])
 def test_a_backend_that_is_not_installed_is_refused_at_once(monkeypatch, backend, what):
-    monkeypatch.setattr(native, "library", lambda: None)
-    monkeypatch.setattr(mamba_ssm, "installed", lambda: False)
+    monkeypatch.setattr("recbole_ssm.ops.backends.native.loading.library", lambda: None)
+    monkeypatch.setattr("recbole_ssm.ops.backends.gpu_packages.installed", lambda: False)
     with pytest.raises(InputError, match=rf"ssm_backend: .*{what}"):
         Config("2Mamba4Rec", "ml-100k", config_dict={"ssm_backend": backend})
 
@@ -389,7 +388,8 @@ def test_a_log_that_needs_another_package_is_refused_without_it(monkeypatch, mod
 
 @pytest.mark.parametrize("backend", ["mamba_ssm", "triton"])
 def test_a_backend_of_gpus_is_refused_without_one(monkeypatch, backend):
-    monkeypatch.setattr("recbole_ssm.ops.backend._installed", lambda name: True)
+    for module in ("gpu_packages", "triton.backend"):
+        monkeypatch.setattr(f"recbole_ssm.ops.backends.{module}.installed", lambda: True)
     keys = {"ssm_backend": backend, "use_gpu": False}
     with pytest.raises(InputError, match=f"{backend} computes on a GPU only"):
         Config("2Mamba4Rec", "ml-100k", config_dict=keys)

@@ -6,10 +6,11 @@ from packed_cases import randn, relative_error
 
 from recbole_ssm.layers import FeedForward
 from recbole_ssm.layers.norm import GatedRMSNorm
-from recbole_ssm.ops import native, use_backend
-from recbole_ssm.ops.backend import choose
+from recbole_ssm.ops import use_backend
+from recbole_ssm.ops.backends import choose
+from recbole_ssm.ops.backends.native.loading import library
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="the C library is not built")
+pytestmark = pytest.mark.skipif(library() is None, reason="the C library is not built")
 
 FORMS = [(1, 2), (3, 2), (2, 1), (1, 0)]
 """Threads, and the kind of machine: 2 AVX-512, 1 AVX2, 0 any."""
@@ -19,10 +20,10 @@ FORMS = [(1, 2), (3, 2), (2, 1), (1, 0)]
 def form(request):
     threads, kind = request.param
     torch.set_num_threads(threads)  # the fixture one_thread sets it back
-    native.library().recbole_ssm_use(kind)
+    library().recbole_ssm_use(kind)
     with use_backend("native"):
         yield
-    native.library().recbole_ssm_use(2)
+    library().recbole_ssm_use(2)
 
 
 def randomised(layer: torch.nn.Module) -> torch.nn.Module:

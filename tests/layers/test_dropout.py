@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from recbole_ssm.layers import Dropout
-from recbole_ssm.ops import native, use_backend
-from recbole_ssm.ops.backend import choose
+from recbole_ssm.ops import use_backend
+from recbole_ssm.ops.backends import choose
+from recbole_ssm.ops.backends.native.loading import library
 
 compiled = pytest.mark.skipif(choose("dropout", torch.empty(0)) != "native", reason="the C library is not built")
 
@@ -78,9 +79,9 @@ def test_threads_machines_and_memory_layout_change_nothing():
     try:
         for threads, machine, rows in ((1, 2, x), (3, 2, x), (1, 1, x), (1, 0, x), (2, 2, x.T.contiguous().T)):
             torch.set_num_threads(threads)  # the fixture one_thread sets it back
-            native.library().recbole_ssm_use(machine)
+            library().recbole_ssm_use(machine)
             torch.manual_seed(3)
-            found.append(native.dropout(rows, 0.3))
+            found.append(Dropout(0.3)(rows))
     finally:
-        native.library().recbole_ssm_use(2)
+        library().recbole_ssm_use(2)
     assert all(torch.equal(found[0], other) for other in found[1:])

@@ -6,8 +6,10 @@ import torch
 from packed_cases import borders, compiled, randn, relative_error
 from scan_contract import SelectiveScanCase, SsdCase
 
-from recbole_ssm.ops import causal_conv1d, native, reference, use_backend
-from recbole_ssm.ops.backend import OPS, choose, describe_backends
+from recbole_ssm.ops import causal_conv1d, use_backend
+from recbole_ssm.ops.backends import OPS, choose, describe_backends
+from recbole_ssm.ops.backends.native.loading import library
+from recbole_ssm.ops.convolution.reference import depthwise_conv1d
 
 needs_library = pytest.mark.skipif(not compiled(torch.float32), reason="the C library is not built")
 
@@ -38,11 +40,11 @@ def test_an_unknown_backend_is_refused(name, message):
 
 def test_an_unknown_op_is_refused():
     with pytest.raises(ValueError, match="op is one of"):
-        choose("attention", torch.empty(0))
+        choose("sorting", torch.empty(0))
 
 
 def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
-    monkeypatch.setattr(native, "library", lambda: None)
+    monkeypatch.setattr("recbole_ssm.ops.backends.native.loading.library", lambda: None)
     with pytest.raises(ValueError, match="no C compiler was found"), use_backend("native"):
         pass
 
@@ -61,12 +63,12 @@ def test_backends_are_described():
 def machine(request):
     """The C library as a machine of each kind runs it."""
     kind = ["any", "AVX2", "AVX-512"].index(request.param)
-    if native.library().recbole_ssm_use(kind) != kind:
-        native.library().recbole_ssm_use(2)
+    if library().recbole_ssm_use(kind) != kind:
+        library().recbole_ssm_use(2)
         pytest.skip(f"this machine has no {request.param}")
     with use_backend("native"):
         yield request.param
-    native.library().recbole_ssm_use(2)
+    library().recbole_ssm_use(2)
 
 
 @needs_library
@@ -93,6 +95,6 @@ def test_selective_scan_on_every_machine(machine, channels, reverse):
 def test_convolution_on_every_machine(machine, channels, width):
     lengths = (1, 3, 40)
     inputs = randn(sum(lengths), channels), randn(channels, width, seed=1), randn(channels, seed=2)
-    expected = torch.nn.functional.silu(reference.depthwise_conv1d(*inputs, borders(lengths), width - 1))
+    expected = torch.nn.functional.silu(depthwise_conv1d(*inputs, borders(lengths), ahead=0))
     found = causal_conv1d(*(tensor.float() for tensor in inputs), borders(lengths))
     assert relative_error(found, expected) < 1e-6

@@ -9,7 +9,7 @@ from packed_cases import alone, assert_same_bits, borders, randn, relative_error
 from torch import nn
 
 from recbole_ssm.ops import causal_conv1d, centred_conv1d
-from recbole_ssm.ops.reference import depthwise_conv1d
+from recbole_ssm.ops.convolution.reference import depthwise_conv1d
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 LENGTHS = (7, 1, 12, 2, 5)
@@ -24,11 +24,10 @@ def expected(op, x, weight, bias, cu_seqlens, activation="silu"):
     """``op`` by the sum in the reference."""
     width = weight.shape[1]
     if op is backward:
-        weight, offset = weight.flip(1), 0
+        weight, ahead = weight.flip(1), width - 1
     else:
-        offset = width // 2 if op is centred_conv1d else width - 1
-    bias = bias if bias is not None else x.new_zeros(x.shape[1])
-    y = depthwise_conv1d(x, weight, bias, cu_seqlens, offset)
+        ahead = width // 2 if op is centred_conv1d else 0
+    y = depthwise_conv1d(x, weight, bias, cu_seqlens, ahead=ahead)
     return F.silu(y) if activation else y
 
 

@@ -7,6 +7,7 @@ plain functions with their documented meaning, so that what is handed to them, a
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,14 +19,16 @@ import torch.nn.functional as F
 from packed_cases import borders, randn
 from scan_contract import SsdCase
 
-from recbole_ssm.ops import causal_conv1d, mamba_ssm, reference
-from recbole_ssm.ops.packing import flip_borders
+from recbole_ssm.ops import causal_conv1d, use_backend
+from recbole_ssm.ops.backends.gpu_packages import GPU_PACKAGES
+from recbole_ssm.ops.convolution.reference import depthwise_conv1d
+from recbole_ssm.ops.duality.reference import ssd
 
 INTERPRETED = """
 import torch
 import scan_contract as contract
 from recbole_ssm.ops import use_backend
-from recbole_ssm.ops.backend import choose
+from recbole_ssm.ops.backends import choose
 
 with use_backend("triton"):
     assert choose("selective_scan", torch.empty(0)) == "triton"
@@ -87,7 +90,7 @@ def mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size, D=None, seq_idx=None):
     """(1, T, ...) with the state reset where ``seq_idx`` changes."""
     assert chunk_size & (chunk_size - 1) == 0
     assert all(tensor.is_contiguous() and len(tensor) == 1 for tensor in (x, dt, B, C, seq_idx))
-    y, _ = reference.ssd(x[0], dt[0], A, B[0], C[0], borders_of(seq_idx[0]), D=D)
+    y, _ = ssd(x[0], dt[0], A, B[0], C[0], borders_of(seq_idx[0]), D=D)
     return y[None]
 
 
@@ -95,7 +98,7 @@ def causal_conv1d_fn(x, weight, bias=None, seq_idx=None, activation=None):
     """(1, C, T), which with ``seq_idx`` must have channels side by side."""
     assert x.stride(1) == 1
     assert weight.is_contiguous()
-    y = reference.depthwise_conv1d(x[0].T, weight, bias, borders_of(seq_idx[0]), weight.shape[1] - 1)
+    y = depthwise_conv1d(x[0].T, weight, bias, borders_of(seq_idx[0]), ahead=0)
     return (F.silu(y) if activation == "silu" else y).T[None]
 
 
@@ -103,7 +106,7 @@ def causal_conv1d_fn(x, weight, bias=None, seq_idx=None, activation=None):
 def fake_packages(monkeypatch):
     """mamba-ssm and causal-conv1d as they document themselves, and CPU tensors taken for a GPU's.
 
-    Returns the list of functions called, which grows with each call.
+    Yields the list of functions called, which grows with each call.
     """
     called = []
 
@@ -120,9 +123,8 @@ def fake_packages(monkeypatch):
     )
     for name, module in fakes.items():
         monkeypatch.setitem(sys.modules, name, module)
-    for op in ("ssd", "conv1d"):
-        monkeypatch.setattr(sys.modules[f"recbole_ssm.ops.{op}"], "choose", lambda op, *tensors: "mamba_ssm")
-    return called
+    with use_backend(replace(GPU_PACKAGES, takes=lambda tensor: True, missing=lambda: None)):
+        yield called
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -145,13 +147,11 @@ def test_what_causal_conv1d_is_given(fake_packages, channels, width, reverse, ac
     lengths = (5, 1, 12)
     x, weight, bias = randn(18, channels), randn(channels, width, seed=1), randn(channels, seed=2)
     found = causal_conv1d(x, weight, bias, borders(lengths), activation=activation, reverse=reverse)
-    if reverse:
-        y = reference.depthwise_conv1d(x.flip(0), weight, bias, flip_borders(borders(lengths)), width - 1).flip(0)
-    else:
-        y = reference.depthwise_conv1d(x, weight, bias, borders(lengths), width - 1)
+    taps, ahead = (weight.flip(1), width - 1) if reverse else (weight, 0)
+    y = depthwise_conv1d(x, taps, bias, borders(lengths), ahead=ahead)
     torch.testing.assert_close(found, F.silu(y) if activation else y)
     assert fake_packages == (["causal_conv1d_fn"] if (channels, width) in [(8, 4), (16, 2)] else [])
 
 
 def test_mamba_ssm_takes_no_tensors_of_a_cpu():
-    assert not mamba_ssm.takes(torch.empty(0))
+    assert not GPU_PACKAGES.takes(torch.empty(0))

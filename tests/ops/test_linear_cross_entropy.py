@@ -1,22 +1,21 @@
 """``linear_cross_entropy`` is ``F.cross_entropy`` of the logits, without the matrix of logits."""
 
-import sys
-
 import pytest
 import torch
 import torch.nn.functional as F
 from packed_cases import randn, relative_error
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recbole_ssm.ops import linear_cross_entropy, native, use_backend
+from recbole_ssm.ops import Teacher, linear_cross_entropy, use_backend
+from recbole_ssm.ops.backends.native.cross_entropy import is_small
+from recbole_ssm.ops.backends.native.loading import library
 from recbole_ssm.ops.packing import RowItems
-from recbole_ssm.ops.teacher import Teacher
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 SIZES = [(1, 2), (7, 2), (50, 3), (64, 100), (1, 5000), (73, 64), (300, 5000), (450, 5000)]
 """Rows and classes; the last ones are more rows than a block holds."""
 
-compiled = pytest.mark.skipif(native.library() is None, reason="the C library is not built")
+compiled = pytest.mark.skipif(library() is None, reason="the C library is not built")
 
 
 @pytest.fixture(params=["torch", pytest.param("native", marks=compiled)], autouse=True)
@@ -58,9 +57,8 @@ def test_targets_may_be_of_another_integer_type():
 
 def test_the_sums_of_many_threads_are_not_too_large(monkeypatch):
     table = torch.empty(1 << 16, 64)  # 16 MiB
-    module = sys.modules["recbole_ssm.ops.native.cross_entropy"]
-    monkeypatch.setattr(module, "threads_for_rows", lambda rows: rows // 64)
-    assert [native.fits_cross_entropy(table, rows) for rows in (64, 512, 1024)] == [True, True, False]
+    monkeypatch.setattr("recbole_ssm.ops.backends.native.cross_entropy.threads_for_rows", lambda rows: rows // 64)
+    assert [is_small(torch.empty(rows, 64), table) for rows in (64, 512, 1024)] == [True, True, False]
 
 
 def direct(hidden, weight, target, **options):
@@ -291,14 +289,14 @@ def test_threads_and_machines_agree(width):
     try:
         for threads, machine in ((1, 2), (3, 2), (2, 1), (1, 0)):
             torch.set_num_threads(threads)  # the fixture one_thread sets it back
-            native.library().recbole_ssm_use(machine)
+            library().recbole_ssm_use(machine)
             with use_backend("native"):
                 found = evaluate(linear_cross_entropy, hidden, weight, target)
                 taught = evaluate(linear_cross_entropy, hidden, weight, target, teacher=teacher)
             assert all(relative_error(*pair) < 1e-5 for pair in zip(found, want, strict=True))
             assert all(relative_error(*pair) < 1e-5 for pair in zip(taught, want_taught, strict=True))
     finally:
-        native.library().recbole_ssm_use(2)
+        library().recbole_ssm_use(2)
 
 
 def test_logits_of_all_rows_never_exist_together():

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from hypothesis import example, given
 from packed_cases import alone, borders, randn, relative_error, sequence_lengths, slices
 
-from recbole_ssm.ops.attention import causal_attention
-from recbole_ssm.ops.linear_recurrence import BLOCK, linear_recurrence
+from recbole_ssm.ops import causal_attention, linear_recurrence
+from recbole_ssm.ops.backends.pytorch.linear_recurrence import BLOCK
 
 
 def complex_randn(*shape, seed):

@@ -1,4 +1,4 @@
-"""``ssd`` is the recurrence of ``ops/reference.py``, in every number type and backend."""
+"""``ssd`` is the recurrence of ``ops/duality/reference.py``, in every number type and backend."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import example, given
 from scan_contract import EXTREME_TOLERANCE, SsdCase, ssd_cases
 
-from recbole_ssm.ops.native.ssd import _owners
+from recbole_ssm.ops.backends.native.ssd import owners
 
 MIXED = SsdCase((7, 1, 40, 9), groups=2, heads_per_group=2)
 BACKWARD = replace(MIXED, reverse=True)
@@ -122,14 +122,14 @@ def test_inputs_stay_as_they_are(dtype, case):
 def test_threads_change_nothing(dtype, lengths, by_sequence, reverse):
     """Whether they share out sequences, or, where these are too uneven, heads: also where heads are no multiple."""
     chunks = torch.tensor([(length + 31) // 32 for length in lengths])
-    assert (_owners(F.pad(chunks.cumsum(0), (1, 0)), 3) is not None) == by_sequence
+    assert (owners(F.pad(chunks.cumsum(0), (1, 0)), 3) is not None) == by_sequence
     case = SsdCase(lengths, groups=2, heads_per_group=2, headdim=28, reverse=reverse)
     contract.check_threads(case, dtype)
 
 
 def test_sequences_are_dealt_out_evenly():
     lengths = torch.randint(1, 60, (200,), generator=torch.Generator().manual_seed(0))
-    owner = _owners(F.pad(lengths.cumsum(0), (1, 0)), 4)
+    owner = owners(F.pad(lengths.cumsum(0), (1, 0)), 4)
     shares = owner.bincount(lengths.double(), minlength=4) / lengths.sum()
     assert owner.dtype == torch.int32
     assert ((shares > 0.24) & (shares < 0.26)).all()

@@ -7,7 +7,7 @@ from torch import nn
 
 from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.declarations import Column
-from recbole_ssm.ops.linear_recurrence import linear_recurrence
+from recbole_ssm.ops import linear_recurrence
 from recbole_ssm.ops.packing import at, flip_index
 from recbole_ssm.testing import check_model
 from recbole_ssm.testing.models import CHECKS

@@ -24,7 +24,7 @@ from atomic import (
 import recbole_ssm
 from recbole_ssm.checkpoints.describe import describe
 from recbole_ssm.errors import InputError
-from recbole_ssm.ops.backend import choose
+from recbole_ssm.ops.backends import choose
 from recbole_ssm.training.evaluation import evaluate
 from recbole_ssm.training.summary import count_parameters
 from recbole_ssm.training.trainer import create_trainer

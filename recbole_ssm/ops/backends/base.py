@@ -1,0 +1,77 @@
+"""What a backend is: one object that says what it computes, with which tensors, and whether it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+OPS = (
+    "ssd",
+    "selective_scan",
+    "conv1d",
+    "cross_entropy",
+    "feed_forward",
+    "gated_norm",
+    "dropout",
+    "linear_recurrence",
+    "attention",
+)
+"""What backends compute; PyTorch has all of them. See :class:`Kernel` for their signatures."""
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One op of one backend.
+
+    Attributes:
+        run: has the signature and the results of the op's function of the same name in :class:`Signatures`.
+        fits: called with the same arguments, says whether ``run`` takes them; None: it takes all.
+    """
+
+    run: Callable[..., Any]
+    fits: Callable[..., bool] | None = None
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Code that computes ops. What it lacks or does not take, PyTorch computes.
+
+    Attributes:
+        name: the value of ``ssm_backend`` that selects it.
+        kernels: its ops, by their names in :data:`OPS`.
+        takes: whether it computes with a tensor of this device and number type. Called with each tensor of real or
+            complex numbers among the arguments.
+        missing: what to do where it is not installed, in words; None where it is.
+
+    Raises:
+        ValueError: a name in ``kernels`` is not in :data:`OPS`, or the name is ``auto``.
+    """
+
+    name: str
+    kernels: Mapping[str, Kernel]
+    takes: Callable[[Tensor], bool]
+    missing: Callable[[], str | None] = _nothing
+
+    def __post_init__(self) -> None:
+        for op in self.kernels:
+            check_op(op)
+        if self.name == "auto":
+            raise ValueError("auto is not the name of a backend: it chooses one")
+
+    def computes(self, op: str, *tensors: Tensor | None) -> bool:
+        """Whether it is installed, has this op, and takes tensors like these (None: not given)."""
+        given = (tensor for tensor in tensors if tensor is not None)
+        return op in self.kernels and all(map(self.takes, given)) and self.missing() is None
+
+
+def check_op(op: str) -> None:
+    """Raise ValueError unless ``op`` is one of :data:`OPS`."""
+    if op not in OPS:
+        raise ValueError(f"op is one of {', '.join(OPS)}, not {op!r}")

@@ -1,0 +1,167 @@
+"""Which backend computes an op: chosen for a block of code, and within it call by call.
+
+=============  =======================================================================================================
+``auto``       the fastest that takes the tensors at hand
+``torch``      PyTorch alone, on any device and in any number type
+``native``     the C library: all ops but attention and the linear recurrence, on a CPU in float32
+``mamba_ssm``  the packages mamba-ssm and causal-conv1d: ``ssd`` without states and causal convolutions, on a GPU
+``triton``     this package's Triton kernels: ``selective_scan``, on a GPU
+=============  =======================================================================================================
+
+What a backend lacks, or does not take, PyTorch computes. Packages may bring more, under the entry point
+``recbole_ssm.backends``; these are used only where they are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recbole_ssm.ops.backends.base import OPS, Backend, check_op
+from recbole_ssm.ops.precision import HALF, autocast_type, without_half
+
+ENTRY_POINTS = "recbole_ssm.backends"
+
+_chosen: ContextVar[tuple[Backend, ...] | None] = ContextVar("chosen", default=None)
+"""Asked in this order; None for ``auto``. A new thread starts with ``auto``."""
+
+
+@cache
+def _shipped() -> tuple[Backend, ...]:
+    from recbole_ssm.ops.backends.shipped import SHIPPED  # which imports this file
+
+    return SHIPPED
+
+
+def _from_packages() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def backend_names() -> tuple[str, ...]:
+    """The values of ``ssm_backend``: ``auto``, this package's backends, and those of other packages."""
+    own = [backend.name for backend in _shipped()]
+    return ("auto", own[-1], *own[:-1], *(name for name in sorted(_from_packages()) if name not in own))
+
+
+def _named(name: str) -> Backend:
+    """The backend of a name, installed or not."""
+    for backend in _shipped():
+        if backend.name == name:
+            return backend
+    point = _from_packages().get(name)
+    if point is None:
+        raise ValueError(f"the backend is one of {', '.join(backend_names())}, not {name!r}")
+    found = point.load()
+    if not isinstance(found, Backend) or found.name != name:
+        raise ValueError(f"the entry point {name} of {ENTRY_POINTS} must be a Backend of this name: {point.value}")
+    return found
+
+
+def check_backend(name: str) -> None:
+    """Raise ValueError unless the backend is known and installed; the message says what to do."""
+    if name != "auto":
+        _check_installed(_named(name))
+
+
+def _check_installed(backend: Backend) -> None:
+    missing = backend.missing()
+    if missing is not None:
+        raise ValueError(f"backend {backend.name} is not there: {missing}, or use auto")
+
+
+@contextmanager
+def use_backend(backend: str | Backend) -> Iterator[None]:
+    """Run ops on a backend for the time of a ``with`` block, in this thread.
+
+    Args:
+        backend: a name, or the object itself.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ValueError: the backend is unknown or not installed.
+    """
+    chosen = None
+    if backend != "auto":
+        found = _named(backend) if isinstance(backend, str) else backend
+        _check_installed(found)
+        chosen = (found, _shipped()[-1])
+    token = _chosen.set(chosen)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def choose(op: str, *tensors: Tensor | None) -> str:
+    """The backend that computes ``op``, one of :data:`OPS`, on tensors like these (None: not given)."""
+    check_op(op)
+    return next(backend.name for backend in _chosen.get() or _shipped() if backend.computes(op, *tensors))
+
+
+def describe_backends(device: torch.device) -> str:
+    """Which backend each op has on a device in float32, in words."""
+    example = torch.empty(0, device=device)
+    return ", ".join(f"{op} {choose(op, example)}" for op in OPS)
+
+
+def compute(op: str, *arguments: Any, **options: Any) -> Any:
+    """Call ``op``, one of :data:`OPS`, on the best backend that takes these arguments."""
+    return _find(op, arguments, options).kernels[op].run(*arguments, **options)
+
+
+def compute_in_float32(op: str, first: Tensor, *others: Any, **options: Any) -> Any:
+    """:func:`compute` of half precision in float32; the (first) result comes in the type of the first argument.
+
+    Kernels for GPUs do so within, and get half precision as it is. States stay in float32. Inside, autocast is off.
+    """
+    arguments = (first, *others)
+    has_half = any(tensor.dtype in HALF for tensor in _numbers(arguments, options))
+    if not has_half and autocast_type(first) is None:
+        return compute(op, *arguments, **options)
+    with torch.autocast(first.device.type, enabled=False):
+        if has_half and _find(op, arguments, options) is _shipped()[-1]:
+            options = {key: without_half(value) for key, value in options.items()}
+            result = compute(op, *map(without_half, arguments), **options)
+        else:
+            result = compute(op, *arguments, **options)
+    if isinstance(result, tuple):
+        return result[0].to(first.dtype), result[1]
+    return result.to(first.dtype)
+
+
+def compute_in_type(op: str, dtype: torch.dtype, inputs: tuple[Tensor, ...], *others: Any, **options: Any) -> Any:
+    """:func:`compute` with the ``inputs``, which come first, in a type; but PyTorch gets them as they are.
+
+    Under autocast PyTorch mixes types by rules of its own, and other backends do not.
+    """
+    arguments = (*(tensor.to(dtype) for tensor in inputs), *others)
+    backend = _find(op, arguments, options)
+    if backend is _shipped()[-1]:
+        arguments = (*inputs, *others)
+    return backend.kernels[op].run(*arguments, **options)
+
+
+def _numbers(arguments: tuple[Any, ...], options: dict[str, Any]) -> list[Tensor]:
+    """All tensors among the arguments but those of whole numbers, such as ``cu_seqlens``."""
+    given = (value for value in (*arguments, *options.values()) if isinstance(value, Tensor))
+    return [tensor for tensor in given if tensor.is_floating_point() or tensor.is_complex()]
+
+
+def _find(op: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Backend:
+    """The first of the chosen backends that takes these arguments."""
+    tensors = _numbers(arguments, options)
+    for backend in _chosen.get() or _shipped():
+        if backend.computes(op, *tensors):
+            fits = backend.kernels[op].fits
+            if fits is None or fits(*arguments, **options):
+                return backend
+    raise NotImplementedError(f"no backend computes {op} with these arguments")

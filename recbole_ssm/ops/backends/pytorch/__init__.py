@@ -1,0 +1,1 @@
+"""PyTorch alone: every op, on any device and in any number type."""

@@ -1,0 +1,173 @@
+"""Softmax cross-entropy over a catalogue, a block of rows at a time: the matrix of all logits never exists.
+
+With logits l of a row, ``u = exp(l - max l)`` and z the sum of u, the loss is ``log z + max l - p . l``. Here p is 1 at
+the target; or it is ``1 - share`` there, plus ``share`` times a teacher's softmax. The gradient with respect to l is
+``u / z - p``, and is taken while u is at hand (as in Liger Kernel and in arXiv 2411.09009).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from recbole_ssm.ops.cross_entropy.teacher import Teacher
+from recbole_ssm.ops.packing import RowItems
+from recbole_ssm.ops.precision import HALF
+
+_CACHED, _ALIVE = 1 << 18, 1 << 26
+"""Logits of a block: rather few enough for a second-level cache, and never more than this."""
+
+
+def cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    seen_bias: Tensor | None,
+    target: Tensor,
+    *,
+    seen: RowItems | None,
+    teacher: Teacher | None,
+    product: torch.dtype,
+    needs_grad: bool,
+) -> tuple[Tensor | None, ...]:
+    """The op ``summed_cross_entropy``."""
+    problem = _Problem(hidden, weight, bias, seen_bias, target, seen, teacher, product)
+    gradients = _Gradients(problem) if needs_grad else None
+    total = hidden.new_zeros(())
+    for block in problem.blocks():
+        logits, taught = problem.logits(block), problem.taught(block)
+        expected = problem.share_of_target * logits.gather(1, block.target[:, None])
+        if taught is not None:
+            expected += torch.linalg.vecdot(taught, logits)[:, None]
+        largest = logits.amax(1, keepdim=True)
+        u = logits.sub_(largest).exp_()
+        z = u.sum(1, keepdim=True)
+        total += (z.log() + largest - expected)[block.counts].sum()
+        if gradients is not None:
+            gradients.add(block, u, z, taught)
+    return (total, None, None, None, None) if gradients is None else (total, *gradients.finished())
+
+
+def _rows_per_block(n_items: int) -> int:
+    """Fewer than 64 rows make products of matrices slow, fewer than 16 very slow."""
+    return max(_CACHED // n_items, min(64, _ALIVE // n_items), 16)
+
+
+class _Block(NamedTuple):
+    """Some rows of the problem."""
+
+    rows: slice
+    hidden: Tensor
+    target: Tensor
+    """0 where the row does not count."""
+    counts: Tensor
+    """(R,) bool."""
+    seen: tuple[Tensor, Tensor] | None
+    """Row, counted from the block's first, and item of each pair."""
+
+
+class _Problem:
+    """What is given, and the tables as matrix products take them.
+
+    Attributes:
+        table: (V, d) in the type in which matrices are multiplied.
+        columns: (d, V) of it.
+        share_of_target: what a teacher leaves to the target of a row.
+    """
+
+    def __init__(
+        self,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        seen_bias: Tensor | None,
+        target: Tensor,
+        seen: RowItems | None,
+        teacher: Teacher | None,
+        product: torch.dtype,
+    ):
+        self.hidden, self.weight, self.bias, self.seen_bias = hidden, weight, bias, seen_bias
+        self.target, self.seen, self.teacher, self.product = target, seen, teacher, product
+        self.table = weight.to(product)
+        self.columns = self.table.T.contiguous()
+        self.taught_columns = None if teacher is None else teacher.weight.to(product).T.contiguous()
+        self.share_of_target = 1.0 if teacher is None else 1.0 - teacher.share
+
+    def blocks(self) -> Iterator[_Block]:
+        """Yield all rows, a block at a time."""
+        n = _rows_per_block(len(self.weight))
+        for start in range(0, len(self.hidden), n):
+            rows = slice(start, start + n)
+            target = self.target[rows]
+            seen = None if self.seen is None else self.seen.of_rows(rows)
+            yield _Block(rows, self.hidden[rows], target.clamp(min=0), target >= 0, seen)
+
+    def logits(self, block: _Block) -> Tensor:
+        """(R, V)."""
+        logits = (block.hidden.to(self.product) @ self.columns).to(block.hidden.dtype)
+        if self.bias is not None:
+            logits += self.bias
+        if self.seen_bias is not None and block.seen is not None:
+            logits.index_put_(block.seen, self.seen_bias.expand(len(block.seen[0])), accumulate=True)
+        return logits
+
+    def taught(self, block: _Block) -> Tensor | None:
+        """The teacher's softmax times its share, (R, V)."""
+        if self.teacher is None or self.taught_columns is None:
+            return None
+        taught = (self.teacher.hidden[block.rows].to(self.product) @ self.taught_columns).to(block.hidden.dtype)
+        if block.seen is not None:
+            taught[block.seen] += self.teacher.seen_bias
+        return taught.softmax(1).mul_(self.teacher.share)
+
+
+class _Gradients:
+    """Of hidden, weight, bias and seen_bias, added up block by block.
+
+    The softmax u / z is never formed: its rows are scaled where they are narrow, before and after the products. In half
+    precision, which would not hold z times the teacher's softmax, it is.
+    """
+
+    def __init__(self, problem: _Problem):
+        self.problem = problem
+        self.hidden = torch.empty_like(problem.hidden)
+        self.columns = torch.zeros_like(problem.weight.T, memory_format=torch.contiguous_format)
+        self.bias = None if problem.bias is None else torch.zeros_like(problem.bias)
+        self.seen_bias = None if problem.seen_bias is None else torch.zeros_like(problem.seen_bias)
+
+    def add(self, block: _Block, u: Tensor, z: Tensor, taught: Tensor | None) -> None:
+        """Add those of a block; u is overwritten."""
+        problem, dtype = self.problem, block.hidden.dtype
+        scale = block.counts[:, None] / z
+        if taught is not None and problem.product in HALF:
+            u.div_(z).sub_(taught)
+            scale = block.counts[:, None].to(dtype)
+        elif taught is not None:
+            u.addcmul_(taught, z, value=-1.0)
+        if self.bias is not None:
+            self.bias += scale[:, 0] @ u
+        if self.seen_bias is not None and block.seen is not None:
+            row, item = block.seen
+            self.seen_bias += (u[row, item] * scale[row, 0]).sum()
+            is_target = (item == problem.target[block.rows][row]).sum()
+            self.seen_bias -= is_target.to(dtype) * problem.share_of_target
+        u = u.to(problem.product)
+        at_target = problem.share_of_target * problem.weight[block.target] * block.counts[:, None]
+        self.hidden[block.rows] = (u @ problem.table) * scale - at_target
+        scaled = (block.hidden * scale).to(problem.product).T
+        if problem.product == problem.weight.dtype:
+            self.columns.addmm_(scaled, u)
+        else:
+            self.columns += scaled @ u
+
+    def finished(self) -> tuple[Tensor | None, ...]:
+        """With what the targets take from the table and the bias."""
+        problem, share = self.problem, self.problem.share_of_target
+        counts, target = problem.target >= 0, problem.target.clamp(min=0)
+        weight = self.columns.T.contiguous().index_add_(0, target, problem.hidden * counts[:, None], alpha=-share)
+        if self.bias is not None:
+            self.bias.index_add_(0, target, counts.to(self.bias.dtype), alpha=-share)
+        return self.hidden, weight, self.bias, self.seen_bias
