@@ -28,6 +28,15 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, d_model) to (R, d_model)."""
-        parameters = [p for part in (self.w_1, self.w_2, self.norm) for p in (part.weight, part.bias)]
-        options = {"eps": self.norm.eps, "dropout_after_norm": self.dropout_after_norm}
-        return feed_forward(x, *parameters, dropout=self.dropout.p if self.dropout.training else 0.0, **options)
+        return feed_forward(
+            x,
+            self.w_1.weight,
+            self.w_1.bias,
+            self.w_2.weight,
+            self.w_2.bias,
+            self.norm.weight,
+            self.norm.bias,
+            eps=self.norm.eps,
+            dropout=self.dropout.p if self.dropout.training else 0.0,
+            dropout_after_norm=self.dropout_after_norm,
+        )

@@ -83,7 +83,8 @@ class Hydra(nn.Module):
             return y.masked_fill(first[:, None, None], 0.0)
 
         lower = scan(heads, dt_forward, BC_forward, cu_seqlens, reverse=False)
-        upper = scan(*(at(prefix, each) for each in (heads, dt_backward, BC_backward)), both_ways, reverse=True)
+        x_b, dt_b, BC_b = (at(prefix, each) for each in (heads, dt_backward, BC_backward))
+        upper = scan(x_b, dt_b, BC_b, both_ways, reverse=True)
         y = lower + upper if prefix is None else lower.index_add(0, prefix, upper)
         diagonal = (self.fc_D(at(readout, x)) + self.D)[..., None]
         y = at(readout, y) + at(readout, heads) * diagonal

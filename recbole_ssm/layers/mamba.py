@@ -34,7 +34,7 @@ class Mamba(nn.Module):
         self.dt_proj = nn.Linear(self.dt_rank, self.d_inner)
         nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
         self.dt_proj.bias = nn.Parameter(inverse_softplus_dt(self.d_inner))
-        self.dt_proj.bias._no_reinit = True  # as mamba_ssm marks it
+        setattr(self.dt_proj.bias, "_no_reinit", True)  # noqa: B010  (as mamba_ssm marks it)
         self.A_log = nn.Parameter(torch.arange(1.0, d_state + 1).log().repeat(self.d_inner, 1))
         self.D = nn.Parameter(torch.ones(self.d_inner))
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
@@ -46,7 +46,8 @@ class Mamba(nn.Module):
         """
         x, z = self.in_proj(hidden).chunk(2, dim=-1)
         x = causal_conv1d(x, self.conv1d.weight.squeeze(1), self.conv1d.bias, cu_seqlens)
-        y = selective_scan(*self._selected(x), cu_seqlens, D=self.D)
+        u, dt, A, B, C = self._selected(x)
+        y = selective_scan(u, dt, A, B, C, cu_seqlens, D=self.D)
         return self.out_proj(at(readout, y) * F.silu(at(readout, z)))
 
     def prefill(self, hidden: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -55,7 +56,8 @@ class Mamba(nn.Module):
         weight = self.conv1d.weight.squeeze(1)
         window = causal_conv1d_window(x, cu_seqlens, weight.shape[1])
         x = causal_conv1d(x, weight, self.conv1d.bias, cu_seqlens)
-        y, states = selective_scan(*self._selected(x), cu_seqlens, D=self.D, return_final_state=True)
+        u, dt, A, B, C = self._selected(x)
+        y, states = selective_scan(u, dt, A, B, C, cu_seqlens, D=self.D, return_final_state=True)
         return self.out_proj(y * F.silu(z)), (window, states)
 
     def step(self, hidden: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:

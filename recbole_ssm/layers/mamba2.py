@@ -70,7 +70,8 @@ class Mamba2(nn.Module):
         """
         z, xBC, dt = self._split(projected)
         xBC = causal_conv1d(xBC, self.conv1d.weight.squeeze(1), self.conv1d.bias, cu_seqlens, reverse=reverse)
-        y = ssd(*self._selected(xBC, dt), cu_seqlens, D=self.D, reverse=reverse)
+        x, dt, A, B, C = self._selected(xBC, dt)
+        y = ssd(x, dt, A, B, C, cu_seqlens, D=self.D, reverse=reverse)
         return self.out_proj(self.norm(at(readout, y.flatten(-2)), at(readout, z)))
 
     def prefill(self, hidden: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -79,7 +80,8 @@ class Mamba2(nn.Module):
         weight = self.conv1d.weight.squeeze(1)
         window = causal_conv1d_window(xBC, cu_seqlens, weight.shape[1])
         xBC = causal_conv1d(xBC, weight, self.conv1d.bias, cu_seqlens)
-        y, states = ssd(*self._selected(xBC, dt), cu_seqlens, D=self.D, return_final_state=True)
+        x, dt, A, B, C = self._selected(xBC, dt)
+        y, states = ssd(x, dt, A, B, C, cu_seqlens, D=self.D, return_final_state=True)
         return self.out_proj(self.norm(y.flatten(-2), z)), (window, states)
 
     def step(self, hidden: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:

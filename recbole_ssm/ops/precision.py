@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 HALF = (torch.float16, torch.bfloat16)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -22,14 +23,14 @@ def autocast_type(tensor: Tensor) -> torch.dtype | None:
     return torch.get_autocast_dtype(device)
 
 
-def without_autocast(backward: Callable[..., T]) -> Callable[..., T]:
+def without_autocast(backward: Callable[P, T]) -> Callable[P, T]:
     """Decorator of the ``backward`` of an autograd function: it computes in the type of its tensors under autocast."""
 
     @wraps(backward)
-    def wrapped(ctx: Any, *gradients: Tensor | None) -> T:
-        device = next(gradient.device for gradient in gradients if gradient is not None)
+    def wrapped(*arguments: P.args, **options: P.kwargs) -> T:
+        device = next(each.device for each in arguments if isinstance(each, Tensor))
         with torch.autocast(device.type, enabled=False):
-            return backward(ctx, *gradients)
+            return backward(*arguments, **options)
 
     return wrapped
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -25,19 +24,14 @@ import torch
 from torch import Tensor
 
 from recbole_ssm.ops.backends.base import OPS, Backend, check_op
+from recbole_ssm.ops.backends.pytorch.backend import PYTORCH
+from recbole_ssm.ops.backends.shipped import SHIPPED
 from recbole_ssm.ops.precision import HALF, autocast_type, without_half
 
 ENTRY_POINTS = "recbole_ssm.backends"
 
-_chosen: ContextVar[tuple[Backend, ...] | None] = ContextVar("chosen", default=None)
-"""Asked in this order; None for ``auto``. A new thread starts with ``auto``."""
-
-
-@cache
-def _shipped() -> tuple[Backend, ...]:
-    from recbole_ssm.ops.backends.shipped import SHIPPED  # which imports this file
-
-    return SHIPPED
+_chosen: ContextVar[tuple[Backend, ...]] = ContextVar("chosen", default=SHIPPED)
+"""Asked in this order. A new thread starts with ``auto``, which is all that are shipped."""
 
 
 def _from_packages() -> dict[str, EntryPoint]:
@@ -46,13 +40,13 @@ def _from_packages() -> dict[str, EntryPoint]:
 
 def backend_names() -> tuple[str, ...]:
     """The values of ``ssm_backend``: ``auto``, this package's backends, and those of other packages."""
-    own = [backend.name for backend in _shipped()]
-    return ("auto", own[-1], *own[:-1], *(name for name in sorted(_from_packages()) if name not in own))
+    own = [backend.name for backend in SHIPPED if backend is not PYTORCH]
+    return ("auto", PYTORCH.name, *own, *sorted(_from_packages().keys() - {PYTORCH.name, *own}))
 
 
 def _named(name: str) -> Backend:
     """The backend of a name, installed or not."""
-    for backend in _shipped():
+    for backend in SHIPPED:
         if backend.name == name:
             return backend
     point = _from_packages().get(name)
@@ -89,11 +83,11 @@ def use_backend(backend: str | Backend) -> Iterator[None]:
     Raises:
         ValueError: the backend is unknown or not installed.
     """
-    chosen = None
+    chosen = SHIPPED
     if backend != "auto":
         found = _named(backend) if isinstance(backend, str) else backend
         _check_installed(found)
-        chosen = (found, _shipped()[-1])
+        chosen = (found, PYTORCH)
     token = _chosen.set(chosen)
     try:
         yield
@@ -104,7 +98,7 @@ def use_backend(backend: str | Backend) -> Iterator[None]:
 def choose(op: str, *tensors: Tensor | None) -> str:
     """The backend that computes ``op``, one of :data:`OPS`, on tensors like these (None: not given)."""
     check_op(op)
-    return next(backend.name for backend in _chosen.get() or _shipped() if backend.computes(op, *tensors))
+    return next(backend.name for backend in _chosen.get() if backend.computes(op, *tensors))
 
 
 def describe_backends(device: torch.device) -> str:
@@ -128,7 +122,7 @@ def compute_in_float32(op: str, first: Tensor, *others: Any, **options: Any) -> 
     if not has_half and autocast_type(first) is None:
         return compute(op, *arguments, **options)
     with torch.autocast(first.device.type, enabled=False):
-        if has_half and _find(op, arguments, options) is _shipped()[-1]:
+        if has_half and _find(op, arguments, options) is PYTORCH:
             options = {key: without_half(value) for key, value in options.items()}
             result = compute(op, *map(without_half, arguments), **options)
         else:
@@ -145,7 +139,7 @@ def compute_in_type(op: str, dtype: torch.dtype, inputs: tuple[Tensor, ...], *ot
     """
     arguments = (*(tensor.to(dtype) for tensor in inputs), *others)
     backend = _find(op, arguments, options)
-    if backend is _shipped()[-1]:
+    if backend is PYTORCH:
         arguments = (*inputs, *others)
     return backend.kernels[op].run(*arguments, **options)
 
@@ -159,7 +153,7 @@ def _numbers(arguments: tuple[Any, ...], options: dict[str, Any]) -> list[Tensor
 def _find(op: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Backend:
     """The first of the chosen backends that takes these arguments."""
     tensors = _numbers(arguments, options)
-    for backend in _chosen.get() or _shipped():
+    for backend in _chosen.get():
         if backend.computes(op, *tensors):
             fits = backend.kernels[op].fits
             if fits is None or fits(*arguments, **options):

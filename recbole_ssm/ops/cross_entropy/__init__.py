@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recbole_ssm.ops.backends import compute
-from recbole_ssm.ops.cross_entropy.teacher import Teacher
 from recbole_ssm.ops.packing import RowItems, check_each, check_ids
 from recbole_ssm.ops.precision import HALF, autocast_type, without_half
+from recbole_ssm.ops.teacher import Teacher
 
-__all__ = ["Teacher", "linear_cross_entropy", "summed_cross_entropy"]
+__all__ = ["linear_cross_entropy", "summed_cross_entropy"]
 
 
 def linear_cross_entropy(
@@ -31,9 +31,8 @@ def linear_cross_entropy(
 ) -> Tensor:
     """``F.cross_entropy(hidden @ weight.T + bias, target)``, a block of rows at a time.
 
-    Each block's gradients are taken while its logits are at hand. So at most 67 million logits, or 16 rows of them,
-    exist at any time (in C: of each thread), whatever R and V are; and as many of a teacher's.
-    Half precision is computed in float32, but for PyTorch's matrix products, which are in its type, as under autocast.
+    At most 67 million logits, or 16 rows of them, exist at any time (in C: of each thread), whatever R and V are, and
+    as many of a teacher's. Half precision is computed in float32, but for PyTorch's matrix products.
 
     Args:
         hidden: (R, d).
@@ -50,31 +49,34 @@ def linear_cross_entropy(
         The loss, a scalar. The mean of no row at all is NaN, as in ``F.cross_entropy``.
 
     Raises:
-        ValueError: shapes do not fit, or a target or another argument is none of those above.
+        ValueError: shapes do not fit, or an argument is none of those above.
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is 'mean' or 'sum', not {reduction!r}")
     if (seen is None) != (seen_bias is None and not (teacher and teacher.seen_bias)):
         raise ValueError("seen and a seen_bias, the teacher's or this, are given together or not at all")
-    _check_shapes(hidden, weight, target, bias, seen)
     counts = target != ignore_index
-    check_ids("target", target[counts], 0, len(weight))
+    _check(hidden, weight, target, counts, bias, seen)
     half = autocast_type(hidden) or next((t.dtype for t in (hidden, weight) if t.dtype in HALF), None)
     if half is not None:
-        hidden, weight, bias, seen_bias = map(without_half, (hidden.float(), weight.float(), bias, seen_bias))
+        hidden, weight = hidden.float(), weight.float()
+        bias, seen_bias = without_half(bias), without_half(seen_bias)
     teacher = None if teacher is None else teacher.for_(hidden, len(weight))
     seen = None if seen is None else RowItems(*(tensor.long() for tensor in seen))
+    others = target.long().where(counts, -1), seen, teacher, half or hidden.dtype
     with torch.autocast(hidden.device.type, enabled=False) if half is not None else nullcontext():
-        others = target.long().where(counts, -1), seen, teacher, half or hidden.dtype
         total = _LinearCrossEntropy.apply(hidden, weight, bias, seen_bias, *others)
     return total / counts.sum() if reduction == "mean" else total
 
 
-def _check_shapes(hidden: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, seen: RowItems | None) -> None:
+def _check(
+    hidden: Tensor, weight: Tensor, target: Tensor, counts: Tensor, bias: Tensor | None, seen: RowItems | None
+) -> None:
     rows, width = hidden.shape
     check_each(weight=(weight, (len(weight), width)), target=(target, (rows,)), bias=(bias, (len(weight),)))
     if seen is not None:
         check_each(seen_start=(seen.start, (rows,)), seen_end=(seen.end, (rows,)))
+    check_ids("target", target[counts], 0, len(weight))
 
 
 def summed_cross_entropy(

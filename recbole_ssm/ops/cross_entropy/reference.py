@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_ssm.ops.cross_entropy.teacher import Teacher
 from recbole_ssm.ops.packing import RowItems
+from recbole_ssm.ops.teacher import Teacher
 
 
 def summed_cross_entropy(

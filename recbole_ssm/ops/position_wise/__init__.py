@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from recbole_ssm.ops.backends import compute_in_type
+from recbole_ssm.ops.dropping import dropout as drop
 from recbole_ssm.ops.packing import check_each
 
 __all__ = ["feed_forward"]
@@ -43,5 +44,5 @@ def feed_forward(
     d, E = len(b2), len(b1)
     check_each(x=(x, (len(x), d)), W1=(W1, (E, d)), W2=(W2, (d, E)), weight=(weight, (d,)), bias=(bias, (d,)))
     parameters = (W1, b1, W2, b2, weight, bias)
-    options = {"eps": eps, "dropout": dropout, "dropout_after_norm": dropout_after_norm}
+    options = {"eps": eps, "dropout": dropout, "dropout_after_norm": dropout_after_norm, "drop": drop}
     return compute_in_type("feed_forward", W1.dtype, (x,), *parameters, **options)

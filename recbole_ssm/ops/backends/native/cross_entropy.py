@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_ssm.ops.backends.native.loading import call, contiguous, pointers, threads_for_rows
-from recbole_ssm.ops.cross_entropy.teacher import Teacher
 from recbole_ssm.ops.packing import RowItems
+from recbole_ssm.ops.teacher import Teacher
 
 _LARGEST_WEIGHT, _LARGEST_SUMS = 1 << 23, 1 << 25
 """Elements of the table, and of the sums of gradients, of which each thread has its own."""

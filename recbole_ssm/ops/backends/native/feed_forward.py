@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ _WIDTHS = 16
 """What widths are multiples of."""
 
 
-def has_such_widths(x: Tensor, W1: Tensor, *_: Tensor, eps: float, dropout: float, dropout_after_norm: bool) -> bool:
+def has_such_widths(x: Tensor, W1: Tensor, *_: Tensor, dropout: float, **options: Any) -> bool:
     """Whether the library takes these widths and this dropout."""
     return dropout < 1 and all(width % _WIDTHS == 0 for width in W1.shape)
 
@@ -32,8 +33,9 @@ def feed_forward(
     eps: float,
     dropout: float,
     dropout_after_norm: bool,
+    drop: Callable[[Tensor, float], Tensor],
 ) -> Tensor:
-    """The op ``feed_forward`` in float32, for dropout below 1, with seeds from torch's generator."""
+    """The op ``feed_forward`` in float32, for dropout below 1, by itself and with seeds from torch's generator."""
     seeds = torch.randint(2**63 - 1, (2,)).tolist() if dropout else (0, 0)
     tensors = (tensor.contiguous() for tensor in (x, W1, b1, W2, b2, weight, bias))
     return _FeedForward.apply(*tensors, eps, dropout, seeds, dropout_after_norm)

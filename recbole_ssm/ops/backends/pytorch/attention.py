@@ -21,7 +21,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor) -> Tensor:
         step = torch.arange(int(lengths[chosen].max()), device=q.device)
         valid = step < lengths[chosen, None]
         place = start[chosen, None] + step.where(valid, 0)
-        y = F.scaled_dot_product_attention(*(t[place].transpose(1, 2) for t in (q, k, v)), is_causal=True)
+        rows = [tensor[place].transpose(1, 2) for tensor in (q, k, v)]
+        y = F.scaled_dot_product_attention(rows[0], rows[1], rows[2], is_causal=True)
         outputs.append(y.transpose(1, 2)[valid])
         places.append(place[valid])
     return torch.cat(outputs)[torch.cat(places).argsort()]

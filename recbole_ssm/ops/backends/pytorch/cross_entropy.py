@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recbole_ssm.ops.cross_entropy.teacher import Teacher
 from recbole_ssm.ops.packing import RowItems
 from recbole_ssm.ops.precision import HALF
+from recbole_ssm.ops.teacher import Teacher
 
 _CACHED, _ALIVE = 1 << 18, 1 << 26
 """Logits of a block: rather few enough for a second-level cache, and never more than this."""

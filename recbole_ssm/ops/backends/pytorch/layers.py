@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor
-
-from recbole_ssm.ops.backends.choice import compute
 
 
 def feed_forward(
@@ -20,12 +20,13 @@ def feed_forward(
     eps: float,
     dropout: float,
     dropout_after_norm: bool,
+    drop: Callable[[Tensor, float], Tensor],
 ) -> Tensor:
-    """The op ``feed_forward``."""
+    """The op ``feed_forward``, with the op ``drop``, which another backend may compute."""
 
     def dropped(tensor: Tensor) -> Tensor:
         if 0 < dropout < 1:
-            return compute("dropout", tensor, dropout)
+            return drop(tensor, dropout)
         return F.dropout(tensor, dropout, training=bool(dropout))
 
     y = F.linear(dropped(F.gelu(F.linear(x, W1, b1))), W2, b2)

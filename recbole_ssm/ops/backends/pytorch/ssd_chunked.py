@@ -17,7 +17,9 @@ def _chunk_size(n_tokens: int, n_sequences: int) -> int:
     return 8 if mean < 12 else 16 if mean < 48 else 32
 
 
-def ssd_chunked(x, dt, A, B, C, cu_seqlens, initial_state):
+def ssd_chunked(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, cu_seqlens: Tensor, initial_state: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """``y`` and final states of :func:`recbole_ssm.ops.ssd`, without D and forward in time."""
     (T, H, P), (_, G, N) = x.shape, B.shape
     S = len(cu_seqlens) - 1
@@ -59,7 +61,9 @@ def ssd_chunked(x, dt, A, B, C, cu_seqlens, initial_state):
     return y.reshape(K * Q, H, P)[slot], final
 
 
-def _pass_states(added, decay, n_chunks, first_chunk, initial_state):
+def _pass_states(
+    added: Tensor, decay: Tensor, n_chunks: Tensor, first_chunk: Tensor, initial_state: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """The recurrence over chunks, all sequences side by side, the longest first so that the live ones are a prefix.
 
     Args:

@@ -10,6 +10,9 @@ call. Chunks cut the stream regardless of borders, which masks respect. Chunks a
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,7 +29,9 @@ _TILE_ELEMENTS = 1 << 17
 """Elements of x in a tile: 512 KiB in float32, so that a few such temporaries stay in a second-level cache."""
 
 
-def ssd_factorised(x, dt, A, B, C, cu_seqlens, D):
+def ssd_factorised(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, cu_seqlens: Tensor, D: Tensor | None
+) -> Tensor:
     """``y`` of :func:`recbole_ssm.ops.ssd`, forward in time, from and to no state."""
     log_decay = (dt * A).clamp(min=_LOWEST_LOG_DECAY)
     return _Scan.apply(x, dt, log_decay, B, C, D, cu_seqlens)
@@ -77,7 +82,7 @@ class _Stream:
         self.seq_idx = sequence_index(cu_seqlens, self.n_tokens)
         self.first = positions(cu_seqlens, self.n_tokens) == 0
 
-    def tiles(self, reverse: bool = False):
+    def tiles(self, reverse: bool = False) -> Iterator[tuple[_Tile, slice]]:
         """Yield each tile and the slice of chunks that it covers."""
         starts = range(0, self.n_chunks, self.chunks_per_tile)
         for start in reversed(starts) if reverse else starts:
@@ -122,7 +127,8 @@ class _Scan(torch.autograd.Function):
     """x (T, H, P), dt and log_decay (T, H), B and C (T, G, N), D (H,) or None to y (T, H, P)."""
 
     @staticmethod
-    def forward(ctx, x, dt, log_decay, B, C, D, cu_seqlens):
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        x, dt, log_decay, B, C, D, cu_seqlens = arguments
         (T, H, P), (_, G, N) = x.shape, B.shape
         stream = _Stream(log_decay, cu_seqlens, H * P)
         groups = _column_groups(H, P, G)
@@ -152,7 +158,7 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     @without_autocast
-    def backward(ctx, dy):
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, dt, B, C, D, y, states, cu_seqlens = ctx.saved_tensors
         stream: _Stream = ctx.stream
         (T, H, P), (_, G, N) = x.shape, B.shape
@@ -201,7 +207,7 @@ class _Scan(torch.autograd.Function):
         return dx, d_dt, d_log_decay, dB, dC, dD, None
 
 
-def _pass(states, passing, added) -> None:
+def _pass(states: Sequence[Tensor], passing: Sequence[Tensor], added: Sequence[Tensor]) -> None:
     """``states[k + 1] = passing[k] states[k] + added[k]``, written in place from ``states[0]`` on."""
     for state, following, factor, more in zip(states, states[1:], passing, added, strict=False):
         torch.addcmul(more, factor, state, out=following)

@@ -20,7 +20,7 @@ _BLOCK = 16
 
 
 @triton.jit
-def _forward(
+def _forward(  # type: ignore[no-untyped-def]  # in Triton's language, whose pointers have no types
     u, dt, A, B, C, cu_seqlens, first_chunk, initial, y, final, kept,
     E, N, REVERSE: tl.constexpr, INITIAL: tl.constexpr, KEEP: tl.constexpr,
     CHUNK: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_N: tl.constexpr,
@@ -48,7 +48,7 @@ def _forward(
 
 
 @triton.jit
-def _backward(
+def _backward(  # type: ignore[no-untyped-def]  # likewise
     u, dt, A, B, C, cu_seqlens, first_chunk, kept, dy, d_final, noted, du, d_dt, dA, dB, dC, d_initial,
     T, E, N, REVERSE: tl.constexpr, FINAL: tl.constexpr,
     CHUNK: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_N: tl.constexpr,
@@ -80,11 +80,9 @@ def _backward(
             i = steps - 1 - j
             t = end - 1 - at - i if REVERSE else start + at + i
             before = tl.load(noted + i * E * N + state, is_state, 0.0)
-            u_t = tl.load(u + t * E + e, e < E, 0.0)
-            dt_t = tl.load(dt + t * E + e, e < E, 0.0)
+            u_t, dt_t = tl.load(u + t * E + e, e < E, 0.0), tl.load(dt + t * E + e, e < E, 0.0)
             dy_t = tl.load(dy + t * E + e, e < E, 0.0)
-            b = tl.load(B + t * N + n, n < N, 0.0)
-            c = tl.load(C + t * N + n, n < N, 0.0)
+            b, c = tl.load(B + t * N + n, n < N, 0.0), tl.load(C + t * N + n, n < N, 0.0)
             decay = tl.exp(dt_t[:, None] * a)
             after = decay * before + (dt_t * u_t)[:, None] * b[None, :]
             dh += dy_t[:, None] * c[None, :]
@@ -158,6 +156,6 @@ class _Scan(torch.autograd.Function):
             noted, du, d_dt, dA, dB, dC, d_initial, T, E, N,
             ctx.reverse, d_final is not None, _CHUNK, _BLOCK, triton.next_power_of_2(N),
         )  # fmt: skip
-        gradients = (du, d_dt, dA.sum(0), dB.sum(0), dC.sum(0))
-        gradients = [gradient.to(kind) for gradient, kind in zip(gradients, ctx.types, strict=True)]
+        summed = (du, d_dt, dA.sum(0), dB.sum(0), dC.sum(0))
+        gradients = [gradient.to(kind) for gradient, kind in zip(summed, ctx.types, strict=True)]
         return *gradients, None if ctx.initial_type is None else d_initial.to(ctx.initial_type), None, None
