@@ -1,6 +1,7 @@
 """Settings of all tests, a small dataset, and the number types and backends that the scans are tested with."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -37,6 +38,16 @@ def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("datasets")
     write_dataset(folder, interactions())
     return folder
+
+
+@pytest.fixture(autouse=True)
+def handlers_of_signals():
+    """Ray and others leave handlers behind."""
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(kind) for kind in kinds]
+    yield
+    for kind, handler in zip(kinds, before, strict=True):
+        signal.signal(kind, handler)
 
 
 @pytest.fixture(autouse=True)
