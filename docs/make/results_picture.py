@@ -28,11 +28,11 @@ COLOURS = {
 }
 
 TABLE = (
-    ("ml-1m", "exact", "filtered", "MovieLens-1M, exact order, seen items filtered"),
-    ("ml-1m-original-order", "recbole", "unfiltered", "MovieLens-1M, RecBole's order, nothing filtered"),
-    ("amazon-beauty", "recbole", "filtered", "Amazon Beauty, seen items filtered"),
-    ("amazon-video-games", "recbole", "filtered", "Amazon Video Games, seen items filtered"),
-    ("kuairand-pure", "recbole", "unfiltered", "KuaiRand-Pure, nothing filtered"),
+    ("ml-1m", "exact", "filtered", "**MovieLens-1M**, exact order, filtered"),
+    ("ml-1m-original-order", "recbole", "unfiltered", "**MovieLens-1M**, RecBole's order"),
+    ("amazon-beauty", "recbole", "filtered", "**Amazon Beauty**, filtered"),
+    ("amazon-video-games", "recbole", "filtered", "**Amazon Video Games**, filtered"),
+    ("kuairand-pure", "recbole", "unfiltered", "**KuaiRand-Pure**"),
 )
 """Dataset, order in time, filter, and what README calls them."""
 
@@ -147,22 +147,20 @@ def best_published(dataset: str, order: str, filtered: str) -> str:
 
 
 def table() -> str:
-    """The table of README: which model, which recipe, what it costs, what it reaches."""
+    """The table of README: which recipe, what it costs, what it reaches."""
     lines = [
-        "| model | recipe | minutes | GiB | HR@10 | NDCG@10 | best published |",
+        "| data | recipe | minutes | GiB | HR@10 | NDCG@10 | best published |",
         "|---|---|---:|---:|---:|---:|---|",
     ]
     found = runs()
     for dataset, order, filtered, title in TABLE:
-        lines.append(f"| **{title}** | | | | | | {best_published(dataset, order, filtered)} |")
-        for name in ROWS[dataset]:
+        for number, name in enumerate(ROWS[dataset]):
+            first, last = ("", "") if number else (title, best_published(dataset, order, filtered))
             same = found[name]
             recipe = f"`wide/{name.removesuffix('-wide')}`" if name.endswith("-wide") else f"`recipe/{name}`"
             gib = statistics.median(run["peak_memory_gib"] for run in same)
             numbers = [short(mean(same, filtered, metric)) for metric in ("hit@10", "ndcg@10")]
-            lines.append(
-                f"| {same[0]['model']} | {recipe} | {minutes(same):.0f} | {gib:.1f} | {' | '.join(numbers)} | |"
-            )
+            lines.append(f"| {' | '.join([first, recipe, f'{minutes(same):.0f}', f'{gib:.1f}', *numbers, last])} |")
     return "\n".join(lines)
 
 
