@@ -1,4 +1,4 @@
-"""The configuration that a checkpoint's training had, for a use of its model."""
+"""The configuration of a checkpoint's training, for using its model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
+from typing import Any
 
 from recbole_ssm.checkpoints.format import time_order
 from recbole_ssm.config import Config
@@ -17,18 +18,18 @@ _OF_TRAINING = {
     *("checkpoint_dir", "dataset_cache", "dataset_save_path", "save_dataset"),
     *("dataloaders_save_path", "save_dataloaders", "trust_checkpoint", "trust_dataset", "gpu_id"),
 }
-"""Keys that a checkpoint was given and that do not hold when it is tried: of the training, of where it was, or of what
-is trusted, which a checkpoint, not trusted itself, cannot say."""
+"""Keys of a checkpoint that do not hold when its model is used: they are about the training, about where its files
+were, or about trust, which a file cannot claim for itself."""
 
 
-def stored_config(state: dict, dataset: str | None, command_line: Iterable[str], **changes) -> Config:
-    """The configuration that a checkpoint's training had, but for what decides only that.
+def stored_config(state: dict[str, Any], dataset: str | None, command_line: Iterable[str], **changes: Any) -> Config:
+    """The configuration of a checkpoint's training, without the keys that only a training needs.
 
     Args:
         state: what is in the checkpoint.
         dataset: another dataset, or None.
-        command_line: arguments ``--key=value`` of more importance.
-        changes: keys and values of more importance than those of the training.
+        command_line: arguments ``--key=value``, which override all others.
+        **changes: keys and values that override those of the training.
     """
     dataset = dataset or state["config"]["dataset"]
     left_out = _OF_TRAINING | ({"teacher"} if state["config"]["model"] in MODELS else set())  # else a part of the model
@@ -42,10 +43,13 @@ def stored_config(state: dict, dataset: str | None, command_line: Iterable[str],
 
 @contextmanager
 def understood(file: str | Path) -> Iterator[None]:
-    """Whatever goes wrong within, for a checkpoint's settings may say anything, is said in a sentence.
+    """Turn any error within into a :class:`CheckpointError`, since a checkpoint's settings may say anything.
+
+    Args:
+        file: the checkpoint's name.
 
     Raises:
-        CheckpointError: something was not as it should be.
+        CheckpointError: there was an error.
     """
     try:
         yield

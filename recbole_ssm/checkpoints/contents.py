@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from recbole_ssm.system.bounded import Unusable
 
-_KINDS = {
+_KINDS: dict[str, type] = {
     **dict.fromkeys(("versions", "config", "given", "dataset", "state_dict", "other_parameter"), dict),
     **dict.fromkeys(("optimizer", "training"), dict),
     **dict.fromkeys(("item_vocabulary", "history"), list),
     **dict.fromkeys(("epoch", "cur_step"), int),
     "best_valid_score": float,
 }
-_KINDS_WITHIN = {
+_KINDS_WITHIN: dict[str, dict[str, type]] = {
     "config": {"model": str, "dataset": str},
     "dataset": {"name": str, "users": int, "items": int, "samples": int, "hash": str},
     "versions": {"recbole_ssm": str},
 }
-_KINDS_OF_TRAINING = {"batches_done": int, "loss": float, "epoch_start": dict, "random": list}
-"""What ``training`` holds, where it holds anything."""
+_KINDS_OF_TRAINING: dict[str, type] = {"batches_done": int, "loss": float, "epoch_start": dict, "random": list}
+"""What ``training`` holds, unless it is empty."""
 _KINDS_OF_EPOCH = {"epoch": int, "train_loss": float, "train_seconds": float}
-"""What each of ``history`` holds, and where the epoch was validated ``valid_result`` and ``valid_seconds``."""
+"""What each epoch of ``history`` holds; a validated one has ``valid_result`` and ``valid_seconds``, too."""
 _KINDS_OF_PARTS = {"item_vocabulary": str, "history": dict, "state_dict": torch.Tensor, "versions": str}
 
 
-def check_checkpoint(state: dict) -> None:
+def check_checkpoint(state: dict[str, Any]) -> None:
     """Raise :class:`Unusable` unless all keys of a checkpoint are there, and each is of its kind."""
     _check_kinds(state, _KINDS, "")
     for key, kinds in _KINDS_WITHIN.items():
@@ -39,12 +41,12 @@ def check_checkpoint(state: dict) -> None:
     _check_history(state)
     for key in ("config", "given", "state_dict", "other_parameter"):
         if not all(isinstance(name, str) for name in state[key]):
-            raise Unusable(f"{key} has a key that is no word")
+            raise Unusable(f"{key} has a key that is no string")
     if _has_tensor([state[key] for key in ("versions", "config", "given", "dataset", "history")]):
         raise Unusable("a setting is a tensor")
 
 
-def _check_history(state: dict) -> None:
+def _check_history(state: dict[str, Any]) -> None:
     for epoch in state["history"]:
         _check_kinds(epoch, _KINDS_OF_EPOCH, "history: ")
         if "valid_result" in epoch:
@@ -60,7 +62,7 @@ def _has_tensor(value: object) -> bool:
     return isinstance(value, torch.Tensor)
 
 
-def _check_kinds(values: dict, kinds: dict[str, type], where: str) -> None:
+def _check_kinds(values: dict[str, Any], kinds: dict[str, type], where: str) -> None:
     for key, kind in kinds.items():
         fits = isinstance(values.get(key), int | float if kind is float else kind)
         if not fits or isinstance(values[key], bool):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from recbole_ssm.checkpoints import format as checkpoint
 
 
-def describe(file: str | Path) -> dict:
+def describe(file: str | Path) -> dict[str, Any]:
     """What was trained, on what, and how well.
 
     Args:
@@ -33,6 +34,6 @@ def describe(file: str | Path) -> dict:
     }
 
 
-def _valid_result(state: dict) -> dict | None:
+def _valid_result(state: dict[str, Any]) -> dict[str, float] | None:
     under_way = state["training"].get("batches_done", 0) > 0
     return None if under_way or not state["history"] else state["history"][-1].get("valid_result")

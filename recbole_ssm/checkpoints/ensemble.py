@@ -72,7 +72,7 @@ class Ensemble(nn.Module):
     def seen_bias(self) -> float:
         """What is added to the scores of items that the history holds."""
         biases = [model.bias_of_seen().item() for model in self._members() if model.repeat_bias is not None]
-        return sum(biases) / len(self.models)
+        return float(sum(biases) / len(self.models))
 
     def _members(self) -> Sequence[Any]:
         return list(self.models)

@@ -1,9 +1,10 @@
-"""Trainings that were not brought to their end: which there are, and whether a configuration can go on with one."""
+"""Unfinished trainings: which there are, and whether a configuration can resume one."""
 
 from __future__ import annotations
 
 from logging import getLogger
 from pathlib import Path
+from typing import Any
 
 from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.errors import CheckpointError
@@ -11,19 +12,24 @@ from recbole_ssm.errors import CheckpointError
 SUFFIX = ".latest.pth"
 
 _MAY_DIFFER = {
-    *("checkpoint_dir", "data_path", "dataset_save_path", "dataset_cache"),  # where things are
+    *("checkpoint_dir", "data_path", "dataset_save_path", "dataset_cache"),  # where files are
     *("trust_checkpoint", "trust_dataset"),
-    *("device", "use_gpu", "gpu_id", "local_rank", "worker", "eval_batch_size"),  # what computes them
-    *("log_wandb", "wandb_project", "show_progress", "state"),  # what is shown of them
+    *("device", "use_gpu", "gpu_id", "local_rank", "worker", "eval_batch_size"),  # what computes
+    *("log_wandb", "wandb_project", "show_progress", "state"),  # what is shown
 }
-"""Keys of the configuration that do not decide what a training comes to."""
+"""Keys of the configuration that do not decide the result of a training."""
 
 
-def find_latest(folder: str | Path, model: str, dataset: str, given: dict | None = None) -> Path | None:
-    """The newest training of a model on a dataset that was not brought to its end; None if there is none.
+def find_latest(folder: str | Path, model: str, dataset: str, given: dict[str, Any] | None = None) -> Path | None:
+    """The newest unfinished training of a model on a dataset; None if there is none.
 
-    With ``given``, a configuration in plain values, the newest of those that were begun with it, or else of all. A
-    process that is killed as it begins leaves an empty file, which is passed over, and so is a damaged one.
+    An empty file, which a process leaves that is killed as it begins, is skipped, and so is a damaged one.
+
+    Args:
+        folder: where to look.
+        model: its name.
+        dataset: its name.
+        given: a configuration in plain values. The newest training that was begun with it comes first.
     """
     files = [file for file in Path(folder).glob(f"{model}-*{SUFFIX}") if file.stat().st_size]
     files.sort(key=lambda file: file.stat().st_mtime, reverse=True)
@@ -41,20 +47,20 @@ def find_latest(folder: str | Path, model: str, dataset: str, given: dict | None
     return newest
 
 
-def decisive(settings: dict) -> dict:
-    """Those of a configuration's keys and values that decide what a training comes to."""
+def decisive(settings: dict[str, Any]) -> dict[str, Any]:
+    """The keys and values of a configuration that decide the result of a training."""
     return {key: value for key, value in settings.items() if key not in _MAY_DIFFER}
 
 
-def differences(before: dict, now: dict) -> dict[str, str]:
-    """Of two configurations in plain values, the :func:`decisive` keys where they differ, and how."""
+def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+    """The :func:`decisive` keys in which two configurations (in plain values) differ, with both values in words."""
     before, now = decisive(before), decisive(now)
     keys = sorted(before.keys() | now.keys())
     return {key: f"{key} {before.get(key)!r} (now {now.get(key)!r})" for key in keys if before.get(key) != now.get(key)}
 
 
-def check_configuration(file: str | Path, given: dict, *, trust: bool = False) -> None:
-    """Raise :class:`CheckpointError` if a training was begun with another configuration than the one that is given.
+def check_configuration(file: str | Path, given: dict[str, Any], *, trust: bool = False) -> None:
+    """Raise :class:`CheckpointError` if a training was begun with another configuration than the given one.
 
     Args:
         file: the checkpoint; one that RecBole wrote says too little, and is not checked.
@@ -71,7 +77,7 @@ def check_configuration(file: str | Path, given: dict, *, trust: bool = False) -
         )
 
 
-def _other_settings(stored: dict, given: dict) -> list[str]:
+def _other_settings(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
     """Why a training with the one configuration cannot go on with the other."""
     may_differ = {"epochs"} if given.get("lr_schedule") == "constant" else set()
     stored = stored | {"time_order": checkpoint.time_order(stored)}

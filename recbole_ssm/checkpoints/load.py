@@ -1,4 +1,4 @@
-"""Models out of checkpoints, several of them for the same data."""
+"""Models from checkpoints: one alone, or several for the same data."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from recbole_ssm.checkpoints.fingerprint import fingerprint
 from recbole_ssm.config.config import Config
 from recbole_ssm.config.keys import FOR_OUR_MODELS
 from recbole_ssm.errors import CheckpointError
+from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.registry import MODELS, model_class
 
 
@@ -48,7 +49,7 @@ def load_ensemble(files: Sequence[str | Path], config: Config, dataset: Any) -> 
     return Ensemble([_member(file, config, data) for file in files])
 
 
-def _member(file: str | Path, config: Config, data: dict[str, Any]) -> nn.Module:
+def _member(file: str | Path, config: Config, data: dict[str, Any]) -> PackedSequentialRecommender:
     state = checkpoint.read(file, trust=bool(config["trust_checkpoint"]))
     model = stored_model(state, config["device"], file)
     if state["dataset"]["hash"] != data["hash"]:
@@ -70,8 +71,8 @@ def _member(file: str | Path, config: Config, data: dict[str, Any]) -> nn.Module
     return model
 
 
-def stored_model(state: dict, device: torch.device | str, file: str | Path) -> nn.Module:
-    """The model of this package that a checkpoint holds, in evaluation mode. It is made without its data.
+def stored_model(state: dict[str, Any], device: torch.device | str, file: str | Path) -> PackedSequentialRecommender:
+    """The model of this package that a checkpoint holds, in evaluation mode. It needs no data.
 
     Args:
         state: what is in the checkpoint.
@@ -98,8 +99,8 @@ def stored_model(state: dict, device: torch.device | str, file: str | Path) -> n
     return model.to(device).eval()
 
 
-def _check_sizes(config, catalogue, weights: dict[str, Tensor]) -> None:
-    """Raise ValueError where a model of this package has other weights than these, before it takes room for its own.
+def _check_sizes(config: Config | _Stored, catalogue: Any, weights: dict[str, Tensor]) -> None:
+    """Raise ValueError if a model of this package has other weights than these, before memory is taken for them.
 
     Args:
         config: of the model, or in a checkpoint.
@@ -119,10 +120,11 @@ def _check_sizes(config, catalogue, weights: dict[str, Tensor]) -> None:
         raise ValueError("it has other weights")
 
 
-def check_fits(config, dataset, weights: dict[str, Tensor]) -> None:
-    """Raise ValueError where a model does not have these weights, as far as can be told before it takes room.
+def check_fits(config: Config, dataset: Any, weights: dict[str, Tensor]) -> None:
+    """Raise ValueError if a model cannot have these weights, as far as can be told before memory is taken for it.
 
-    RecBole's models need their data to be made: of them it is known that no number that is given is so large.
+    RecBole's models cannot be made without their data. For them only numbers in the configuration are checked, which
+    cannot be much larger than the weights.
 
     Args:
         config: of the model.
@@ -137,18 +139,18 @@ def check_fits(config, dataset, weights: dict[str, Tensor]) -> None:
     for key in config.external_config_dict.keys() - general:
         most = max(64, len(weights)) if "layer" in key or "block" in key else largest
         if isinstance(config[key], int) and config[key] > most:
-            raise ValueError(f"{key} {config[key]} is more than they can be of")
+            raise ValueError(f"{key} {config[key]} is too large for these weights")
 
 
-class _Catalogue(list):
-    """The names of all items; all that a model asks of a dataset is how many there are."""
+class _Catalogue(list[str]):
+    """The names of all items, in place of a dataset: a model only asks how many there are."""
 
     def num(self, field: str) -> int:
         return len(self)
 
 
-class _Stored(dict):
-    """The configuration in a checkpoint; as with RecBole's, what is not there is None."""
+class _Stored(dict[str, Any]):
+    """The configuration in a checkpoint. As in RecBole's, a missing key has the value None."""
 
     def __missing__(self, key: str) -> None:
         return None

@@ -1,9 +1,9 @@
-"""A trained model in use: names of items that somebody has had go in, names of those that fit come out."""
+"""A trained model in use: item names of a history go in, recommended item names come out."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,37 +16,48 @@ from recbole_ssm.checkpoints.load import stored_model
 from recbole_ssm.data import create_dataset
 from recbole_ssm.data.dataset import chronological_column, chronological_history
 from recbole_ssm.errors import InputError
-from recbole_ssm.ops.packing import cumulative_lengths, last_tokens, sequence_index
+from recbole_ssm.ops.backend import check_backend, use_backend
+from recbole_ssm.ops.packing import cumulative_lengths, sequence_index
+from recbole_ssm.serving.session import Session, read_count
 
 _SCORES, _TOKENS = 2**24, 2**16
-"""The most scores that are computed at a time, and the most items that are read for them, unless one history asks more.
-"""
+"""The most scores and the most items of histories in one batch, unless one history alone has more."""
 
 
 class Recommender:
-    """The model of a checkpoint, with the names of its items. To recommend it needs no data but the file.
+    """The model of a checkpoint, with the names of its items. It needs no other file.
 
     Args:
         file: checkpoint of a model of this package.
-        device: where it computes, as torch says it.
+        device: where the model computes, in torch's notation.
         filter_seen: whether items of the history are left out; None for what the training had.
+        ssm_backend: which code computes the model's ops; None for what the training had, or ``auto`` where that cannot
+            be used.
 
     Attributes:
         model: the model, in evaluation mode.
-        items: name of each item by its number; 0 is none.
+        items: name of each item by its number; number 0 is the padding.
         columns: names of the columns that the model reads beside the items, as in the data that it was trained on.
 
     Raises:
         CheckpointError: the file cannot be read, or holds another model.
-        InputError: there is no such device, or ``filter_seen`` is something else.
+        InputError: there is no such device or backend, or ``filter_seen`` is something else.
     """
 
-    def __init__(self, file: str | Path, device: torch.device | str = "cpu", *, filter_seen: bool | None = None):
+    def __init__(
+        self,
+        file: str | Path,
+        device: torch.device | str = "cpu",
+        *,
+        filter_seen: bool | None = None,
+        ssm_backend: str | None = None,
+    ):
         if not isinstance(filter_seen, bool | None):
             raise InputError(f"filter_seen must be True, False or None, but is {filter_seen!r}")
-        self._device = _usable(device)
+        self.device = _usable_device(device)
         state = checkpoint.read(file)
-        self.model = stored_model(state, self._device, file)
+        self._backend = _usable_backend(ssm_backend, state["config"].get("ssm_backend"), self.device)
+        self.model = stored_model(state, self.device, file)
         self.items: list[str] = state["item_vocabulary"]
         self.filter_seen = bool(state["config"].get("filter_seen")) if filter_seen is None else filter_seen
         self._stored = {key: state[key] for key in ("config", "given")}
@@ -59,7 +70,12 @@ class Recommender:
         """Whether the model knows an item of this name."""
         return item in self._number
 
-    @torch.inference_mode()
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Within this context the model computes without gradients, on its backend."""
+        with torch.inference_mode(), use_backend(self._backend):
+            yield
+
     def recommend(
         self,
         histories: Sequence[Sequence[str]],
@@ -71,19 +87,19 @@ class Recommender:
         """The items with the highest scores after each history.
 
         Args:
-            histories: names of the items that each has had, the latest last.
-            k: how many are wanted.
+            histories: the item names of each history, the latest last.
+            k: how many items are wanted.
             skip_unknown: pass over items that the model does not know. A history without any other gets no items.
             columns: for each of :attr:`columns`, its values in each history: one for each item.
 
         Returns:
-            For each history name and score of the best ``k``, the best first; fewer where no more are left.
+            For each history the names and scores of the best ``k`` items, the best first; fewer if no more are left.
 
         Raises:
-            InputError: a history is empty or has an item that the model does not know, ``k`` is no number above 0, or
-                ``columns`` do not fit.
+            InputError: a history is empty or has an unknown item, ``k`` is not a whole number above 0, or ``columns``
+                do not fit.
         """
-        k = _count(k)
+        k = read_count(k)
         if not isinstance(histories, Iterable):
             raise InputError(f"histories are a list of lists of names of items, and not {histories!r}")
         histories = list(histories)
@@ -91,13 +107,15 @@ class Recommender:
         values = self._values(histories, columns)
         rows = [row for row, history in enumerate(numbers) if history]
         if len(rows) < len(numbers) and not skip_unknown:
-            raise InputError("a history is empty; leave it out: there is nothing to tell of it")
+            raise InputError("a history is empty; leave it out: nothing can be recommended for it")
         found: list[list[tuple[str, float]]] = [[] for _ in numbers]
         for some in self._batches(rows, numbers):
             batch = self._batch(
                 [numbers[row] for row in some], {name: [of[row] for row in some] for name, of in values.items()}
             )
-            best = self._best(self.model.full_sort_predict(batch), [numbers[row] for row in some], k)
+            with self.computing():
+                scores = self.model.full_sort_predict(batch)
+                best = self._best(scores, [numbers[row] for row in some], k)
             for row, items in zip(some, best, strict=True):
                 found[row] = items
         return found
@@ -111,7 +129,7 @@ class Recommender:
         for name, column in self._columns.items():
             flat = torch.tensor([value for each in values[name] for value in each[latest]], dtype=torch.float64)
             fields[self.model.field_of(column)] = column.read(flat)
-        return Interaction(fields).to(self._device)
+        return Interaction(fields).to(self.device)
 
     def _values(
         self,
@@ -136,7 +154,8 @@ class Recommender:
 
     def _batches(self, rows: Iterable[int], numbers: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """The rows, as many at a time as :data:`_SCORES` and :data:`_TOKENS` allow."""
-        some, tokens = [], 0
+        some: list[int] = []
+        tokens = 0
         for row in rows:
             length = len(numbers[row])
             if some and (tokens + length > _TOKENS or (len(some) + 1) * len(self.items) > _SCORES):
@@ -154,17 +173,17 @@ class Recommender:
     def histories_and_columns(
         self, dataset: str | None = None, command_line: Iterable[str] = ()
     ) -> tuple[dict[str, list[str]], dict[str, dict[str, list[float]]]]:
-        """What each user of a dataset has had, the latest last, read as the training read its data.
+        """The histories of all users of a dataset, read as the training read its data.
 
-        How rare users and items are does not matter here: nobody is left out.
+        Rare users and items are kept, whatever the training's filters are.
 
         Args:
             dataset: name; None for the one that the model was trained on.
             command_line: arguments ``--key=value`` about the data, for example ``--data_path=FOLDER``.
 
         Returns:
-            Names of items by name of user: all of them, those that training held out for validation and test as well.
-            And for each of :attr:`columns` its values by name of user.
+            Item names by user name, the latest last, with those that training held out for validation and test. And for
+            each of :attr:`columns` its values by user name.
 
         Raises:
             InputError: the data cannot be read.
@@ -188,7 +207,7 @@ class Recommender:
         return by_user(names), {name: by_user(chronological_column(data, name).tolist()) for name in self.columns}
 
     def session(self, history: Iterable[str] = (), columns: Mapping[str, Sequence[float]] | None = None) -> Session:
-        """One history that grows by an item at a time; see :class:`Session`."""
+        """A history that grows by one item at a time; see :class:`recbole_ssm.serving.session.Session`."""
         return Session(self, history, columns)
 
     def _numbers(self, history: Iterable[str], skip_unknown: bool = False) -> list[int]:
@@ -214,114 +233,31 @@ class Recommender:
             seen = torch.tensor([number for history in histories for number in history])
             scores[sequence_index(borders, len(seen)).long(), seen] = -torch.inf
         values, items = (each.tolist() for each in torch.topk(scores, min(k, scores.shape[1])))
-        if any(value != value for row in values for value in row[:1]):  # not a number, which topk has before all others
-            raise InputError("the model's scores are no numbers, and so some of its weights are none; use another")
+        if any(value != value for row in values for value in row[:1]):  # topk sorts NaN before all numbers
+            raise InputError("the model's scores are NaN, so some of its weights are broken; use another checkpoint")
         return [
             [(self.items[item], value) for item, value in zip(*row, strict=True) if value > -torch.inf]
             for row in zip(items, values, strict=True)
         ]
 
 
-class Session:
-    """One history that grows, and what fits it as it is.
-
-    A model that keeps a state (Mamba4Rec, 2Mamba4Rec, LRURec, without ``MAX_ITEM_LIST_LENGTH``) reads each item once,
-    in a time that does not depend on how many came before; the others read their history again.
-
-    Args:
-        recommender: the model.
-        history: names of items to begin with.
-        columns: for each of the recommender's ``columns``, its values: one for each item of the history.
-
-    Attributes:
-        history: the names so far.
-        columns: the values so far.
-    """
-
-    def __init__(
-        self,
-        recommender: Recommender,
-        history: Iterable[str] = (),
-        columns: Mapping[str, Sequence[float]] | None = None,
-    ):
-        self._recommender = recommender
-        self._streams = recommender.model.streams and not recommender._longest
-        self._hidden: Tensor | None = None
-        self._state: list | None = None
-        self._seen: dict[int, None] = {}
-        names = list(history) if isinstance(history, Iterable) and not isinstance(history, str) else history
-        numbers = recommender._numbers(names)
-        if columns is None and not names:
-            columns = {name: [] for name in recommender.columns}
-        values = recommender._values([names], {name: [list(given)] for name, given in (columns or {}).items()})
-        self.history: list[str] = list(names)
-        self.columns: dict[str, list[float]] = {name: each for name, (each,) in values.items()}
-        if self._streams and numbers:
-            self._begin(numbers, values)
-
-    @torch.inference_mode()
-    def _begin(self, numbers: list[int], values: dict[str, list[list[float]]]) -> None:
-        model, batch = self._recommender.model, self._recommender._batch([numbers], values)
-        tokens, borders = model.packed(batch)
-        self._hidden, self._state = model.prefill(tokens, borders, **model.columns_of(batch))
-        self._seen = dict.fromkeys(numbers)
-
-    def __copy__(self) -> Session:
-        """A branch: what is added to the one is not added to the other. The model is that of both."""
-        branch = object.__new__(Session)
-        branch.__dict__ |= self.__dict__ | {"history": list(self.history), "_seen": dict(self._seen)}
-        branch.columns = {name: list(values) for name, values in self.columns.items()}
-        return branch
-
-    @torch.inference_mode()
-    def add(self, item: str, columns: Mapping[str, float] | None = None) -> None:
-        """The next item of the history.
-
-        Args:
-            item: its name.
-            columns: for each of the recommender's ``columns``, its value.
-
-        Raises:
-            InputError: the model does not know the item, or ``columns`` do not fit; the history is as before.
-        """
-        model, numbers = self._recommender.model, self._recommender._numbers([item])
-        values = self._recommender._values([[item]], {name: [[value]] for name, value in (columns or {}).items()})
-        if self._streams:
-            batch = self._recommender._batch([numbers], values)
-            tokens, _ = model.packed(batch)
-            self._hidden, self._state = model.step(tokens, self._state, **model.columns_of(batch))
-            self._seen[numbers[0]] = None
-        self.history.append(item)
-        for name, ((value,),) in values.items():
-            self.columns[name].append(value)
-
-    @torch.inference_mode()
-    def recommend(self, k: int = 10) -> list[tuple[str, float]]:
-        """As :meth:`Recommender.recommend`, for this history."""
-        k = _count(k)
-        if not self._streams or not self.history:
-            columns = {name: [values] for name, values in self.columns.items()}
-            return self._recommender.recommend([self.history], k, columns=columns)[0]
-        model, seen = self._recommender.model, list(self._seen)
-        tokens = torch.tensor(seen, device=self._recommender._device)
-        borders = torch.tensor([0, len(seen)], dtype=torch.int32, device=tokens.device)
-        scores = model.score_all(self._hidden, model.items_seen(tokens, borders, last_tokens(borders)))
-        return self._recommender._best(scores, [seen], k)[0]
-
-
-def _count(k: int) -> int:
-    try:
-        if not isinstance(k, bool) and operator.index(k) > 0:
-            return operator.index(k)
-    except TypeError:
-        pass
-    raise InputError(f"k must be a whole number of at least 1, but is {k!r}")
-
-
-def _usable(device: torch.device | str) -> torch.device:
+def _usable_device(device: torch.device | str) -> torch.device:
     try:
         torch.ones(1, device=device).item()
         return torch.device(device)
     except (AssertionError, ImportError, NotImplementedError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0].partition(". ")[0]
         raise InputError(f"device {device!r} cannot be used ({reason}); name another, for example cpu") from error
+
+
+def _usable_backend(asked: str | None, stored: str | None, device: torch.device) -> str:
+    """The backend that is asked for, or else the one of the training where it can be used on this device."""
+    try:
+        check_backend(asked or stored or "auto")
+    except ValueError as error:
+        if asked is not None:
+            raise InputError(f"ssm_backend: {error}") from error
+        return "auto"
+    if asked is None and stored in ("mamba_ssm", "triton") and device.type != "cuda":
+        return "auto"
+    return asked or stored or "auto"

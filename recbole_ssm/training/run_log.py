@@ -93,7 +93,7 @@ def _make_dispensable(log: logging.FileHandler) -> None:
         error = sys.exc_info()[1]
         dispensable.fail(error) if isinstance(error, OSError) else otherwise(record)
 
-    log.handleError = handle
+    log.handleError = handle  # type: ignore[method-assign]  # of this handler only
 
 
 def _without_writers(hook):

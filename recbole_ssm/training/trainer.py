@@ -115,6 +115,7 @@ class HookedTrainer(_Hooked):
     best_valid_score: float
     best_valid_result: dict[str, float] | None
     enable_scaler: bool
+    tensorboard: Any
 
     def __init__(self, config: Config, model: Any, watch: Watch | None = None):
         super().__init__(config, model)

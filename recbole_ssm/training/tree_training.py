@@ -31,6 +31,8 @@ class TreeTrainer(DecisionTreeTrainer):
 
     config: Config
     logger: Logger
+    saved_model_file: str
+    tensorboard: Any
 
     def __init__(self, config: Config, model: Any):
         super().__init__(config, model)

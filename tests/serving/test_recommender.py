@@ -15,6 +15,7 @@ from recbole_ssm import InputError, Recommender, run
 from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.cli.main import main
 from recbole_ssm.model.registry import MODELS
+from recbole_ssm.ops import use_backend
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ def test_what_cannot_be_answered_is_refused(trained):
     assert recommender.recommend([]) == []
     assert len(recommender.recommend([["i1"]], np.int64(3))[0]) == 3
     torch.nn.init.constant_(recommender.model.item_embedding.weight, torch.nan)
-    with pytest.raises(InputError, match="no numbers"):
+    with pytest.raises(InputError, match="are NaN"):
         recommender.recommend([["i1"]])
 
 
@@ -382,3 +383,28 @@ def test_mistakes_end_in_one_sentence(tiny, trained, capsys, arguments, message)
     assert status == 2
     assert message in errors
     assert len(errors.splitlines()) == 1
+
+
+def test_it_computes_on_the_backend_of_the_training_or_on_the_one_that_is_asked_for(trained, monkeypatch, tmp_path):
+    used = []
+
+    def noted(name):
+        used.append(name)
+        return use_backend(name)
+
+    monkeypatch.setattr("recbole_ssm.serving.recommender.use_backend", noted)
+    file = trained("2Mamba4Rec", ssm_backend="torch")
+    state = checkpoint.read(file)
+    state["config"]["ssm_backend"] = "triton"  # which a CPU has not
+    of_gpu = str(tmp_path / "of_gpu.pth")
+    checkpoint.write(of_gpu, {key: value for key, value in state.items() if not key.startswith("format")})
+    for given, asked, expected in ((file, None, "torch"), (file, "auto", "auto"), (of_gpu, None, "auto")):
+        recommender = Recommender(given, ssm_backend=asked)
+        used.clear()
+        recommender.recommend([["i1"]])
+        session = recommender.session(["i1"])
+        session.add("i2")
+        session.recommend()
+        assert used == [expected] * 4
+    with pytest.raises(InputError, match="ssm_backend: the backend is one of"):
+        Recommender(file, ssm_backend="gpu")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.utils import EvaluatorType
@@ -52,7 +52,7 @@ class Divergence(Hook):
         yield
         self._check_loss_of_best(fit.train_data._dataset.item_num)
 
-    def _try_first_batch(self, valid_data) -> None:
+    def _try_first_batch(self, valid_data: Any) -> None:
         """Score one batch before the training: the metrics may not take such scores."""
         self._trainer.model.eval()
         with torch.no_grad():
@@ -66,8 +66,9 @@ class Divergence(Hook):
 
     def after_loss(self, loss: Tensor) -> None:
         if not torch.isfinite(loss):
+            epoch = len(self._trainer.history or ()) + 1
             raise TrainingDiverged(
-                f"the training loss became {loss.item()} in epoch {len(self._trainer.history) + 1} (parameters "
+                f"the training loss became {loss.item()} in epoch {epoch} (parameters "
                 f"{broken_parameters(self._trainer.model)}); {self._remedy()}"
             )
 

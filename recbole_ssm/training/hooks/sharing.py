@@ -57,7 +57,7 @@ class Sharing(Hook):
 class _WeightedLoss(nn.Module):
     """The loss of a batch as a module's output, which is what DistributedDataParallel needs."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: Any):
         super().__init__()
         self.model = model
 
@@ -73,7 +73,9 @@ class _SharedCollector(EvaluationCollector):
         super().__init__(config)
         self._batches: list[dict[str, Tensor]] = []
 
-    def eval_batch_collect(self, scores_tensor: Tensor | None, interaction: Any, positive_u: Any, positive_i: Any):
+    def eval_batch_collect(
+        self, scores_tensor: Tensor | None, interaction: Any, positive_u: Any, positive_i: Any
+    ) -> None:
         if scores_tensor is None:
             return
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)

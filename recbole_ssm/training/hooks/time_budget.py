@@ -42,7 +42,8 @@ class TimeBudget(Hook):
     @contextmanager
     def around_epoch(self, epoch: Epoch) -> Iterator[None]:
         history = self._trainer.history
-        if history and broadcast(seconds_of(history) >= self._budget):
+        spent = broadcast(seconds_of(history) >= self._budget)
+        if history and spent:
             raise _BudgetSpent
         self._begun, self._batches = None if history else [], len(epoch.batches)
         try:
