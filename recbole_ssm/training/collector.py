@@ -1,16 +1,22 @@
-"""What an evaluation needs of its batches, as RecBole collects it."""
+"""What an evaluation collects from its batches for the metrics."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from recbole.data.interaction import Interaction
 from recbole.evaluator import Collector
+from torch import Tensor
 
 
 class EvaluationCollector(Collector):
-    """RecBole's, which takes all that it has for tensors, where metrics such as GiniIndex need counts as well."""
+    """RecBole's collector, corrected: it handles values that are no tensors, such as the counts for GiniIndex."""
 
-    def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
-        """RecBole's; what is filtered, with a score of minus infinity, is no hit however few other items there are."""
+    def eval_batch_collect(
+        self, scores_tensor: Tensor, interaction: Interaction, positive_u: Tensor, positive_i: Tensor
+    ) -> None:
+        """Collect a batch. A filtered item, which has the score minus infinity, is no hit however few others there are."""
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
         if scores_tensor.dim() == 1:  # of candidates, for metrics without a ranking such as AUC
             return
@@ -26,9 +32,10 @@ class EvaluationCollector(Collector):
             missed = positive_u[filtered].bincount(minlength=len(scores_tensor)).to(ranks)
             _rank_last(ranks, missed, scores_tensor.shape[1])
 
-    def get_data_struct(self):
+    def get_data_struct(self) -> Any:
+        """Give what the metrics need, and forget the rankings."""
         collected = self.data_struct._data_dict
-        counts = {name: value for name, value in collected.items() if not isinstance(value, torch.Tensor)}
+        counts = {name: value for name, value in collected.items() if not isinstance(value, Tensor)}
         for name in counts:
             del collected[name]
         found = super().get_data_struct()
@@ -38,8 +45,8 @@ class EvaluationCollector(Collector):
         return found
 
 
-def _rank_last(ranks: torch.Tensor, missed: torch.Tensor, n_items: int) -> None:
-    """Let filtered targets come right after all that is ranked; RecBole has them among all else that is filtered.
+def _rank_last(ranks: Tensor, missed: Tensor, n_items: int) -> None:
+    """Rank filtered targets right after all ranked items. RecBole ranks them among all other filtered items.
 
     Args:
         ranks: (S, 3) sum of the targets' ranks, number of ranked items and number of targets; changed in place.
