@@ -20,9 +20,11 @@ def make(monkeypatch):
     return importlib.import_module
 
 
-def test_the_drawing_of_the_rooms_is_current(make):
+def test_the_drawing_and_the_table_of_the_rooms_are_current(make):
     rooms = make("rooms")
     assert rooms.TARGET.read_text(encoding="utf-8") == rooms.picture(), "run python docs/make/rooms.py"
+    now = rooms.PAGE.read_text(encoding="utf-8")
+    assert rooms.page(now) == now, "run python docs/make/rooms.py"
 
 
 def test_the_drawing_shows_imports_that_no_longer_way_leads_to(make):
@@ -97,3 +99,26 @@ def test_notebooks_run(file, tmp_path, monkeypatch):
         "clicks-to-recommendations": "page 6",  # what comes after page 5
     }[file.stem]
     assert expected in printed
+
+
+FOLLOWED = {"your-own-model.md", "your-own-backend.md", "your-own-verb.md"}
+"""Pages that have readers write files; other tests follow them."""
+
+PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in FOLLOWED]
+PAGES += [ROOT / page for page in ("README.md", "dataset/README.md", "results/NOTES.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_and_names_that_the_pages_mention_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    path = (
+        r"(?<![\w/])(?:benchmarks|docs|notebooks|properties|recbole_ssm|tests)/[\w./-]+\.(?:py|md|yaml|ipynb|hyper)\b"
+    )
+    for file in re.findall(path, text):
+        assert (ROOT / file).exists(), file
+    for name in re.findall(r"`(recbole_ssm(?:\.\w+)+)[`(]", text):
+        module, *rest = name.split(".")
+        found = importlib.import_module(module)
+        for part in rest:
+            module += f".{part}"
+            found = getattr(found, part) if hasattr(found, part) else importlib.import_module(module)

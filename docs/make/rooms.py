@@ -1,10 +1,13 @@
-"""Draws which folders of the package import which, from the imports: ``python docs/make/rooms.py``.
+"""Draws which folders of the package import which, and lists them: ``python docs/make/rooms.py``.
 
-Writes ``docs/images/rooms.svg``. An arrow is left out where a longer way leads from the one folder to the other.
+Writes ``docs/images/rooms.svg`` from the imports and, in ``docs/architecture.md``, the lines between the comments
+``rooms`` and ``/rooms`` from docstrings. An arrow is left out where a longer way leads from one folder to the other.
 """
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 from pathlib import Path
 
@@ -14,6 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT / ".ci"))
 from structure import arrows  # noqa: E402  (the script that also checks the rules)
 
+PAGE = ROOT / "docs" / "architecture.md"
 TARGET = ROOT / "docs" / "images" / "rooms.svg"
 WIDTH, BOX, ROW, MARGIN = 720, (120, 36), 76, 40
 LEFT_OUT = {"errors"}
@@ -40,6 +44,20 @@ def floors(below: dict[str, set[str]]) -> list[list[str]]:
 
     by_height = {room: height(room) for room in below}
     return [[r for r in below if by_height[r] == level] for level in range(max(by_height.values()), 0, -1)]
+
+
+def sentence(room: str) -> str:
+    """The first sentences of a folder's docstring."""
+    file = ROOT / "recbole_ssm" / room / "__init__.py"
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return " ".join(docstring.partition("\n\n")[0].split()).replace("``", "`")
+
+
+def page(now: str) -> str:
+    """The page on the architecture with the table as it is today."""
+    rooms = [room for level in floors(imports()) for room in level]
+    table = "\n".join(["| folder | |", "|---|---|", *(f"| `{room}/` | {sentence(room)} |" for room in rooms)])
+    return re.sub(r"(?<=<!-- rooms -->\n).*?(?=<!-- /rooms -->)", lambda _: f"{table}\n", now, flags=re.DOTALL)
 
 
 def picture() -> str:
@@ -74,4 +92,5 @@ def picture() -> str:
 
 if __name__ == "__main__":
     TARGET.write_text(picture(), encoding="utf-8")
-    print(TARGET)
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    print(TARGET, PAGE)
