@@ -16,7 +16,7 @@ from recbole_ssm.cli.parser import value_of
 from recbole_ssm.cli.verbs import VERBS
 from recbole_ssm.config.command_line import key_of
 from recbole_ssm.config.config import Config
-from recbole_ssm.data.preparation import create_dataset
+from recbole_ssm.data import create_dataset
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Atomic files: are those that a run needs there, with the columns that it needs?"""
+"""Checks of the atomic files that a run reads: they exist, and have the columns that the run needs."""
 
 from __future__ import annotations
 
@@ -7,21 +7,25 @@ from pathlib import Path
 
 from recbole.utils import ModelType
 
+from recbole_ssm.config import Config
 from recbole_ssm.config.intervals import check_interval
 from recbole_ssm.data.reading import naming_the_file, read_header, with_mark
 from recbole_ssm.errors import InputError, did_you_mean
 
 
 def find_datasets(data_path: str | Path) -> list[str]:
-    """Names of the datasets in a folder: every ``name/name*.inter``."""
+    """The names of the datasets in a folder: every ``name/name*.inter``."""
     folder = Path(data_path)
     if not folder.is_dir():
         return []
     return sorted(d.name for d in folder.iterdir() if d.is_dir() and any(d.glob(f"{d.name}*.inter")))
 
 
-def check_atomic_files(config) -> list[Path]:
-    """Look for the interaction files of ``config`` and read their headers.
+def check_atomic_files(config: Config) -> list[Path]:
+    """Check that the interaction files of a configuration exist and have the columns that it needs.
+
+    Args:
+        config: the configuration.
 
     Returns:
         The files.
@@ -52,18 +56,24 @@ def check_atomic_files(config) -> list[Path]:
     return files
 
 
-def dataset_files(config) -> list[Path]:
-    """All atomic files of the dataset, whether they are read or not."""
+def dataset_files(config: Config) -> list[Path]:
+    """All atomic files of the dataset, also those that the run does not read."""
     return sorted(f for f in Path(config["data_path"]).iterdir() if f.name.startswith(f"{config['dataset']}."))
 
 
-def _check_presplit(config, files: list[Path], headers: list[dict[str, str]]) -> None:
-    """The last of so many files that are split already: has it lines, and the columns of the first one?"""
+def _check_presplit(config: Config, files: list[Path], headers: list[dict[str, str]]) -> None:
+    """Check a pre-split file: it has lines, and the columns of the first file.
+
+    Args:
+        config: the configuration.
+        files: all pre-split files.
+        headers: of the first of them, up to the one that is checked.
+    """
     file, encoding = files[len(headers) - 1], config["encoding"]
     with naming_the_file(file, encoding), open(file, encoding=with_mark(encoding)) as lines:
         next(lines)
         if not any(line.strip() for line in lines):
-            raise InputError(f"{file} has no line but its header; training, validation and test take one or more")
+            raise InputError(f"{file} has no line but its header; each pre-split file needs one or more samples")
     differing = sorted(headers[0].items() ^ headers[-1].items())
     if differing:
         field, kind = differing[0]
@@ -76,7 +86,7 @@ _NAME_COLUMNS = ("val_interval", "seq_len", "threshold", "numerical_features", "
 """Keys whose value names columns, as a list or as the keys of a dict."""
 
 
-def _check_named_columns(config, files: list[Path]) -> None:
+def _check_named_columns(config: Config, files: list[Path]) -> None:
     """Raise InputError unless the columns that keys name are read, and those of ``val_interval`` can be filtered by."""
     suffixes = ["user", "item", "kg", *(config["additional_feat_suffix"] or ())]
     others = (Path(config["data_path"]) / f"{config['dataset']}.{suffix}" for suffix in suffixes)
@@ -90,7 +100,7 @@ def _check_named_columns(config, files: list[Path]) -> None:
             _check_named_column(config, headers, key, field)
 
 
-def _check_named_column(config, headers: dict[Path, dict[str, str]], key: str, field: str) -> None:
+def _check_named_column(config: Config, headers: dict[Path, dict[str, str]], key: str, field: str) -> None:
     found = [file for file, columns in headers.items() if field in columns]
     if not found:
         there = {name for columns in headers.values() for name in columns}
@@ -111,15 +121,15 @@ def _check_named_column(config, headers: dict[Path, dict[str, str]], key: str, f
         raise InputError(f"val_interval: {field} must be a list of names, such as ['a', 'b'], but is {wanted!r}")
 
 
-def _is_read(config, file: Path, field: str) -> bool:
+def _is_read(config: Config, file: Path, field: str) -> bool:
     """Whether ``load_col`` and ``unload_col`` let a column be read."""
     suffix, load, leave = file.suffix.removeprefix("."), config["load_col"], config["unload_col"] or {}
     read = "*" if load is None else load.get(suffix, ())
     return (read == "*" or field in read) and field not in leave.get(suffix, ())
 
 
-def files_hash(config) -> str:
-    """BLAKE2 of the names and contents of all atomic files of the dataset."""
+def files_hash(config: Config) -> str:
+    """The BLAKE2 hash of the names and contents of all atomic files of the dataset."""
     digest = hashlib.blake2b(digest_size=16)
     for file in dataset_files(config):
         digest.update(file.name.encode())
@@ -129,8 +139,8 @@ def files_hash(config) -> str:
     return digest.hexdigest()
 
 
-def _check_columns(config, file: Path) -> dict[str, str]:
-    """The header of a file of interactions, if it has what the run needs."""
+def _check_columns(config: Config, file: Path) -> dict[str, str]:
+    """The header of a file of interactions; InputError if it lacks a column that the run needs."""
     columns = read_header(file, config["field_separator"], config["encoding"])
     header = config["field_separator"].join(":".join(filter(None, column)) for column in columns.items())
     needed = [("USER_ID_FIELD", "", "token", "users"), ("ITEM_ID_FIELD", "", "token", "items")]

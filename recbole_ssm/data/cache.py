@@ -1,4 +1,4 @@
-"""A loaded dataset kept in arrays on the disk, so that the next start need not read, filter and number text again."""
+"""The dataset cache: a loaded dataset in a file of arrays, so that the next run parses and filters no text."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import hashlib
 from importlib.metadata import version
 from logging import getLogger
 from pathlib import Path
+from typing import TypedDict, cast
 
 import numpy as np
 import pandas as pd
 import torch
-from recbole.data.dataset import Dataset, SequentialDataset
+from numpy.typing import NDArray
 from recbole.utils import FeatureSource, FeatureType
+from torch import Tensor
 
+from recbole_ssm.config import Config
 from recbole_ssm.data.atomic_files import files_hash
-from recbole_ssm.data.reading import AtomicFiles
+from recbole_ssm.data.recbole_types import Dataset, SequentialDataset
 from recbole_ssm.errors import CheckpointError, CheckpointNotWritten, InputError
 from recbole_ssm.system import state_file
 from recbole_ssm.system.version import __version__
@@ -22,23 +25,42 @@ from recbole_ssm.system.version import __version__
 FORMAT = "recbole-ssm dataset"
 _FRAMES = ("inter_feat", "user_feat", "item_feat")
 
-
 KINDS = (Dataset, SequentialDataset)
 """RecBole's datasets that can be kept; the others hold more than columns."""
 
 READING = 2
-"""Raised when the same files and settings are read to something else."""
+"""The version of the parser: raised when it makes something else of the same files and settings."""
 
 
-def kept_file(config, kind: str) -> Path | None:
-    """Where the dataset of a configuration is kept: the name holds a hash of all that decides what it is.
+class KeptField(TypedDict):
+    """What RecBole knows of a column. ``names`` are those of a column of tokens, by number."""
 
-    That is the content of its atomic files, RecBole's keys for datasets, and the versions of who reads them.
+    type: str
+    source: str
+    length: int
+    buckets: int | None
+    names: list[str] | None
+
+
+class Kept(TypedDict):
+    """The content of a file: the columns of each table, and what RecBole knows of them."""
+
+    frames: dict[str, dict[str, Tensor]]
+    fields: dict[str, KeptField]
+
+
+def kept_file(config: Config, kind: str) -> Path | None:
+    """The file in which the dataset of a configuration is kept.
+
+    Its name holds a hash of all that the dataset depends on: the content of its atomic files, RecBole's keys for
+    datasets, and the versions of RecBole, pandas and this package.
 
     Args:
-        config: the configuration; ``dataset_cache`` is the folder, or with ``save_dataset`` ``checkpoint_dir``; None
-            for nothing kept.
-        kind: name of the dataset's class.
+        config: the configuration. The folder is ``dataset_cache``, or with ``save_dataset`` ``checkpoint_dir``.
+        kind: the name of the dataset's class.
+
+    Returns:
+        The file, which need not exist; None if nothing is to be kept.
 
     Raises:
         InputError: the folder cannot be made.
@@ -60,24 +82,29 @@ def kept_file(config, kind: str) -> Path | None:
     return folder / f"{name}-{digest.hexdigest()}.pth"
 
 
-def find(file: Path | None) -> dict | None:
-    """What is kept in a file; None if there is nothing that can be used."""
+def find(file: Path | None) -> Kept | None:
+    """The content of a file; None if there is none, or none that can be used."""
     if file is None or not file.exists():
         return None
     try:
-        kept = state_file.read(file, format=FORMAT)
+        kept = cast(Kept, state_file.read(file, format=FORMAT))
         _check(kept)
     except CheckpointError as error:
-        getLogger().warning(f"{error}; the dataset is read anew")
+        getLogger().warning(f"{error}; the dataset is read from its files")
         return None
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
-        getLogger().warning(f"{file} does not hold a dataset as this package keeps it; the dataset is read anew")
+        getLogger().warning(
+            f"{file} does not hold a dataset as this package keeps it; the dataset is read from its files"
+        )
         return None
     return kept
 
 
-def _check(kept: dict) -> None:
-    """Raise an error unless columns fit one another, and numbers stand for names: others would lead out of arrays."""
+def _check(kept: Kept) -> None:
+    """Raise any error unless all columns of a table are equally long and each token has a name.
+
+    Otherwise numbers would point outside of arrays.
+    """
     if "inter_feat" not in kept["frames"]:
         raise ValueError("no interactions")
     for what in kept["fields"].values():
@@ -91,17 +118,19 @@ def _check(kept: dict) -> None:
                 raise ValueError("a number without a name")
 
 
-def keep(dataset, file: Path, order: np.ndarray | slice = slice(None)) -> None:
-    """Write a loaded and filtered dataset to a file; where that cannot be, say why.
+def keep(dataset: Dataset, file: Path, order: NDArray[np.int64] | slice = slice(None)) -> None:
+    """Write a loaded and filtered dataset to a file. Where that cannot be, a warning says why.
 
     Args:
         dataset: not yet built.
         file: from :func:`kept_file`.
-        order: of its interactions; by user and time they need not be sorted again.
+        order: of its interactions, (n_interactions,); sorted by user and time they need not be sorted again.
     """
     frames = {name: getattr(dataset, name) for name in _FRAMES if getattr(dataset, name) is not None}
     if dataset._preloaded_weight or any(kind.hasobject for frame in frames.values() for kind in frame.dtypes):
-        getLogger().warning("columns of single values only can be kept: this dataset is not")
+        getLogger().warning(
+            "the dataset is not kept: only single values can be kept, and this one has lists or preload_weight"
+        )
         return
     tensors = {
         name: {field: torch.from_numpy(column.to_numpy()) for field, column in frame.items()}
@@ -124,43 +153,12 @@ def keep(dataset, file: Path, order: np.ndarray | slice = slice(None)) -> None:
         getLogger().warning(f"the dataset is not kept: {error}")
 
 
-class Kept:
-    """Mixed into a dataset of RecBole: it begins with what :func:`keep` has written, or, without it, with its files.
-
-    Args:
-        config: the configuration.
-        kept: what :func:`find` gave, or None.
-    """
-
-    def __init__(self, config, kept: dict | None = None):
-        self._kept = kept
-        super().__init__(config)
-        del self._kept
-
-    def _from_scratch(self) -> None:
-        if self._kept is None:
-            super()._from_scratch()
-            return
-        self._get_preset()
-        self._get_field_from_config()
-        restore(self, self._kept)
-        self._init_alias()
-
-
-def load(kind: type[Dataset], config, kept: dict | None = None) -> Dataset:
-    """RecBole's dataset of a class: as it was kept, if it is one of :data:`KINDS`, or from its files."""
-    dataset = kind.__new__(kind)  # which RecBole can pickle
-    dataset.__dict__.update(type(kind.__name__, (Kept, AtomicFiles, kind), {})(config, kept).__dict__)
-    return dataset
-
-
-def restore(dataset, kept: dict) -> None:
-    """Give an empty dataset what :func:`keep` has written."""
+def restore(dataset: Dataset, kept: Kept) -> None:
+    """Fill an empty dataset with what :func:`keep` has written."""
     for name in _FRAMES:
         columns = kept["frames"].get(name)
-        if columns is not None:
-            columns = pd.DataFrame({field: column.numpy() for field, column in columns.items()}, copy=False)
-        setattr(dataset, name, columns)
+        arrays = None if columns is None else {field: column.numpy() for field, column in columns.items()}
+        setattr(dataset, name, None if arrays is None else pd.DataFrame(arrays, copy=False))
     for field, what in kept["fields"].items():
         dataset.field2type[field] = FeatureType(what["type"])
         dataset.field2source[field] = FeatureSource(what["source"])

@@ -1,4 +1,4 @@
-"""Packed batches by vectorised gathers: nothing is padded, and no Python loop runs over samples."""
+"""Packed batches by vectorised gathers, without padding and without a Python loop over samples."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def pack_histories(
     Args:
         batch: S samples with ``history_start``, ``history_end``; changed in place.
         history: (n_interactions,) items that the ranges point into.
-        list_field: name of the stream of items, ``item_id_list`` in RecBole's default configuration.
-        next_item_field: if given, this field becomes (T,): after each token the item that follows it.
+        list_field: the field for the items, ``item_id_list`` in RecBole's default configuration.
+        next_item_field: a field for the item that follows each token, (T,); None for no such field.
         columns: (n_interactions,) other values of the interactions, by the field that they get in the batch.
 
     Returns:
@@ -44,26 +44,33 @@ def pack_histories(
 
 
 def draw_cuts(lengths: Tensor, generator: torch.Generator) -> Tensor:
-    """After how many of its items each history of ``lengths`` (S,) is cut: from 1 to all of them.
+    """Draw for each history the number of items before its cut, from 1 to all of them.
 
-    A uniform share, cubed: short ones are more frequent, since what stands before a cut has no target. Three quarters
-    of the items have one.
+    It is a uniform share, cubed. Early cuts are more frequent, because items before a cut have no target. Three
+    quarters of all items have one.
+
+    Args:
+        lengths: (S,) of the histories.
+        generator: the source of randomness.
+
+    Returns:
+        The numbers, (S,) int64.
     """
     share = torch.rand(len(lengths), generator=generator) ** 3
     return 1 + (share * lengths).long().clamp(max=lengths - 1)
 
 
 def cut_histories(batch: Interaction, cut: Tensor, next_item_field: str) -> Interaction:
-    """Keep the targets of a packed batch from a cut on.
+    """Keep only the targets of a packed batch that follow a cut.
 
     Args:
-        batch: from :func:`pack_histories`, with the items that follow all tokens; changed in place.
-        cut: (S,) int64, after how many items of each history; 1 or more.
-        next_item_field: their field.
+        batch: from :func:`pack_histories` with ``next_item_field``; changed in place.
+        cut: (S,) int64, the number of items before the cut of each history; 1 or more.
+        next_item_field: as for :func:`pack_histories`.
 
     Returns:
-        The batch, with ``cut`` (S,), ``readout`` (R,) int64, the tokens from each history's last before the cut on, and
-        in ``next_item_field`` (R,) what follows these.
+        The batch, with ``cut`` (S,); ``readout`` (R,) int64, the tokens from each history's last one before the cut on;
+        and ``next_item_field`` (R,), the items that follow these tokens.
     """
     cu_seqlens = batch["cu_seqlens"]
     index, _ = gather_ranges(cu_seqlens[:-1] + cut - 1, cu_seqlens.diff() - cut + 1)
@@ -73,5 +80,5 @@ def cut_histories(batch: Interaction, cut: Tensor, next_item_field: str) -> Inte
 
 
 def mask_items(items: Tensor, mask_ratio: float, generator: torch.Generator) -> Tensor:
-    """Replace each id by 0 with probability ``mask_ratio`` (SSD4Rec's masking; the last item is not spared)."""
+    """Replace each item by 0 with probability ``mask_ratio``, the last one too: SSD4Rec's masking."""
     return items.masked_fill(torch.rand(items.shape, generator=generator) < mask_ratio, 0)

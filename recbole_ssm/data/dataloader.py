@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,21 +12,24 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 from torch.utils.data import DataLoader
 
+from recbole_ssm.config import Config
 from recbole_ssm.data.collate import cut_histories, draw_cuts, mask_items
 from recbole_ssm.data.dataset import PackedDataset
+from recbole_ssm.data.recbole_types import EvalBatch, EvalLoader
 from recbole_ssm.data.shares import SHARE, own_rows
 from recbole_ssm.data.training_samples import PlannedBatch, TrainingBatches
 from recbole_ssm.ops.packing import share_out
 from recbole_ssm.system.distributed import rank, world_size
+from recbole_ssm.system.rng import numpy_seed
 
 
-class PackedTrainDataLoader(DataLoader):
-    """Packed training batches, as ``train_samples``, ``train_batch_size`` and ``train_batch_tokens`` ask for them.
+class PackedTrainDataLoader(DataLoader["list[int]"]):
+    """Packed training batches, by ``train_samples``, ``train_batch_size`` and ``train_batch_tokens``.
 
-    A batch has ``item_id`` (S,), or (T,) with ``whole_sequence``. With ``prefix_lm`` it has ``cut`` (S,), how many of a
-    history's first items are read in both directions, and ``readout`` (R,), the tokens from the last of these on, whose
-    targets are ``item_id`` (R,). Where the loss is pairwise also ``neg_item_id`` (K * targets,), K negatives of each
-    target by RecBole's sampler.
+    A batch of S sequences has the targets ``item_id``, (S,), or (T,) with ``whole_sequence``. With ``prefix_lm`` it has
+    ``cut``, (S,), the number of a history's first items that are read in both directions; ``readout``, (R,), the tokens
+    from the last of these on; and their targets ``item_id``, (R,). For a pairwise loss it has ``neg_item_id``,
+    (K * targets,), K negatives of each target, by RecBole's sampler.
 
     Args:
         config: the configuration.
@@ -34,7 +38,7 @@ class PackedTrainDataLoader(DataLoader):
         shuffle: whether the order changes from epoch to epoch.
     """
 
-    def __init__(self, config, dataset: PackedDataset, sampler, shuffle: bool = True):
+    def __init__(self, config: Config, dataset: PackedDataset, sampler: Any, shuffle: bool = True):
         self.config = config
         self.shuffle = shuffle
         self._dataset = dataset
@@ -46,7 +50,7 @@ class PackedTrainDataLoader(DataLoader):
         self._n_negatives = 0
         if config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE and sampler is not None:
             self._n_negatives = config["train_neg_sample_args"]["sample_num"]
-        batches = TrainingBatches(
+        self._batches = TrainingBatches(
             dataset,
             train_samples=config["train_samples"],
             prefixes_per_user=config["prefixes_per_user"],
@@ -58,15 +62,15 @@ class PackedTrainDataLoader(DataLoader):
         )
         super().__init__(
             dataset,
-            batch_sampler=batches,
-            collate_fn=self._collate,
+            batch_sampler=self._batches,
+            collate_fn=self._collate,  # type: ignore[arg-type]  # a batch of the sampler is a PlannedBatch, and no list
             num_workers=config["worker"],
             pin_memory=config["device"].type == "cuda",
         )
 
     def total(self, epochs: int) -> int:
-        """How many batches so many epochs have, see :meth:`TrainingBatches.total`."""
-        return self.batch_sampler.total(epochs)
+        """The number of batches in so many epochs, see :meth:`TrainingBatches.total`."""
+        return self._batches.total(epochs)
 
     def _collate(self, planned: PlannedBatch) -> Interaction:
         rows, generator = planned.rows, torch.Generator().manual_seed(planned.seed)
@@ -80,17 +84,13 @@ class PackedTrainDataLoader(DataLoader):
         batch = self._dataset.samples(rows)
         if share is not None:
             batch[SHARE] = share
-        next_item_field = self._dataset.iid_field if self._whole_sequences else None
-        self._dataset.with_histories(batch, next_item_field)
+        self._dataset.with_histories(batch, self._dataset.iid_field if self._whole_sequences else None)
         if self._cuts:
-            cut_histories(batch, cut, next_item_field)
+            cut_histories(batch, cut, self._dataset.iid_field)
         if self._n_negatives:
             positives = batch[self._dataset.iid_field].numpy()
-            # RecBole's sampler draws from numpy's global state, which workers would share.
-            state = np.random.get_state()
-            np.random.seed(planned.seed & 0xFFFF_FFFF)
-            negatives = self._sampler.sample_by_user_ids(positives, positives, self._n_negatives)
-            np.random.set_state(state)
+            with numpy_seed(planned.seed & 0xFFFF_FFFF):  # workers share the state that RecBole's sampler draws from
+                negatives = self._sampler.sample_by_user_ids(positives, positives, self._n_negatives)
             batch[self.config["NEG_PREFIX"] + self._dataset.iid_field] = negatives
         if self._mask_ratio:
             batch[self._list_field] = mask_items(batch[self._list_field], self._mask_ratio, generator)
@@ -98,10 +98,10 @@ class PackedTrainDataLoader(DataLoader):
 
 
 class PackedFullSortEvalDataLoader(FullSortEvalDataLoader):
-    """RecBole's full ranking, by batches of ``eval_batch_size`` histories, or of as few as a large catalogue asks for.
+    """RecBole's full ranking, in batches of ``eval_batch_size`` histories, or of fewer for a large catalogue.
 
-    RecBole ranks the scores of a batch with several matrices of their size. Here they have :data:`LARGEST` numbers at
-    most, whatever the number of items is, or a row.
+    RecBole ranks a batch with several matrices of the size histories x items. Here they have :data:`LARGEST` numbers at
+    most, or a single row.
     """
 
     LARGEST = 1 << 25
@@ -112,16 +112,16 @@ class PackedFullSortEvalDataLoader(FullSortEvalDataLoader):
 
 
 class PackedNegSampleEvalDataLoader(NegSampleEvalDataLoader):
-    """RecBole's sampled evaluation; each history is packed once, not once for each of its candidates.
+    """RecBole's sampled evaluation, with each history packed once, and not once for each of its candidates.
 
     A batch of S histories and R candidates has the packed fields of the histories, ``item_id`` (R,) and
-    ``candidate_seq_idx`` (R,), the history that each candidate is for.
+    ``candidate_seq_idx`` (R,), the number of each candidate's history.
     """
 
-    def __init__(self, config, dataset: PackedDataset, sampler, shuffle: bool = False):
+    def __init__(self, config: Config, dataset: PackedDataset, sampler: Any, shuffle: bool = False):
         super().__init__(config, _SampleRows.from_loaded(dataset), sampler, shuffle)
 
-    def collate_fn(self, index):
+    def collate_fn(self, index: Any) -> EvalBatch:
         """As in RecBole: the batch, each candidate's user in the batch, and the users and items of the positives."""
         candidates, row, positive_u, positive_i = super().collate_fn(index)
         ranges, candidate_seq_idx = torch.unique(
@@ -132,20 +132,20 @@ class PackedNegSampleEvalDataLoader(NegSampleEvalDataLoader):
         for field in (self.iid_field, self.label_field):
             batch[field] = candidates[field]
         batch["candidate_seq_idx"] = candidate_seq_idx
-        # Of a piece: RecBole's trainer cuts a batch that is too long, and would cut this one through its histories.
+        # RecBole's trainer divides a batch that is too long, and would divide this one within a history.
         batch.length = 1
         return batch, row, positive_u, positive_i
 
 
 class _SampleRows(PackedDataset):
-    """A packed dataset whose items are rows without histories, which RecBole's negative sampling can repeat."""
+    """A packed dataset that gives rows without histories, which RecBole's negative sampling can repeat."""
 
-    def __getitem__(self, index, join: bool = True) -> Interaction:
+    def __getitem__(self, index: Any, join: bool = True) -> Interaction:
         return self.samples(index, join)
 
 
-def full_ranking(config, loader) -> FullSortEvalDataLoader:
-    """A loader that ranks all items after the same samples as an evaluation loader of whatever mode."""
+def full_ranking(config: Config, loader: EvalLoader) -> FullSortEvalDataLoader:
+    """A loader that ranks all items, for the samples of an evaluation loader of any mode."""
     dataset = loader._dataset
     if isinstance(loader, FullSortEvalDataLoader):
         return loader

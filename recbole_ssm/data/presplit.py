@@ -1,8 +1,8 @@
-"""Samples that stand in files of their own (``benchmark_filename``): each line is a target with the history before it.
+"""Pre-split files (``benchmark_filename``): each line is a sample, a target with the history before it.
 
-RecBole reads such files line by line. It numbers the items of histories and targets apart unless ``alias_of_item_id``
-names the column of histories, cuts no history, and takes whatever stands there. Here both have one numbering, the
-latest ``MAX_ITEM_LIST_LENGTH`` items are read, and a line that cannot be meant is refused by file and number.
+RecBole numbers the items of histories and targets apart unless ``alias_of_item_id`` names the column of histories, cuts
+no history, and accepts any content. Here both have one numbering, the latest ``MAX_ITEM_LIST_LENGTH`` items are read,
+and a line that must be a mistake is refused by file and number.
 """
 
 from __future__ import annotations
@@ -14,25 +14,31 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from recbole.data.dataset import SequentialDataset
+from numpy.typing import NDArray
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
+from recbole_ssm.config import Config
 from recbole_ssm.data.dataset import HISTORY_END, HISTORY_START, PackedDataset
-from recbole_ssm.data.reading import AtomicFiles, dataset_class, lines_of
+from recbole_ssm.data.reading import lines_of
+from recbole_ssm.data.recbole_datasets import AtomicFiles, dataset_class
+from recbole_ssm.data.recbole_types import Dataset, SequentialDataset
 from recbole_ssm.errors import InputError
 
 _PADDING = {"0", "0.0", "-1", "pad", "padding"}
-"""What people fill lists up with, without brackets and in small letters."""
+"""Tokens that people pad lists with, in lower case and without brackets."""
 
 
-def load_presplit(config, *, packed: bool):
-    """The dataset of the files that ``benchmark_filename`` names, not yet built.
+def load_presplit(config: Config, *, packed: bool) -> Dataset:
+    """The dataset of the files that ``benchmark_filename`` names.
 
     Args:
         config: the configuration.
         packed: whether the model takes packed batches.
+
+    Returns:
+        The dataset, not yet built.
 
     Raises:
         InputError: a line has no user, target or history, or the histories hold no items but something else.
@@ -41,15 +47,16 @@ def load_presplit(config, *, packed: bool):
         return PackedPresplitDataset(config)
     base = dataset_class(config)
     kind = Histories if issubclass(base, SequentialDataset) else OneNumbering
-    return type(base.__name__, (kind, AtomicFiles, base), {})(config)
+    dataset: Dataset = type(base.__name__, (kind, AtomicFiles, base), {})(config)
+    return dataset
 
 
-class OneNumbering:
+class OneNumbering(Dataset):
     """Mixed into a dataset of RecBole's: a column and the lists of its earlier values have one numbering."""
 
     @property
     def lists(self) -> dict[str, str]:
-        """For each column that has lists of its earlier values, their column: ``item_id_list`` for ``item_id``."""
+        """The columns that hold lists of another one's earlier values: ``item_id_list`` for ``item_id``."""
         pairs = ((field, field + self.config["LIST_SUFFIX"]) for field in self.inter_feat)
         return {field: of for field, of in pairs if of in self.inter_feat and self.field2type[of].value.endswith("seq")}
 
@@ -62,14 +69,20 @@ class OneNumbering:
         (line,) = lines_of(file, within, self.config["field_separator"], self.config["encoding"])
         return f"{file}, line {line}"
 
-    def refuse(self, wrong: np.ndarray, what: str, remedy: str) -> None:
-        """Raise InputError, with the first file and line, if any row is wrong: (rows of ``inter_feat``,) bool."""
+    def refuse(self, wrong: NDArray[np.bool_], what: str, remedy: str) -> None:
+        """Raise InputError, which names the first file and line, if any row is wrong.
+
+        Args:
+            wrong: (n_lines,) by the rows of ``inter_feat``.
+            what: what is wrong.
+            remedy: what to do.
+        """
         rows = np.flatnonzero(wrong)
         if len(rows):
             others = f" (and so in {len(rows) - 1} other lines)" if len(rows) > 1 else ""
             raise InputError(f"{self.place(rows[0])}: {what}{others}; {remedy}")
 
-    def _load_inter_feat(self, token, dataset_path) -> None:
+    def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         super()._load_inter_feat(token, dataset_path)
         for field in (self.uid_field, self.iid_field):
             missing = self.inter_feat[field].isna().to_numpy()
@@ -87,20 +100,23 @@ class OneNumbering:
                 self._rest_fields = np.setdiff1d(self._rest_fields, [field, of])
 
 
-class Histories(OneNumbering):
+class Histories(OneNumbering, SequentialDataset):
     """Mixed into a sequential dataset of RecBole's; its lists become matrices as wide as ``MAX_ITEM_LIST_LENGTH``.
 
     Attributes:
         history: (N,) int64, the whole history of each line, and after it the line's target.
-        history_end: (n_lines,) int64, where these targets stand.
+        history_end: (n_lines,) int64, the places of these targets.
     """
+
+    history: Tensor
+    history_end: Tensor
 
     @property
     def history_start(self) -> Tensor:
-        """(n_lines,) int64, where the history of each line begins in ``history``."""
+        """(n_lines,) int64, the place in ``history`` where each line's history begins."""
         return torch.cat([self.history_end.new_zeros(1), self.history_end[:-1] + 1])
 
-    def _load_inter_feat(self, token, dataset_path) -> None:
+    def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         super()._load_inter_feat(token, dataset_path)
         history, frame = self.lists[self.iid_field], self.inter_feat
         length = _lengths(frame[history])
@@ -110,7 +126,7 @@ class Histories(OneNumbering):
             self.refuse(unequal, f"{field} has not as many values as {history}", "give it one for each item")
 
     def _benchmark_presets(self) -> None:
-        """RecBole's, at the end of the constructor, for any name of the column of items."""
+        """RecBole calls this at the end of the constructor. Its own version needs a column named ``item_id``."""
         items, targets = self.inter_feat[self.lists[self.iid_field]], self.inter_feat[self.iid_field]
         length = _lengths(items)
         self.history_end = torch.from_numpy(np.cumsum(length + 1) - 1)
@@ -125,8 +141,8 @@ class Histories(OneNumbering):
         self.set_field_property(self.item_list_length_field, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
         self.inter_feat[self.item_list_length_field] = np.minimum(length, self.max_item_list_len or length)
 
-    def _check_items(self, items: np.ndarray, length: np.ndarray) -> None:
-        """Refuse lists that hold something else than items.
+    def _check_items(self, items: NDArray[np.int64], length: NDArray[np.int64]) -> None:
+        """Refuse lists that hold padding, or several items in one token.
 
         Args:
             items: (N,) of all lists, by their numbers.
@@ -152,21 +168,21 @@ class Histories(OneNumbering):
             )
         if is_target[items].mean() < 0.1:
             getLogger().warning(
-                f"hardly an item of {column} is ever a target: {is_target[items].sum()} of {len(items)} in the lists; "
+                f"almost no item of {column} is ever a target: {is_target[items].sum()} of {len(items)} in the lists; "
                 f"are they separated by {separator!r} (seq_separator), and named as in {self.iid_field}?"
             )
         self._tell_unknown(names, targets)
 
-    def _tell_unknown(self, names: np.ndarray, targets: np.ndarray) -> None:
-        """Warn of targets for validation and test that training has nowhere."""
+    def _tell_unknown(self, names: NDArray[np.str_], targets: NDArray[np.int64]) -> None:
+        """Warn of targets for validation and test that the training file does not hold."""
         known, ends = np.zeros(len(names), dtype=bool), np.cumsum(self.file_size_list)
         known[self.history[: self.history_end[ends[0] - 1] + 1].numpy()] = True
         for name, start, end in zip(self.benchmark_filename_list[1:], ends, ends[1:], strict=False):
             unknown = int((~known[targets[start:end]]).sum())
             if unknown:
                 getLogger().warning(
-                    f"{unknown} of {end - start} targets in {self.dataset_name}.{name}.inter stand nowhere in the "
-                    "training file, so that no model can learn them"
+                    f"{unknown} of {end - start} targets in {self.dataset_name}.{name}.inter are not in the training "
+                    "file, so that no model can learn them"
                 )
 
     def _change_feat_format(self) -> None:
@@ -181,7 +197,7 @@ class Histories(OneNumbering):
         return interaction
 
     def _matrix(self, field: str, lists: pd.Series) -> Tensor:
-        """The latest values of each list (n_lines, MAX_ITEM_LIST_LENGTH), filled up with 0; int64, or float32."""
+        """The latest values of each list, (n_lines, MAX_ITEM_LIST_LENGTH), padded with 0; int64, or float32."""
         width = self.max_item_list_len
         if field in self.config["numerical_features"]:  # RecBole gives each value an index
             lists = [np.stack(pair, axis=-1) for pair in lists]
@@ -210,7 +226,7 @@ class PackedPresplitDataset(Histories, PackedDataset):
             self._del_col(self.inter_feat, field)
         return columns
 
-    def _numbers(self, field: str) -> np.ndarray:
+    def _numbers(self, field: str) -> NDArray[np.float64]:
         """The values of a column in the order of ``history``: those of each line's list, and then its own."""
         self._check_is_number(field)
         of_lists = self.config["LIST_SUFFIX"]
@@ -227,17 +243,17 @@ class PackedPresplitDataset(Histories, PackedDataset):
         return samples[HISTORY_END] - samples[HISTORY_START] == 1
 
 
-def _lengths(lists: pd.Series) -> np.ndarray:
+def _lengths(lists: pd.Series) -> NDArray[np.int64]:
     return np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
 
 
-def _holds(marked: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Which lists (n_lines,) hold something of what is marked (N,) of all lists."""
+def _holds(marked: NDArray[np.bool_], length: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which lists, (n_lines,), hold a marked value; ``marked`` is (N,), of all lists one after another."""
     return np.bincount(np.repeat(np.arange(len(length)), length)[marked], minlength=len(length)) > 0
 
 
-def _joined(names: np.ndarray, is_target: np.ndarray) -> np.ndarray:
-    """Which items (n_items,) are never a target, while most of what their names consist of are names of targets."""
+def _joined(names: NDArray[np.str_], is_target: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which items, (n_items,), are never a target, while most parts of their names are names of targets."""
     known = set(names[is_target])
     joined = np.zeros(len(names), dtype=bool)
     for item in np.flatnonzero(~is_target[1:]) + 1:
@@ -246,11 +262,11 @@ def _joined(names: np.ndarray, is_target: np.ndarray) -> np.ndarray:
     return joined
 
 
-def _stands_at_ends(marked: np.ndarray, length: np.ndarray) -> bool:
-    """Whether what is marked of lists fills their ends, all at their last or all at their first place, at least twice.
+def _stands_at_ends(marked: NDArray[np.bool_], length: NDArray[np.int64]) -> bool:
+    """Whether marked values fill the same end of all lists that have one, and a list has two or more.
 
     Args:
-        marked: (N,) of all lists, one after another.
+        marked: (N,) which values are marked, of all lists one after another.
         length: (n_lines,) of each list, 1 or more.
     """
     first = np.cumsum(length) - length

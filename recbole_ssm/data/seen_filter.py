@@ -1,31 +1,33 @@
-"""One rule about the items that a user has had before, for models of every kind.
+"""The rule for items that a user has had before, the same for models of every kind.
 
 With ``filter_seen`` such an item is not recommended: a full ranking leaves it out, a sampled one does not draw it, and
-a target that is one of them is a miss. RecBole's own rule for general models is another: it leaves out the history, but
-never a target, which makes a target that comes back an easy one.
+a target that is one of them is a miss. RecBole has another rule for general models. It leaves out the history, but
+never a target, so that a repeated target is easy to find.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
 from torch import Tensor
 
 from recbole_ssm.data.dataset import HISTORY_END
+from recbole_ssm.data.recbole_types import EvalBatch, EvalLoader, Loader, Loaders
 from recbole_ssm.ops.packing import gather_ranges, sequence_index
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the users of an evaluation split have had before.
+    """The items that the users of an evaluation split have had before.
 
     Attributes:
         items: (T,) all items, user by user.
         start: (R,) where the history of each row of the split begins in ``items``.
-        length: (R,) how many items it has.
+        length: (R,) how many items this history has.
         repeated: (R,) whether the target of the row is one of them.
     """
 
@@ -39,40 +41,40 @@ class Seen:
         return self.items[self.start[row] : self.start[row] + self.length[row]]
 
     def share_repeated(self) -> float:
-        """Which part of the targets their users have had before."""
+        """The share of targets that their users have had before."""
         return self.repeated.double().mean().item() if len(self.repeated) else 0.0
 
 
-def seen_in_sequences(loaders, items: Tensor, user_start: Tensor) -> list[Seen]:
-    """What was seen before each sample of a sequential model: all that the user had before the target.
+def seen_in_sequences(loaders: Loaders, items: Tensor, user_start: Tensor) -> list[Seen]:
+    """The items seen before each sample of a sequential model: all that the user had before the target.
 
-    Works on what every split in order of time has in common: a user's samples for training, validation and testing, in
-    this order, have the user's second, third, ... interaction as targets.
+    In every split in order of time, a user's samples for training, validation and testing, in this order, have the
+    user's second, third, ... interaction as targets. This is all that is used of the split.
 
     Args:
         loaders: of training, validation and test data.
-        items: all items by user and time.
+        items: (n_interactions,) sorted by user and time.
         user_start: (n_users,) where each user begins in ``items``.
 
     Returns:
-        that of validation and of test data.
+        Those of validation and of test data.
     """
     return _seen(loaders, items, user_start, sequential=True)
 
 
-def seen_in_splits(loaders) -> list[Seen]:
-    """What was seen before by a model that is not sequential: the user's items in the splits before."""
+def seen_in_splits(loaders: Loaders) -> list[Seen]:
+    """The items seen before by users of a model that is not sequential: those of earlier splits."""
     users, items = (torch.cat([_columns(loader)[column] for loader in loaders]) for column in (0, 1))
     order = users.argsort(stable=True)
     user_start = torch.searchsorted(users[order], torch.arange(loaders[0]._dataset.user_num))
     return _seen(loaders, items[order], user_start, sequential=False)
 
 
-def seen_in_lists(loaders) -> list[Seen]:
-    """What was seen before each line of files that are split already: the items of its list.
+def seen_in_lists(loaders: Loaders) -> list[Seen]:
+    """The items seen before each line of pre-split files: those of its list.
 
     Args:
-        loaders: of training, validation and test data, of :class:`recbole_ssm.data.presplit.Histories`.
+        loaders: of training, validation and test data, whose datasets are :class:`recbole_ssm.data.presplit.Histories`.
     """
     found, files = [], loaders[0]._dataset  # the histories of all three
     for loader in loaders[1:]:
@@ -86,13 +88,13 @@ def seen_in_lists(loaders) -> list[Seen]:
     return found
 
 
-def _columns(loader) -> tuple[Tensor, Tensor]:
-    """Users and targets of a loader's rows."""
+def _columns(loader: Loader) -> tuple[Tensor, Tensor]:
+    """The users and targets of a loader's rows."""
     dataset = loader._dataset
     return dataset.inter_feat[dataset.uid_field], dataset.inter_feat[dataset.iid_field]
 
 
-def _seen(loaders, items: Tensor, user_start: Tensor, *, sequential: bool) -> list[Seen]:
+def _seen(loaders: Loaders, items: Tensor, user_start: Tensor, *, sequential: bool) -> list[Seen]:
     n_items, n_users = loaders[0]._dataset.item_num, len(user_start)
     owner = torch.searchsorted(user_start, torch.arange(len(items)), right=True) - 1
     pairs, inverse = (owner * n_items + items).unique(return_inverse=True)
@@ -111,21 +113,21 @@ def _seen(loaders, items: Tensor, user_start: Tensor, *, sequential: bool) -> li
 
 
 class SeenFilter:
-    """A collate function that adds the whole history of each row to what another one returns.
+    """A collate function that adds the whole history of each row to a batch.
 
-    The trainer sets the scores of these items to minus infinity. The history is whole: what a model does not read
-    because of ``MAX_ITEM_LIST_LENGTH`` is filtered all the same, so that all models rank the same items.
+    The trainer sets the scores of these items to minus infinity. Items that a model does not read because of
+    ``MAX_ITEM_LIST_LENGTH`` are filtered, too, so that all models rank the same items.
 
     Args:
-        collate: the collate function of a full-ranking loader, ``index -> (interaction, history, users, items)``.
+        collate: the collate function of a full-ranking loader.
         seen: of the split.
-        rows: (R,) the row of ``seen`` that each of the loader's rows has its history from.
+        rows: (R,) for each of the loader's rows the row of ``seen`` that has its history.
     """
 
-    def __init__(self, collate: Callable, seen: Seen, rows: Tensor):
+    def __init__(self, collate: Callable[[Any], EvalBatch], seen: Seen, rows: Tensor):
         self.collate, self.seen, self.rows = collate, seen, rows
 
-    def __call__(self, index):
+    def __call__(self, index: Any) -> EvalBatch:
         interaction, _, positive_u, positive_i = self.collate(index)
         rows = self.rows[index]
         found, cu_seqlens = gather_ranges(self.seen.start[rows], self.seen.length[rows])
@@ -134,28 +136,28 @@ class SeenFilter:
 
 
 class SeenTargetsMissed:
-    """A collate function of sampled evaluation by which a target that the user has had before is a miss.
+    """A collate function of sampled evaluation that makes a miss of a target that the user has had before.
 
-    The item of number 0, the padding, stands in its place, and that is never recommended.
+    It replaces the target by the padding, item 0, which is never recommended.
 
     Args:
-        collate: the collate function of a loader with candidates, ``index -> (interaction, rows, users, items)``.
+        collate: the collate function of a loader with candidates.
         seen: of the split.
         first: (U,) the first row of each of the loader's users.
         count: (U,) how many rows the user has.
     """
 
-    def __init__(self, collate: Callable, seen: Seen, first: Tensor, count: Tensor):
+    def __init__(self, collate: Callable[[Any], EvalBatch], seen: Seen, first: Tensor, count: Tensor):
         self.collate, self.seen, self.first, self.count = collate, seen, first, count
 
-    def __call__(self, index):
+    def __call__(self, index: Any) -> EvalBatch:
         interaction, row, positive_u, positive_i = self.collate(index)
         rows, _ = gather_ranges(self.first[index], self.count[index])
         return interaction, row, positive_u, positive_i.masked_fill(self.seen.repeated[rows], 0)
 
 
-def add_seen_filter(loader, seen: Seen) -> None:
-    """Filter seen items in a loader of evaluation data, which ranks all items or candidates."""
+def add_seen_filter(loader: EvalLoader, seen: Seen) -> None:
+    """Filter seen items in a loader of evaluation data, by full ranking or with candidates."""
     users, _ = _columns(loader)
     if not len(users):
         return
@@ -172,7 +174,7 @@ def add_seen_filter(loader, seen: Seen) -> None:
 
 
 def _occurrences_before(values: Tensor) -> Tensor:
-    """For each element, how many equal ones stand before it."""
+    """For each element the number of equal ones before it."""
     order = values.argsort(stable=True)
     _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
     first = counts.cumsum(0) - counts

@@ -1,29 +1,32 @@
-"""Training batches divided among processes."""
+"""Training batches divided among the processes of torchrun."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
 SHARE = "share"
-"""Field of a batch (1,): its targets over those of all processes, times the number of processes.
+"""Field of a batch, (1,): its number of targets over that of all processes, times the world size.
 
-The mean over processes of their mean losses, each times this, is the mean loss over all targets.
+The mean over processes of their mean losses, each times its share, is the mean loss over all targets.
 """
 
 
 def own_rows(owner: Tensor, targets: Tensor, rank: int, world_size: int) -> tuple[Tensor, Tensor]:
-    """Which rows of a batch are this process's, and their :data:`SHARE`.
+    """The rows of a batch that this process computes, and their :data:`SHARE`.
 
     Args:
-        owner: (R,) the process of each row.
+        owner: (R,) the rank of the process for each row.
         targets: (R,) how many targets each row has.
-        rank: this process.
-        world_size: how many processes there are.
+        rank: of this process.
+        world_size: the number of processes.
 
     Returns:
-        Row numbers, at least one: a process that has none takes the first, with a share of 0.
+        The numbers of the rows, at least one, and the share, (1,). A process without rows takes the first, with a share
+        of 0.
     """
     rows = (owner == rank).nonzero().squeeze(1)
     share = world_size * targets[rows].sum() / targets.sum()
@@ -31,19 +34,19 @@ def own_rows(owner: Tensor, targets: Tensor, rank: int, world_size: int) -> tupl
 
 
 class SharedCollate:
-    """A collate function of RecBole's that is given every so-manieth row of a batch.
+    """A collate function that gives each process its rows of a batch: row r goes to rank ``r % world_size``.
 
     Args:
-        collate: the collate function, ``index -> Interaction``.
-        rank: this process.
-        world_size: how many processes there are.
+        collate: RecBole's collate function for a whole batch.
+        rank: of this process.
+        world_size: the number of processes.
     """
 
-    def __init__(self, collate, rank: int, world_size: int):
+    def __init__(self, collate: Callable[[list[int]], Interaction], rank: int, world_size: int):
         self.collate, self.rank, self.world_size = collate, rank, world_size
 
-    def __call__(self, index) -> Interaction:
-        index = torch.as_tensor(index)
+    def __call__(self, rows_of_batch: Sequence[int]) -> Interaction:
+        index = torch.as_tensor(rows_of_batch)
         rows, share = own_rows(
             torch.arange(len(index)) % self.world_size, torch.ones(len(index)), self.rank, self.world_size
         )

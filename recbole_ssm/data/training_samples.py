@@ -1,16 +1,20 @@
-"""Which samples an epoch trains on, and how they are grouped into batches.
+"""The samples that an epoch trains on, and their batches.
 
-The number of tokens is what training costs. RecBole trains on every prefix of every user, each encoded anew
-(``all_prefixes``). ``sampled_prefixes`` takes a few of each user's, other ones in every epoch. ``whole_sequence`` reads
-each user once and predicts after every token, which a causal model may do: the same targets for the price of one.
-``prefix_lm`` is that for a bidirectional one: each user is read once, both ways up to a random item and in one
-direction after it, and from that item on every token has a target (prefix language models: T5, arXiv 1910.10683,
-section 3.2).
+The cost of training is in proportion to its tokens.
+
+- ``all_prefixes``: every prefix of every user, each encoded anew, as in RecBole.
+- ``sampled_prefixes``: a few prefixes of each user, other ones in every epoch.
+- ``whole_sequence``: each user is encoded once, with a target after every token, which a causal model may have. The
+  targets are those of all prefixes.
+- ``prefix_lm``: the same for a bidirectional model. Each user is encoded once, in both directions up to a random item
+  and in one direction after it. From that item on every token has a target (prefix language models: T5, arXiv
+  1910.10683, section 3.2).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,12 +26,15 @@ from recbole_ssm.errors import InputError
 
 
 def sample_prefixes(users: Tensor, per_user: int, generator: torch.Generator) -> Tensor:
-    """Row numbers of at most ``per_user`` random samples of every user, without replacement.
+    """Draw at most ``per_user`` random samples of every user, without replacement.
 
     Args:
-        users: (R,) user of each row.
+        users: (R,) the user of each row.
         per_user: how many to draw.
-        generator: source of the draw.
+        generator: the source of randomness.
+
+    Returns:
+        The numbers of the rows.
     """
     _, group, counts = users.unique(return_inverse=True, return_counts=True)
     shuffled = (group + torch.rand(len(users), generator=generator, dtype=torch.float64)).argsort()  # user by user
@@ -36,10 +43,13 @@ def sample_prefixes(users: Tensor, per_user: int, generator: torch.Generator) ->
 
 
 def last_prefixes(dataset: PackedDataset) -> Tensor:
-    """Row number of each user's last sample, whose history and target are the user's whole training sequence.
+    """The row of each user's last sample, whose history and target are the user's whole training sequence.
+
+    Args:
+        dataset: the training split.
 
     Raises:
-        InputError: between a user's first and last training target stands one that is not for training.
+        InputError: the split leaves a gap: between a user's first and last training target is one not for training.
     """
     order = dataset.inter_feat[dataset.uid_field].argsort(stable=True)  # each user's samples, in order of time
     users, counts = dataset.inter_feat[dataset.uid_field][order].unique_consecutive(return_counts=True)
@@ -54,30 +64,30 @@ def last_prefixes(dataset: PackedDataset) -> Tensor:
 
 
 class PlannedBatch(NamedTuple):
-    """What the collate function is told of a batch."""
+    """What the collate function gets of a batch."""
 
     rows: Tensor
-    """(S,) int64, row numbers of its samples."""
+    """(S,) int64, the row numbers of its samples."""
     seed: int
-    """For what the collate function draws, so that batches do not depend on the number of worker processes."""
+    """For what the collate function draws: batches must not depend on the number of worker processes."""
     one_way: bool
-    """Whether ``prefix_lm`` cuts histories after their first item, so that they are read in one direction."""
+    """Whether ``prefix_lm`` cuts histories after their first item, so that they are read in one direction only."""
 
 
-class TrainingBatches(Sampler):
-    """Plans each epoch: yields a :class:`PlannedBatch` after another.
+class TrainingBatches(Sampler["list[int]"]):
+    """Plans the batches of each epoch; iterating yields one :class:`PlannedBatch` after another.
 
-    Epoch e of seed s is always the same plan, whatever was drawn before it.
+    The plan depends on seed and epoch alone.
 
     Args:
         dataset: the training split.
         train_samples: ``all_prefixes``, ``sampled_prefixes``, ``whole_sequence`` or ``prefix_lm``.
-        prefixes_per_user: how many ``sampled_prefixes`` draws.
-        causal_epochs: so many epochs at first are ``one_way``.
-        batch_size: sequences of a batch, or None.
-        batch_tokens: tokens of a batch at most (a single longer sequence is a batch of its own), or None.
+        prefixes_per_user: how many prefixes ``sampled_prefixes`` draws.
+        batch_size: the number of sequences in a batch, or None.
+        batch_tokens: the largest number of tokens in a batch, or None. A longer sequence is a batch of its own.
         shuffle: whether the order changes from epoch to epoch.
         seed: of the plan.
+        causal_epochs: the number of first epochs that are ``one_way``.
     """
 
     def __init__(
@@ -103,7 +113,7 @@ class TrainingBatches(Sampler):
         self._planned: tuple[int, list[PlannedBatch]] | None = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Continue with the plan of this epoch (counted from 0)."""
+        """Continue with the plan of this epoch, counted from 0."""
         self.epoch = epoch
 
     def _plan(self, epoch: int) -> list[PlannedBatch]:
@@ -126,7 +136,7 @@ class TrainingBatches(Sampler):
             return sample_prefixes(self.users, self.prefixes_per_user, generator)
         return torch.arange(len(self.users))
 
-    def _batches(self, rows: Tensor):
+    def _batches(self, rows: Tensor) -> Iterator[Tensor]:
         if self.batch_tokens is None:
             yield from rows.split(self.batch_size)
             return
@@ -139,14 +149,15 @@ class TrainingBatches(Sampler):
             yield rows[first:after]
             first, used = after, ends[after - 1]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
+        """Yield each :class:`PlannedBatch` of the epoch that comes next."""
         yield from self._plan(self.epoch)
         self.epoch += 1
 
     def __len__(self) -> int:
-        """Batches of the epoch that comes next."""
+        """The number of batches in the epoch that comes next."""
         return len(self._plan(self.epoch))
 
     def total(self, epochs: int) -> int:
-        """Batches of so many epochs, if each has as many as the first."""
+        """The number of batches in so many epochs, if each has as many as the first."""
         return epochs * len(self._plan(0))

@@ -14,7 +14,7 @@ from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.configuration import stored_config
 from recbole_ssm.checkpoints.load import stored_model
 from recbole_ssm.data import create_dataset
-from recbole_ssm.data.dataset import chronological_column, chronological_history
+from recbole_ssm.data.order import chronological_column, chronological_history
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.backends import check_backend, use_backend
 from recbole_ssm.ops.packing import cumulative_lengths, sequence_index

@@ -1,8 +1,10 @@
-"""The state of all random number generators that a training draws from: save and restore."""
+"""The state of all random number generators that a training draws from: save, restore, and set for a while."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -36,3 +38,14 @@ def set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if torch.cuda.is_initialized() and len(state["cuda"]) == 1:
         torch.cuda.set_rng_state(state["cuda"][0].cpu())
+
+
+@contextmanager
+def numpy_seed(seed: int) -> Iterator[None]:
+    """Seed numpy's global generator within this context, and restore its state after it."""
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)

@@ -15,7 +15,7 @@ from recbole_ssm.checkpoints.fingerprint import item_vocabulary
 from recbole_ssm.checkpoints.load import check_fits, load_weights
 from recbole_ssm.config.config import Config
 from recbole_ssm.data import PackedDataset, check_topk, create_dataset, data_preparation
-from recbole_ssm.data.dataset import renumber_items
+from recbole_ssm.data.recbole_datasets import renumber_items
 from recbole_ssm.errors import CheckpointError, InputError
 from recbole_ssm.ops.backends import use_backend
 from recbole_ssm.system import threads

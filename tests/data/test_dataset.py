@@ -19,7 +19,7 @@ from atomic import (
 )
 
 from recbole_ssm.data import PackedDataset, create_dataset
-from recbole_ssm.data.dataset import lost_order
+from recbole_ssm.data.order import lost_order
 
 PARTS = ("train", "valid", "test")
 FEW_USERS = {"user_inter_num_interval": "[0,40]", "MAX_ITEM_LIST_LENGTH": 10}

@@ -1,0 +1,74 @@
+"""Evaluation by the same rules for models of every kind: whether seen items are ranked, and which candidates are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from logging import getLogger
+
+import numpy as np
+from numpy.typing import NDArray
+from recbole.utils import ModelType
+from torch import Tensor
+
+from recbole_ssm.config import Config
+from recbole_ssm.data.candidates import FixedCandidates
+from recbole_ssm.data.recbole_types import EvalLoader, Loaders
+from recbole_ssm.data.seen_filter import Seen, add_seen_filter, seen_in_lists, seen_in_sequences, seen_in_splits
+
+
+def rank_alike(
+    config: Config, loaders: Loaders, history: tuple[Tensor, Tensor] | None, interacted: NDArray[np.int64]
+) -> None:
+    """Filter seen items, or not, and fix the candidates of sampled evaluation.
+
+    Each loader of evaluation data gets ``share_repeated``, see :class:`EvalLoader`.
+
+    Args:
+        config: the configuration.
+        loaders: of training, validation and test data; those of evaluation data are changed.
+        history: from :func:`recbole_ssm.data.order.chronological_history`, of a sequential dataset whose seen items are
+            filtered and that is not split by files; else None.
+        interacted: (n_items,) how many interactions each item has.
+    """
+    seen: Sequence[Seen | None]
+    if history is not None:
+        seen = seen_in_sequences(loaders, *history)
+    elif not config.excludes_seen:
+        seen = None, None
+    else:
+        seen = seen_in_lists(loaders) if config["MODEL_TYPE"] == ModelType.SEQUENTIAL else seen_in_splits(loaders)
+    for number, (loader, seen_before) in enumerate(zip(loaders[1:], seen, strict=True)):
+        mode = config["eval_args"]["mode"][("valid", "test")[number]]
+        if mode.startswith(("uni", "pop")) and len(loader._dataset):
+            weights = interacted if mode.startswith("pop") else (np.arange(len(interacted)) > 0).astype(np.int64)
+            _fix_candidates(
+                loader, FixedCandidates(config["seed"], number, weights, _excluded(config, loader, seen_before))
+            )
+        if config["filter_seen"] and seen_before is not None:
+            add_seen_filter(loader, seen_before)
+        loader.share_repeated = None if seen_before is None else seen_before.share_repeated()
+    of_test = seen[1]
+    if of_test is not None and of_test.repeated.any():
+        getLogger().warning(
+            f"{of_test.share_repeated():.1%} of the test targets are items that their users have had before. "
+            + config.rule_of_seen
+        )
+
+
+def _fix_candidates(loader: EvalLoader, candidates: FixedCandidates) -> None:
+    """Draw a loader's candidates from these; raises InputError at once where there are none for a user."""
+    loader._sampler = candidates
+    targets = loader._dataset.inter_feat[loader._dataset.iid_field].numpy()
+    for user in loader.uid_list:
+        candidates.left_out(user, targets[loader.uid2index[user]])
+
+
+def _excluded(config: Config, loader: EvalLoader, seen: Seen | None) -> Callable[[int], NDArray[np.int64]]:
+    """The items that are not drawn as candidates for a user."""
+    if config["filter_seen"] and seen is not None:
+        rows = {user: range(loader.uid2index[user].start, loader.uid2index[user].stop) for user in loader.uid_list}
+        return lambda user: np.concatenate([seen.of_row(row).numpy() for row in rows[user]])
+    if config.excludes_seen:
+        used = loader._sampler.used_ids
+        return lambda user: np.fromiter(used[user], np.int64)
+    return lambda user: np.empty(0, np.int64)
