@@ -76,7 +76,7 @@ def _load(config: Config, *, packed: bool) -> Dataset:
     if config["benchmark_filename"] is not None:
         return load_presplit(config, packed=packed)
     if is_trusted(config, "dataset_save_path"):
-        return _load_pickled(config)
+        return _load_trusted(config)
     return _load_packed(config) if packed else _load_with_recbole(config)
 
 
@@ -105,7 +105,7 @@ def _load_with_recbole(config: Config) -> Dataset:
     return dataset
 
 
-def _load_pickled(config: Config) -> Dataset:
+def _load_trusted(config: Config) -> Dataset:
     """The dataset that RecBole has pickled as ``dataset_save_path``, which is trusted."""
     file = Path(config["dataset_save_path"])
     if any(other.stat().st_mtime > file.stat().st_mtime for other in dataset_files(config)):

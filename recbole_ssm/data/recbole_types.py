@@ -1,5 +1,7 @@
 """The types of RecBole's datasets and loaders, as far as this package uses them: RecBole itself declares none."""
 
+# ruff: noqa: D102  (RecBole's own documentation describes the methods)
+
 from __future__ import annotations
 
 from collections.abc import Callable

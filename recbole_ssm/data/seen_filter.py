@@ -128,6 +128,7 @@ class SeenFilter:
         self.collate, self.seen, self.rows = collate, seen, rows
 
     def __call__(self, index: Any) -> EvalBatch:
+        """The batch of the loader's rows at ``index``, with their histories."""
         interaction, _, positive_u, positive_i = self.collate(index)
         rows = self.rows[index]
         found, cu_seqlens = gather_ranges(self.seen.start[rows], self.seen.length[rows])
@@ -151,6 +152,7 @@ class SeenTargetsMissed:
         self.collate, self.seen, self.first, self.count = collate, seen, first, count
 
     def __call__(self, index: Any) -> EvalBatch:
+        """The batch of the loader's users at ``index``, with seen targets replaced."""
         interaction, row, positive_u, positive_i = self.collate(index)
         rows, _ = gather_ranges(self.first[index], self.count[index])
         return interaction, row, positive_u, positive_i.masked_fill(self.seen.repeated[rows], 0)

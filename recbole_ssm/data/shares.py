@@ -46,6 +46,7 @@ class SharedCollate:
         self.collate, self.rank, self.world_size = collate, rank, world_size
 
     def __call__(self, rows_of_batch: Sequence[int]) -> Interaction:
+        """This process's rows of a batch, with the field :data:`SHARE`."""
         index = torch.as_tensor(rows_of_batch)
         rows, share = own_rows(
             torch.arange(len(index)) % self.world_size, torch.ones(len(index)), self.rank, self.world_size

@@ -30,6 +30,7 @@ class PrintableLog(logging.Filter):
     """A filter for log handlers: it makes lines :func:`printable`, and keeps RecBole's colours."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Change the message of a record, and let it pass."""
         try:
             text = record.getMessage()
         except (KeyError, TypeError, ValueError):  # wrong arguments, which logging itself reports
@@ -61,6 +62,7 @@ class Console(RichConsole):
         self.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     def on_broken_pipe(self) -> None:
+        """Raise BrokenPipeError, where rich's own version exits."""
         raise BrokenPipeError
 
 
