@@ -13,7 +13,7 @@ from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.ensemble import Ensemble
 from recbole_ssm.checkpoints.fingerprint import fingerprint
 from recbole_ssm.config.config import Config
-from recbole_ssm.config.keys import FOR_OUR_MODELS
+from recbole_ssm.config.keys import keys_of
 from recbole_ssm.errors import CheckpointError
 from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.registry import MODELS, model_class
@@ -107,10 +107,10 @@ def _check_sizes(config: Config | _Stored, catalogue: Any, weights: dict[str, Te
         catalogue: a dataset, or what stands for it.
         weights: by name.
     """
-    for option in FOR_OUR_MODELS:
-        if config[option.name] is not None:
-            option.check(config[option.name])
-    if config["num_layers"] > len(weights):
+    for key in keys_of(model_class(config["model"])):
+        if config[key.name] is not None:
+            key.check(config[key.name])
+    if (config["num_layers"] or 0) > len(weights):
         raise ValueError("it has more layers than weights")
     with torch.device("meta"):
         made = model_class(config["model"])(config, catalogue).state_dict()

@@ -6,10 +6,11 @@ import textwrap
 
 from recbole_ssm.cli.parser import PROGRAM, WIDTH, wrapped
 from recbole_ssm.cli.verbs import VERBS, all_verbs
-from recbole_ssm.config.keys import FOR_ALL_MODELS, FOR_OUR_MODELS
+from recbole_ssm.config.keys import sections
 from recbole_ssm.config.shipped_files import properties_folder
 from recbole_ssm.data.atomic_files import find_datasets
-from recbole_ssm.model.registry import MODELS, recbole_models
+from recbole_ssm.model.recbole_models import recbole_models
+from recbole_ssm.model.registry import MODELS
 
 _USAGE = f"{PROGRAM} --model=NAME --dataset=NAME [--config_files=FILE,FILE] [--resume[=FILE]] [--key=value ...]"
 
@@ -41,10 +42,10 @@ def help_text(data_path: str) -> str:
         *wrapped(f"config files of the package: {', '.join(shipped)}"),
         "",
     ]
-    for title, options in (("keys for all models", FOR_ALL_MODELS), ("keys for the models above", FOR_OUR_MODELS)):
+    for title, keys in sections():
         lines.append(f"{title}:")
-        for option in options:
-            text = f"{option.text}; {option.values}"
-            head = f"  {option.name:<22}"
+        for key, models in keys:
+            text = f"{models}: {key.text}; {key.values}" if models else f"{key.text}; {key.values}"
+            head = f"  {key.name:<22}"
             lines.extend(textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * 24))
     return "\n".join(lines)

@@ -15,10 +15,11 @@ def check_interval(name: str, value: object) -> None:
         value: a word; ``[3, 5]`` may also be a list.
     """
     parts = [part.strip() for part in str(value).split(";")]
-    ends = [_ends(part) for part in parts]
-    if isinstance(value, bool | dict) or None in ends:
-        raise InputError(f"{name} must be like '[3,inf)', but is {value!r}")
-    for part, (low, high) in zip(parts, ends, strict=True):
+    for part in parts:
+        ends = None if isinstance(value, bool | dict) else _ends(part)
+        if ends is None:
+            raise InputError(f"{name} must be like '[3,inf)', but is {value!r}")
+        low, high = ends
         if low > high or (low == high and (part[0], part[-1]) != ("[", "]")):
             raise InputError(f"{name} is {value!r}, but no number lies within {part}; the lower end comes first")
 

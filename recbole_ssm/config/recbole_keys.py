@@ -1,26 +1,26 @@
 """What each key of RecBole does here: taken as RecBole takes it, or passed over, and then why.
 
 A key stands in :data:`TAKEN`, in :data:`PASSED_OVER`, or in both where that depends on the configuration. Keys of
-single models stand in RecBole's files of models and in their code.
+single models stand in RecBole's files of models and in :mod:`recbole_ssm.model.recbole_models`.
 """
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from fnmatch import fnmatchcase
+from typing import Any
 
 import recbole.data.dataset
-import recbole.data.transform
-import recbole.evaluator.metrics
 from recbole.data.dataset import Dataset, KnowledgeBasedDataset
-from recbole.utils import ModelType, get_trainer
+from recbole.utils import ModelType
+from recbole.utils.argument_list import dataset_arguments, general_arguments, training_arguments
 
-if TYPE_CHECKING:
-    from recbole_ssm.config.config import Config
+from recbole_ssm.config.keys import keys_of
+from recbole_ssm.config.settings import Settings
+from recbole_ssm.config.shipped_files import keys_of_model
+from recbole_ssm.model.declarations import Key
+from recbole_ssm.model.recbole_models import COUNTS_PER_BATCH, READ_BY_TRANSFORMS, READS_MORE, READS_NOT
 
 TAKEN = frozenset(
     {
@@ -50,63 +50,46 @@ TAKEN = frozenset(
 
 @dataclass(frozen=True)
 class PassedOver:
-    """Keys that do nothing, and why."""
+    """Keys that do nothing, and why.
+
+    Attributes:
+        keys: the keys.
+        why: in words; ``{model}`` stands for the model's name.
+        where: which configurations it holds for.
+    """
 
     keys: tuple[str, ...]
     why: str
-    """``{model}`` stands for the model's name."""
-    where: Callable[[Config], bool] = lambda config: True
-    """Which configurations it holds for."""
+    where: Callable[[Settings], bool] = lambda config: True
 
 
-_UNKNOWN = ""
-"""The code of a class that was typed in."""
+def reads(config: Settings, key: str) -> bool:
+    """Whether the model of a configuration reads a key that is not read for every model.
 
-
-def code_of(config: Config) -> str:
-    """The code of RecBole, or of one's own, that reads the keys of the configuration's model alone."""
-    name = config["model"]
-    dataset = getattr(recbole.data.dataset, f"{name}Dataset", None)
-    return _code(config.model_class, get_trainer(config["MODEL_TYPE"], name), dataset, bool(config["transform"]))
-
-
-def reads(config: Config, key: str) -> bool:
-    """Whether that code reads a key: ``config["key"]``, ``config.key``, or as one of those that begin with a word.
-
-    In the files of the model the word alone is enough; elsewhere it may be anything. Code that is not known is taken
-    to read every key.
+    A model of this package declares its keys. One of RecBole has them in its file of defaults, or in
+    :data:`~recbole_ssm.model.recbole_models.READS_MORE`. The class of somebody else, which declares nothing, may read
+    any key.
     """
-    code, word = code_of(config), re.escape(key)
-    return (
-        code == _UNKNOWN
-        or re.search(rf"config(\[|\.get\()\s*[\"']{word}[\"']|config\.{word}\b", code) is not None
-        or key in _words_of(config.model_class)
-        or key.startswith(tuple(re.findall(r"key\.startswith\([\"'](\w+)", code)))
-    )
+    if config.is_packed:
+        names = {own.name for own in keys_of(config.model_class)}
+        return key in names | {column.source for column in config.columns}
+    if is_foreign(config.model_class):
+        return True
+    name = config["model"]
+    more = [pattern for models, keys in READS_MORE if name in models for pattern in keys]
+    if config["transform"]:
+        more.extend(READ_BY_TRANSFORMS.get(config["transform"], ()))
+    if any(fnmatchcase(key, pattern) for pattern in more):
+        return True
+    return key in keys_of_model(name) and key not in READS_NOT.get(name, ())
 
 
-@lru_cache
-def _words_of(model: type) -> set[str]:
-    """Words in quotation marks in the files of a model's classes, which may be keys that are read one after another."""
-    foreign = ("builtins", "torch", "recbole")
-    bases = [base for base in model.__mro__[1:] if base.__module__.partition(".")[0] not in foreign]
-    files = "\n".join(inspect.getsource(inspect.getmodule(each)) for each in (model, *bases))
-    return set(re.findall(r"[\"'](\w+)[\"']", files))
+def is_foreign(model: type[Any]) -> bool:
+    """Whether a model is neither of this package's kind nor one of RecBole's own."""
+    return not hasattr(model, "packed") and model.__module__.partition(".")[0] != "recbole"
 
 
-@lru_cache
-def _code(model: type, trainer: type, dataset: type | None, transforms: bool) -> str:
-    bases = [base for base in model.__mro__ if base.__module__.partition(".")[0] not in ("builtins", "torch")]
-    try:
-        # RecBole keeps all base classes in one file, and all trainers.
-        parts = [inspect.getmodule(model), *bases, *trainer.__mro__[:-1], recbole.evaluator.metrics]
-        parts += [*([dataset] if dataset else []), *([recbole.data.transform] if transforms else [])]
-        return "\n".join(map(inspect.getsource, parts))
-    except (OSError, TypeError):
-        return _UNKNOWN
-
-
-def passed_over(config: Config) -> Iterator[tuple[str, str]]:
+def passed_over(config: Settings) -> Iterator[tuple[str, str]]:
     """Each key that is given, and to no purpose, and why; one that has its default is none."""
     for row in PASSED_OVER:
         for key in row.keys:
@@ -115,21 +98,16 @@ def passed_over(config: Config) -> Iterator[tuple[str, str]]:
                 yield key, row.why.format(model=config["model"])
 
 
-def _unread(key: str) -> Callable[[Config], bool]:
+def _unread(key: str) -> Callable[[Settings], bool]:
     return lambda config: not reads(config, key)
 
 
-def _without_features(config: Config) -> bool:
-    words = ("ContextRecommender", "ContextSeqEmb", "FeatureSeqEmb", "numerical_features")
-    return code_of(config) != _UNKNOWN and not any(word in code_of(config) for word in words)
-
-
-def _without_graph(config: Config) -> bool:
+def _without_graph(config: Settings) -> bool:
     own = getattr(recbole.data.dataset, f"{config['model']}Dataset", Dataset)
     return config["MODEL_TYPE"] != ModelType.KNOWLEDGE and not issubclass(own, KnowledgeBasedDataset)
 
 
-def _presplit(config: Config) -> bool:
+def _presplit(config: Settings) -> bool:
     return config["benchmark_filename"] is not None
 
 
@@ -167,9 +145,9 @@ PASSED_OVER = (
     PassedOver(
         ("preload_weight",),
         "{model} learns its own embedding",
-        lambda config: not reads(config, "preload_weight") and "get_preload_weight" not in code_of(config),
+        _unread("preload_weight"),
     ),
-    PassedOver(("numerical_features", "discretization"), "{model} reads no features", _without_features),
+    PassedOver(("numerical_features", "discretization"), "{model} reads no features", _unread("numerical_features")),
     PassedOver(
         ("threshold",),
         "{model} learns from all interactions, and they are what it is tested on",
@@ -201,10 +179,54 @@ PASSED_OVER = (
     PassedOver(
         ("train_batch_size",),
         "{model} counts in batches that hold no item twice",
-        lambda config: config["model"] == "Pop" and config["train_neg_sample_args"]["distribution"] == "none",
+        lambda config: (
+            config["model"] in COUNTS_PER_BATCH and config["train_neg_sample_args"]["distribution"] == "none"
+        ),
     ),
 )
 """Keys that do nothing here, for some models at least."""
 
 KNOWN = TAKEN.union(*(row.keys for row in PASSED_OVER))
 """All keys of RecBole that are not of single models."""
+
+
+def _of_kind(kind: type, *names: str, **limits: Any) -> list[Key]:
+    return [Key(name, kind, **limits) for name in names]
+
+
+_DECLARED = (
+    *_of_kind(int, "train_batch_size", "eval_batch_size", low=1),
+    *_of_kind(int, "epochs", "eval_step", "stopping_step", "metric_decimal_place", "worker", low=0),
+    *_of_kind(float, "learning_rate", "weight_decay", low=0),
+    Key("seed", int, low=0, high=2**32 - 1),
+    *_of_kind(dict, "unload_col", "unused_col", "val_interval", "threshold", "preload_weight", optional=True),
+    *_of_kind(dict, "discretization", optional=True),
+    Key("load_col", dict, optional=True, example="{'inter': ['user_id', 'item_id']}"),
+    Key("clip_grad_norm", dict, optional=True, example="{'max_norm': 1.0}"),
+    *_of_kind(list, "alias_of_user_id", "alias_of_item_id", "alias_of_entity_id", optional=True),
+    *_of_kind(list, "alias_of_relation_id", "numerical_features", optional=True),
+    *_of_kind(list, "additional_feat_suffix", "benchmark_filename", optional=True),
+    *_of_kind(str, "encoding", "dataset_save_path", "dataloaders_save_path", optional=True),
+    *_of_kind(str, "RATING_FIELD", "LABEL_FIELD", optional=True),
+)
+"""Keys of RecBole whose values its defaults do not tell. RecBole finds a wrong one deep in the training."""
+
+LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+"""Those that RecBole knows; any other word would be Adam to it."""
+
+_WORDS = frozenset({*general_arguments, *training_arguments, *dataset_arguments} - {"gpu_id"})
+"""Keys that need a word, where their default is one."""
+
+
+def recbole_keys(config: Settings) -> Iterator[Key]:
+    """What the values of RecBole's keys must be: as declared here, or of the type of RecBole's default."""
+    declared = {key.name: key for key in _DECLARED}
+    yield from declared.values()
+    for name, default in config.recbole_defaults.items():
+        kind = type(default)
+        if name in declared or (name == "MAX_ITEM_LIST_LENGTH" and config.is_packed):
+            continue
+        if name == "MAX_ITEM_LIST_LENGTH":
+            yield Key(name, int, low=1)
+        elif kind in (bool, int, float) or (kind is str and name in _WORDS):
+            yield Key(name, kind)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 
-from recbole_ssm.model.declarations import Column
+from recbole_ssm.model.declarations import Column, Key, Settings
 from recbole_ssm.ops import linear_cross_entropy
 from recbole_ssm.ops.packing import RowItems, check_each, check_ids, check_shapes, items_read, last_tokens, pack_padded
 
@@ -35,16 +37,23 @@ class PackedSequentialRecommender(SequentialRecommender):
     both directions: those after them then depend on nothing that comes later. ``train_samples: prefix_lm`` needs that.
     """
 
-    teachers = None
+    teachers: Any = None
     """:class:`recbole_ssm.training.distillation.Teachers`, whose predictions are part of the targets; None for none."""
+
+    keys: tuple[Key, ...] = (
+        Key("hidden_size", int, "width of embeddings and layers", 64, low=1),
+        Key("loss_type", str, "full softmax cross-entropy, or BPR with sampled negatives", "CE", choices=("CE", "BPR")),
+        Key("initializer_range", float, "standard deviation of the initial weights", 0.02, low=0),
+        Key("item_bias", bool, "learn a number for each item that is added to its score", False),
+        Key("repeat_bias", bool, "learn one number that is added to the scores of all items of the history", False),
+    )
+    """The keys of the configuration that it reads. A subclass with more of them repeats these:
+    ``keys = (*PackedSequentialRecommender.keys, Key(...))``."""
 
     columns: tuple[Column, ...] = ()
     """What it reads of each interaction beside the item; :meth:`encode` gets it by name."""
 
-    streams = False
-    """Whether :meth:`prefill` and :meth:`step` can be used: it keeps a state of constant size, not the history."""
-
-    def __init__(self, config, dataset, *, padding_idx: int | None = 0):
+    def __init__(self, config: Settings, dataset: Any, *, padding_idx: int | None = 0):
         super().__init__(config, dataset)
         self.hidden_size = config["hidden_size"]
         self.loss_type = config["loss_type"]
@@ -54,6 +63,10 @@ class PackedSequentialRecommender(SequentialRecommender):
         self.item_bias = nn.Parameter(torch.zeros(self.n_items)) if config["item_bias"] else None
         self.repeat_bias = nn.Parameter(torch.zeros(1)) if config["repeat_bias"] else None
         self.bpr_loss = BPRLoss()
+
+    @classmethod
+    def check_config(cls, config: Settings) -> None:
+        """Raise InputError where values of its keys do not fit one another. Each by itself has been checked."""
 
     def _init_weights(self, module: nn.Module) -> None:
         """RecBole's initialisation, but for the biases that set a mixer's step sizes."""
@@ -155,8 +168,15 @@ class PackedSequentialRecommender(SequentialRecommender):
                 teacher = self.teachers.predict(tokens, cu_seqlens, readout, columns=columns, **options)
                 if seen is None and teacher.seen_bias:
                     seen = items_read(tokens, cu_seqlens, readout)
-            biases = {"bias": self.item_bias, "seen": seen, "seen_bias": self.bias_of_seen()}
-            return linear_cross_entropy(hidden, self.item_embedding.weight, target, **biases, teacher=teacher)
+            return linear_cross_entropy(
+                hidden,
+                self.item_embedding.weight,
+                target,
+                bias=self.item_bias,
+                seen=seen,
+                seen_bias=self.bias_of_seen(),
+                teacher=teacher,
+            )
         negative = interaction[self.NEG_ITEM_ID].view(-1, len(target))  # (K, R): K negatives of each target
         rows = torch.arange(len(target), device=target.device)
         return self.bpr_loss(self._score(hidden, target, seen, rows), self._score(hidden, negative, seen, rows))
@@ -174,9 +194,10 @@ class PackedSequentialRecommender(SequentialRecommender):
         score = (hidden * self.item_embedding(items)).sum(-1)
         if self.item_bias is not None:
             score = score + self.item_bias[items]
-        if seen is not None:
+        bias = self.bias_of_seen()
+        if seen is not None and bias is not None:
             row, item = seen.of_rows()
-            score = score + self.bias_of_seen() * torch.isin(rows * self.n_items + items, row * self.n_items + item)
+            score = score + bias * torch.isin(rows * self.n_items + items, row * self.n_items + item)
         return score
 
     def predict(self, interaction: Interaction) -> Tensor:
@@ -213,11 +234,17 @@ class PackedSequentialRecommender(SequentialRecommender):
         scores = torch.matmul(hidden, self.item_embedding.weight.T)
         if self.item_bias is not None:
             scores += self.item_bias
-        if seen is not None:
-            scores[seen.of_rows()] += self.bias_of_seen()
+        bias = self.bias_of_seen()
+        if seen is not None and bias is not None:
+            scores[seen.of_rows()] += bias
         return scores
 
-    def prefill(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> tuple[Tensor, list]:
+    @property
+    def streams(self) -> bool:
+        """Whether :meth:`prefill` and :meth:`step` can be used: it keeps a state of constant size, not the history."""
+        return False
+
+    def prefill(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> tuple[Tensor, list[Any]]:
         """What :meth:`step` would come to after whole histories, read at once.
 
         Args:
@@ -230,7 +257,7 @@ class PackedSequentialRecommender(SequentialRecommender):
         """
         raise NotImplementedError(self._no_state)
 
-    def step(self, items: Tensor, state: list | None = None, **columns: Tensor) -> tuple[Tensor, list]:
+    def step(self, items: Tensor, state: list[Any] | None = None, **columns: Tensor) -> tuple[Tensor, list[Any]]:
         """The representation of R histories that get one item more, in a time that does not depend on their length.
 
         In evaluation mode it equals what :meth:`forward` gives for the longer histories.

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from recbole_ssm.errors import InputError
 from recbole_ssm.layers import Hydra
+from recbole_ssm.model.base import PackedSequentialRecommender
+from recbole_ssm.model.declarations import Key, Settings
 from recbole_ssm.model.mamba4rec import Mamba4Rec
+from recbole_ssm.model.shared_keys import D_STATE, DROPOUT_PROB, EXPAND, HEADDIM, NUM_LAYERS, check_heads
 
 
 class Hydra4Rec(Mamba4Rec):
     """The last item's output, which has seen the whole history from both sides, stands for the history."""
 
+    keys = (
+        *PackedSequentialRecommender.keys,
+        *(NUM_LAYERS, DROPOUT_PROB, D_STATE, EXPAND, HEADDIM),
+        Key("d_conv", int, "width of the centred convolution; must be odd", 7, low=1),
+    )
     causal = False
 
-    def make_mixer(self, config) -> Hydra:
+    @classmethod
+    def check_config(cls, config: Settings) -> None:
+        """See :meth:`PackedSequentialRecommender.check_config`."""
+        check_heads(config)
+        if config["d_conv"] % 2 == 0:
+            raise InputError(
+                f"d_conv must be odd for Hydra4Rec, since its convolution is centred, but is {config['d_conv']}"
+            )
+
+    def make_mixer(self, config: Settings) -> Hydra:
         """The token mixer of one layer."""
         return Hydra(self.hidden_size, config["d_state"], config["d_conv"], config["expand"], config["headdim"])

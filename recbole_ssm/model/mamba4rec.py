@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from recbole_ssm.layers import Dropout, FeedForward, Mamba
 from recbole_ssm.model.base import PackedSequentialRecommender
+from recbole_ssm.model.declarations import Settings
+from recbole_ssm.model.shared_keys import D_CONV, D_STATE, DROPOUT_PROB, EXPAND, NUM_LAYERS
 from recbole_ssm.ops.packing import at, check_each, check_ids, last_tokens
 
 
@@ -15,13 +19,13 @@ class MixerLayer(nn.Module):
 
     def __init__(self, mixer: nn.Module, d_model: int, dropout: float, residual: bool):
         super().__init__()
-        self.mixer = mixer
+        self.mixer: Any = mixer  # with prefill and step, where the model streams
         self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(d_model, eps=1e-12)
         self.ffn = FeedForward(d_model, 4 * d_model, dropout)
         self.residual = residual
 
-    def forward(self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, **options) -> Tensor:
+    def forward(self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, **options: Tensor) -> Tensor:
         """(T, d_model) to (T, d_model), or to (R, d_model) for the tokens ``readout`` (R,); options are the mixer's."""
         mixed = self.mixer(hidden, cu_seqlens, readout, **options)
         return self._combine(mixed, at(readout, hidden))
@@ -31,7 +35,7 @@ class MixerLayer(nn.Module):
         mixed, state = self.mixer.prefill(hidden, cu_seqlens)
         return self._combine(mixed, hidden), state
 
-    def step(self, hidden: Tensor, state=None) -> tuple[Tensor, object]:
+    def step(self, hidden: Tensor, state: object = None) -> tuple[Tensor, object]:
         """As the mixer's ``step``."""
         mixed, state = self.mixer.step(hidden, state)
         return self._combine(mixed, hidden), state
@@ -47,21 +51,23 @@ class Mamba4Rec(PackedSequentialRecommender):
     2Mamba4Rec, Hydra4Rec, LRURec and PackedSASRec are this model with another mixer.
     """
 
+    keys = (*PackedSequentialRecommender.keys, NUM_LAYERS, DROPOUT_PROB, D_STATE, D_CONV, EXPAND)
+
     residual_of_one_layer = False
     """Whether a single layer, as each of several, has a residual around its mixer. Mamba4Rec's has none."""
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: Settings, dataset: Any):
         super().__init__(config, dataset)
         n_layers, dropout = config["num_layers"], config["dropout_prob"]
         residual = n_layers > 1 or self.residual_of_one_layer
         self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(self.hidden_size, eps=1e-12)
-        self.layers = nn.ModuleList(
+        self.layers: Any = nn.ModuleList(  # of MixerLayers; torch's type says Modules
             MixerLayer(self.make_mixer(config), self.hidden_size, dropout, residual) for _ in range(n_layers)
         )
         self.apply(self._init_weights)
 
-    def make_mixer(self, config) -> nn.Module:
+    def make_mixer(self, config: Settings) -> nn.Module:
         """The token mixer of one layer."""
         return Mamba(self.hidden_size, config["d_state"], config["d_conv"], config["expand"])
 
@@ -86,7 +92,7 @@ class Mamba4Rec(PackedSequentialRecommender):
         """See :attr:`PackedSequentialRecommender.streams`."""
         return self.causal and all(hasattr(layer.mixer, name) for layer in self.layers for name in ("prefill", "step"))
 
-    def prefill(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> tuple[Tensor, list]:
+    def prefill(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> tuple[Tensor, list[Any]]:
         """See :meth:`PackedSequentialRecommender.prefill`."""
         if not self.streams:
             return super().prefill(tokens, cu_seqlens, **columns)
@@ -98,7 +104,7 @@ class Mamba4Rec(PackedSequentialRecommender):
             states.append(state)
         return hidden[last_tokens(cu_seqlens)], states
 
-    def step(self, items: Tensor, state: list | None = None, **columns: Tensor) -> tuple[Tensor, list]:
+    def step(self, items: Tensor, state: list[Any] | None = None, **columns: Tensor) -> tuple[Tensor, list[Any]]:
         """See :meth:`PackedSequentialRecommender.step`."""
         if not self.streams:
             return super().step(items, state, **columns)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
+from recbole_ssm.errors import InputError
 from recbole_ssm.layers import CausalSelfAttention
+from recbole_ssm.model.base import PackedSequentialRecommender
+from recbole_ssm.model.declarations import Key, Settings
 from recbole_ssm.model.mamba4rec import Mamba4Rec
+from recbole_ssm.model.shared_keys import DROPOUT_PROB, NUM_LAYERS
 from recbole_ssm.ops.packing import positions
 
 
@@ -19,14 +25,27 @@ class PackedSASRec(Mamba4Rec):
     Positions count from a history's first item that is read; from ``max_positions`` on they are the last one's.
     """
 
+    keys = (
+        *PackedSequentialRecommender.keys,
+        *(NUM_LAYERS, DROPOUT_PROB),
+        Key("n_heads", int, "heads of attention; must divide hidden_size", 2, low=1),
+        Key("max_positions", int, "positions with an embedding of their own", 2048, low=1),
+    )
+
     residual_of_one_layer = True
 
-    def __init__(self, config, dataset):
+    @classmethod
+    def check_config(cls, config: Settings) -> None:
+        """See :meth:`PackedSequentialRecommender.check_config`."""
+        if config["hidden_size"] % config["n_heads"]:
+            raise InputError(f"n_heads {config['n_heads']} does not divide hidden_size {config['hidden_size']}")
+
+    def __init__(self, config: Settings, dataset: Any):
         super().__init__(config, dataset)
         self.position_embedding = nn.Embedding(config["max_positions"], self.hidden_size)
         self._init_weights(self.position_embedding)
 
-    def make_mixer(self, config) -> CausalSelfAttention:
+    def make_mixer(self, config: Settings) -> CausalSelfAttention:
         """The token mixer of one layer."""
         return CausalSelfAttention(self.hidden_size, config["n_heads"])
 

@@ -1,24 +1,22 @@
-"""Model names, and the classes behind them."""
+"""The names of models, and the classes behind them."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import entry_points
-from pathlib import Path
+from typing import Any
 
-import recbole.utils
 import torch
 from recbole.utils import get_model
 
 from recbole_ssm.errors import InputError, did_you_mean
 from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.declarations import Column, Key
+from recbole_ssm.model.recbole_models import check_packages, recbole_models
 
 SHIPPED = {
     "SSD4Rec": "recbole_ssm.model.ssd4rec:SSD4Rec",
@@ -65,55 +63,25 @@ def _installed_in(path: tuple[str, ...]) -> dict[str, list[str]]:
     return found
 
 
-_NAMES_OF_FILES = {"lightgbm": "LightGBM", "xgboost": "XGBoost"}
-"""Models of RecBole that are called otherwise than their files of properties."""
-
-_PIP = {"faiss": "faiss-cpu"}
-"""Packages that pip knows by another name."""
-
-_RECBOLE = Path(recbole.utils.__file__).parent.parent
+def shipped_models() -> dict[str, type[PackedSequentialRecommender]]:
+    """The classes of this package's models, by name."""
+    return {name: _loaded(value) for name, value in SHIPPED.items()}
 
 
-def recbole_models() -> list[str]:
-    """Names of RecBole's own models."""
-    files = (file.stem for file in (_RECBOLE / "properties" / "model").glob("*.yaml"))
-    return sorted(_NAMES_OF_FILES.get(name, name) for name in files)
+def _loaded(value: str) -> Any:
+    """What ``module:class`` stands for."""
+    module, _, attribute = value.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
-def recbole_properties(name: str) -> Path:
-    """RecBole's file with the defaults of a model of its own."""
-    file = next((file for file, model in _NAMES_OF_FILES.items() if model == name), name)
-    return _RECBOLE / "properties" / "model" / f"{file}.yaml"
-
-
-def check_packages(name: str) -> None:
-    """Raise InputError if a model of RecBole imports a package that is not there, as some do late in the training."""
-    for file in (_RECBOLE / "model").glob(f"*/{name.lower()}.py"):
-        imports = re.findall(r"^\s*(?:import|from) (\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
-        for package in imports:
-            if importlib.util.find_spec(package) is None:
-                raise InputError(
-                    f"RecBole's model {name} needs {package}, which is not installed; pip install "
-                    f"{_PIP.get(package, package)}"
-                )
-
-
-def recboles_own(kind: type, name: str) -> type | None:
-    """The model of RecBole of this name that a class is, or is made from; None if it is another."""
-    return next(
-        (base for base in kind.__mro__ if base.__name__ == name and base.__module__.startswith("recbole.")), None
-    )
-
-
-def _packed_model(name: str) -> type:
+def _packed_model(name: str) -> type[PackedSequentialRecommender]:
     values = [*([SHIPPED[name]] if name in SHIPPED else []), *_installed().get(name, [])]
     if len(values) > 1 or (name not in SHIPPED and name in recbole_models()):
         others = values if len(values) > 1 else [f"RecBole's {name}", *values]
         raise InputError(f"several models are called {name!r}: {', '.join(others)}; uninstall the others")
-    module, _, attribute = values[0].partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (AttributeError, ImportError, SyntaxError) as error:
+        found = _loaded(values[0])
+    except Exception as error:  # its code may raise anything
         raise InputError(
             f"the model {name} ({values[0]}, entry point of {GROUP}) cannot be imported: {error}; mend or uninstall it"
         ) from error
@@ -137,7 +105,7 @@ def check_declarations(model: type[PackedSequentialRecommender]) -> None:
             raise InputError(f"{name}.encode must take {column.name!r}, which is one of the columns that it declares")
 
 
-def model_class(name: str) -> type:
+def model_class(name: str) -> type[Any]:
     """The class of a model of this package, of an installed one, or of RecBole.
 
     Raises:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from recbole_ssm.layers import Dropout, FeedForward, Mamba2
 from recbole_ssm.model.base import PackedSequentialRecommender
+from recbole_ssm.model.declarations import Key, Settings
+from recbole_ssm.model.shared_keys import D_CONV, D_STATE, DROPOUT_PROB, EXPAND, HEADDIM, NUM_LAYERS, check_heads
 from recbole_ssm.ops.packing import at, cut_borders, flip_index, gather_ranges
 
 
@@ -21,7 +25,7 @@ class BiSSDLayer(nn.Module):
             ``align_backward`` puts each b back at its own token, where the last token's b has read that token only.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: Settings):
         super().__init__()
         d_model, dropout = config["hidden_size"], config["dropout_prob"]
         self.mixer = Mamba2(d_model, config["d_state"], config["d_conv"], config["expand"], config["headdim"])
@@ -66,9 +70,32 @@ class SSD4Rec(PackedSequentialRecommender):
     with probability ``mask_ratio``.
     """
 
+    keys = (
+        *PackedSequentialRecommender.keys,
+        *(NUM_LAYERS, DROPOUT_PROB, D_STATE, D_CONV, EXPAND, HEADDIM),
+        Key("beta", float, "weight of the backward direction", 0.1),
+        Key("norm_embedding", bool, "whether the embedding has a dropout and a LayerNorm", True),
+        Key(
+            "dropout_after_norm",
+            bool,
+            "whether the dropout is after each norm, as in the released code, or on what a layer adds",
+            True,
+        ),
+        Key(
+            "align_backward",
+            bool,
+            "whether each backward output is put at its own token; the released code has False",
+            False,
+        ),
+    )
     causal = False
 
-    def __init__(self, config, dataset):
+    @classmethod
+    def check_config(cls, config: Settings) -> None:
+        """See :meth:`PackedSequentialRecommender.check_config`."""
+        check_heads(config)
+
+    def __init__(self, config: Settings, dataset: Any):
         super().__init__(config, dataset, padding_idx=None)
         self.norm_embedding = config["norm_embedding"]
         if self.norm_embedding:
@@ -77,12 +104,22 @@ class SSD4Rec(PackedSequentialRecommender):
         self.layers = nn.ModuleList(BiSSDLayer(config) for _ in range(config["num_layers"]))
         self.apply(self._init_weights)
 
+    def embed(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> Tensor:
+        """What goes into the first layer, before dropout and LayerNorm: (T, hidden_size)."""
+        return self.item_embedding(tokens)
+
     def encode(
-        self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, *, cut: Tensor | None = None
+        self,
+        tokens: Tensor,
+        cu_seqlens: Tensor,
+        readout: Tensor | None = None,
+        *,
+        cut: Tensor | None = None,
+        **columns: Tensor,
     ) -> Tensor:
         """See :meth:`PackedSequentialRecommender.encode`."""
         *layers, last = self.layers
-        hidden = self.item_embedding(tokens)
+        hidden = self.embed(tokens, cu_seqlens, **columns)
         if self.norm_embedding:
             hidden = self.norm(self.dropout(hidden))
         for layer in layers:

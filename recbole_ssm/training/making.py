@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from recbole_ssm.errors import InputError
-from recbole_ssm.model.registry import recboles_own
+from recbole_ssm.model.recbole_models import recboles_own
 from recbole_ssm.system.environment import environment
 from recbole_ssm.system.resources import fits_memory
 

@@ -20,9 +20,10 @@ from recbole_ssm.cli import types
 from recbole_ssm.cli.main import main
 from recbole_ssm.cli.parser import joined
 from recbole_ssm.cli.train_help import help_text
-from recbole_ssm.config.keys import FOR_ALL_MODELS, FOR_OUR_MODELS
+from recbole_ssm.config.keys import sections
 from recbole_ssm.config.shipped_files import properties_folder
-from recbole_ssm.model.registry import MODELS, recbole_models, recbole_properties
+from recbole_ssm.model.recbole_models import recbole_models, recbole_properties
+from recbole_ssm.model.registry import MODELS
 from recbole_ssm.system.terminal import Console
 
 SMALL = ("--hidden_size=8", "--headdim=4", "--d_state=4", "--show_progress=False", "--use_gpu=False")
@@ -142,8 +143,8 @@ MISTAKES = [
     case("--load_col=['user_id']", words=["load_col must be a dict", "{'inter': ['user_id', 'item_id']}"]),
     case("--load_col={'inter': 5}", words=["load_col", "columns of inter", "5"]),
     case("--load_col={'item': ['item_id']}", words=["load_col", "leaves out column user_id"]),
-    case("--threshold=3", words=["threshold must be a dict, but is 3"]),
-    case("--numerical_features=3", words=["numerical_features must be a list, but is 3"]),
+    case("--threshold=3", words=["threshold must be a dict, or None, but is 3"]),
+    case("--numerical_features=3", words=["numerical_features must be a list, or None, but is 3"]),
     case("--headdim=3", words=["headdim", "3", "16"]),
     case("--n_heads=3", model="PackedSASRec", words=["n_heads", "3", "hidden_size 8"]),
     case("--lr_schedule=linear", words=["lr_schedule", "one_cycle", "'linear'"]),
@@ -358,7 +359,7 @@ def test_help_names_models_datasets_and_keys(datasets, capsys):
     words = captured.out.replace(",", " ").split()
     for name in [*MODELS, "SASRec", "GRU4Rec", "ml-100k", "tiny", "single", *FILES]:
         assert name in words, name
-    for option in FOR_ALL_MODELS + FOR_OUR_MODELS:
+    for option in (key for _, keys in sections() for key, _ in keys):
         assert option.name in words
         assert " ".join(option.text.split()) in " ".join(captured.out.split())
     assert "fileless" not in words

@@ -195,9 +195,9 @@ def test_keys_of_other_models_are_passed_over():
     keys = {"n_layers": 4, "beta": 0.2, "inner_size": 3, "num_layers": 2}
     assert set(Config("SSD4Rec", "ml-100k", config_dict=keys).passed_over) == {"n_layers", "inner_size"}
     own = type("Mine", (SSD4Rec,), {})
-    settings = Config("SSD4Rec", "ml-100k").final_config_dict
-    defaults = {key: settings[key] for key in ("hidden_size", "dropout_prob", "loss_type", "d_state")}
-    assert "n_layers" not in Config(own, "ml-100k", config_dict=defaults | {"n_layers": 4}).passed_over
+    config = Config(own, "ml-100k", config_dict={"n_layers": 4, "d_state": 8})
+    assert set(config.passed_over) == {"n_layers"}
+    assert (config["d_state"], config["hidden_size"], config["train_samples"]) == (8, 64, "all_prefixes")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """No key of RecBole is passed over without a word."""
 
 import re
+from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 import pytest
 import recbole
 import yaml
+from recbole.model.sequential_recommender import GRU4Rec
 from recbole.utils.argument_list import (
     dataset_arguments,
     evaluation_arguments,
@@ -14,12 +17,16 @@ from recbole.utils.argument_list import (
 )
 
 from recbole_ssm.config.config import Config
-from recbole_ssm.config.recbole_keys import KNOWN, PASSED_OVER, TAKEN, reads
+from recbole_ssm.config.recbole_keys import KNOWN, PASSED_OVER, TAKEN
 from recbole_ssm.config.shipped_files import keys_of_model, keys_of_models
 from recbole_ssm.errors import InputError
-from recbole_ssm.model.registry import recbole_models
+from recbole_ssm.model.declarations import Key
+from recbole_ssm.model.lrurec import LRURec
+from recbole_ssm.model.recbole_models import READS_MORE, recbole_models
 
 FOLDER = Path(recbole.__file__).parent
+ABSTRACT = (FOLDER / "model" / "abstract_recommender.py").read_text()
+TRAINERS = (FOLDER / "trainer" / "trainer.py").read_text()
 
 OF_SINGLE_MODELS = ("transform.py", "customized_dataset.py", "decisiontree_dataset.py", "hyper_tuning.py")
 """RecBole's files that read keys of some models, or none of a configuration."""
@@ -52,18 +59,6 @@ def config(model, **keys):
         if "value-based" not in str(error):
             raise
     return Config(model, "ml-100k", config_dict={**metrics, **keys})
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model", recbole_models())
-def test_each_model_reads_the_keys_of_its_file(model):
-    """But for one that RecBole's DMF does not read, and loss_type, which says what a batch is."""
-    try:
-        found = config(model)
-    except InputError as error:
-        pytest.skip(str(error))
-    unread = {key for key in keys_of_model(model) - TAKEN if not reads(found, key)}
-    assert unread - {"loss_type"} == ({"embedding_size"} if model == "DMF" else set())
 
 
 EACH = {
@@ -182,20 +177,86 @@ def test_columns_that_no_batch_has_are_named(keys, unused):
     )
 
 
-def test_a_key_of_ones_own_model_is_known(tmp_path, monkeypatch):
-    """It is read in the model's own code; one that is not is refused."""
-    (tmp_path / "forgetful.py").write_text(
-        "from recbole_ssm.model.lrurec import LRURec\n\n\nclass Forgetful(LRURec):\n"
-        "    def __init__(self, config, dataset):\n        self.rate = config['forgetting_rate']\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    from forgetful import Forgetful
+class Forgetful(LRURec):
+    """A model with a key of its own."""
 
-    settings = {key: Config("LRURec", "ml-100k")[key] for key in keys_of_model("LRURec")}
-    found = Config(Forgetful, "ml-100k", config_dict=settings | {"forgetting_rate": 3, "headdim": 4})
-    assert found["forgetting_rate"] == 3
-    with pytest.raises(InputError, match="unknown key 'forgeting_rate'"):
-        Config(Forgetful, "ml-100k", config_dict=settings | {"forgeting_rate": 3})
+    keys = (*LRURec.keys, Key("forgetting_rate", float, "how fast", 0.5, low=0, high=1))
+
+    @classmethod
+    def check_config(cls, config):
+        """A check of its own."""
+        if config["forgetting_rate"] == config["dropout_prob"]:
+            raise InputError("forgetting_rate must differ from dropout_prob")
+
+
+def test_a_key_of_ones_own_model_has_its_default_and_checks():
+    assert Config(Forgetful, "ml-100k")["forgetting_rate"] == 0.5
+    found = Config(Forgetful, "ml-100k", config_dict={"forgetting_rate": 1, "headdim": 4})
+    assert found["forgetting_rate"] == 1
+    assert found.passed_over["headdim"] == "headdim is passed over: it does not apply to Forgetful"
+    assert "forgetting_rate" in found.parameters["State-space"]
+    for value, words in (
+        (2, "must be a number from 0 to 1"),
+        (None, "must be a number"),
+        (0.2, "must differ from dropout"),
+    ):
+        with pytest.raises(InputError, match=f"forgetting_rate {words}"):
+            Config(Forgetful, "ml-100k", config_dict={"forgetting_rate": value})
+    with pytest.raises(InputError, match=r"unknown key 'forgeting_rate'.*must stand in Forgetful.keys"):
+        Config(Forgetful, "ml-100k", config_dict={"forgeting_rate": 3})
+
+
+class Foreign(GRU4Rec):
+    """Somebody's model in RecBole's manner, which declares nothing."""
+
+
+def test_of_somebodys_model_in_recboles_manner_every_key_may_be_read():
+    settings = {"embedding_size": 8, "hidden_size": 8, "num_layers": 1, "dropout_prob": 0.1, "loss_type": "CE"}
+    found = Config(Foreign, "ml-100k", config_dict=settings | {"whatever": 3, "RATING_FIELD": "stars"})
+    assert found["whatever"] == 3
+    assert not found.passed_over
+
+
+def code_of(name):
+    """The code that reads the keys of a model of RecBole alone: its file, base classes, trainer and dataset."""
+    files = {file.stem.lower(): file for file in FOLDER.glob("model/*_recommender/*.py")}
+    text = files[name.lower()].read_text()
+    for base in re.findall(r"^class \w+\((\w+)\)", text, re.MULTILINE):
+        if base.lower() in files:
+            text += files[base.lower()].read_text()
+        elif base != "SequentialRecommender":  # the code of base classes begins with their names
+            found = re.search(rf"^class {base}\(.*?(?=^class |\Z)", ABSTRACT, re.MULTILINE | re.DOTALL)
+            text += found[0] if found else ""
+    trainer = {"KGAT": "KGATTrainer"}.get(name, f"{name}Trainer")
+    if not re.search(rf"^class {trainer}\(", TRAINERS, re.MULTILINE) and "knowledge_aware" in str(files[name.lower()]):
+        trainer = "KGTrainer"
+    while found := re.search(rf"^class {trainer}\((\w+)\).*?(?=^class |\Z)", TRAINERS, re.MULTILINE | re.DOTALL):
+        text += found[0] if trainer != "Trainer" else ""
+        trainer = found[1]
+    own = FOLDER / "data" / "dataset" / "customized_dataset.py"
+    found = re.search(rf"^class {name}Dataset\(.*?(?=^class |\Z)", own.read_text(), re.MULTILINE | re.DOTALL)
+    return text + (found[0] if found else "")
+
+
+SET_BY_CODE = {"MASK_INDEX", "MASK_ITEM_SEQ", "POS_ITEMS", "NEG_ITEMS", "INVERSE_ITEM_SEQ", "feature_num"}
+SET_BY_CODE |= {"final_config_dict", "model", "dataset", "local_rank", "parameters", "time"}
+
+
+@pytest.mark.parametrize("model", recbole_models())
+def test_the_tables_of_keys_of_single_models_are_those_of_recboles_code(model):
+    code = code_of(model)
+    read = set(re.findall(r"""\bconfig(?:\[|\.get\()\s*["']([\w-]+)["']""", code)) - SET_BY_CODE
+    patterns = [pattern for models, keys in READS_MORE if model in models for pattern in keys]
+    told = {key for key in read if key in keys_of_model(model) or any(map(partial(fnmatch, key), patterns))}
+    assert read - told - KNOWN == set(), "READS_MORE lacks them"
+    words = {"numerical_features", "discretization", "preload_weight", "require_pow", "RATING_FIELD"}
+    unread = {key for key in patterns if key not in read and not key.endswith("*")} - words
+    assert unread == set(), "READS_MORE has them for nothing"
+    for key in words & {"require_pow", "RATING_FIELD"}:
+        assert (key in patterns) == (key in read)
+    assert ("preload_weight" in patterns) == ("preload_weight" in code)
+    with_features = re.search("ContextRecommender|ContextSeqEmb|FeatureSeqEmb|numerical_features", code) is not None
+    assert ("numerical_features" in patterns) == (with_features or model in ("LightGBM", "XGBoost"))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from atomic import interactions, write_dataset
 
 import recbole_ssm
 from recbole_ssm.errors import InputError
-from recbole_ssm.model.registry import recbole_models
+from recbole_ssm.model.recbole_models import recbole_models
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("RECBOLE_SSM_ALL_MODELS"), reason="takes minutes; RECBOLE_SSM_ALL_MODELS=1 runs it"

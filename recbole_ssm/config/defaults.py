@@ -1,0 +1,59 @@
+"""The defaults of a configuration, in layers: each layer replaces values of those before it.
+
+RecBole's own defaults come first, then :data:`LAYERS`. What a caller gives (files, dicts, command line) replaces them
+all. Defaults that follow from the data would be one layer more.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from recbole_ssm.config.keys import FOR_ALL_MODELS, keys_of
+from recbole_ssm.config.shipped_files import properties_folder
+
+
+class Run(NamedTuple):
+    """What the defaults are for."""
+
+    name: str
+    """Of the model."""
+    model: type[Any]
+    dataset: str
+    packed: bool
+    """Whether the model takes packed batches."""
+
+
+def declared(run: Run) -> dict[str, Any]:
+    """The defaults of the keys that apply to the model, by their declarations.
+
+    One that reads in both directions cannot be trained on ``whole_sequence``: it gets ``all_prefixes``.
+    """
+    if not run.packed:
+        return {key.name: key.default for key in FOR_ALL_MODELS}
+    found = {key.name: key.default for key in keys_of(run.model)}
+    return found if run.model.causal else found | {"train_samples": "all_prefixes"}
+
+
+def model_file(run: Run) -> Path | None:
+    """The file ``NAME.yaml`` of a model: in the package's ``properties/model``, or beside the file of the class."""
+    shipped = properties_folder() / "model" / f"{run.name}.yaml"
+    if shipped.is_file() or not run.packed:
+        return shipped if shipped.is_file() else None
+    try:
+        beside = Path(inspect.getfile(run.model)).with_name(f"{run.name}.yaml")
+    except (OSError, TypeError):  # a class that was typed in
+        return None
+    return beside if beside.is_file() else None
+
+
+def dataset_file(run: Run) -> Path | None:
+    """The package's file of a dataset."""
+    file = properties_folder() / "dataset" / f"{run.dataset}.yaml"
+    return file if file.is_file() else None
+
+
+LAYERS: tuple[Callable[[Run], dict[str, Any] | Path | None], ...] = (declared, model_file, dataset_file)
+"""Each gives keys and values, a file of them, or nothing."""

@@ -1,0 +1,369 @@
+"""RecBole's configuration with this package's models, keys and defaults, as it is read and not yet checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from recbole.config import Config as RecBoleConfig
+from recbole.utils import ModelType
+
+from recbole_ssm.config import numpy_names
+from recbole_ssm.config.defaults import LAYERS, Run
+from recbole_ssm.config.keys import FOR_ALL_MODELS, FOR_OUR_MODELS
+from recbole_ssm.config.shipped_files import find_config_file
+from recbole_ssm.config.values import YamlLoader, in_python, literal, merged
+from recbole_ssm.errors import InputError
+from recbole_ssm.model import registry
+from recbole_ssm.model.declarations import Column
+from recbole_ssm.model.recbole_models import recbole_properties
+from recbole_ssm.system.distributed import init_process_group, rank, world_size
+from recbole_ssm.system.environment import parse_gpu_id, show_gpus, visible_gpus
+
+_LONGEST_NAME = 200
+"""Bytes of model and dataset together: 255 of a file's name, but for the time, number, process and kind beside them."""
+
+_Settings = dict[str, Any]
+
+
+class Settings(RecBoleConfig):
+    """The keys and values of a run, and what follows from them.
+
+    Values are read as attributes or by ``config["key"]``; of a key that nobody gave the latter is None. The keys that
+    this package itself reads have their types here.
+
+    Args:
+        model: a name, or a model class.
+        dataset: a name.
+        config_file_list: yaml files; one that does not exist is looked for in the package's ``properties/``. Or what
+            stands in one, as a dict.
+        config_dict: keys and values. A word that is a number, list or dict in Python is that, as in ``command_line``.
+        command_line: arguments ``--key=value``.
+
+    Attributes:
+        recbole_defaults: the values that RecBole has for the model and the dataset.
+        notes: what the user should be told, once there is a log.
+        passed_over: keys that are given and do nothing, and which of the notes says so.
+
+    Raises:
+        InputError: something in them cannot be read.
+    """
+
+    model: str
+    model_class: type[Any]
+    dataset: str
+    data_path: str
+    device: torch.device
+    use_gpu: bool
+    seed: int
+    worker: int
+    epochs: int
+    eval_step: int
+    learning_rate: float
+    train_batch_size: int
+    eval_batch_size: int
+    eval_args: _Settings
+    train_neg_sample_args: _Settings
+    metrics: list[str]
+    topk: list[int]
+    valid_metric: str
+    valid_metric_bigger: bool
+    checkpoint_dir: str
+    show_progress: bool
+    time_order: str
+    filter_seen: bool
+    trust_checkpoint: bool
+    trust_dataset: bool
+    dataset_cache: str | None
+    time_budget: float | None
+    lr_schedule: str
+
+    def __init__(
+        self,
+        model: str | type[Any] | None = None,
+        dataset: str | None = None,
+        config_file_list: Sequence[str | Path | _Settings] | None = None,
+        config_dict: _Settings | None = None,
+        command_line: Iterable[str] = (),
+    ):
+        self._command_line = tuple(command_line)
+        self.recbole_defaults: _Settings = {}
+        self.notes: list[str] = []
+        self.passed_over: dict[str, str] = {}
+        self.parameters: dict[str, list[str]] = {}
+        files = [file if isinstance(file, dict) else find_config_file(file) for file in config_file_list or ()]
+        try:
+            super().__init__(model, dataset, files, in_python(config_dict or {}))
+        except InputError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            message = error.args[0] if isinstance(error, KeyError) else error
+            raise InputError(f"the configuration cannot be used: {message}") from error
+
+    def pass_over(self, key: str, why: str) -> None:
+        """Note that a key is given and does nothing."""
+        self.passed_over[key] = f"{key} is passed over: {why}"
+        self.notes.append(self.passed_over[key])
+
+    def overruled(self, keys: Iterable[str], verb: str) -> list[str]:
+        """What config files give of these keys, and a verb sets to another value itself, in words."""
+        given = self.file_config_dict
+        return [
+            f"{key}: the config files' {given[key]} is passed over; {verb} sets {self[key]} itself"
+            for key in keys
+            if key in given and given[key] != self[key]
+        ]
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the model takes packed batches: those of this package do."""
+        return hasattr(self.model_class, "packed")
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What the model reads of each interaction beside the item; of RecBole's models it is not known."""
+        return self.model_class.columns if self.is_packed else ()
+
+    @property
+    def held_out(self) -> tuple[bool, bool]:
+        """Whether there are items for validation and for the test, as far as the split says so before it is made."""
+        if self["benchmark_filename"] is not None:
+            return True, True
+        kind, value = next(iter(self["eval_args"]["split"].items()))
+        if kind == "LS":
+            return value != "test_only", value != "valid_only"
+        return value[1] > 0, value[2] > 0
+
+    @property
+    def order_of_histories(self) -> str:
+        """``time_order``, as results name it: pre-split files have an order of their own, and random splits none."""
+        if self["benchmark_filename"] is not None:
+            return "of the files"
+        return self["time_order"] if self["eval_args"]["order"] == "TO" else "none, a random split"
+
+    @property
+    def teacher_files(self) -> list[str]:
+        """The checkpoints that ``teacher`` names."""
+        return [file.strip() for file in self["teacher"].split(",")] if self["teacher"] else []
+
+    @property
+    def excludes_seen(self) -> bool:
+        """Whether items of the history are left out of the ranking, if there is one."""
+        labelled = "labeled" in self["eval_args"]["mode"].values()
+        return not labelled and bool(self["filter_seen"] or not self["repeatable"])
+
+    @property
+    def rule_of_seen(self) -> str:
+        """In words, how the items are ranked that a user has had before."""
+        if "labeled" in self["eval_args"]["mode"].values():
+            return "filter_seen False: nothing is ranked, each interaction has a label"
+        if self["filter_seen"]:
+            return "filter_seen True: items of the history are not ranked, and a target that is one of them is a miss"
+        if self.excludes_seen:
+            return (
+                f"filter_seen False: RecBole leaves the history out of {self['model']}'s ranking, but no target; only "
+                "with filter_seen True is it ranked as sequential models are"
+            )
+        return "filter_seen False: items of the history are ranked like all others"
+
+    # What follows replaces steps of RecBole's constructor, which calls them in this order.
+
+    def compatibility_settings(self) -> None:
+        """See :mod:`recbole_ssm.config.numpy_names`."""
+        numpy_names.restore()
+
+    def _init_parameters_category(self) -> None:
+        super()._init_parameters_category()
+        self.parameters = {category: list(keys) for category, keys in self.parameters.items()}
+        self.parameters["State-space"] = [key.name for key in FOR_ALL_MODELS]
+
+    def _convert_config_dict(self, config_dict: _Settings) -> _Settings:
+        """What words of the command line and of ``config_dict`` stand for; RecBole runs them as Python."""
+        return {key: literal(value) if isinstance(value, str) else value for key, value in config_dict.items()}
+
+    def _build_yaml_loader(self) -> type[yaml.SafeLoader]:
+        YamlLoader.yaml_implicit_resolvers = super()._build_yaml_loader().yaml_implicit_resolvers
+        return YamlLoader
+
+    def _load_config_files(self, file_list: Sequence[Path | _Settings]) -> _Settings:
+        found: _Settings = {}
+        for file in file_list:
+            content = in_python(file) if isinstance(file, dict) else self._read(file)
+            if "train_batch_size" in content:
+                found.pop("train_batch_tokens", None)  # of a file before this one
+            found = merged(found, content)
+        return found
+
+    def _read(self, file: Path) -> _Settings:
+        try:
+            content = yaml.load(file.read_text(encoding="utf-8"), Loader=self.yaml_loader)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"the config file {file} cannot be read as yaml: {reason}") from error
+        if not isinstance(content, dict | type(None)):
+            raise InputError(f"the config file {file} must hold lines 'key: value', but holds {content!r}")
+        return content or {}
+
+    def _load_cmd_line(self) -> _Settings:
+        given: dict[str, str] = {}
+        for argument in self._command_line:
+            key, equals, value = argument.removeprefix("--").partition("=")
+            if not argument.startswith("--") or not equals or not key:
+                raise InputError(f"argument {argument!r} is not understood; write --key=value")
+            if given.setdefault(key, value) != value:
+                raise InputError(f"--{key} is given twice, as {given[key]!r} and as {value!r}")
+        return self._convert_config_dict({key: None if value == "~" else value for key, value in given.items()})
+
+    def _merge_external_config_dict(self) -> None:
+        given = merged(merged(self.file_config_dict, self.variable_config_dict), self.cmd_config_dict)
+        self.external_config_dict: _Settings = given
+        for key in ("metrics", "topk"):
+            if given.get(key) == []:
+                raise InputError(f"{key} must not be empty")
+        topk = given.get("topk", 1)
+        if any(isinstance(k, bool) or not isinstance(k, int) for k in (topk if isinstance(topk, list) else [topk])):
+            raise InputError(f"topk must be a whole number or a list of them, but is {topk!r}")
+        if not isinstance(given.get("valid_metric", ""), str):
+            raise InputError(f"valid_metric must be like NDCG@10, but is {given['valid_metric']!r}")
+
+    def _get_model_and_dataset(self, model: str | type[Any] | None, dataset: str | None) -> tuple[str, type[Any], str]:
+        model = self.external_config_dict.get("model") if model is None else model
+        if model is None:
+            raise InputError(f"no model is given; say --model=NAME, for example {next(iter(registry.MODELS))}")
+        dataset = self.external_config_dict.get("dataset") if dataset is None else dataset
+        if dataset is None:
+            raise InputError("no dataset is given; say --dataset=NAME, for example ml-100k")
+        name = model if isinstance(model, str) else model.__name__
+        self._check_names(name, dataset)
+        found = registry.model_class(name) if isinstance(model, str) else model
+        if hasattr(found, "packed"):
+            registry.check_declarations(found)
+        return name, found, dataset
+
+    def _check_names(self, model: str, dataset: str) -> None:
+        """Raise InputError where model or dataset cannot be called so, or are given otherwise as well."""
+        if dataset in ("", ".", "..") or Path(dataset).name != dataset:
+            raise InputError(
+                f"dataset {dataset!r} must be the name of a folder in data_path; set --data_path to another"
+            )
+        most = _LONGEST_NAME - len(model.encode())
+        if len(dataset.encode()) > most:
+            raise InputError(
+                f"dataset {dataset[:12]}... has a name of {len(dataset.encode())} bytes; {most} are the most with "
+                f"{model}, since logs and checkpoints are named by both; rename its folder and its files"
+            )
+        for key, value in (("model", model), ("dataset", dataset)):
+            if self.cmd_config_dict.get(key, value) != value:
+                raise InputError(f"--{key}={self.cmd_config_dict[key]} does not apply here: the {key} is {value}")
+        if "config_files" in self.external_config_dict:
+            raise InputError("config_files does not apply here; give what stands in them as keys and values")
+
+    def _load_internal_config_dict(self, model: str, model_class: type[Any], dataset: str) -> None:
+        super()._load_internal_config_dict(model, model_class, dataset)
+        if model_class.type == ModelType.DECISIONTREE:  # RecBole's files have other names than its models
+            self._update_internal_config_dict(recbole_properties(model))
+        self.recbole_defaults = dict(self.internal_config_dict)
+        self._load_fields(model_class, dataset)
+        run = Run(model, model_class, dataset, self.is_packed)
+        for layer in LAYERS:
+            content = layer(run)
+            self.internal_config_dict.update(self._read(content) if isinstance(content, Path) else content or {})
+        if self.is_packed:
+            own = [key.name for key in FOR_OUR_MODELS + model_class.keys]
+            self.parameters["State-space"] = [*self.parameters["State-space"], *own]
+        self._follow(model_class)
+
+    def _load_fields(self, model_class: type[Any], dataset: str) -> None:
+        """Users, items and times of a dataset that RecBole does not know, for a sequential model."""
+        given = self.internal_config_dict | self.external_config_dict
+        if model_class.type == ModelType.SEQUENTIAL and dataset != "ml-100k":
+            fields = [given[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
+            self.internal_config_dict["load_col"] = {"inter": fields}
+
+    def _follow(self, model_class: type[Any]) -> None:
+        """Defaults that follow from what is given."""
+        internal, external = self.internal_config_dict, self.external_config_dict
+        sequential = model_class.type == ModelType.SEQUENTIAL
+        if sequential and isinstance(external.get("eval_args"), dict):
+            external["eval_args"] = {**internal["eval_args"], **external["eval_args"]}
+        self._choose_batches()
+        self._take_samples_of_files()
+        self._load_columns()
+        self._choose_metrics()
+        if external.get("loss_type", internal.get("loss_type")) == "CE" and sequential:
+            internal["train_neg_sample_args"] = None
+
+    def _choose_metrics(self) -> None:
+        """Where each user has one target, Recall and Hit are the same: by default the one that validates, or Hit."""
+        internal, external = self.internal_config_dict, self.external_config_dict
+        split = internal["eval_args"].get("split")
+        if isinstance(external.get("eval_args"), dict):
+            split = external["eval_args"].get("split", split)
+        if isinstance(split, dict) and "LS" in split:
+            validates = str(external.get("valid_metric", internal["valid_metric"])).lower()
+            other = "Hit" if validates.startswith("recall") else "Recall"
+            internal["metrics"] = [name for name in internal["metrics"] if name != other]
+
+    def _load_columns(self) -> None:
+        """The times of a model that orders by them although it is not sequential, and the columns of one's own."""
+        internal, external = self.internal_config_dict, self.external_config_dict
+        given = internal | external
+        eval_args, columns = external.get("eval_args"), internal.get("load_col")
+        wanted = [column.field(given) for column in self.columns]
+        if isinstance(eval_args, dict) and eval_args.get("order") == "TO":
+            wanted = [given["TIME_FIELD"], *wanted]
+        if wanted and isinstance(columns, dict):
+            internal["load_col"] = {**columns, "inter": list(dict.fromkeys([*columns.get("inter", []), *wanted]))}
+
+    def _choose_batches(self) -> None:
+        """``train_batch_size``, where it is given, replaces ``train_batch_tokens`` of lower priority."""
+        if "train_batch_tokens" not in self.internal_config_dict:
+            return
+        for given in (self.cmd_config_dict, self.variable_config_dict, self.file_config_dict):
+            if "train_batch_tokens" in given:
+                return
+            if "train_batch_size" in given:
+                self.internal_config_dict["train_batch_tokens"] = None
+                if self.external_config_dict.pop("train_batch_tokens", None) is not None:
+                    self.pass_over("train_batch_tokens", "train_batch_size is given with higher priority")
+                return
+
+    def _take_samples_of_files(self) -> None:
+        """With ``benchmark_filename`` the samples are the lines: what chooses other ones does nothing."""
+        external, why = self.external_config_dict, "with benchmark_filename the samples are those of the files"
+        if external.get("benchmark_filename") is None:
+            return
+        for key in ("train_samples", "prefixes_per_user", "causal_epochs"):
+            if external.pop(key, None) is not None:
+                self.pass_over(key, why)
+        given = [
+            given.get("eval_args") for given in (self.file_config_dict, self.variable_config_dict, self.cmd_config_dict)
+        ]
+        for key in ("split", "group_by", "order"):
+            if any(isinstance(each, dict) and key in each for each in given):
+                self.pass_over(f"eval_args: {key}", why)
+        if "train_samples" in self.internal_config_dict:
+            self.internal_config_dict |= {"train_samples": "all_prefixes", "causal_epochs": None}
+
+    def _init_device(self) -> None:
+        """RecBole's own way sets ``CUDA_VISIBLE_DEVICES`` to the default of ``gpu_id`` whatever it was."""
+        settings = self.final_config_dict
+        if "local_rank" in settings:
+            raise InputError("local_rank is not a key here; start several processes with torchrun --nproc_per_node=N")
+        gpu_id = self.external_config_dict.get("gpu_id")
+        if gpu_id is not None and not settings["use_gpu"]:
+            self.pass_over("gpu_id", "use_gpu is False")
+        elif gpu_id is not None:
+            note = show_gpus(parse_gpu_id(gpu_id))
+            self.notes += [] if note is None else [note]
+        settings["gpu_id"] = visible_gpus() if settings["use_gpu"] else ""
+        gpu = settings["use_gpu"] and torch.cuda.is_available()
+        # To RecBole each process is the only one: its own way divides batches and metrics otherwise.
+        settings |= {"single_spec": True, "local_rank": rank(), "device": torch.device("cuda" if gpu else "cpu")}
+        if world_size() > 1:
+            settings["device"] = init_process_group(settings["use_gpu"])
+            if rank() > 0:
+                settings |= {"state": "error", "show_progress": False}
