@@ -55,6 +55,12 @@ def test_links_lead_from_the_files_of_the_repository_to_pages_of_the_site(make):
     assert pages.site_link("../benchmarks/ops.py", "performance.md") is None
 
 
+def test_docstrings_are_markdown_on_the_site(make):
+    pytest.importorskip("griffe", reason='pip install -e ".[docs]" installs MkDocs')
+    docstring = "See :func:`~a.b` and ``x``.\n\n.. code-block:: python\n\n    y = 1\n"
+    assert make("docstrings").markdown(docstring) == "See `a.b` and ``x``.\n\n    y = 1\n"
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("mkdocstrings", reason='pip install -e ".[docs]" installs MkDocs')
@@ -69,6 +75,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
     )
     reference = (tmp_path / "site" / "reference" / "ops" / "index.html").read_text(encoding="utf-8")
     assert "recbole_ssm.ops.packing" in reference
+    assert not re.findall(r":(?:func|class|meth|mod):<code>", reference)
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)

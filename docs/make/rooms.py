@@ -81,7 +81,7 @@ def picture() -> str:
             if v - y <= ROW:
                 points = [(x, y + high / 2), (u, v - high / 2)]
             else:  # around what stands between
-                far = WIDTH / 2 + (150 if u > WIDTH / 2 else -150)
+                far = WIDTH / 2 + (220 if u > WIDTH / 2 else -220)
                 points = [(x, y + high / 2), (far, y + ROW * 0.6), (far, v - ROW * 0.6), (u, v - high / 2)]
             shapes.append(line(points, 'marker-end="url(#tip)"'))
     for room, (x, y) in place.items():
