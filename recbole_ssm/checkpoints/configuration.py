@@ -30,6 +30,9 @@ def stored_config(state: dict[str, Any], dataset: str | None, command_line: Iter
         dataset: another dataset, or None.
         command_line: arguments ``--key=value``, which override all others.
         **changes: keys and values that override those of the training.
+
+    Returns:
+        The configuration, with notes about arguments that have no effect.
     """
     dataset = dataset or state["config"]["dataset"]
     left_out = _OF_TRAINING | ({"teacher"} if state["config"]["model"] in MODELS else set())  # else a part of the model

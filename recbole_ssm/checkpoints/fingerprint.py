@@ -13,6 +13,9 @@ def fingerprint(dataset: Any) -> dict[str, Any]:
 
     Args:
         dataset: the training split, RecBole's or this package's.
+
+    Returns:
+        ``name``, ``users``, ``items``, ``samples`` and ``hash``.
     """
     digest, samples = hashlib.blake2b(digest_size=16), len(dataset.inter_feat)
     for field in (dataset.uid_field, dataset.iid_field):

@@ -30,6 +30,9 @@ def find_latest(folder: str | Path, model: str, dataset: str, given: dict[str, A
         model: its name.
         dataset: its name.
         given: a configuration in plain values. The newest training that was begun with it comes first.
+
+    Returns:
+        The file ``NAME.latest.pth``.
     """
     files = [file for file in Path(folder).glob(f"{model}-*{SUFFIX}") if file.stat().st_size]
     files.sort(key=lambda file: file.stat().st_mtime, reverse=True)

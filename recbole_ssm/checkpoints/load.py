@@ -41,6 +41,9 @@ def load_ensemble(files: Sequence[str | Path], config: Config, dataset: Any) -> 
         config: of the run that they are for: its device, and whether checkpoints are trusted.
         dataset: its training split.
 
+    Returns:
+        The models as one.
+
     Raises:
         CheckpointError: a file cannot be read, its model is not of this package, it reads histories of another length
             or other columns, or it was trained on other data, which may hold what is tested here.
@@ -78,6 +81,9 @@ def stored_model(state: dict[str, Any], device: torch.device | str, file: str | 
         state: what is in the checkpoint.
         device: where the model goes.
         file: the checkpoint's name.
+
+    Returns:
+        The model on its device.
 
     Raises:
         CheckpointError: it holds another model, or one of another version of this package.

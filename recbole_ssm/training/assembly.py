@@ -74,6 +74,9 @@ def assemble(config: Config, *, watch: Watch | None = None) -> Assembly:
         config: the configuration.
         watch: see :class:`recbole_ssm.training.hooks.progress.Progress`.
 
+    Returns:
+        All parts.
+
     Raises:
         InputError: the data or a teacher cannot be used, or the model cannot be made for these data.
     """
@@ -98,6 +101,9 @@ def assemble_trained(config: Config, state: dict[str, Any], file: str | Path) ->
         config: the configuration that the model is evaluated with.
         state: what is in the checkpoint.
         file: the checkpoint's name.
+
+    Returns:
+        All parts.
 
     Raises:
         CheckpointError: the data have other items than the checkpoint, or its weights do not fit.
@@ -157,11 +163,7 @@ def _check_labels(config: Config, dataset: Any) -> None:
 
 
 def _check_items(config: Config, dataset: Any, state: dict[str, Any], file: str | Path) -> None:
-    """Give the items of a dataset the numbers that they have in a checkpoint.
-
-    Raises:
-        CheckpointError: these are other items, or RecBole's dataset has them in another order.
-    """
+    """Give the items of a dataset the numbers that they have in a checkpoint, or raise CheckpointError."""
     known, here = state["item_vocabulary"], item_vocabulary(dataset)
     if isinstance(dataset, PackedDataset) and known[:1] == here[:1] and sorted(known) == sorted(here):
         renumber_items(dataset, known)  # rows in another order number them otherwise

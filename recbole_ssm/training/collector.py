@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from recbole.data.interaction import Interaction
 from recbole.evaluator import Collector
 from torch import Tensor
@@ -16,7 +15,7 @@ class EvaluationCollector(Collector):
     def eval_batch_collect(
         self, scores_tensor: Tensor, interaction: Interaction, positive_u: Tensor, positive_i: Tensor
     ) -> None:
-        """Collect a batch. A filtered item, which has the score minus infinity, is no hit however few others there are."""
+        """Collect a batch. A filtered item has the score minus infinity; it is no hit, however few others there are."""
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
         if scores_tensor.dim() == 1:  # of candidates, for metrics without a ranking such as AUC
             return

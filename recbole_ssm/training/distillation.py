@@ -52,6 +52,9 @@ def load_teachers(config: Config, dataset: Any) -> Teachers | None:
         config: of the model that learns from them.
         dataset: its training split.
 
+    Returns:
+        The models, as a source of targets.
+
     Raises:
         CheckpointError: a file cannot be read, its model is not of this package, or it was trained on other data, which
             may be what this one is tested on.

@@ -1,4 +1,4 @@
-"""The model of a configuration, made so that no file which RecBole's model reads on the way runs code."""
+"""Making the model of a configuration, without running code from a file that RecBole's model reads meanwhile."""
 
 from __future__ import annotations
 
@@ -6,28 +6,33 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
 
+from recbole_ssm.config.config import Config
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.recbole_models import recboles_own
 from recbole_ssm.system.environment import environment
 from recbole_ssm.system.resources import fits_memory
 
 _AS_DATA, _AS_CODE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-"""Variables of the environment by which torch is told how to read a file where its caller does not say."""
+"""Environment variables that tell torch how to read a file where its caller does not."""
 
 
-def make_model(config, dataset) -> nn.Module:
+def make_model(config: Config, dataset: Any) -> nn.Module:
     """The model of a configuration, on its device.
 
-    Some of RecBole's models begin with the weights of a file that the configuration names (``pre_model_path`` and the
-    like). It is read as data, or with ``trust_checkpoint`` as RecBole wrote it.
+    Some of RecBole's models start from the weights in a file that the configuration names (such as ``pre_model_path``).
+    It is read as data, or with ``trust_checkpoint`` as RecBole wrote it.
 
     Args:
         config: the configuration.
         dataset: the training split.
+
+    Returns:
+        The model, with new weights.
 
     Raises:
         InputError: such a file cannot be read as data, or the model does not fit into memory.
@@ -43,7 +48,7 @@ def make_model(config, dataset) -> nn.Module:
 
 
 def _check_embeddings(file: Path) -> None:
-    """LDiffRec reads this file of a dataset's folder, Python objects as well."""
+    """Refuse a file with Python objects, which LDiffRec would load from the folder of a dataset."""
     try:
         if file.exists():
             np.load(file, mmap_mode="r", allow_pickle=False)

@@ -51,7 +51,13 @@ class _Hooked(Trainer):
     saved_model_file: str
     hooks: tuple[Hook, ...]
 
-    def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
+    def evaluate(
+        self,
+        eval_data: Any,
+        load_best_model: bool = True,
+        model_file: str | Path | None = None,
+        show_progress: bool = False,
+    ) -> Any:
         """RecBole's, from a loaded or the current model."""
         with _all(hook.around_evaluation() for hook in self.hooks):
             if eval_data and load_best_model:
@@ -62,10 +68,10 @@ class _Hooked(Trainer):
         """Give the model its best weights."""
         raise NotImplementedError
 
-    def _full_sort_batch_eval(self, batched_data):
+    def _full_sort_batch_eval(self, batched_data: tuple) -> tuple:
         return self._scored(super()._full_sort_batch_eval, batched_data, all_items=True)
 
-    def _neg_sample_batch_eval(self, batched_data):
+    def _neg_sample_batch_eval(self, batched_data: tuple) -> tuple:
         return self._scored(super()._neg_sample_batch_eval, batched_data, all_items=False)
 
     def _scored(self, score: Callable, batch: tuple, *, all_items: bool) -> tuple:
@@ -95,6 +101,11 @@ class EvaluationTrainer(_Hooked):
 
 class HookedTrainer(_Hooked):
     """One that trains.
+
+    Args:
+        config: the configuration.
+        model: made from it.
+        watch: see :class:`recbole_ssm.training.hooks.progress.Progress`.
 
     Attributes:
         history: of each epoch ``epoch`` (from 1), ``train_loss`` (mean over targets), ``train_seconds``, and where it
@@ -140,7 +151,7 @@ class HookedTrainer(_Hooked):
             Sharing(self),  # last: its loss is what RecBole's trainer computes
         )
 
-    def _build_optimizer(self, **given):
+    def _build_optimizer(self, **given: Any) -> Optimizer:
         """RecBole's, or for models of this package a faster one with a learning rate of its own for embeddings."""
         if not self.config.is_packed or given:
             return super()._build_optimizer(**given)
@@ -148,7 +159,15 @@ class HookedTrainer(_Hooked):
         groups = parameter_groups(self.model, self.learning_rate, self.weight_decay, 1.0 if scale is None else scale)
         return fused_adam(self.learner, groups, self.learning_rate) or super()._build_optimizer(params=groups)
 
-    def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
+    def fit(
+        self,
+        train_data: Any,
+        valid_data: Any = None,
+        verbose: bool = True,
+        saved: bool = True,
+        show_progress: bool = False,
+        callback_fn: Callable[[int, float], None] | None = None,
+    ) -> tuple[float, dict[str, float] | None]:
         """RecBole's; its own log lines about epochs are off, see :class:`History`."""
         self.verbose = verbose
         fit = Fit(train_data, valid_data, saved)
@@ -157,7 +176,9 @@ class HookedTrainer(_Hooked):
                 super().fit(train_data, valid_data, False, saved, show_progress, callback_fn)
         return self.best_valid_score, self.best_valid_result
 
-    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+    def _train_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: Callable | None = None, show_progress: bool = False
+    ) -> Any:
         batches = EpochBatches(train_data, self.between_batches, self.config["ITEM_ID_FIELD"])
         epoch = Epoch(epoch_idx, batches, loss_func)
         with _all(hook.around_epoch(epoch) for hook in self.hooks):
@@ -174,7 +195,7 @@ class HookedTrainer(_Hooked):
         for hook in self.hooks:
             hook.after_loss(loss)
 
-    def _valid_epoch(self, valid_data, show_progress=False):
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[Any, Any]:
         validation = Validation()
         with _all(hook.around_validation(validation) for hook in self.hooks):
             validation.score, validation.result = super()._valid_epoch(valid_data, show_progress)
@@ -222,6 +243,9 @@ def create_trainer(config: Config, model: Any, *, trains: bool = True, watch: Wa
         model: made from it.
         trains: False for a trainer that only evaluates: it makes no optimiser, no folder and no log.
         watch: see :class:`recbole_ssm.training.hooks.progress.Progress`.
+
+    Returns:
+        A subclass of RecBole's trainer, called as it is.
     """
     base = get_trainer(config["MODEL_TYPE"], config["model"])
     if config["MODEL_TYPE"] == ModelType.DECISIONTREE:

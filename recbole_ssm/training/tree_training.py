@@ -22,6 +22,10 @@ _SUFFIX = {"LightGBM": ".txt", "XGBoost": ".json"}
 class TreeTrainer(DecisionTreeTrainer):
     """RecBole's trainer of decision trees, with a history. The checkpoint is the library's own file, and no pickle.
 
+    Args:
+        config: the configuration.
+        model: made from it.
+
     Attributes:
         history: of each epoch ``epoch`` (from 1), ``train_seconds``, and where it was validated ``valid_seconds`` and
             ``valid_result``.
@@ -47,26 +51,28 @@ class TreeTrainer(DecisionTreeTrainer):
         self.verbose = True
         self._recorded = History(self, EpochLoss())
 
-    def fit(self, train_data, valid_data=None, verbose=True, saved=True, **kwargs):
+    def fit(
+        self, train_data: Any, valid_data: Any = None, verbose: bool = True, saved: bool = True, **kwargs: Any
+    ) -> tuple[float, dict[str, float] | None]:
         """RecBole's; its own log lines about epochs are off."""
         self.verbose = verbose
         with self._recorded.around_fit(Fit(train_data, valid_data, saved)):
             super().fit(train_data, valid_data, False, saved, **kwargs)
         return self.best_valid_score, self.best_valid_result
 
-    def _train_at_once(self, train_data, valid_data):
+    def _train_at_once(self, train_data: Any, valid_data: Any) -> None:
         start = perf_counter()
         super()._train_at_once(train_data, valid_data)
         self.history.append({"epoch": len(self.history) + 1, "train_seconds": perf_counter() - start})
         run_log.write(self.history[-1])
 
-    def _valid_epoch(self, valid_data):
+    def _valid_epoch(self, valid_data: Any) -> tuple[Any, Any]:
         validation = Validation()
         with self._recorded.around_validation(validation):
             validation.score, validation.result = super()._valid_epoch(valid_data)
         return validation.score, validation.result
 
-    def _save_checkpoint(self, epoch, **kwargs):
+    def _save_checkpoint(self, epoch: int, **kwargs: Any) -> None:
         self.model.save_model(self.saved_model_file)
 
     def best_epoch(self) -> int:

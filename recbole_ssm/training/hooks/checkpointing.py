@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 class Checkpointing(Hook):
     """Names, writes and reads the checkpoints of a training.
 
+    Args:
+        trainer: RecBole's, whose file name is given the dataset's.
+
     Attributes:
         named: whether the file names are final: claimed by this process, or those of a training that is resumed.
         before_validation: the random state before the validation that is going on, which will be repeated if it is

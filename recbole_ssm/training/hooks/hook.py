@@ -111,6 +111,9 @@ class Hook:
 
         Args:
             done: how many batches of the current epoch are trained; 0 between two epochs.
+
+        Returns:
+            Plain values and tensors, under keys that no other hook has.
         """
         return {}
 
