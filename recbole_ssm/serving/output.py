@@ -63,14 +63,20 @@ _FORMATS: dict[str, Callable[[Sequence[str], Sequence[tuple]], bytes]] = {
 
 
 def format_of(file: Path) -> Callable[[Sequence[str], Sequence[tuple]], bytes]:
-    """What makes the content of a file of this name, of ``fields`` (``score`` last) and ``rows`` with a value for each.
+    """The format that the ending of a file's name stands for.
+
+    Args:
+        file: where recommendations will be written.
+
+    Returns:
+        A function that makes the file's content from ``fields`` (``score`` is the last) and ``rows`` of values.
 
     Raises:
         InputError: the ending of the name is unknown, or its format needs a package that is not there.
     """
     ending = file.suffix.lower()
     if ending not in _FORMATS:
-        raise InputError(f"--out={file} must end in one of {', '.join(_FORMATS)}, which says in what format it is")
+        raise InputError(f"--out={file} must end in one of {', '.join(_FORMATS)}, which says its format")
     if ending == ".parquet" and find_spec("pyarrow") is None:
         raise InputError(f"--out={file} needs pyarrow; pip install pyarrow, or write .csv or .jsonl")
     return _FORMATS[ending]

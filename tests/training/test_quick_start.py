@@ -248,6 +248,12 @@ def test_models_of_graphs_are_trained_with_the_scipy_that_there_is(tiny):
     assert result["test_result"]["hit@10"] >= 0
 
 
+@pytest.mark.parametrize("eval_step", [0, -1])
+def test_validation_that_never_comes_is_refused(tiny, eval_step):
+    with pytest.raises(InputError, match="eval_step must be a whole number of at least 1"):
+        run(tiny, eval_step=eval_step)
+
+
 @pytest.mark.parametrize("eval_step", [1, 2, 3, 9])
 def test_the_last_epoch_is_validated(tiny, eval_step):
     history = run(tiny, epochs=5, eval_step=eval_step)["history"]
