@@ -15,6 +15,8 @@ pytest.register_assert_rewrite("packed_cases", "scan_contract")
 
 from packed_cases import compiled  # noqa: E402  (its asserts are to explain themselves)
 
+HANDLERS = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
+
 settings.register_profile(
     "recbole-ssm",
     deadline=None,
@@ -42,11 +44,8 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def handlers_of_signals():
-    """Ray and others leave handlers behind."""
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(kind) for kind in kinds]
-    yield
-    for kind, handler in zip(kinds, before, strict=True):
+    """Those of the beginning: Ray, for example, leaves its own behind."""
+    for kind, handler in HANDLERS.items():
         signal.signal(kind, handler)
 
 
@@ -57,6 +56,18 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory():
+    """``torch.empty`` gives NaN, so that nothing is read of it before it is written.
+
+    ``torch.use_deterministic_algorithms`` does the same, and imports a compiler first.
+    """
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    torch._C._set_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch._C._set_deterministic_algorithms(False)
 
 
 @pytest.fixture(autouse=True)

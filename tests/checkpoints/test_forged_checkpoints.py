@@ -100,6 +100,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("place", ["given", "item_vocabulary", "state_dict", "new"])
 def test_what_no_checkpoint_holds(trained, place, odd, capfd):

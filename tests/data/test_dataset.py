@@ -110,6 +110,7 @@ def test_ml_100k_has_the_samples_of_recboles_dataset(ml_100k, part):
     assert_same_samples(packed[number], padded[number])
 
 
+@pytest.mark.slow
 def test_interactions_are_held_once(ml_100k):
     (dataset, splits), _ = ml_100k
     assert len(dataset.history) == 100_000
@@ -181,6 +182,7 @@ def test_features_of_users_and_items_are_joined_as_in_recbole():
         assert torch.equal(one[field], other[field]), field
 
 
+@pytest.mark.slow
 def test_unlimited_histories_are_whole():
     config = make_config(Path(), dataset="ml-100k", MAX_ITEM_LIST_LENGTH=None, time_order="recbole")
     dataset, splits = make_splits(config)

@@ -140,6 +140,7 @@ def test_causal_mixers_see_nothing_after_a_token(name):
         assert (after[t:] != before[t:]).any(1).all()
 
 
+@pytest.mark.slow
 @in_float32
 @pytest.mark.parametrize("length", [1, 3, 4, 29])
 def test_mamba_equals_that_of_transformers(length, dtype):

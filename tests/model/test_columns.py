@@ -98,6 +98,7 @@ def test_every_loader_has_the_columns(tmp_path, frame, samples, mode):
             check(frame, dataset, batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["dataset_cache", "workers", "masked"])
 def test_columns_come_the_same_by_other_ways(tmp_path, frame, how):
     keys = {"dataset_cache": {"dataset_cache": str(tmp_path / "kept")}, "workers": {"worker": 1}}

@@ -70,6 +70,7 @@ def ml_100k():
     return packed, padded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Mamba4Rec", "2Mamba4Rec", "SSD4Rec", "Hydra4Rec"])
 def test_get_flops_counts_the_tokens_that_exist(name, ml_100k):
     """RecBole's counter works on packed and on padded samples, and finds no work for padding."""

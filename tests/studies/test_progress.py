@@ -27,6 +27,7 @@ def test_a_trainer_tells_how_far_it_is_batch_by_batch(tmp_path, model):
     assert list(dict.fromkeys(words for _, words in told)) == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_spent_counts_as_done(tmp_path):
     write_dataset(tmp_path, interactions())
     told = []

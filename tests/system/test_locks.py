@@ -36,6 +36,7 @@ def holder(tmp_path):
     process.communicate()
 
 
+@pytest.mark.slow
 def test_a_folder_is_one_process_s_until_it_has_done(holder, tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "_TIMEOUT", 0.3)
     message = rf"another process is at work in .*\(process {holder.pid} on .+\); wait for its end, or .* --out"
@@ -46,6 +47,7 @@ def test_a_folder_is_one_process_s_until_it_has_done(holder, tmp_path, monkeypat
         pass
 
 
+@pytest.mark.slow
 def test_a_killed_process_holds_nothing_although_its_child_lives(holder, tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "_TIMEOUT", 5)
     holder.kill()
@@ -55,6 +57,7 @@ def test_a_killed_process_holds_nothing_although_its_child_lives(holder, tmp_pat
     assert not list(tmp_path.glob(".lock-holder"))
 
 
+@pytest.mark.slow
 def test_other_folders_are_free(holder, tmp_path):
     (tmp_path / "other").mkdir()
     with folder_lock(tmp_path / "other"):

@@ -110,6 +110,7 @@ def test_several_teachers_predict_the_mean_of_their_scores(tiny):
     torch.testing.assert_close(softmax_of(found, seen), expected.softmax(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train_samples", ["whole_sequence", "all_prefixes"])
 def test_a_student_of_nothing_else_comes_to_predict_what_its_teacher_does(tiny, train_samples):
     """With the whole share, on what it was trained on, and without that its targets are looked at."""

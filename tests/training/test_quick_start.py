@@ -148,6 +148,7 @@ def test_a_seed_decides_the_result(tiny, model):
     assert first["test_result"] != other["test_result"]
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_the_result(tiny):
     keys = {"loss_type": "BPR", "mask_ratio": 0.3, "learning_rate": 0.01, "eval_step": 2, "epochs": 2}
     alone, helped = run(tiny, "SSD4Rec", **keys), run(tiny, "SSD4Rec", **keys, worker=2)

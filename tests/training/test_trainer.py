@@ -105,6 +105,7 @@ def test_training_goes_on_with_other_samples_in_every_epoch(tiny):
     assert len(set(seen)) == len(seen) > 2 * batches
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_beats_chance(tmp_path):
     """Every item is followed by the next one in a circle, which the model has to find out."""
     frame = interactions(n_users=40, n_items=20, shortest=12, longest=12)

@@ -185,6 +185,7 @@ def test_a_run_that_fails_ends_no_other(folder, capsys, monkeypatch):
     assert "--baseline is given twice" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_is_trained_is_not_trained_again_if_measuring_ends_before_its_time(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(worker, "end_with_parent", lambda parent: None)
