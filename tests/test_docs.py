@@ -85,15 +85,20 @@ def test_the_table_of_clicks_of_readme_becomes_recommendations(tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_the_page_on_training_can_be_followed(monkeypatch, capsys):
+def test_the_pages_on_training_and_recommending_can_be_followed(monkeypatch, capsys):
     train = recbole_ssm.run
     monkeypatch.setattr(
         recbole_ssm, "run", lambda config_dict, **names: train(config_dict={**config_dict, "epochs": 1}, **names)
     )
-    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
-    exec(compile(block, "training.md", "exec"), {})
+    space: dict = {}
+    for name in ("training.md", "recommend.md"):
+        page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        (block,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+        if name == "recommend.md":  # its checkpoint has the date of another training
+            block = re.sub(r"saved/.*?\.pth", lambda _: space["result"]["checkpoint"], block)
+        exec(compile(block, name, "exec"), space)
     assert "ndcg@10" in capsys.readouterr().out
+    assert len(space["session"].recommend(k=3)) == 3
 
 
 WITH_COMMANDS = [
@@ -126,3 +131,12 @@ def test_commands_of_the_documentation_can_be_given(file, capsys):
             assert not Config("2Mamba4Rec", "ml-100k", command_line=keys).passed_over
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (file.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("file", WITH_COMMANDS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_benchmarks_of_the_documentation_have_the_options_that_are_given(file):
+    text = file.read_text(encoding="utf-8")
+    for script, words in re.findall(r"\bpython (benchmarks/\w+\.py)([^`\n]*)", text):
+        source = (ROOT / script).read_text(encoding="utf-8")
+        for option in re.findall(r"(?<!\S)(--\w+)", words):
+            assert f'"{option}"' in source, f"{script} {option}"
