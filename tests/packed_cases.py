@@ -10,6 +10,20 @@ from torch import Tensor
 
 from recbole_ssm.ops.backends import choose
 from recbole_ssm.ops.packing import cumulative_lengths
+from recbole_ssm.testing.backends import relative_error
+
+__all__ = [
+    "alone",
+    "assert_same_bits",
+    "borders",
+    "compiled",
+    "randn",
+    "randomise",
+    "relative_error",
+    "sequence_lengths",
+    "slices",
+    "without",
+]
 
 
 @st.composite
@@ -54,15 +68,6 @@ def randomise(module: torch.nn.Module, scale: float = 0.3, seed: int = 0) -> tor
 def compiled(dtype: torch.dtype) -> bool:
     """Whether the C library computes with this type in the test at hand."""
     return choose("ssd", torch.empty(0, dtype=dtype)) == "native"
-
-
-def relative_error(actual: Tensor, expected: Tensor, floor: float = 0.0) -> float:
-    """Largest error over the largest expected value, which counts as ``floor`` at least."""
-    assert actual.shape == expected.shape
-    assert torch.isfinite(actual).all()
-    error = (actual.double() - expected.double()).abs().max().item()
-    scale = max(expected.abs().max().item(), floor)
-    return error / scale if scale else error
 
 
 def assert_same_bits(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

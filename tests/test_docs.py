@@ -17,6 +17,8 @@ from recbole_ssm.cli.verbs import VERBS
 from recbole_ssm.config.command_line import key_of
 from recbole_ssm.config.config import Config
 from recbole_ssm.data import create_dataset
+from recbole_ssm.ops import linear_recurrence, use_backend
+from recbole_ssm.ops.backends import OPS
 
 
 @pytest.mark.slow
@@ -35,6 +37,23 @@ def test_the_page_on_your_own_model_can_be_followed(tmp_path, monkeypatch, capsy
     assert space["result"]["test_result"]["ndcg@10"] > 0.01  # chance is .0027
     assert str(space["result"]["test_result"]) in capsys.readouterr().out
     assert not torch.equal(space["together"][0], space["together"][1])
+
+
+def test_the_page_on_your_own_backend_can_be_followed(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    page = (ROOT / "docs" / "your-own-backend.md").read_text(encoding="utf-8")
+    first, *others = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / re.match(r"# (\w+\.py)\n", first)[1]).write_text(first, encoding="utf-8")
+    space: dict = {}
+    for block in others:
+        exec(compile(block, "your-own-backend.md", "exec"), space)
+    assert len(others) == 2
+    expected = linear_recurrence(space["x"], space["decay"], torch.tensor([0, 2, 5]))
+    with use_backend(space["DOUBLING"]):
+        assert torch.allclose(linear_recurrence(space["x"], space["decay"], torch.tensor([0, 2, 5])), expected)
+    assert "tensor([[" in capsys.readouterr().out
+    names = set(re.findall(r"`(\w+)`", page.split("It is one object")[0]))
+    assert set(OPS) <= names
 
 
 def test_the_page_on_data_that_are_split_already_can_be_followed(capsys):

@@ -18,5 +18,5 @@ class GatedRMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:
-        """y and z: (R, size); returns (R, size)."""
+        """Y and z: (R, size); returns (R, size)."""
         return gated_rms_norm(y, z, self.weight, eps=self.eps, norm_before_gate=self.norm_before_gate)

@@ -8,6 +8,8 @@
         check_model(MyModel, {"hidden_size": 16, "loss_type": "CE"})
 """
 
+from recbole_ssm.testing.backends import check_backend
+from recbole_ssm.testing.buffers import unwritten_memory_is_nan
 from recbole_ssm.testing.models import check_model
 
-__all__ = ["check_model"]
+__all__ = ["check_backend", "check_model", "unwritten_memory_is_nan"]

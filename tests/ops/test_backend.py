@@ -1,13 +1,20 @@
 """The choice of a backend, and the C library's forms for other machines than this one."""
 
+from dataclasses import replace
+from importlib import import_module
+from pkgutil import walk_packages
+from threading import Thread
+from types import ModuleType
+
 import pytest
 import scan_contract as contract
 import torch
 from packed_cases import borders, compiled, randn, relative_error
 from scan_contract import SelectiveScanCase, SsdCase
 
+from recbole_ssm import ops
 from recbole_ssm.ops import causal_conv1d, use_backend
-from recbole_ssm.ops.backends import OPS, choose, describe_backends
+from recbole_ssm.ops.backends import OPS, Backend, Kernel, backend_names, check_backend, choose, describe_backends
 from recbole_ssm.ops.backends.native.loading import library
 from recbole_ssm.ops.convolution.reference import depthwise_conv1d
 
@@ -57,6 +64,69 @@ def test_what_a_backend_does_not_take_runs_in_pytorch():
 def test_backends_are_described():
     with use_backend("torch"):
         assert describe_backends(torch.device("cpu")) == ", ".join(f"{op} torch" for op in OPS)
+
+
+def test_no_function_shadows_a_module():
+    """``recbole_ssm.ops.x.y`` is the module wherever there is one, and never a function of the same name."""
+    for module in walk_packages(ops.__path__, "recbole_ssm.ops."):
+        package, name = module.name.rsplit(".", 1)
+        if "triton." not in module.name:  # which may be missing
+            found = getattr(import_module(package), name, None)
+            assert found is None or isinstance(found, ModuleType), module.name
+
+
+def test_a_backend_holds_in_its_thread_alone():
+    found = []
+    with use_backend("torch"):
+        other = Thread(target=lambda: found.append(choose("ssd", torch.empty(0))))
+        other.start()
+        other.join()
+        assert choose("ssd", torch.empty(0)) == "torch"
+    assert found == [choose("ssd", torch.empty(0))]
+
+
+LOUD = Backend("loud", {"dropout": Kernel(lambda x, p: 3 * x)}, takes=lambda tensor: tensor.dtype == torch.float64)
+
+
+def test_a_backend_may_be_given_as_an_object():
+    x = torch.ones(2, dtype=torch.float64)
+    with use_backend(LOUD):
+        assert torch.equal(ops.dropout(x, 0.5), 3 * x)
+        assert choose("dropout", x.float()) == choose("ssd", x) == "torch"
+
+
+def test_a_backend_that_is_missing_something_is_refused_with_what_to_do():
+    with (
+        pytest.raises(ValueError, match="backend loud is not there: buy a horn, or use auto"),
+        use_backend(replace(LOUD, missing=lambda: "buy a horn")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(("name", "op", "message"), [("auto", "ssd", "auto is not the name"), ("x", "so", "op is one")])
+def test_a_backend_that_cannot_be_is_refused(name, op, message):
+    with pytest.raises(ValueError, match=message):
+        Backend(name, {op: Kernel(max)}, takes=bool)
+
+
+def test_other_packages_bring_backends(tmp_path, monkeypatch):
+    """By an entry point, as an installed package has it; they are used where they are named."""
+    (tmp_path / "horn.py").write_text(
+        "from recbole_ssm.ops.backends import Backend, Kernel\n"
+        "HORN = Backend('horn', {'dropout': Kernel(lambda x, p: 2 * x)}, takes=lambda tensor: True)\n"
+    )
+    info = tmp_path / "horn-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: horn\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[recbole_ssm.backends]\nhorn = horn:HORN\nother = horn:HORN\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert {"horn", "other"} <= set(backend_names())
+    x = torch.ones(2)
+    with use_backend("horn"):
+        assert torch.equal(ops.dropout(x, 0.5), 2 * x)
+    assert choose("dropout", x) != "horn"
+    with pytest.raises(ValueError, match=r"the entry point other of .* must be a Backend of this name"):
+        check_backend("other")
 
 
 @pytest.fixture(params=["any", "AVX2", "AVX-512"])

@@ -69,6 +69,9 @@ def _pass_states(
     Args:
         added: (K, H, P, N), what each chunk adds to the state.
         decay: (K, H), what is left of the entering state after each chunk.
+        n_chunks: (S,) of each sequence.
+        first_chunk: (S,) of each sequence.
+        initial_state: (S, H, P, N), or None for zeros.
 
     Returns:
         The state entering each chunk (K, H, P, N) and the final state of each sequence (S, H, P, N).

@@ -1,0 +1,252 @@
+"""Problems for each op, small enough for its reference: tensors, the op, and the reference on the same tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recbole_ssm import ops
+from recbole_ssm.ops.attention import reference as attention
+from recbole_ssm.ops.convolution import depthwise_conv1d
+from recbole_ssm.ops.convolution import reference as convolution
+from recbole_ssm.ops.cross_entropy import reference as cross_entropy
+from recbole_ssm.ops.duality import reference as duality
+from recbole_ssm.ops.norm import reference as norm
+from recbole_ssm.ops.packing import RowItems, cumulative_lengths
+from recbole_ssm.ops.position_wise import reference as position_wise
+from recbole_ssm.ops.recurrence import reference as recurrence
+from recbole_ssm.ops.selection import reference as selection
+from recbole_ssm.ops.teacher import Teacher
+
+Tensors = dict[str, Tensor]
+
+LENGTHS = ((7, 1, 40, 9), (1,), (31, 32, 33, 64, 3))
+"""Of sequences: short and long ones, one token alone, and around the lengths of chunks."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem.
+
+    Attributes:
+        name: what is special about it.
+        tensors: float64 or complex128, by name; all of them get gradients.
+        run: the op on such tensors; its outputs by name.
+        reference: the same by the formula.
+        borders: ``cu_seqlens`` (S + 1,); a row is a sequence where rows do not depend on each other.
+        tokens: names of tensors and outputs that have a row for each token.
+        sequences: names of those that have a row for each sequence.
+        error: relative error that is allowed in any number type.
+    """
+
+    name: str
+    tensors: Tensors
+    run: Callable[[Tensors], Tensors]
+    reference: Callable[[Tensors], Tensors]
+    borders: Tensor
+    tokens: tuple[str, ...]
+    sequences: tuple[str, ...] = ()
+    error: float = 0.0
+
+
+def _normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def _borders(lengths: tuple[int, ...]) -> Tensor:
+    return cumulative_lengths(torch.tensor(lengths))
+
+
+def _named(result: Tensor | tuple[Tensor, Tensor]) -> Tensors:
+    return dict(zip(("y", "state"), result if isinstance(result, tuple) else (result,), strict=False))
+
+
+def _scan_case(
+    op: Callable[..., Any], formula: Callable[..., Any], shapes: dict[str, tuple[int, ...]], lengths: tuple[int, ...],
+    *, reverse: bool, states: bool, extreme: bool,
+) -> Case:  # fmt: skip
+    """Of ``ssd`` or ``selective_scan``. At extreme decays ``dt A`` of a step is between 1e-6 and 1e3."""
+    T, S, borders = sum(lengths), len(lengths), _borders(lengths)
+    tensors = {name: _normal(T, *shapes[name], seed=k) for k, name in enumerate(("x", "dt", "B", "C"))}
+    tensors |= {name: _normal(*shapes[name], seed=k) for k, name in enumerate(("A", "D"), 4)}
+    tensors["dt"] = 10 ** (tensors["dt"] - 1.5).clamp(-3, 0) if extreme else F.softplus(tensors["dt"] - 1)
+    tensors["A"] = -(10 ** (2 * tensors["A"]).clamp(-3, 3)) if extreme else -torch.exp(tensors["A"])
+    if states:
+        tensors["initial_state"] = _normal(S, *shapes["state"], seed=7)
+
+    def call(function: Callable[..., Any], t: Tensors, **options: Any) -> Any:
+        given = (t[name] for name in ("x", "dt", "A", "B", "C"))
+        on = t["x"].device
+        options |= {"D": t["D"], "reverse": reverse, "initial_state": t.get("initial_state")}
+        return function(*given, borders.to(on), **options)
+
+    def reference(t: Tensors) -> Tensors:
+        y, state = call(formula, t)
+        return {"y": y, "state": state} if states else {"y": y}
+
+    words = f"lengths {lengths}" + ", reverse" * reverse + ", states" * states + ", extreme decays" * extreme
+    return Case(
+        words,
+        tensors,
+        lambda t: _named(call(op, t, return_final_state=states)),
+        reference,
+        borders,
+        ("y", "x", "dt", "B", "C"),
+        ("state", "initial_state"),
+        1e-6 if extreme else 0.0,  # a decay below exp(-20) may count as exp(-20)
+    )
+
+
+def _scans(op: Callable[..., Any], formula: Callable[..., Any], shapes: dict[str, tuple[int, ...]]) -> Iterator[Case]:
+    for reverse, states in product((False, True), (False, True)):
+        yield _scan_case(op, formula, shapes, LENGTHS[0], reverse=reverse, states=states, extreme=False)
+        yield _scan_case(op, formula, shapes, LENGTHS[0], reverse=reverse, states=states, extreme=True)
+    for lengths, states in product(LENGTHS[1:], (False, True)):
+        yield _scan_case(op, formula, shapes, lengths, reverse=False, states=states, extreme=False)
+
+
+def ssd() -> Iterator[Case]:
+    """Two groups of two heads, and one of one; sizes that fill no vector."""
+    for H, P, G, N in ((4, 5, 2, 3), (1, 16, 1, 16)):
+        shapes = {"x": (H, P), "dt": (H,), "A": (H,), "B": (G, N), "C": (G, N), "D": (H,), "state": (H, P, N)}
+        yield from _scans(ops.ssd, duality.ssd, shapes)
+
+
+def selective_scan() -> Iterator[Case]:
+    """Numbers of channels that fill no vector, and that do."""
+    for E, N in ((5, 3), (16, 16)):
+        shapes = {"x": (E,), "dt": (E,), "A": (E, N), "B": (N,), "C": (N,), "D": (E,), "state": (E, N)}
+        yield from _scans(ops.selective_scan, selection.selective_scan, shapes)
+
+
+def conv1d() -> Iterator[Case]:
+    """Looking back, centred and looking ahead; wider than some sequences are long."""
+    lengths = (7, 1, 12, 2, 5)
+    borders = _borders(lengths)
+    for (width, ahead), channels, activation in product(((4, 0), (4, 3), (7, 3), (1, 0)), (8, 9), ("silu", None)):
+        tensors = {"x": _normal(sum(lengths), channels), "weight": _normal(channels, width, seed=1)}
+        tensors["bias"] = _normal(channels, seed=2)
+
+        def run(t: Tensors, ahead: int = ahead, activation: str | None = activation) -> Tensors:
+            cu_seqlens = borders.to(t["x"].device)
+            y = depthwise_conv1d(t["x"], t["weight"], t["bias"], cu_seqlens, ahead=ahead, activation=activation)
+            return {"y": y}
+
+        def reference(t: Tensors, ahead: int = ahead, activation: str | None = activation) -> Tensors:
+            y = convolution.depthwise_conv1d(t["x"], t["weight"], t["bias"], borders, ahead=ahead)
+            return {"y": F.silu(y) if activation else y}
+
+        words = f"{width} taps, {ahead} ahead, {channels} channels, {activation}"
+        yield Case(words, tensors, run, reference, borders, ("y", "x"))
+
+
+def linear_recurrence() -> Iterator[Case]:
+    """Decays from nothing to none."""
+    for lengths in LENGTHS:
+        borders, T = _borders(lengths), sum(lengths)
+        decay = torch.polar(torch.linspace(0.1, 1, 5).double(), torch.linspace(0, 6, 5).double())
+        tensors = {"x": torch.complex(_normal(T, 5), _normal(T, 5, seed=1)), "decay": decay}
+
+        def run(t: Tensors, borders: Tensor = borders) -> Tensors:
+            return {"y": ops.linear_recurrence(t["x"], t["decay"], borders.to(t["x"].device))}
+
+        def reference(t: Tensors, borders: Tensor = borders) -> Tensors:
+            return {"y": recurrence.linear_recurrence(t["x"], t["decay"], borders)}
+
+        yield Case(f"lengths {lengths}", tensors, run, reference, borders, ("y", "x"))
+
+
+def causal_attention() -> Iterator[Case]:
+    """Two heads."""
+    for lengths in LENGTHS:
+        borders = _borders(lengths)
+        tensors = {name: _normal(sum(lengths), 2, 8, seed=k) for k, name in enumerate("qkv")}
+
+        def run(t: Tensors, borders: Tensor = borders) -> Tensors:
+            return {"y": ops.causal_attention(t["q"], t["k"], t["v"], borders.to(t["q"].device))}
+
+        def reference(t: Tensors, borders: Tensor = borders) -> Tensors:
+            return {"y": attention.causal_attention(t["q"], t["k"], t["v"], borders)}
+
+        yield Case(f"lengths {lengths}", tensors, run, reference, borders, ("y", "q", "k", "v"))
+
+
+def linear_cross_entropy() -> Iterator[Case]:
+    """With and without biases and a teacher; one row in three does not count."""
+    for (rows, items, width), biases, taught in product(((9, 7, 16), (70, 300, 6)), (False, True), (False, True)):
+        target = torch.arange(rows) % items
+        target[1::3] = -1
+        start = torch.arange(rows) % 4
+        seen = RowItems(torch.tensor([3, -1, 0, 6, 2, 5]), start, start + torch.arange(rows) % 3) if biases else None
+        teacher = Teacher(_normal(rows, 5, seed=4), _normal(items, 5, seed=5), 0.7 * biases, 0.4) if taught else None
+        tensors = {"hidden": _normal(rows, width), "weight": _normal(items, width, seed=1)}
+        if biases:
+            tensors |= {"bias": _normal(items, seed=2), "seen_bias": _normal(1, seed=3)}
+
+        def moved(t: Tensors, target: Tensor = target, seen: RowItems | None = seen) -> tuple[Tensor, RowItems | None]:
+            on = t["hidden"].device
+            return target.to(on), None if seen is None else RowItems(*(tensor.to(on) for tensor in seen))
+
+        def run(t: Tensors, moved: Callable[..., Any] = moved, teacher: Teacher | None = teacher) -> Tensors:
+            target, seen = moved(t)
+            more = {"bias": t.get("bias"), "seen_bias": t.get("seen_bias"), "seen": seen, "teacher": teacher}
+            loss = ops.linear_cross_entropy(t["hidden"], t["weight"], target, ignore_index=-1, reduction="sum", **more)
+            return {"loss": loss}
+
+        def reference(t: Tensors, moved: Callable[..., Any] = moved, teacher: Teacher | None = teacher) -> Tensors:
+            target, seen = moved(t)
+            given = t["hidden"], t["weight"], t.get("bias"), t.get("seen_bias"), target
+            return {"loss": cross_entropy.summed_cross_entropy(*given, seen=seen, teacher=teacher)}
+
+        words = f"{rows} rows, {items} items" + ", biases" * biases + ", a teacher" * taught
+        yield Case(words, tensors, run, reference, torch.arange(rows + 1), ("hidden",))
+
+
+def feed_forward() -> Iterator[Case]:
+    """Without dropout; widths that fill vectors, and that do not."""
+    for rows, d, E in ((9, 16, 32), (70, 6, 24)):
+        sizes = {"x": (rows, d), "W1": (E, d), "b1": (E,), "W2": (d, E), "b2": (d,), "weight": (d,), "bias": (d,)}
+        tensors = {name: _normal(*shape, seed=k) for k, (name, shape) in enumerate(sizes.items())}
+
+        def run(t: Tensors) -> Tensors:
+            return {"y": ops.feed_forward(*t.values(), eps=1e-5, dropout=0.0, dropout_after_norm=False)}
+
+        def reference(t: Tensors) -> Tensors:
+            return {"y": position_wise.feed_forward(*t.values(), eps=1e-5)}
+
+        yield Case(f"widths {d} and {E}", tensors, run, reference, torch.arange(rows + 1), ("y", "x"))
+
+
+def gated_norm() -> Iterator[Case]:
+    """Both orders."""
+    for (rows, n), before in product(((9, 16), (70, 5)), (False, True)):
+        tensors = {"y": _normal(rows, n), "z": _normal(rows, n, seed=1), "weight": _normal(n, seed=2)}
+        options = {"eps": 1e-5, "norm_before_gate": before}
+
+        def run(t: Tensors, options: dict[str, Any] = options) -> Tensors:
+            return {"out": ops.gated_rms_norm(*t.values(), **options)}
+
+        def reference(t: Tensors, options: dict[str, Any] = options) -> Tensors:
+            return {"out": norm.gated_rms_norm(*t.values(), **options)}
+
+        words = f"width {n}" + ", the norm before the gate" * before
+        yield Case(words, tensors, run, reference, torch.arange(rows + 1), ("out", "y", "z"))
+
+
+CASES: dict[str, Callable[[], Iterator[Case]]] = {
+    "ssd": ssd,
+    "selective_scan": selective_scan,
+    "conv1d": conv1d,
+    "cross_entropy": linear_cross_entropy,
+    "feed_forward": feed_forward,
+    "gated_norm": gated_norm,
+    "linear_recurrence": linear_recurrence,
+    "attention": causal_attention,
+}
+"""By op. Dropout has no formula: :func:`recbole_ssm.testing.check_backend` looks at its statistics."""
