@@ -95,9 +95,22 @@ def _check_named_columns(config: Config, files: list[Path]) -> None:
         for file in (*files, *others)
         if file.is_file()
     }
+    _check_seq_len(config)
     for key in _NAME_COLUMNS:
         for field in () if key in config.passed_over else config[key] or ():
             _check_named_column(config, headers, key, field)
+
+
+def _check_seq_len(config: Config) -> None:
+    """Raise InputError unless ``seq_len`` is a dict of lengths."""
+    lengths = config["seq_len"]
+    if lengths is None:
+        return
+    if not isinstance(lengths, dict) or not all(type(length) is int and length > 0 for length in lengths.values()):
+        raise InputError(
+            f"seq_len must give columns of lists and how many values are read of each list, such as {{'genres': 3}}, "
+            f"but is {lengths!r}"
+        )
 
 
 def _check_named_column(config: Config, headers: dict[Path, dict[str, str]], key: str, field: str) -> None:

@@ -17,6 +17,9 @@ def is_trusted(config: Config, key: str) -> bool:
         config: the configuration.
         key: ``dataset_save_path`` or ``dataloaders_save_path``.
 
+    Returns:
+        False if no file is named or it does not exist.
+
     Raises:
         InputError: the file exists, and ``trust_dataset`` is not set.
     """

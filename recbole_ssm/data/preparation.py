@@ -5,7 +5,6 @@ from __future__ import annotations
 from logging import getLogger
 
 import numpy as np
-from recbole.data import data_preparation as prepare_recbole_data
 from recbole.data.dataloader import NegSampleEvalDataLoader
 from recbole.data.utils import create_samplers
 from recbole.utils import ModelType, set_color
@@ -18,12 +17,10 @@ from recbole_ssm.data.dataloader import (
 )
 from recbole_ssm.data.dataset import PackedDataset
 from recbole_ssm.data.order import chronological_history
-from recbole_ssm.data.pickles import only_trusted_pickles
 from recbole_ssm.data.ranking import rank_alike
-from recbole_ssm.data.recbole_types import Dataset, Loader, Loaders
-from recbole_ssm.data.shares import SharedCollate
+from recbole_ssm.data.recbole_loaders import recbole_loaders
+from recbole_ssm.data.recbole_types import Dataset, Loaders
 from recbole_ssm.errors import InputError
-from recbole_ssm.system.distributed import rank, world_size
 
 
 def check_topk(config: Config, dataset: Dataset) -> None:
@@ -49,9 +46,8 @@ def data_preparation(config: Config, dataset: Dataset) -> Loaders:
     sequential, presplit = config["MODEL_TYPE"] == ModelType.SEQUENTIAL, config["benchmark_filename"] is not None
     history = chronological_history(dataset) if sequential and config["filter_seen"] and not presplit else None
     interacted = np.bincount(dataset.inter_feat[dataset.iid_field].to_numpy(), minlength=dataset.item_num)
-    loaders = (
-        _packed_loaders(config, dataset) if isinstance(dataset, PackedDataset) else _recbole_loaders(config, dataset)
-    )
+    make = _packed_loaders if isinstance(dataset, PackedDataset) else recbole_loaders
+    loaders = make(config, dataset)
     rank_alike(config, loaders, history, interacted)
     return loaders
 
@@ -67,7 +63,7 @@ def _check_catalogue(config: Config, dataset: Dataset) -> None:
         )
 
 
-def _packed_loaders(config: Config, dataset: PackedDataset) -> Loaders:
+def _packed_loaders(config: Config, dataset: Dataset) -> Loaders:
     splits = dataset.build()
     if not len(splits[0]):
         raise InputError(
@@ -86,32 +82,3 @@ def _packed_loaders(config: Config, dataset: PackedDataset) -> Loaders:
         f"{set_color('[Evaluation]: ', 'pink')}{config['eval_args']}"
     )
     return train, valid, test
-
-
-def _recbole_loaders(config: Config, dataset: Dataset) -> Loaders:
-    try:
-        with only_trusted_pickles(config):
-            train, valid, test = prepare_recbole_data(config, dataset)
-    except ValueError as error:
-        if isinstance(error, InputError) or "negative" not in str(error):
-            raise
-        raise InputError(f"dataset {dataset.dataset_name!r}: {error}") from error
-    if world_size() > 1:
-        train.collate_fn = SharedCollate(train.collate_fn, rank(), world_size())
-    if config["model"] == "Pop" and config["train_neg_sample_args"]["distribution"] == "none":
-        _hold_no_item_twice(train)
-    return train, valid, test
-
-
-def _hold_no_item_twice(loader: Loader) -> None:
-    """Give a training loader other batches: the first row of each item, then the second of each, and so on.
-
-    It is for models that count an item once for each batch that holds it.
-    """
-    items = loader._dataset.inter_feat[loader._dataset.iid_field].numpy()
-    rows = np.argsort(items, kind="stable")
-    number = np.empty(len(items), dtype=np.int64)
-    number[rows] = np.arange(len(items)) - np.searchsorted(items[rows], items[rows])
-    ends = np.cumsum(np.bincount(number))
-    batches = np.split(np.argsort(number, kind="stable"), ends[:-1])
-    vars(loader)["batch_sampler"] = batches  # torch lets nobody set it once a loader is made

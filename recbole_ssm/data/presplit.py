@@ -268,6 +268,9 @@ def _stands_at_ends(marked: NDArray[np.bool_], length: NDArray[np.int64]) -> boo
     Args:
         marked: (N,) which values are marked, of all lists one after another.
         length: (n_lines,) of each list, 1 or more.
+
+    Returns:
+        False also where no list has two marked values: a single one may be there by chance.
     """
     first = np.cumsum(length) - length
     count = np.add.reduceat(marked.astype(np.int64), first)

@@ -14,6 +14,7 @@ from recbole_ssm.config import Config
 from recbole_ssm.data.candidates import FixedCandidates
 from recbole_ssm.data.recbole_types import EvalLoader, Loaders
 from recbole_ssm.data.seen_filter import Seen, add_seen_filter, seen_in_lists, seen_in_sequences, seen_in_splits
+from recbole_ssm.errors import InputError
 
 
 def rank_alike(
@@ -44,6 +45,8 @@ def rank_alike(
             _fix_candidates(
                 loader, FixedCandidates(config["seed"], number, weights, _excluded(config, loader, seen_before))
             )
+        if seen_before is not None and mode == "full" and "gauc" in map(str.lower, config["metrics"]):
+            _check_negatives(loader, seen_before)
         if config["filter_seen"] and seen_before is not None:
             add_seen_filter(loader, seen_before)
         loader.share_repeated = None if seen_before is None else seen_before.share_repeated()
@@ -61,6 +64,22 @@ def _fix_candidates(loader: EvalLoader, candidates: FixedCandidates) -> None:
     targets = loader._dataset.inter_feat[loader._dataset.iid_field].numpy()
     for user in loader.uid_list:
         candidates.left_out(user, targets[loader.uid2index[user]])
+
+
+def _check_negatives(loader: EvalLoader, seen: Seen) -> None:
+    """Raise InputError if no target of a full ranking has another item beside it, so that GAUC is no number.
+
+    RecBole warns of single users whose targets have none, and leaves them out of GAUC.
+    """
+    n_others = loader._dataset.item_num - 2  # without the padding and the target
+    if not len(seen.length) or (seen.length < n_others).any():
+        return
+    targets = loader._dataset.inter_feat[loader._dataset.iid_field].tolist()
+    if all(len({*seen.of_row(row).tolist()} - {target}) >= n_others for row, target in enumerate(targets)):
+        raise InputError(
+            "metrics: GAUC ranks targets against items that their users have not had before, and no such item is left; "
+            "remove GAUC, or set --filter_seen=False for a sequential model"
+        )
 
 
 def _excluded(config: Config, loader: EvalLoader, seen: Seen | None) -> Callable[[int], NDArray[np.int64]]:

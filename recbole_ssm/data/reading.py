@@ -18,13 +18,16 @@ from recbole_ssm.errors import InputError
 
 
 def lines_of(file: str | Path, rows: Sequence[int], separator: str, encoding: str | None) -> list[int]:
-    """The line numbers, from 1, at which rows of :func:`read_columns` begin. Blank lines are no rows.
+    """Find the lines at which rows of :func:`read_columns` begin.
 
     Args:
         file: the atomic file.
         rows: the numbers of rows, from 0, ascending.
         separator: what separates columns.
         encoding: of the file.
+
+    Returns:
+        The numbers of the lines, from 1. Blank lines are no rows.
     """
     how: dict[str, Any] = {"delimiter": separator} if len(separator) == 1 else {"quoting": csv.QUOTE_NONE}
     found: list[int] = []
@@ -132,12 +135,15 @@ def read_columns(
 
 
 def _read_quickly(file: str | Path, names: dict[str, str], **how: Any) -> pd.DataFrame:
-    """The columns, with numbers as float64 if all of them are numbers, else as strings.
+    """Read columns with pandas' fast parser.
 
     Args:
         file: the atomic file.
         names: of the columns as in the header, and their types.
         **how: further arguments of ``pandas.read_csv``.
+
+    Returns:
+        The columns; those of ``float`` as float64 if all their values are numbers, else all columns as strings.
     """
     kinds = {name: np.float64 if kind == "float" else str for name, kind in names.items()}
     try:

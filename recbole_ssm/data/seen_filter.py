@@ -75,6 +75,9 @@ def seen_in_lists(loaders: Loaders) -> list[Seen]:
 
     Args:
         loaders: of training, validation and test data, whose datasets are :class:`recbole_ssm.data.presplit.Histories`.
+
+    Returns:
+        Those of validation and of test data.
     """
     found, files = [], loaders[0]._dataset  # the histories of all three
     for loader in loaders[1:]:

@@ -48,6 +48,9 @@ def last_prefixes(dataset: PackedDataset) -> Tensor:
     Args:
         dataset: the training split.
 
+    Returns:
+        The numbers of the rows, user by user.
+
     Raises:
         InputError: the split leaves a gap: between a user's first and last training target is one not for training.
     """

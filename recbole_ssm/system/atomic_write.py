@@ -27,6 +27,9 @@ def atomic_write(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         path: the file; of a link the file that it leads to.
         sync: whether the new content is on the disk when the context has ended, even if the machine then fails.
 
+    Yields:
+        The file to write to.
+
     Raises:
         FileExistsError: ``path`` is a folder, or another thing that is no file.
     """

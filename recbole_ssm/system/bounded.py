@@ -24,6 +24,9 @@ class Unusable(ValueError):
 def check_archive(file: Path) -> int:
     """Check that a file is an archive as torch writes it, in which nothing is compressed.
 
+    Args:
+        file: the file.
+
     Returns:
         How many values the file can hold, by its size: for :func:`check_bounded`.
 

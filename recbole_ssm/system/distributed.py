@@ -34,6 +34,9 @@ def rank() -> int:
 def init_process_group(use_gpu: bool) -> torch.device:
     """Connect the processes: over NCCL where each has a GPU, else over gloo.
 
+    Args:
+        use_gpu: whether to use GPUs where there are some.
+
     Returns:
         The device of this process.
 

@@ -15,7 +15,13 @@ VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 def parse_gpu_id(gpu_id: object) -> str:
-    """A value of the key ``gpu_id`` as ``CUDA_VISIBLE_DEVICES`` has it; empty for no GPU.
+    """Read a value of the key ``gpu_id``.
+
+    Args:
+        gpu_id: the number or name of a GPU; several in a list, or separated by commas.
+
+    Returns:
+        The value as ``CUDA_VISIBLE_DEVICES`` has it; empty for no GPU.
 
     Raises:
         InputError: the value names no GPU.

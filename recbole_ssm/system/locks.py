@@ -22,6 +22,9 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
     Child processes do not hold it: each takes the lock of the folder that it writes to.
 
+    Args:
+        folder: which exists.
+
     Raises:
         InputError: another process holds it. The message says which.
     """

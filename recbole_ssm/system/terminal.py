@@ -68,12 +68,15 @@ class Console(RichConsole):
 
 @contextmanager
 def console_log_held_back(message: str) -> Iterator[Callable[[], None]]:
-    """Hold back from the console what is logged, until the function that this gives is called or the context ends.
+    """Hold back what is logged from the console within this context. Log files get it at once.
 
-    Log files get everything at once. After an error only warnings are shown above it, and not all that was logged.
+    After an error only warnings are shown above it, and not all that was logged.
 
     Args:
         message: is logged first, and shown at once: what follows may take long.
+
+    Yields:
+        A function that shows what was held back, and ends the holding back.
     """
     root = logging.getLogger()
     root.info(message)

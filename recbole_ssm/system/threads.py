@@ -51,11 +51,14 @@ def chosen(most: int | None = None) -> Iterator[str]:
 
 
 def _count(before: int, most: int | None) -> tuple[int, str]:
-    """How many threads to use, and why.
+    """Choose the number of threads.
 
     Args:
         before: how many torch has now.
         most: as in :func:`chosen`.
+
+    Returns:
+        The number, and why, as a phrase.
     """
     given = [f"{name}={os.environ[name]}" for name in _COUNTS if name in os.environ]
     by_torchrun = "OMP_NUM_THREADS=1" in given and _torchrun_chose()

@@ -272,6 +272,15 @@ def test_columns_that_keys_name_are_there(tmp_path, model, given, words):
     assert key not in config.passed_over or key != "seq_len"
 
 
+@pytest.mark.parametrize("value", [3, 0, True, "item", ["item"], {"item": "3"}, {"item": 0}, {"item": None}])
+def test_seq_len_must_be_lengths_of_columns(tmp_path, value):
+    frame = interactions().assign(item="a b")
+    write_dataset(tmp_path, frame, header="user_id:token\titem_id:token\ttimestamp:float\titem:token_seq")
+    with pytest.raises(InputError, match=r"seq_len must .*but is "):
+        check_atomic_files(make_config(tmp_path, "SASRec", load_col=None, seq_len=value))
+    check_atomic_files(make_config(tmp_path, "SASRec", load_col=None, seq_len={"item": 1}))
+
+
 def test_a_column_that_a_key_names_is_read(tmp_path):
     write_dataset(tmp_path, interactions().assign(price=1.0))
     given = {"numerical_features": ["price"], "load_col": {"inter": ["user_id", "item_id"]}}
