@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import yaml
 
-
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Of libyaml where PyYAML was built with it: six times as fast."""
 
