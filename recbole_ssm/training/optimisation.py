@@ -1,4 +1,4 @@
-"""The optimiser of a model, and how its learning rate changes while it trains."""
+"""The optimiser of a model, and the schedule of its learning rate."""
 
 from __future__ import annotations
 
@@ -17,14 +17,23 @@ WARM_UP = 0.1
 def parameter_groups(
     model: nn.Module, learning_rate: float, weight_decay: float, embedding_lr_scale: float = 1.0
 ) -> list[dict]:
-    """What of a model decays, and how fast it learns.
+    """The parameters of a model, grouped by weight decay and learning rate.
 
-    Weights and embeddings decay, but no biases, norms, step sizes or decays of states: as in mamba-ssm, which marks the
-    last two kinds ``_no_weight_decay``.
+    Weights and embeddings decay. Biases, norms, step sizes and the decay rates of states do not, as in mamba-ssm, which
+    marks the last two kinds ``_no_weight_decay``.
 
-    Embeddings learn ``embedding_lr_scale`` times as fast as the rest. The rate that Adam wants for a matrix falls with
-    the width that it sums over, and that for an embedding does not ("Tensor Programs V", arXiv 2203.03466, table 3);
-    and the row of an item has its own gradient only where the item occurs.
+    Embeddings learn ``embedding_lr_scale`` times as fast as the rest. The best rate of Adam for a matrix falls with the
+    width that it sums over; for an embedding it does not ("Tensor Programs V", arXiv 2203.03466, table 3). And the row
+    of an item gets a gradient of its own only where the item occurs.
+
+    Args:
+        model: the model.
+        learning_rate: of all parameters but embeddings.
+        weight_decay: of weights and embeddings.
+        embedding_lr_scale: the learning rate of embeddings, as a multiple of ``learning_rate``.
+
+    Returns:
+        Groups as torch's optimisers take them.
     """
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     groups: defaultdict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
@@ -36,16 +45,23 @@ def parameter_groups(
 
 
 def fused_adam(learner: str, parameters: list[dict], learning_rate: float) -> Optimizer | None:
-    """Torch's Adam or AdamW in one pass, several times faster than the usual one; None for other learners."""
+    """Torch's fused Adam or AdamW, several times faster than the default one; None for other learners."""
     kind = _FUSED.get(learner.lower())
     return None if kind is None else kind(parameters, lr=learning_rate, fused=True)
 
 
 def one_cycle(optimizer: Optimizer, steps: int) -> OneCycleLR:
-    """Let the learning rate rise to what the optimiser has for the first tenth of ``steps``, and then fall to nothing.
+    """Let the learning rate rise to that of the optimiser, and then fall to 0.
 
-    A rise, then a cosine (arXiv 1708.07120, as torch has it, with momentum left alone). It follows the optimiser's own
-    steps; should there be more of them than ``steps``, the rate stays at its lowest.
+    It rises for :data:`WARM_UP` of all steps and then follows a cosine (arXiv 1708.07120, in torch's version, without a
+    schedule of momentum). It counts the optimiser's own steps. After ``steps`` of them the rate stays at its lowest.
+
+    Args:
+        optimizer: is changed in place.
+        steps: of the whole training.
+
+    Returns:
+        The schedule, which steps by itself.
     """
     highest = [group["lr"] for group in optimizer.param_groups]
     steps = max(steps, 2)
