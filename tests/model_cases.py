@@ -10,6 +10,7 @@ from packed_cases import alone, borders, randn, randomise, slices
 from recbole.data.interaction import Interaction
 
 from recbole_ssm.config.config import Config
+from recbole_ssm.model.catalogue import Catalogue
 from recbole_ssm.ops.packing import sequence_index
 
 N_ITEMS = 50
@@ -35,17 +36,6 @@ CAUSAL = ["Mamba4Rec", "Mamba4Rec, 1 layer", "2Mamba4Rec", "LRURec", "PackedSASR
 BIDIRECTIONAL = ["SSD4Rec", "SSD4Rec, aligned", "SSD4Rec, raw embedding", "Hydra4Rec"]
 
 each_model = pytest.mark.parametrize("name", MODELS)
-
-
-class Catalogue:
-    """As much of a dataset as a model asks for."""
-
-    def __init__(self, n_items=N_ITEMS):
-        self.n_items = n_items
-
-    def num(self, field):
-        assert field == "item_id"
-        return self.n_items
 
 
 @cache

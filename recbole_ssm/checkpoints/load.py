@@ -16,6 +16,7 @@ from recbole_ssm.config.config import Config
 from recbole_ssm.config.keys import keys_of
 from recbole_ssm.errors import CheckpointError
 from recbole_ssm.model.base import PackedSequentialRecommender
+from recbole_ssm.model.catalogue import Catalogue
 from recbole_ssm.model.registry import MODELS, model_class
 
 
@@ -91,7 +92,7 @@ def stored_model(state: dict[str, Any], device: torch.device | str, file: str | 
     name = state["config"]["model"]
     if name not in MODELS:
         raise CheckpointError(f"{file} is a {name}; it must be one of {', '.join(MODELS)}")
-    config, catalogue = _Stored(state["config"] | {"device": device}), _Catalogue(state["item_vocabulary"])
+    config, catalogue = _Stored(state["config"] | {"device": device}), Catalogue(len(state["item_vocabulary"]))
     try:
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and then replaced
             _check_sizes(config, catalogue, state["state_dict"])
@@ -146,13 +147,6 @@ def check_fits(config: Config, dataset: Any, weights: dict[str, Tensor]) -> None
         most = max(64, len(weights)) if "layer" in key or "block" in key else largest
         if isinstance(config[key], int) and config[key] > most:
             raise ValueError(f"{key} {config[key]} is too large for these weights")
-
-
-class _Catalogue(list[str]):
-    """The names of all items, in place of a dataset: a model only asks how many there are."""
-
-    def num(self, field: str) -> int:
-        return len(self)
 
 
 class _Stored(dict[str, Any]):

@@ -14,17 +14,19 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from recbole.data.interaction import Interaction
-from recbole.utils import ModelType, init_seed
+from recbole.utils import ModelType
 
 from recbole_ssm.config.command_line import key_of
 from recbole_ssm.config.config import Config
 from recbole_ssm.errors import InputError, OutOfMemory
+from recbole_ssm.model.catalogue import Catalogue
 from recbole_ssm.ops.backends import use_backend
 from recbole_ssm.studies.report import Figure, Report, Table, styles, write_csv
 from recbole_ssm.studies.run_store import RunStore
 from recbole_ssm.system.atomic_write import write_json
 from recbole_ssm.system.resources import added_memory_mib, fits_memory
 from recbole_ssm.system.terminal import Console
+from recbole_ssm.training.assembly import set_seed
 
 LENGTHS = (50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 CATALOGUES = (1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -55,16 +57,6 @@ class Point:
     train_mib: float | None
 
 
-class _Catalogue:
-    """All that a sequential model asks of a dataset: how many items there are."""
-
-    def __init__(self, items: int):
-        self.items = items
-
-    def num(self, _field: str) -> int:
-        return self.items
-
-
 def measure(
     model: str, length: int, items: int, histories: int, keys: Iterable[str] = (), repeats: int = 3
 ) -> Point | None:
@@ -85,11 +77,11 @@ def measure(
         InputError: the model cannot be used, or is not sequential.
     """
     config = _config(model, length, keys)
-    init_seed(config["seed"], config["reproducibility"])
+    set_seed(config)
     device = config["device"]
     try:
         with use_backend(config["ssm_backend"] or "auto"), fits_memory(f"{model} at {length}"):
-            network = config.model_class(config, _Catalogue(items)).to(device)
+            network = config.model_class(config, Catalogue(items)).to(device)
             batch = Interaction(
                 {
                     "item_id_list": torch.randint(1, items, (histories, length)),

@@ -13,23 +13,9 @@ from torch import Tensor, nn
 
 from recbole_ssm.config.config import Config
 from recbole_ssm.model.base import PackedSequentialRecommender
+from recbole_ssm.model.catalogue import Catalogue
 from recbole_ssm.ops.packing import cumulative_lengths, sequence_index
 from recbole_ssm.training.making import make_model
-
-
-class Catalogue:
-    """The part of a dataset that a model reads when it is built: the number of items.
-
-    Args:
-        n_items: number of items, with the padding item 0.
-    """
-
-    def __init__(self, n_items: int) -> None:
-        self.item_num = n_items
-
-    def num(self, field: str) -> int:
-        """The number of items, whatever the field."""
-        return self.item_num
 
 
 class Subject:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from recbole.utils import ModelType, init_seed
+from recbole.utils import ModelType
 
 from recbole_ssm.config.config import Config
 from recbole_ssm.data import create_dataset
 from recbole_ssm.errors import InputError
+from recbole_ssm.training.assembly import set_seed
 
 
 def check_ranked_alike(configs: dict[str, Config]) -> None:
@@ -45,7 +46,7 @@ def check_same_test_items(configs: dict[str, Config]) -> None:
 
 def _test_items(config: Config) -> set[tuple[str, str]]:
     """Names of users and items of the test data."""
-    init_seed(config["seed"], config["reproducibility"])
+    set_seed(config)
     dataset = create_dataset(config, packed=config["MODEL_TYPE"] == ModelType.SEQUENTIAL)
     test = dataset.build()[2]
     fields = (dataset.uid_field, dataset.iid_field)
