@@ -96,11 +96,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def site_link(link: str, page: str) -> str | None:
-    """The link of the site for one of the repository; None where it leads to a file that is no page.
+    """The link of the site for one of the repository.
 
     Args:
         link: as it stands in the file of the repository.
         page: the page that it stands on.
+
+    Returns:
+        The link; None where it leads to a file that is no page of the site.
     """
     path, hash_, anchor = link.partition("#")
     source = SOURCES.get(page, f"docs/{page}")
