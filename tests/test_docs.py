@@ -23,20 +23,41 @@ from recbole_ssm.ops.backends import OPS
 
 @pytest.mark.slow
 def test_the_page_on_your_own_model_can_be_followed(tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(tmp_path))
+    """Its file, its yaml and its line are all that there is of the model."""
     page = (ROOT / "docs" / "your-own-model.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    (defaults,) = re.findall(r"^```yaml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    ((group, line),) = re.findall(
+        r'^```toml\n\[project.entry-points."(.*?)"\]\n(.*?)^```$', page, re.MULTILINE | re.DOTALL
+    )
     name = re.match(r"# (\w+\.py)\n", blocks[0])[1]
     (tmp_path / name).write_text(blocks[0], encoding="utf-8")
+    (tmp_path / "EMARec.yaml").write_text(defaults, encoding="utf-8")
+    installed = tmp_path / "emarec-1.dist-info"  # as pip writes it
+    installed.mkdir()
+    (installed / "METADATA").write_text("Name: emarec\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text(f"[{group}]\n{line}".replace('"', ""))
+    monkeypatch.syspath_prepend(str(tmp_path))
     torch.manual_seed(0)
     space: dict = {}
     for block in blocks[1:]:
         exec(compile(block, "your-own-model.md", "exec"), space)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     assert space["result"]["epochs"] == 3
     assert space["result"]["test_result"]["ndcg@10"] > 0.01  # chance is .0027
     assert str(space["result"]["test_result"]) in capsys.readouterr().out
-    assert not torch.equal(space["together"][0], space["together"][1])
+    assert len(space["best"][0]) == 5
+    later = {"timestamp": [[time + 6 * 3600 for time in space["times"]["timestamp"][0]]]}
+    assert space["recommender"].recommend([["50", "181", "174"]], k=5, columns=later) != space["best"]
+    config = Config("EMARec", "ml-100k")
+    assert (config["day_parts"], config["learning_rate"], config["hidden_size"]) == (8, 0.005, 64)
+    for key, words in (
+        ("day_parts=5", "must divide 24"),
+        ("day_parts=0", "from 1 to 24"),
+        ("dayparts=4", "Did you mean"),
+    ):
+        with pytest.raises(recbole_ssm.InputError, match=words):
+            Config("EMARec", "ml-100k", command_line=[f"--{key}"])
 
 
 def test_the_page_on_your_own_backend_can_be_followed(tmp_path, monkeypatch, capsys):

@@ -20,7 +20,7 @@ from recbole_ssm.config.keys import keys_of
 from recbole_ssm.config.settings import Settings
 from recbole_ssm.config.shipped_files import keys_of_model
 from recbole_ssm.model.declarations import Key
-from recbole_ssm.model.recbole_models import COUNTS_PER_BATCH, READ_BY_TRANSFORMS, READS_MORE, READS_NOT
+from recbole_ssm.model.recbole_models import READ_BY_TRANSFORMS, READS_MORE, READS_NOT
 
 TAKEN = frozenset(
     {
@@ -179,9 +179,7 @@ PASSED_OVER = (
     PassedOver(
         ("train_batch_size",),
         "{model} counts in batches that hold no item twice",
-        lambda config: (
-            config["model"] in COUNTS_PER_BATCH and config["train_neg_sample_args"]["distribution"] == "none"
-        ),
+        lambda config: config.counts_per_batch,
     ),
 )
 """Keys that do nothing here, for some models at least."""

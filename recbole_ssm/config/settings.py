@@ -19,7 +19,7 @@ from recbole_ssm.config.values import YamlLoader, in_python, literal, merged
 from recbole_ssm.errors import InputError
 from recbole_ssm.model import registry
 from recbole_ssm.model.declarations import Column
-from recbole_ssm.model.recbole_models import recbole_properties
+from recbole_ssm.model.recbole_models import COUNTS_PER_BATCH, recbole_properties
 from recbole_ssm.system.distributed import init_process_group, rank, world_size
 from recbole_ssm.system.environment import parse_gpu_id, show_gpus, visible_gpus
 
@@ -126,6 +126,12 @@ class Settings(RecBoleConfig):
     def columns(self) -> tuple[Column, ...]:
         """What the model reads of each interaction beside the item; of RecBole's models it is not known."""
         return self.model_class.columns if self.is_packed else ()
+
+    @property
+    def counts_per_batch(self) -> bool:
+        """Whether the model, one of RecBole's, would count an item once for each batch that holds it."""
+        draws = self["train_neg_sample_args"]["distribution"] != "none"
+        return self["model"] in COUNTS_PER_BATCH and not draws
 
     @property
     def held_out(self) -> tuple[bool, bool]:

@@ -15,7 +15,6 @@ from recbole_ssm.data.pickles import is_trusted, only_trusted_pickles
 from recbole_ssm.data.recbole_types import Dataset, Loader, Loaders
 from recbole_ssm.data.shares import SharedCollate
 from recbole_ssm.errors import InputError
-from recbole_ssm.model.recbole_models import COUNTS_PER_BATCH
 from recbole_ssm.system.distributed import rank, world_size
 
 _PHASES = ("train", "valid", "test")
@@ -44,7 +43,7 @@ def recbole_loaders(config: Config, dataset: Dataset) -> Loaders:
         raise InputError(f"dataset {dataset.dataset_name!r}: {error}") from error
     if world_size() > 1:
         train.collate_fn = SharedCollate(train.collate_fn, rank(), world_size())
-    if config["model"] in COUNTS_PER_BATCH and config["train_neg_sample_args"]["distribution"] == "none":
+    if config.counts_per_batch:
         _hold_no_item_twice(train)
     return train, valid, test
 

@@ -37,7 +37,7 @@ def check_model(
 
     Args:
         model: the class of the model, or a registered name.
-        settings: keys of the configuration. A class without a file of defaults needs every key that it reads.
+        settings: keys of the configuration; the others have their defaults.
         dataset: what the model is built from; by default an object that knows only the number of items, 50.
         column_values: values that a column of the model may have, by the column's name. Columns that are not named
             here get increasing Unix times.
