@@ -9,7 +9,7 @@ from recbole.utils import ModelType
 
 from recbole_ssm.config import Config
 from recbole_ssm.config.intervals import check_interval
-from recbole_ssm.data.reading import naming_the_file, read_header, with_mark
+from recbole_ssm.data.reading import file_errors, python_encoding, read_header
 from recbole_ssm.errors import InputError, did_you_mean
 
 
@@ -70,7 +70,7 @@ def _check_presplit(config: Config, files: list[Path], headers: list[dict[str, s
         headers: of the first of them, up to the one that is checked.
     """
     file, encoding = files[len(headers) - 1], config["encoding"]
-    with naming_the_file(file, encoding), open(file, encoding=with_mark(encoding)) as lines:
+    with file_errors(file, encoding), open(file, encoding=python_encoding(encoding)) as lines:
         next(lines)
         if not any(line.strip() for line in lines):
             raise InputError(f"{file} has no line but its header; each pre-split file needs one or more samples")
@@ -78,7 +78,7 @@ def _check_presplit(config: Config, files: list[Path], headers: list[dict[str, s
     if differing:
         field, kind = differing[0]
         raise InputError(
-            f"{file} and {files[0].name} must have the same columns, and one of them alone has {field}:{kind}"
+            f"{file} and {files[0].name} must have the same columns, but only one of them has {field}:{kind}"
         )
 
 
@@ -87,7 +87,7 @@ _NAME_COLUMNS = ("val_interval", "seq_len", "threshold", "numerical_features", "
 
 
 def _check_named_columns(config: Config, files: list[Path]) -> None:
-    """Raise InputError unless the columns that keys name are read, and those of ``val_interval`` can be filtered by."""
+    """Raise InputError unless each column that a key names is read, and ``val_interval`` can filter by its columns."""
     suffixes = ["user", "item", "kg", *(config["additional_feat_suffix"] or ())]
     others = (Path(config["data_path"]) / f"{config['dataset']}.{suffix}" for suffix in suffixes)
     headers = {
@@ -119,7 +119,7 @@ def _check_named_column(config: Config, headers: dict[Path, dict[str, str]], key
         there = {name for columns in headers.values() for name in columns}
         hint = did_you_mean(str(field), there)
         if key == "seq_len" and field == config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]:
-            hint = "; how long histories are is set by MAX_ITEM_LIST_LENGTH"
+            hint = "; MAX_ITEM_LIST_LENGTH sets the length of histories"
         raise InputError(f"{key}: there is no column {field!r} in {', '.join(file.name for file in headers)}{hint}")
     if not any(_is_read(config, file, field) for file in found):
         raise InputError(f"{key}: column {field} of {found[0].name} is not read; add it to load_col")

@@ -83,7 +83,7 @@ def kept_file(config: Config, kind: str) -> Path | None:
 
 
 def find(file: Path | None) -> Kept | None:
-    """The content of a file; None if there is none, or none that can be used."""
+    """The content of a file; None where the file does not exist or cannot be used."""
     if file is None or not file.exists():
         return None
     try:

@@ -59,8 +59,8 @@ class FixedCandidates:
         left_out = np.union1d(self.excluded(user), targets)
         if len(left_out) >= len(self._items) and np.isin(self._items, left_out).all():
             raise InputError(
-                "eval_args: mode draws items to rank a target against, but there is none left to draw for a user who "
-                "has had all; set mode: full, or leave such users out with user_inter_num_interval"
+                "eval_args: mode draws items to rank a target against, but no item is left to draw for a user who has "
+                "had all; set mode: full, or leave such users out with user_inter_num_interval"
             )
         return left_out
 

@@ -20,7 +20,7 @@ from recbole_ssm.errors import InputError
 HISTORY_START = "history_start"
 """Column of a sample: where its history begins in the flat history."""
 HISTORY_END = "history_end"
-"""Column of a sample: where its history ends in the flat history; its target stands there."""
+"""Column of a sample: where its history ends in the flat history, which is the place of its target."""
 FIELDS_OF_BATCHES = frozenset(
     {HISTORY_START, HISTORY_END, "cu_seqlens", "seq_idx", "candidate_seq_idx", "cut", "readout"}
 )

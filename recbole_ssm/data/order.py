@@ -73,9 +73,9 @@ def lost_order(users: NDArray[np.int64], times: NDArray[np.float64]) -> tuple[in
         times: (R,) of the same rows.
 
     Returns:
-        The number of neighbours, which are two successive interactions of a user; of those whose times differ in
-        float64 and not in float32, and which keep the order of the rows; and of users whose history is another than by
-        exact times.
+        Three numbers. The first is that of neighbours: two successive interactions of a user. The second is that of
+        neighbours whose times differ in float64 and not in float32, so that they keep the order of the rows. The third
+        is that of users whose history differs from the exact one.
     """
     exact, rounded = np.lexsort((times, users)), np.lexsort((times.astype(np.float32), users))
     of, at = users[exact], times[exact]

@@ -41,7 +41,7 @@ def load_presplit(config: Config, *, packed: bool) -> Dataset:
         The dataset, not yet built.
 
     Raises:
-        InputError: a line has no user, target or history, or the histories hold no items but something else.
+        InputError: a line has no user, target or history, or the histories hold padding or other things than items.
     """
     if packed:
         return PackedPresplitDataset(config)
@@ -112,6 +112,13 @@ class Histories(OneNumbering, SequentialDataset):
     history_end: Tensor
 
     @property
+    def is_target(self) -> NDArray[np.bool_]:
+        """(N,) whether an item of ``history`` is a line's target."""
+        marks = np.zeros(len(self.history), dtype=bool)
+        marks[self.history_end.numpy()] = True
+        return marks
+
+    @property
     def history_start(self) -> Tensor:
         """(n_lines,) int64, the place in ``history`` where each line's history begins."""
         return torch.cat([self.history_end.new_zeros(1), self.history_end[:-1] + 1])
@@ -123,18 +130,17 @@ class Histories(OneNumbering, SequentialDataset):
         self.refuse(length == 0, f"{history} is empty", "remove the line: there is nothing to predict from")
         for field in self.lists.values():
             unequal = _lengths(frame[field]) != length
-            self.refuse(unequal, f"{field} has not as many values as {history}", "give it one for each item")
+            self.refuse(unequal, f"{field} has more or fewer values than {history}", "give it one for each item")
 
     def _benchmark_presets(self) -> None:
         """RecBole calls this at the end of the constructor. Its own version needs a column named ``item_id``."""
         items, targets = self.inter_feat[self.lists[self.iid_field]], self.inter_feat[self.iid_field]
         length = _lengths(items)
         self.history_end = torch.from_numpy(np.cumsum(length + 1) - 1)
-        is_target = np.zeros(len(targets) + length.sum(), dtype=bool)
-        is_target[self.history_end.numpy()] = True
-        history = np.empty(len(is_target), dtype=np.int64)
+        history = np.empty(len(targets) + length.sum(), dtype=np.int64)
+        self.history = torch.from_numpy(history)  # the same memory
+        is_target = self.is_target
         history[is_target], history[~is_target] = targets, np.concatenate(items.to_numpy())
-        self.history = torch.from_numpy(history)
         self._check_items(history[~is_target], length)
         for field in self.lists.values():
             self.field2seqlen[field] = self.max_item_list_len
@@ -155,7 +161,7 @@ class Histories(OneNumbering, SequentialDataset):
             if str(names[item]).strip("[]<>").lower() in _PADDING and _stands_at_ends(items == item, length):
                 self.refuse(
                     _holds(items == item, length),
-                    f"{column} is filled up with {str(names[item])!r}, which stands only at one end of lists and is "
+                    f"{column} is padded with {str(names[item])!r}, which is only at one end of lists and is "
                     "never a target",
                     "take it out: lists need not be equally long",
                 )
@@ -164,7 +170,7 @@ class Histories(OneNumbering, SequentialDataset):
             self.refuse(
                 _holds(joined[items], length),
                 f"{column} holds {str(names[items[joined[items]][0]])!r}, which is never a target, while its parts are",
-                f"set --seq_separator, now {separator!r}, to what stands between two items, or write the lists with it",
+                f"set --seq_separator, now {separator!r}, to what separates two items, or write the lists with it",
             )
         if is_target[items].mean() < 0.1:
             getLogger().warning(
@@ -231,9 +237,7 @@ class PackedPresplitDataset(Histories, PackedDataset):
         self._check_is_number(field)
         of_lists = self.config["LIST_SUFFIX"]
         self._check_is_number(field + of_lists, FeatureType.FLOAT_SEQ)
-        values = np.empty(len(self.history), dtype=np.float64)
-        is_target = np.zeros(len(self.history), dtype=bool)
-        is_target[self.history_end.numpy()] = True
+        values, is_target = np.empty(len(self.history), dtype=np.float64), self.is_target
         values[is_target] = self.inter_feat[field]
         values[~is_target] = np.concatenate(self.inter_feat[field + of_lists].to_numpy())
         return values

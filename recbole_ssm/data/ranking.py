@@ -59,7 +59,7 @@ def rank_alike(
 
 
 def _fix_candidates(loader: EvalLoader, candidates: FixedCandidates) -> None:
-    """Draw a loader's candidates from these; raises InputError at once where there are none for a user."""
+    """Draw a loader's candidates from these; raises InputError where no item is left for a user."""
     loader._sampler = candidates
     targets = loader._dataset.inter_feat[loader._dataset.iid_field].numpy()
     for user in loader.uid_list:

@@ -34,7 +34,7 @@ def lines_of(file: str | Path, rows: Sequence[int], separator: str, encoding: st
     row, begin = -1, 1  # the header is row -1
     most = csv.field_size_limit(2**31 - 1)
     try:
-        with open(file, encoding=with_mark(encoding), newline="") as content:
+        with open(file, encoding=python_encoding(encoding), newline="") as content:
             lines = csv.reader(content, **how)
             while len(found) < len(rows):
                 fields = next(lines)
@@ -59,10 +59,10 @@ def read_header(file: str | Path, separator: str, encoding: str | None) -> dict[
         The names of the columns, in their order, and their types; a type is empty where the header has none.
 
     Raises:
-        InputError: the file cannot be read, is empty, is no text in this encoding, or has another separator; or a
-            column's name has an odd character or is there twice.
+        InputError: the file cannot be read, is empty, is not a text in this encoding, or has another separator; or a
+            column's name has a quotation mark or is there twice.
     """
-    with naming_the_file(file, encoding), open(file, encoding=with_mark(encoding)) as lines:
+    with file_errors(file, encoding), open(file, encoding=python_encoding(encoding)) as lines:
         header = lines.readline().rstrip("\r\n")
     if not header:
         raise InputError(f"{file} is empty; its first line must be like user_id:token{separator}item_id:token")
@@ -72,7 +72,7 @@ def read_header(file: str | Path, separator: str, encoding: str | None) -> dict[
     if len(columns) == 1 and header.count(":") > 1:
         other = next((mark for mark in ("\t", ",", ";", "|", "::", " ") if mark in header), None)
         raise InputError(
-            f"{file}: the header {header!r} is not divided by field_separator, which is {separator!r}"
+            f"{file}: the header {header!r} has no field_separator, which is {separator!r}"
             + ("" if other is None else f"; it seems to be {other!r}" + " (in yaml in double quotes)" * (other == "\t"))
         )
     names = [name for name, _ in columns]
@@ -95,11 +95,15 @@ def read_columns(
         seq_separator: what separates the values of a list.
 
     Returns:
-        Strings for ``token`` and float64, exact to the last bit, for ``float``, both with NaN where the field is empty;
-        an array of strings for each ``token_seq`` and one of float64 for each ``float_seq``, empty where the field is.
+        A table by the types of the columns. Empty fields are NaN, or empty arrays.
+
+        - ``token``: strings.
+        - ``float``: float64, exact to the last bit.
+        - ``token_seq``: arrays of strings.
+        - ``float_seq``: arrays of float64.
 
     Raises:
-        InputError: the file cannot be read, a type is unknown, a value is no number, or a line has more or fewer
+        InputError: the file cannot be read, a type is unknown, a value is not a number, or a line has more or fewer
             columns than the header.
     """
     known = [kind.value for kind in FeatureType]
@@ -108,7 +112,7 @@ def read_columns(
             raise InputError(f"{file}: the type of column {field}:{kind} must be one of {', '.join(known)}")
     names = {f"{field}:{kind}": kind for field, kind in kinds.items()}
     wanted: dict[str, Any] = {"usecols": list(names), "encoding": encoding, "keep_default_na": False, "na_values": [""]}
-    with naming_the_file(file, encoding):
+    with file_errors(file, encoding):
         if b"\0" not in "\n".encode(encoding or "utf-8"):  # as in UTF-16
             _check_lines(file, separator.encode(encoding or "utf-8"))
         try:
@@ -124,10 +128,10 @@ def read_columns(
         for name in names:
             if frame[name].dtype != np.float64:
                 frame[name] = _converted(frame[name], seq_separator)
-    except _NoNumber as error:
+    except _NotANumber as error:
         row, column, value = error.args
         line = lines_of(file, [row], separator, encoding)[0]
-        what = "no number; where there is none, the field must be empty"
+        what = "not a number; leave the field empty where there is no number"
         if _is_date(value):
             what = "a date; write it in Unix seconds"
         raise InputError(f"{file}, line {line}: column {column} holds {value!r}, which is {what}") from error
@@ -156,7 +160,7 @@ def _read_quickly(file: str | Path, names: dict[str, str], **how: Any) -> pd.Dat
         return pd.read_csv(file, dtype=str, **how)
 
 
-class _NoNumber(ValueError):
+class _NotANumber(ValueError):
     """Its arguments are a row, its column of numbers, and the string that is there."""
 
 
@@ -168,7 +172,7 @@ def _converted(words: pd.Series, separator: str) -> pd.Series | list[NDArray[Any
     if kind == "float":
         wrong = pd.to_numeric(words, errors="coerce").isna() & words.notna()
         if wrong.any():
-            raise _NoNumber(wrong.idxmax(), words.name, words[wrong.idxmax()])
+            raise _NotANumber(wrong.idxmax(), words.name, words[wrong.idxmax()])
         return words.astype(np.float64)
     lists = [[word for word in field.split(separator) if word] for field in words.fillna("")]
     if kind == "token_seq":
@@ -187,22 +191,22 @@ def _numbers(values: list[str], row: int, words: pd.Series) -> NDArray[np.float6
     try:
         return np.array([float(value) for value in values])
     except ValueError as error:
-        raise _NoNumber(row, words.name, words[row]) from error
+        raise _NotANumber(row, words.name, words[row]) from error
 
 
-def with_mark(encoding: str | None) -> str:
+def python_encoding(encoding: str | None) -> str:
     """The encoding to open a file with: UTF-8 if none is named, and UTF-8 without its byte order mark."""
     return "utf-8-sig" if encoding is None or encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
 
 
 @contextmanager
-def naming_the_file(file: str | Path, encoding: str | None) -> Iterator[None]:
-    """Raise InputError where a file cannot be read, or not in this encoding, within the context."""
+def file_errors(file: str | Path, encoding: str | None) -> Iterator[None]:
+    """Raise InputError, which names the file, where it cannot be read within the context, or not in this encoding."""
     try:
         yield
     except UnicodeError as error:
         raise InputError(
-            f"{file} is no text in {encoding or 'UTF-8'} ({error}); name its encoding with --encoding=..., for "
+            f"{file} is not a text in {encoding or 'UTF-8'} ({error}); name its encoding with --encoding=..., for "
             "example latin-1"
         ) from error
     except LookupError as error:
@@ -228,7 +232,7 @@ def _check_lines(file: str | Path, mark: bytes) -> None:
         last = b"\n"
         while block := content.read(1 << 24):
             if b"\0" in block:
-                raise InputError(f"{file} is no text: it holds zero bytes; it is damaged, or needs --encoding=utf-16")
+                raise InputError(f"{file} is not a text: it holds zero bytes; mend it, or set --encoding=utf-16")
             quoted = quoted or b'"' in block
             separators += block.count(mark)
             lines += block.count(b"\n")
@@ -237,7 +241,7 @@ def _check_lines(file: str | Path, mark: bytes) -> None:
         if quoted:
             return
         if returns:
-            raise InputError(f"{file}: {returns} carriage returns end no line; lines must end with \\n or \\r\\n")
+            raise InputError(f"{file}: {returns} carriage returns are within lines; lines must end with \\n or \\r\\n")
         lines += not last.endswith(b"\n")
         if separators == expected * lines:
             return

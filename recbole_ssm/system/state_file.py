@@ -45,7 +45,7 @@ def write(path: str | Path, state: dict[str, Any], *, format: str) -> None:
         raise CheckpointNotWritten(
             f"{path} could not be written ({str(error).splitlines()[0]}): it needs "
             f"{needed / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free. "
-            + ("The one before it is still there" if path.exists() else "There is none before it")
+            + ("The file of before is still there" if path.exists() else "There was no file before")
         ) from error
 
 
@@ -79,7 +79,7 @@ def read(
     if not isinstance(state, dict) or state.get("format") != format:
         if trust and isinstance(state, dict) and "state_dict" in state:
             return state
-        raise CheckpointError(f"{path} is no {format.partition(' ')[2]} of this package")
+        raise CheckpointError(f"{path} is not a {format.partition(' ')[2]} of this package")
     version = state.get("format_version")
     if not isinstance(version, int) or isinstance(version, bool):
         raise CheckpointError(f"{path} is damaged: it does not say which version wrote it")

@@ -112,7 +112,7 @@ def test_a_file_from_elsewhere(tmp_path):
     file = tmp_path / "other.pth"
     for content in (torch.ones(3), {"state_dict": {}}, [1]):
         torch.save(content, file)
-        assert "no checkpoint of this package" in refusal(file)
+        assert "not a checkpoint of this package" in refusal(file)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.txt", "text")
     others = (
@@ -171,7 +171,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(file, monkeypatch):
         with pytest.raises(CheckpointNotWritten, match=r"needs \d+\.\d MiB, and \d+\.\d MiB are free") as error:
             checkpoint.write(file, {"state_dict": torch.zeros(10)})
         assert "still there" in str(error.value)
-        with pytest.raises(CheckpointNotWritten, match="There is none before it"):
+        with pytest.raises(CheckpointNotWritten, match="There was no file before"):
             checkpoint.write(file.with_name("new.pth"), STATE)
     assert file.read_bytes() == before
     assert os.listdir(file.parent) == [file.name]

@@ -101,7 +101,7 @@ def test_users_who_have_had_everything_have_no_candidates(tmp_path):
     write_dataset(tmp_path, interactions(n_users=8, n_items=3, shortest=30, longest=30))
     for model in ("2Mamba4Rec", "SASRec"):
         config = make_config(tmp_path, model, topk=1, valid_metric="NDCG@1", filter_seen=True, **sampled("uni2"))
-        with pytest.raises(InputError, match="none left to draw for a user who has had all"):
+        with pytest.raises(InputError, match="no item is left to draw for a user who has had all"):
             make_loaders(config)
     with pytest.raises(InputError, match="dataset 'tiny': a user has had all items in the training data"):
         make_loaders(make_config(tmp_path, "BPR", topk=1, valid_metric="NDCG@1"))

@@ -206,7 +206,7 @@ def test_lists_that_are_filled_up_are_refused(tmp_path, padding, at):
 
     samples = {part: [(user, fill(items), target) for user, items, target in rows] for part, rows in chain().items()}
     keys = write(tmp_path, samples)
-    with pytest.raises(InputError, match=rf"line 2: item_id_list is filled up with .{re.escape(padding)}.*take it out"):
+    with pytest.raises(InputError, match=rf"line 2: item_id_list is padded with .{re.escape(padding)}.*take it out"):
         make_splits(make_config(tmp_path, "2Mamba4Rec", "split", **keys))
 
 
@@ -354,7 +354,9 @@ def test_other_columns_have_lists_too(tmp_path, model):
     assert names[split["cat"].numpy()].tolist() == ["B", "A", "C"]
     assert split["timestamp_list"].tolist() == [[10, 20, 30], [5, 0, 0], [2, 3, 4.5]]
     change(tmp_path, "test", "\t5\ta\tA", "\t5 6\ta\tA")
-    with pytest.raises(InputError, match=r"test\.inter, line 3: timestamp_list has not as many values as item_id_list"):
+    with pytest.raises(
+        InputError, match=r"test\.inter, line 3: timestamp_list has more or fewer values than item_id_list"
+    ):
         make_splits(make_config(tmp_path, model, "split", **keys))
 
 

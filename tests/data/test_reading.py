@@ -217,8 +217,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, model, suffix):
         ("2023-11-19T22:42:59", "a date; write it in Unix seconds"),
         ("19 Nov 2023", "a date; write it in Unix seconds"),
         ("2023-11-19 22:42:59.5+01:00", "a date; write it in Unix seconds"),
-        ("soon", "no number; where there is none, the field must be empty"),
-        ("NaT", "no number; where there is none, the field must be empty"),
+        ("soon", "not a number; leave the field empty where there is no number"),
+        ("NaT", "not a number; leave the field empty where there is no number"),
     ],
 )
 def test_what_is_no_number_is_told_from_a_date(tmp_path, value, words):

@@ -47,7 +47,7 @@ def test_where_no_user_has_all_items_both_ways_are_the_same(tmp_path, monkeypatc
 
 
 def test_no_candidate_can_be_drawn_for_who_has_all_items(user_with_all):
-    with pytest.raises(InputError, match="there is none left to draw for a user who has had all"):
+    with pytest.raises(InputError, match="no item is left to draw for a user who has had all"):
         run("Pop", eval_args={"mode": "uni5"})
 
 
