@@ -112,6 +112,7 @@ def test_what_no_checkpoint_holds(trained, place, odd, capfd):
     assert any(each in said for each in words)
 
 
+@pytest.mark.slow
 def test_an_archive_that_is_packed(trained, capfd):
     """1.4 MB that become 1.4 GB."""
     file = Path(forge(trained["2Mamba4Rec"]))

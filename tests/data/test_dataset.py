@@ -118,6 +118,7 @@ def test_interactions_are_held_once(ml_100k):
     assert all(column.dim() == 1 for split in splits for column in split.inter_feat.interaction.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [0, -1, slice(3, 9), [4, 2, 2], np.array([5, 1]), torch.tensor([7, 0])], ids=str)
 def test_indexing_takes_whatever_recboles_loaders_pass(ml_100k, row):
     (_, packed), (_, padded) = ml_100k
@@ -135,6 +136,7 @@ def test_matrix_of_interactions_equals_recboles(ml_100k):
     assert abs(difference).sum() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "eval_args",
     [

@@ -146,6 +146,7 @@ EXPORTS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["cu_seqlens", "item_length", "encode"])
 @pytest.mark.parametrize("name", ["Mamba4Rec", "2Mamba4Rec", "SSD4Rec", "Hydra4Rec", "LRURec", "PackedSASRec"])
 @pytest.mark.filterwarnings("ignore")

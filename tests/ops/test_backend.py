@@ -141,6 +141,7 @@ def machine(request):
     library().recbole_ssm_use(2)
 
 
+@pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("headdim", [1, 3, 4, 32])

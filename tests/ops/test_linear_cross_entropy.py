@@ -200,6 +200,7 @@ def row_items(rows, classes):
     return RowItems(items, start, torch.maximum(start, torch.randint(0, len(items) + 1, (rows,), generator=generator)))
 
 
+@pytest.mark.slow
 @both_types
 @pytest.mark.parametrize("amount", [0.0, -2.0, 1.5])
 @pytest.mark.parametrize(("rows", "classes"), SIZES)

@@ -34,6 +34,7 @@ def of(folder, model, evaluation, **keys):
     return make_trainer(make_config(folder, model, **mode(evaluation), **columns, **keys))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("evaluation", ["full", "uni5", "labeled"])
 @pytest.mark.parametrize("model", MODELS)

@@ -253,6 +253,7 @@ def test_help_of_a_verb(verb, capsys):
     assert not any(part.startswith(" ") for part in (heading, *keys))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "keys"),
     [

@@ -140,6 +140,7 @@ def comparable(result: dict) -> dict:
     return kept | {"history": [comparable(epoch) for epoch in kept["history"]]} if "history" in kept else kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec", "SASRec"])
 def test_a_seed_decides_the_result(tiny, model):
     keys = {"epochs": 2, "learning_rate": 0.01, "seed": 5}

@@ -89,6 +89,7 @@ def train(config, begun=None, signal_at=None):
     return trainer, test, calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_stopped_training_goes_on_as_if_nothing_had_been(tiny, name):
     """Stopped in the midst of an epoch, in its first and last batch, in the evaluation, and several times."""

@@ -69,6 +69,7 @@ def test_runs_of_the_same_second_have_logs_of_their_own(tiny, monkeypatch):
         assert sum("test_result" in line for line in lines) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file that is always full")
 @pytest.mark.parametrize("full", ["log", "jsonl", "log_tensorboard", "all"])
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "GRU4Rec"])
