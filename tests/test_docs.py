@@ -77,6 +77,27 @@ def test_the_page_on_your_own_backend_can_be_followed(tmp_path, monkeypatch, cap
     assert set(OPS) <= names
 
 
+def test_the_page_on_your_own_verb_can_be_followed(tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs" / "your-own-verb.md").read_text(encoding="utf-8")
+    (module,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    (group, name) = re.search(r'^\[project\.entry-points\."(.+)"\]\n(.+) = "\2"$', page, flags=re.MULTILINE).groups()
+    command, shown = re.search(
+        r"^```\nrecbole-ssm (.+)\n```\n\n```\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
+    ).groups()
+    (tmp_path / f"{name}.py").write_text(module, encoding="utf-8")
+    installed = tmp_path / "popular-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: popular\nVersion: 1.0\n", encoding="utf-8")
+    (installed / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(command.split()) == 0
+    assert capsys.readouterr().out == shown
+    assert main([name, "--help"]) == 0
+    assert "--k how many items; default 10" in " ".join(capsys.readouterr().out.split())
+    assert main([name, "--dataset=ml-100k", "--k=0"]) == 2
+    assert capsys.readouterr().err == "error: --k=0 must be a whole number of at least 1\n"
+
+
 def test_the_page_on_data_that_are_split_already_can_be_followed(capsys):
     page = (ROOT / "docs" / "pre-split.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)

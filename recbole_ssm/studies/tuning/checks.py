@@ -13,6 +13,7 @@ from recbole_ssm.data.atomic_files import check_atomic_files
 from recbole_ssm.errors import InputError
 from recbole_ssm.studies.tuning.space import Parameter
 from recbole_ssm.studies.tuning.trials import SET_BY_TUNE, Task
+from recbole_ssm.studies.tuning.with_hyperopt import ALGORITHMS
 
 TOOLS = ("ray", "hyperopt")
 
@@ -23,8 +24,12 @@ _NOT_SEARCHED = {
 }
 
 
-def check_installed(tool: str) -> None:
-    """Raise InputError where a tool is missing or cannot be imported; say so if the other one can be used."""
+def check_tool(tool: str, algorithm: str) -> None:
+    """Raise InputError for a tool or an algorithm that there is not, and for a tool that is not installed."""
+    if tool not in TOOLS:
+        raise InputError(f"--tool={tool} must be {' or '.join(TOOLS)}")
+    if algorithm not in ALGORITHMS:
+        raise InputError(f"--algo={algorithm} must be {' or '.join(ALGORITHMS)}")
     error = _import_error(tool)
     if error is None:
         return

@@ -17,7 +17,7 @@ from recbole_ssm.studies.progress import bar
 from recbole_ssm.studies.report import Report, write_csv
 from recbole_ssm.studies.run_store import asked_for
 from recbole_ssm.studies.tuning import report, with_hyperopt
-from recbole_ssm.studies.tuning.checks import TOOLS, check_installed, checked_config
+from recbole_ssm.studies.tuning.checks import check_tool, checked_config
 from recbole_ssm.studies.tuning.space import Parameter, draw, find_space, read_space
 from recbole_ssm.studies.tuning.trials import FAILED, SET_BY_TUNE, Task, Trial, best
 from recbole_ssm.system.atomic_write import write_json
@@ -45,9 +45,8 @@ def tune(
     on after an interruption, also in the midst of a trial, and a greater number of trials adds to those there are.
 
     Args:
-        task: what is tuned. Its folder gets ``best.yaml`` (for ``--config_files``), ``report.html`` (self-contained),
-            ``trials.md``, ``trials.tex``, ``trials.csv``, ``figures/`` (SVG and PDF) and ``results.json``; ``trials/``
-            has the record and the log of each, and the weights of the best.
+        task: what is tuned. Its folder gets ``best.yaml`` (for ``--config_files``), ``results.json``, the report and
+            its figures; ``trials/`` has the record and the log of each, and the weights of the best.
         params_file: see :func:`recbole_ssm.studies.tuning.read_space`.
         tool: ``ray`` (:mod:`.with_ray`) or ``hyperopt`` (:mod:`.with_hyperopt`).
         trials: how many; there are fewer where the space has no more.
@@ -63,31 +62,27 @@ def tune(
         model, and the records of all ``trials``.
 
     Raises:
-        InputError: something cannot be used, and nothing has been trained; or no trial came to a score.
+        InputError: something cannot be used, and nothing has been trained; or no trial has a score.
         Interrupted: the same call goes on.
     """
-    if tool not in TOOLS:
-        raise InputError(f"--tool={tool} must be {' or '.join(TOOLS)}")
-    if algorithm not in with_hyperopt.ALGORITHMS:
-        raise InputError(f"--algo={algorithm} must be {' or '.join(with_hyperopt.ALGORITHMS)}")
-    check_installed(tool)
+    check_tool(tool, algorithm)
     space = read_space(find_space(params_file))
     config = checked_config(task, space, tool)
-    searched = {parameter.name: [parameter.kind, *parameter.values] for parameter in space}
-    asked = asked_for(config, leave_out=searched) | {"space": json.loads(json.dumps(searched))}
-    task.store.check_search(asked)
-    search: Callable[..., None]
-    if tool == "ray":
-        from recbole_ssm.studies.tuning import with_ray
+    _keep_what_is_asked_for(task, space, config)
+    if tool == "hyperopt":
+        search = partial(with_hyperopt.search, task, space, trials=trials, algorithm=algorithm, seed=config["seed"])
+        return _searched(task, space, config, trials, search, command)
+    from recbole_ssm.studies.tuning import with_ray
 
-        settings = draw(space, trials, config["seed"])
-        trials = len(settings)
-        epochs = {"epochs": config["epochs"], "first_epochs": first_epochs}
-        search = partial(with_ray.search, task, settings, **epochs, cpus=cpus, gpus=gpus, address=address)
-    else:
-        how = {"trials": trials, "algorithm": algorithm, "seed": config["seed"]}
-        search = partial(with_hyperopt.search, task, space, **how)
-    return _searched(task, space, config, trials, search, command)
+    settings = draw(space, trials, config["seed"])
+    how: dict[str, Any] = {"first_epochs": first_epochs, "cpus": cpus, "gpus": gpus, "address": address}
+    search = partial(with_ray.search, task, settings, epochs=config["epochs"], **how)
+    return _searched(task, space, config, len(settings), search, command)
+
+
+def _keep_what_is_asked_for(task: Task, space: Sequence[Parameter], config: Config) -> None:
+    searched = {parameter.name: [parameter.kind, *parameter.values] for parameter in space}
+    task.store.check_search(asked_for(config, leave_out=searched) | {"space": json.loads(json.dumps(searched))})
 
 
 def _searched(

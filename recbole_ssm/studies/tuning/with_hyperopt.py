@@ -44,6 +44,23 @@ def search(
         ImportError: hyperopt is not installed.
         Interrupted: in the midst of a trial.
     """
+    by_kind: dict[str, dict[str, list[Any]]] = {}  # not the file itself, whose words RecBole runs as Python
+    for parameter in space:
+        by_kind.setdefault(parameter.kind, {})[parameter.name] = list(parameter.values)
+    objective = _objective(task, space, bigger, ended)
+    tuning = HyperTuning(objective, params_dict=by_kind, algo=algorithm, max_evals=trials, early_stop=trials + 1)
+    with (
+        environment(HYPEROPT_FMIN_SEED=str(seed)),  # HyperTuning hands on no seed
+        redirect_stdout(StringIO()),  # HyperTuning prints what ``ended`` tells
+        redirect_stderr(StringIO()),
+    ):
+        tuning.run()
+
+
+def _objective(
+    task: Task, space: Sequence[Parameter], bigger: bool, ended: Callable[[dict[str, Any]], object]
+) -> Callable[[dict[str, Any], object], dict[str, Any]]:
+    """A function that HyperTuning calls for each trial, with the values that it has drawn."""
 
     def objective(drawn: dict[str, Any], _files: object) -> dict[str, Any]:
         params = {parameter.name: parameter.plain(drawn[parameter.name]) for parameter in space}
@@ -62,13 +79,4 @@ def search(
             "test_result": None,
         }
 
-    by_kind: dict[str, dict[str, list[Any]]] = {}  # not the file itself, whose words RecBole runs as Python
-    for parameter in space:
-        by_kind.setdefault(parameter.kind, {})[parameter.name] = list(parameter.values)
-    tuning = HyperTuning(objective, params_dict=by_kind, algo=algorithm, max_evals=trials, early_stop=trials + 1)
-    with (
-        environment(HYPEROPT_FMIN_SEED=str(seed)),  # HyperTuning hands on no seed
-        redirect_stdout(StringIO()),  # HyperTuning prints what ``ended`` tells
-        redirect_stderr(StringIO()),
-    ):
-        tuning.run()
+    return objective
