@@ -49,7 +49,7 @@ def tune(
             its figures; ``trials/`` has the record and the log of each, and the weights of the best.
         params_file: see :func:`recbole_ssm.studies.tuning.read_space`.
         tool: ``ray`` (:mod:`.with_ray`) or ``hyperopt`` (:mod:`.with_hyperopt`).
-        trials: how many; there are fewer where the space has no more.
+        trials: how many; fewer where the space has no more.
         first_epochs: of Ray: epochs before which no trial is stopped.
         cpus: of Ray: cores for each trial; None divides those there are by the number of trials.
         gpus: of Ray: GPUs for each trial, also a part of one; None is a quarter where there are any.
@@ -58,8 +58,7 @@ def tune(
         command: shown in the report.
 
     Returns:
-        What ``results.json`` holds: ``best`` (the record of the trial), ``valid_result`` and ``test_result`` of its
-        model, and the records of all ``trials``.
+        The content of ``results.json``: the records of all ``trials`` and of the ``best``, and the metrics of its model.
 
     Raises:
         InputError: something cannot be used, and nothing has been trained; or no trial has a score.

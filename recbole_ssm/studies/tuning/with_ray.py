@@ -38,6 +38,9 @@ CUT = 3
 """Of trials that have come as far, one in so many goes on (ASHA's reduction factor)."""
 
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
 class _Signals:
     """Handlers of SIGTERM and Ctrl-C, with which a search ends in order at any moment.
 
@@ -64,12 +67,19 @@ class _Signals:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.getsignal(number) for number in _ENDING}
+        self.handle()
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def handle(self) -> None:
+        """Set the handlers, also once Ray has started: its C++ core has set one of its own then, which aborts."""
+        if threading.current_thread() is threading.main_thread():
+            for number in _ENDING:
+                signal.signal(number, self._note)
 
 
 def search(
@@ -108,6 +118,7 @@ def search(
     with signals.noted():
         try:
             _connect(address)
+            signals.handle()
             if not signals.told:
                 machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
                 early = _early_stopping(epochs, first_epochs)
