@@ -41,8 +41,8 @@ def tune(
 ) -> dict[str, Any]:
     """Search for the values of parameters with which the validation metric of a model is best.
 
-    The test data are looked at once, with the best trial of all. What is done is not done again: the same call goes
-    on after an interruption, also in the midst of a trial, and a greater number of trials adds to those there are.
+    The test data are used once, with the best trial. What is done is not done again: the same call goes on after an
+    interruption, also within a trial, and a greater number of trials adds to those there are.
 
     Args:
         task: what is tuned. Its folder gets ``best.yaml`` (for ``--config_files``), ``results.json``, the report and
@@ -58,7 +58,7 @@ def tune(
         command: shown in the report.
 
     Returns:
-        The content of ``results.json``: the records of all ``trials`` and of the ``best``, and the metrics of its model.
+        The content of ``results.json``: records of all ``trials`` and of the ``best``, and the metrics of its model.
 
     Raises:
         InputError: something cannot be used, and nothing has been trained; or no trial has a score.
@@ -66,8 +66,7 @@ def tune(
     """
     check_tool(tool, algorithm)
     space = read_space(find_space(params_file))
-    config = checked_config(task, space, tool)
-    _keep_what_is_asked_for(task, space, config)
+    config = _checked_and_kept(task, space, tool)
     if tool == "hyperopt":
         search = partial(with_hyperopt.search, task, space, trials=trials, algorithm=algorithm, seed=config["seed"])
         return _searched(task, space, config, trials, search, command)
@@ -79,9 +78,12 @@ def tune(
     return _searched(task, space, config, len(settings), search, command)
 
 
-def _keep_what_is_asked_for(task: Task, space: Sequence[Parameter], config: Config) -> None:
+def _checked_and_kept(task: Task, space: Sequence[Parameter], tool: str) -> Config:
+    """The configuration of a first trial; the folder keeps what is asked for, or has been asked for the same."""
+    config = checked_config(task, space, tool)
     searched = {parameter.name: [parameter.kind, *parameter.values] for parameter in space}
     task.store.check_search(asked_for(config, leave_out=searched) | {"space": json.loads(json.dumps(searched))})
+    return config
 
 
 def _searched(
