@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from recbole.utils import ModelType
 
 from recbole_ssm.config.config import Config
@@ -47,7 +49,7 @@ def check_same_test_items(configs: dict[str, Config]) -> None:
 def _test_items(config: Config) -> set[tuple[str, str]]:
     """Names of users and items of the test data."""
     set_seed(config)
-    dataset = create_dataset(config, packed=config["MODEL_TYPE"] == ModelType.SEQUENTIAL)
+    dataset: Any = create_dataset(config, packed=config["MODEL_TYPE"] == ModelType.SEQUENTIAL)
     test = dataset.build()[2]
     fields = (dataset.uid_field, dataset.iid_field)
     return set(zip(*(dataset.id2token(field, test.inter_feat[field].numpy()) for field in fields), strict=True))
