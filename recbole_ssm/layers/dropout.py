@@ -8,7 +8,7 @@ from recbole_ssm.ops import dropout
 
 
 class Dropout(nn.Dropout):
-    """``nn.Dropout``. In the C library, where that computes, several times faster and without keeping a mask."""
+    """``nn.Dropout`` on the chosen backend. The C library's is several times faster, and keeps no mask."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""

@@ -58,8 +58,8 @@ class Hydra(nn.Module):
     ) -> Tensor:
         """As :meth:`recbole_ssm.layers.Mamba2.forward`.
 
-        With ``cut`` (S,) the first so many tokens of each sequence are mixed in both directions, and each later one
-        with those before it alone: lower triangle and diagonal, behind the half of the convolution that looks back.
+        With ``cut`` (S,) the first ``cut[s]`` tokens of sequence s are mixed in both directions. A later token is mixed
+        with those before it alone: lower triangle and diagonal, after the half of the convolution that looks back.
         """
         G, N, H, P = self.ngroups, self.d_state, self.nheads, self.headdim
         z, xBC, dt = self.in_proj(hidden).split([self.d_inner, self.d_inner + 4 * G * N, 2 * H], dim=-1)
@@ -75,7 +75,7 @@ class Hydra(nn.Module):
         heads = x.unflatten(-1, (H, P))
 
         def scan(x: Tensor, dt: Tensor, BC: Tensor, borders: Tensor, reverse: bool) -> Tensor:
-            """What those before a token, as it is read, say; nothing at the first."""
+            """The output of the scan one token before, in the order of reading; zero at the first token."""
             B, C = BC.unflatten(-1, (2, G, N)).unbind(-3)
             begins = positions(borders, len(x)) == 0
             first = begins.roll(-1) if reverse else begins

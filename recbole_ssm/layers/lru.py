@@ -19,7 +19,7 @@ class LRU(nn.Module):
         d_model: model width.
         expand: states over ``d_model``.
         r_min: least magnitude of an initial decay.
-        r_max: greatest.
+        r_max: greatest magnitude.
     """
 
     def __init__(self, d_model: int, expand: int = 2, r_min: float = 0.8, r_max: float = 0.99):

@@ -16,6 +16,10 @@ from recbole_ssm.ops.packing import at
 class Mamba(nn.Module):
     """Selective state space mixer (arXiv 2312.00752, figure 3); weights are laid out as in ``mamba_ssm.Mamba``.
 
+    ``x, z = in_proj(u);  x = silu(conv1d(x));  dt, B, C = x_proj(x);  dt = softplus(dt_proj(dt));  A = -exp(A_log)``
+
+    ``h[t] = exp(dt[t] A) h[t-1] + dt[t] x[t] B[t];  y[t] = h[t] C[t] + D x[t];  out_proj(y silu(z))``
+
     Args:
         d_model: model width.
         d_state: states N of each channel.

@@ -15,6 +15,10 @@ from recbole_ssm.ops.packing import at
 class Mamba2(nn.Module):
     """State-space dual mixer (arXiv 2405.21060, figure 6); weights are laid out as in ``mamba_ssm.Mamba2``.
 
+    ``z, xBC, dt = in_proj(u);  x, B, C = silu(conv1d(xBC));  dt = softplus(dt + dt_bias);  A = -exp(A_log)``
+
+    ``h[t] = exp(dt[t] A) h[t-1] + dt[t] x[t] B[t]^T;  y[t] = h[t] C[t] + D x[t];  out_proj(RMSNorm(y silu(z)))``
+
     Args:
         d_model: model width.
         d_state: state size N.

@@ -17,9 +17,9 @@ from torch import Tensor
 
 
 def refuse_recording() -> None:
-    """Raise NotImplementedError where torch records what is computed, to export it.
+    """Raise NotImplementedError while torch traces a model to export it.
 
-    What is computed depends on the borders, and the graph would hold those of the example for all inputs.
+    The computation depends on the borders, and the graph would hold those of the example for all inputs.
     """
     if torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", bool)():
         raise NotImplementedError(
@@ -96,8 +96,8 @@ def at(rows: Tensor | None, tensor: Tensor) -> Tensor:
 def flip_index(cu_seqlens: Tensor, n_tokens: int, cut: Tensor | None = None) -> Tensor:
     """Gather index (T,) that reverses every sequence in its place; it is its own inverse.
 
-    With ``cut`` (S,) it points into the stream of the first so many tokens of each sequence alone: these are reversed,
-    and each later one gets the first.
+    With ``cut`` (S,) it points into a stream of the first ``cut[s]`` tokens of each sequence s: these are reversed, and
+    each later token gets the first.
     """
     lengths = cu_seqlens.diff()
     starts, last = (cu_seqlens, lengths - 1) if cut is None else (cumulative_lengths(cut), cut - 1)
@@ -158,14 +158,14 @@ def pack_padded(padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def share_out(sizes: torch.Tensor, parts: int) -> torch.Tensor:
-    """Deal things out so that the parts are about equally large.
+    """Distribute things over parts of about equal size.
 
     Args:
-        sizes: (R,) size of each thing.
+        sizes: (R,), the size of each thing.
         parts: how many parts there are.
 
     Returns:
-        (R,) int64, the part of each: by size, to and fro.
+        (R,) int64, the part of each. The largest go to parts 0, 1, ..., the next to ..., 1, 0, and so on.
     """
     place = torch.arange(len(sizes))
     turn = torch.minimum(place % (2 * parts), 2 * parts - 1 - place % (2 * parts))
@@ -176,7 +176,7 @@ class RowItems(NamedTuple):
     """Different items for each of R rows, as ranges of one list, which may overlap."""
 
     items: Tensor
-    """(n,) int64; negative ones are none."""
+    """(n,) int64; negative numbers are ignored."""
     start: Tensor
     """(R,) int64, where the items of a row begin."""
     end: Tensor
@@ -191,7 +191,7 @@ class RowItems(NamedTuple):
 
 
 def items_read(tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> RowItems:
-    """What a causal reader has read at each token, or at the tokens ``readout`` (R,); each item once, 0 never."""
+    """The items up to each token, or up to the tokens ``readout`` (R,); each item once, padding (0) never."""
     sequence = sequence_index(cu_seqlens, len(tokens)).long()
     key, order = (sequence * (tokens.max() + 1) + tokens).sort(stable=True)
     fresh = tokens > 0

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Teacher(NamedTuple):
-    """The softmax of a trained model as part of the targets (Hinton et al., arXiv 1503.02531); it gets no gradient."""
+    """A trained model whose softmax is part of the targets (Hinton et al., arXiv 1503.02531). It gets no gradient."""
 
     hidden: Tensor
     """(R, k)."""
@@ -17,7 +17,7 @@ class Teacher(NamedTuple):
     seen_bias: float = 0.0
     """Added to its logits of the items that a row has seen."""
     share: float = 0.5
-    """Of the targets, 0 to 1; the rest has the class that is the row's target."""
+    """The teacher's part of the targets, 0 to 1; the row's own target has the rest."""
 
     def for_(self, student: Tensor, n_items: int) -> Teacher:
         """The same teacher in the number type and on the device of a student.

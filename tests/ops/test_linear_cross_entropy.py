@@ -7,7 +7,7 @@ from packed_cases import randn, relative_error
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from recbole_ssm.ops import Teacher, linear_cross_entropy, use_backend
-from recbole_ssm.ops.backends.native.cross_entropy import is_small
+from recbole_ssm.ops.backends.native.cross_entropy import fits
 from recbole_ssm.ops.backends.native.loading import library
 from recbole_ssm.ops.packing import RowItems
 
@@ -58,7 +58,7 @@ def test_targets_may_be_of_another_integer_type():
 def test_the_sums_of_many_threads_are_not_too_large(monkeypatch):
     table = torch.empty(1 << 16, 64)  # 16 MiB
     monkeypatch.setattr("recbole_ssm.ops.backends.native.cross_entropy.threads_for_rows", lambda rows: rows // 64)
-    assert [is_small(torch.empty(rows, 64), table) for rows in (64, 512, 1024)] == [True, True, False]
+    assert [fits(torch.empty(rows, 64), table) for rows in (64, 512, 1024)] == [True, True, False]
 
 
 def direct(hidden, weight, target, **options):

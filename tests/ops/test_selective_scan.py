@@ -10,7 +10,6 @@ from scan_contract import EXTREME_TOLERANCE, SelectiveScanCase, selective_scan_c
 MIXED = SelectiveScanCase((7, 1, 40, 9))
 BACKWARD = replace(MIXED, reverse=True)
 
-both_ways = pytest.mark.parametrize("case", [MIXED, BACKWARD], ids=["forward", "reverse"])
 with_and_without_states = pytest.mark.parametrize("states", [False, True], ids=["no states", "states"])
 
 
@@ -51,34 +50,10 @@ def test_numbers_of_channels(dtype, channels):
     contract.check_recurrence(case, dtype)
 
 
-@both_ways
-def test_gradient_of_the_state_alone(dtype, case):
-    """A loss that reads only the final state, and none of the outputs."""
-    contract.check_recurrence(case, dtype, use=("state",))
-
-
-@both_ways
-def test_gradient_of_the_outputs_alone(dtype, case):
-    """A loss that reads only the outputs, although the state is asked for."""
-    contract.check_recurrence(case, dtype, use=("y",))
-
-
 @with_and_without_states
 @given(case=selective_scan_cases())
 def test_packed_equals_one_sequence_at_a_time(states, case):
     contract.check_packing(case, states=states)
-
-
-@with_and_without_states
-@both_ways
-def test_no_token_sees_another_sequence(dtype, case, states):
-    contract.check_isolation(case, dtype, states=states)
-
-
-@with_and_without_states
-@both_ways
-def test_no_gradient_crosses_a_border(dtype, case, states):
-    contract.check_gradients_stay_within_borders(case, dtype, states=states)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -88,48 +63,14 @@ def test_state_carries_a_sequence_on(dtype, initial, reverse):
     contract.check_state_carries_on(case, dtype, cut=11)
 
 
-@both_ways
-def test_asking_for_the_state_changes_no_output(dtype, case):
-    contract.check_asking_for_the_state_changes_no_output(case, dtype)
-
-
-@with_and_without_states
-def test_each_gradient_alone_equals_all_at_once(dtype, states):
-    contract.check_each_gradient_alone(MIXED, dtype, states=states)
-
-
-@with_and_without_states
-def test_memory_layout_does_not_matter(dtype, states):
-    contract.check_memory_layout(MIXED, dtype, states=states)
-
-
-@both_ways
-def test_inputs_stay_as_they_are(dtype, case):
-    contract.check_inputs_stay_as_they_are(case, dtype)
-
-
 def test_threads_change_nothing(dtype):
     """Also where they do not share the channels evenly."""
     contract.check_threads(SelectiveScanCase((7, 1, 40, 9), channels=56), dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float32-compiled"], indirect=True)
-def test_mixed_types_are_right_or_refused(dtype):
-    contract.check_mixed_types(MIXED)
-
-
-@with_and_without_states
-def test_sizes_that_do_not_fit_are_refused(dtype, states):
-    contract.check_sizes(MIXED, dtype, states=states)
-
-
 @with_and_without_states
 def test_second_derivatives_are_right_or_refused(dtype, states):
     contract.check_second_derivative(SelectiveScanCase((3, 5)), dtype, states=states)
-
-
-def test_borders_of_either_type(dtype):
-    contract.check_borders_of_either_type(MIXED, dtype)
 
 
 @with_and_without_states

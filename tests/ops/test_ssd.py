@@ -14,7 +14,6 @@ from recbole_ssm.ops.backends.native.ssd import owners
 MIXED = SsdCase((7, 1, 40, 9), groups=2, heads_per_group=2)
 BACKWARD = replace(MIXED, reverse=True)
 
-both_ways = pytest.mark.parametrize("case", [MIXED, BACKWARD], ids=["forward", "reverse"])
 with_and_without_states = pytest.mark.parametrize("states", [False, True], ids=["no states", "states"])
 
 
@@ -57,34 +56,10 @@ def test_stream_of_many_tiles(dtype):
     contract.check_recurrence_without_states(case, dtype)
 
 
-@both_ways
-def test_gradient_of_the_state_alone(dtype, case):
-    """A loss that reads only the final state, and none of the outputs."""
-    contract.check_recurrence(case, dtype, use=("state",))
-
-
-@both_ways
-def test_gradient_of_the_outputs_alone(dtype, case):
-    """A loss that reads only the outputs, although the state is asked for."""
-    contract.check_recurrence(case, dtype, use=("y",))
-
-
 @with_and_without_states
 @given(case=ssd_cases())
 def test_packed_equals_one_sequence_at_a_time(states, case):
     contract.check_packing(case, states=states)
-
-
-@with_and_without_states
-@both_ways
-def test_no_token_sees_another_sequence(dtype, case, states):
-    contract.check_isolation(case, dtype, states=states)
-
-
-@with_and_without_states
-@both_ways
-def test_no_gradient_crosses_a_border(dtype, case, states):
-    contract.check_gradients_stay_within_borders(case, dtype, states=states)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -92,26 +67,6 @@ def test_no_gradient_crosses_a_border(dtype, case, states):
 def test_state_carries_a_sequence_on(dtype, initial, reverse):
     case = SsdCase((30,), groups=2, heads_per_group=2, initial=initial, reverse=reverse)
     contract.check_state_carries_on(case, dtype, cut=11)
-
-
-@both_ways
-def test_asking_for_the_state_changes_no_output(dtype, case):
-    contract.check_asking_for_the_state_changes_no_output(case, dtype)
-
-
-@with_and_without_states
-def test_each_gradient_alone_equals_all_at_once(dtype, states):
-    contract.check_each_gradient_alone(MIXED, dtype, states=states)
-
-
-@with_and_without_states
-def test_memory_layout_does_not_matter(dtype, states):
-    contract.check_memory_layout(MIXED, dtype, states=states)
-
-
-@both_ways
-def test_inputs_stay_as_they_are(dtype, case):
-    contract.check_inputs_stay_as_they_are(case, dtype)
 
 
 @pytest.mark.parametrize(
@@ -135,23 +90,9 @@ def test_sequences_are_dealt_out_evenly():
     assert ((shares > 0.24) & (shares < 0.26)).all()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float32-compiled"], indirect=True)
-def test_mixed_types_are_right_or_refused(dtype):
-    contract.check_mixed_types(MIXED)
-
-
-@with_and_without_states
-def test_sizes_that_do_not_fit_are_refused(dtype, states):
-    contract.check_sizes(MIXED, dtype, states=states)
-
-
 @with_and_without_states
 def test_second_derivatives_are_right_or_refused(dtype, states):
     contract.check_second_derivative(SsdCase((3, 5)), dtype, states=states)
-
-
-def test_borders_of_either_type(dtype):
-    contract.check_borders_of_either_type(MIXED, dtype)
 
 
 @with_and_without_states

@@ -14,8 +14,8 @@ MOST_TAPS = 16
 """As in library.c."""
 
 
-def has_so_many_taps(x: Tensor, weight: Tensor, *_: Tensor | None, ahead: int, activation: str | None) -> bool:
-    """Whether the library takes kernels this wide."""
+def fits(x: Tensor, weight: Tensor, *_: Tensor | None, ahead: int, activation: str | None) -> bool:
+    """Whether the library takes so many taps."""
     return weight.shape[1] <= MOST_TAPS
 
 

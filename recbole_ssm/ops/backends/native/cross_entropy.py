@@ -14,10 +14,10 @@ from recbole_ssm.ops.packing import RowItems
 from recbole_ssm.ops.teacher import Teacher
 
 _LARGEST_WEIGHT, _LARGEST_SUMS = 1 << 23, 1 << 25
-"""Elements of the table, and of the sums of gradients, of which each thread has its own."""
+"""In elements: of the table, and of the gradients of the table that all threads together add up."""
 
 _MULTIPLE = 16
-"""Of the width that the library takes."""
+"""Widths must be multiples of this."""
 
 
 class _Description(ctypes.Structure):
@@ -34,8 +34,8 @@ class _Description(ctypes.Structure):
     ]
 
 
-def is_small(hidden: Tensor, weight: Tensor, *_: Tensor | None, **options: Any) -> bool:
-    """Whether the library is for a table (V, d) and so many rows (R, d): of large ones its sums take long."""
+def fits(hidden: Tensor, weight: Tensor, *_: Tensor | None, **options: Any) -> bool:
+    """Whether the table (V, d) is small enough for so many rows (R, d): the threads' gradients take memory and time."""
     size = weight.numel()
     return size <= _LARGEST_WEIGHT and size * threads_for_rows(len(hidden)) <= _LARGEST_SUMS
 

@@ -13,10 +13,10 @@ from recbole_ssm.ops.backends.native.dropout import least_number
 from recbole_ssm.ops.backends.native.loading import call, pointers, threads_for_rows
 
 _WIDTHS = 16
-"""What widths are multiples of."""
+"""Widths must be multiples of this."""
 
 
-def has_such_widths(x: Tensor, W1: Tensor, *_: Tensor, dropout: float, **options: Any) -> bool:
+def fits(x: Tensor, W1: Tensor, *_: Tensor, dropout: float, **options: Any) -> bool:
     """Whether the library takes these widths and this dropout."""
     return dropout < 1 and all(width % _WIDTHS == 0 for width in W1.shape)
 

@@ -31,11 +31,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def loaded() -> ctypes.CDLL:
-    """The library, which is there.
-
-    Raises:
-        RuntimeError: it is not.
-    """
+    """The library, or RuntimeError where it was not built."""
     found = library()
     if found is None:
         raise RuntimeError(f"backend native is not there: {missing()}")
@@ -58,10 +54,12 @@ def takes(tensor: Tensor) -> bool:
 
 
 def call(name: str, description: ctypes.Structure, *arguments: Tensor | int | None) -> None:
-    """Call a function of the library with a description of the problem, tensors (None for NULL) and numbers.
+    """Call a function of the library; MemoryError where it runs out of memory.
 
-    Raises:
-        MemoryError: the function says so.
+    Args:
+        name: of the function, without ``recbole_ssm_``.
+        description: of the problem.
+        arguments: tensors, None for NULL, and numbers.
     """
     converted = [
         ctypes.c_int64(argument) if isinstance(argument, int) else ctypes.c_void_p(pointer(argument))

@@ -55,13 +55,13 @@ class _Given(NamedTuple):
 
 
 class _Cut(NamedTuple):
-    """The stream cut into chunks within which no decay leaves the range of float32, and who computes them."""
+    """The stream cut into chunks within which no decay leaves the range of float32, and the threads that compute it."""
 
     cu_seqlens: Tensor
     first_chunk: Tensor
-    """(S + 1,) of each sequence."""
+    """(S + 1,) number of the first chunk of each sequence."""
     steps: Tensor
-    """Of each chunk; there is room for one chunk per token."""
+    """(T,) tokens of each chunk; at most there is a chunk per token."""
     owner: Tensor | None
     """(S,) the thread of each sequence; None: the threads share the heads."""
 
@@ -79,7 +79,7 @@ class _Description(ctypes.Structure):
 
 
 def owners(first_chunk: Tensor, threads: int) -> Tensor | None:
-    """The thread (S,) of each sequence, dealt out by length, to and fro; None where one gets a fifth too much."""
+    """The thread (S,) of each sequence, balanced by length; None if one would get 20 % more than its share."""
     chunks = first_chunk.diff()
     owner = share_out(chunks, threads)
     most = owner.bincount(chunks.double(), minlength=threads).max()

@@ -11,7 +11,7 @@ from recbole_ssm.ops.packing import flip_borders, positions
 def conv1d(
     x: Tensor, weight: Tensor, bias: Tensor | None, cu_seqlens: Tensor, *, ahead: int, activation: str | None
 ) -> Tensor:
-    """The op ``depthwise_conv1d``: the stream, shifted by so many tokens for each tap, with zeros beyond borders."""
+    """The op ``depthwise_conv1d``: a sum over taps of the stream, shifted and zero beyond borders."""
     before = positions(cu_seqlens, len(x))
     after = positions(flip_borders(cu_seqlens), len(x)).flip(0)
     y: Tensor | float = bias if bias is not None else 0.0

@@ -18,7 +18,7 @@ from recbole_ssm.ops.precision import HALF
 from recbole_ssm.ops.teacher import Teacher
 
 _CACHED, _ALIVE = 1 << 18, 1 << 26
-"""Logits of a block: rather few enough for a second-level cache, and never more than this."""
+"""Logits of a block: few enough for a second-level cache where rows allow it, and never more than the second number."""
 
 
 def cross_entropy(
@@ -70,7 +70,7 @@ class _Block(NamedTuple):
 
 
 class _Problem:
-    """What is given, and the tables as matrix products take them.
+    """The arguments of :func:`cross_entropy`, and the tables as matrix products take them.
 
     Attributes:
         table: (V, d) in the type in which matrices are multiplied.

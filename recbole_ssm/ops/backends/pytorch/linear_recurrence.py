@@ -57,7 +57,7 @@ def _double(h: Tensor, decay: Tensor, before: Tensor) -> Tensor:
 
 
 def _run_lengths(true: Tensor) -> Tensor:
-    """How many have been true without a break, up to each (n,)."""
+    """The length of the run of true values that ends at each place, (n,)."""
     index = torch.arange(1, len(true) + 1, device=true.device)
     return index - index.masked_fill(true, 0).cummax(0).values
 

@@ -13,7 +13,7 @@ from recbole_ssm.ops.packing import positions
 from recbole_ssm.ops.precision import without_autocast
 
 _STEPS_KEPT = 32
-"""States are kept for the backward pass once in so many steps and computed again in between."""
+"""Every so many steps a state is kept for the backward pass; those in between are computed again."""
 
 
 @reads_backwards_by_flipping
