@@ -30,11 +30,7 @@ def with_tables(page: str) -> str:
 
 
 def keys_table(keys: list[tuple[Key, str]]) -> str:
-    """A Markdown table of keys and the models that have them.
-
-    Args:
-        keys: from :func:`recbole_ssm.config.keys.sections`.
-    """
+    """A Markdown table of keys and the models that have them, from :func:`recbole_ssm.config.keys.sections`."""
     rows = ["| key | values | default | |", "|---|---|---|---|"]
     for key, models in keys:
         text = f"{models}: {key.text}" if models else key.text[0].upper() + key.text[1:]

@@ -19,11 +19,7 @@ def properties_folder() -> Path:
 
 
 def find_config_file(file: str | Path) -> Path:
-    """The file of this name, or that of the package, with or without ``.yaml``.
-
-    Raises:
-        InputError: there is none.
-    """
+    """The file of this name, or that of the package, with or without ``.yaml``; InputError if there is none."""
     for candidate in (Path(file), properties_folder() / file, properties_folder() / f"{file}.yaml"):
         if candidate.is_file():
             return candidate

@@ -93,9 +93,14 @@ class PackedSequentialRecommender(SequentialRecommender):
         raise NotImplementedError
 
     def packed(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
-        """The batch's tokens (T,) and ``cu_seqlens`` (S + 1,).
+        """The items of a batch as one stream.
 
-        In a packed batch the id 0 stands for an item that is hidden (``mask_ratio``); in a padded one it is padding.
+        Args:
+            interaction: a packed batch, where the id 0 stands for an item that is hidden (``mask_ratio``), or a padded
+                one, where it is padding.
+
+        Returns:
+            Tokens (T,) and ``cu_seqlens`` (S + 1,).
 
         Raises:
             ValueError: borders, lengths or ids are none, a padded row does not begin with its history, or a history is
@@ -119,7 +124,13 @@ class PackedSequentialRecommender(SequentialRecommender):
         return column.name + self._list_suffix
 
     def columns_of(self, interaction: Interaction) -> dict[str, Tensor]:
-        """The columns that the model reads, (T,) each, of a packed or padded batch.
+        """The columns that the model reads.
+
+        Args:
+            interaction: a packed or padded batch.
+
+        Returns:
+            (T,) each, by the column's name.
 
         Raises:
             ValueError: the batch lacks one of them, or it has another length than the items.
@@ -226,8 +237,11 @@ class PackedSequentialRecommender(SequentialRecommender):
             hidden: (R, hidden_size) representations of histories, by :meth:`forward` or :meth:`step`.
             seen: what these histories hold, see :meth:`items_seen`; a model with ``repeat_bias`` needs it.
 
+        Returns:
+            The scores; column i is item i.
+
         Raises:
-            ValueError: it is not given.
+            ValueError: ``seen`` is needed and not given.
         """
         if self.repeat_bias is not None and seen is None:
             raise ValueError("the model has a repeat_bias, for which score_all needs the items_seen of the histories")

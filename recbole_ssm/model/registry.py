@@ -106,7 +106,13 @@ def check_declarations(model: type[PackedSequentialRecommender]) -> None:
 
 
 def model_class(name: str) -> type[Any]:
-    """The class of a model of this package, of an installed one, or of RecBole.
+    """The class of a model.
+
+    Args:
+        name: of a model of this package, of another that is installed, or of RecBole.
+
+    Returns:
+        The class.
 
     Raises:
         InputError: there is no such model, a package that it needs is not installed, or what is registered by this
