@@ -6,6 +6,7 @@ The message of the error follows "--option=word", or is whole where it begins wi
 from __future__ import annotations
 
 import ast
+import os
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
@@ -90,7 +91,7 @@ def files(word: str) -> list[str]:
 def output_file(word: str) -> Path:
     """A file to write to when the work is done; that it can be is checked before."""
     path = Path(word).resolve()
-    if (path.exists() and not path.is_file()) or not path.parent.is_dir():
+    if (os.path.exists(path) and not path.is_file()) or not path.parent.is_dir():
         raise ArgumentTypeError("must be a file in a folder that there is")
     return Path(word)
 
