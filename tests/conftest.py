@@ -10,6 +10,7 @@ from atomic import interactions, write_dataset
 from hypothesis import HealthCheck, settings
 
 from recbole_ssm.ops import use_backend
+from recbole_ssm.testing import unwritten_memory_is_nan
 
 pytest.register_assert_rewrite("packed_cases", "scan_contract")
 
@@ -60,14 +61,9 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def poisoned_memory():
-    """``torch.empty`` gives NaN, so that nothing is read of it before it is written.
-
-    ``torch.use_deterministic_algorithms`` does the same, and imports a compiler first.
-    """
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    torch._C._set_deterministic_algorithms(True, warn_only=True)
-    yield
-    torch._C._set_deterministic_algorithms(False)
+    """Nothing is read of ``torch.empty`` before it is written."""
+    with unwritten_memory_is_nan():
+        yield
 
 
 @pytest.fixture(autouse=True)

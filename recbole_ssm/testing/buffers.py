@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
 from typing import Any
-from unittest import mock
 
 import torch
-from torch import Tensor
 
 
 @contextmanager
 def unwritten_memory_is_nan() -> Iterator[None]:
-    """Within the block ``torch.empty``, ``torch.empty_like`` and ``Tensor.new_empty`` give NaN where they give numbers.
+    """Within the block ``torch.empty`` and all that allocates like it give NaN, or the largest whole number.
 
-    What is allocated often holds zeros by chance, and code that forgets to write it passes its tests. NaN shows.
+    What is allocated often holds zeros by chance, and code that forgets to write it passes its tests. NaN shows. The
+    block turns on torch's deterministic algorithms, of which this is a part; ops that have none warn.
 
     Yields:
         Nothing.
     """
-
-    def filled(allocate: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        @wraps(allocate)
-        def wrapped(*arguments: Any, **options: Any) -> Tensor:
-            tensor = allocate(*arguments, **options)
-            if tensor.is_floating_point() or tensor.is_complex():
-                with torch.no_grad():
-                    tensor.fill_(torch.nan)
-            return tensor
-
-        return wrapped
-
-    with (
-        mock.patch.object(torch, "empty", filled(torch.empty)),
-        mock.patch.object(torch, "empty_like", filled(torch.empty_like)),
-        mock.patch.object(torch.Tensor, "new_empty", filled(torch.Tensor.new_empty)),
-    ):
+    # torch.use_deterministic_algorithms does the same, and imports torch's compiler first, which takes seconds.
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic: Any = torch.utils.deterministic
+    filled = deterministic.fill_uninitialized_memory
+    deterministic.fill_uninitialized_memory = True
+    torch._C._set_deterministic_algorithms(True, warn_only=True)
+    try:
         yield
+    finally:
+        torch._C._set_deterministic_algorithms(before[0], warn_only=before[1])
+        deterministic.fill_uninitialized_memory = filled
