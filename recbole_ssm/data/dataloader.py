@@ -23,7 +23,7 @@ from recbole_ssm.system.distributed import rank, world_size
 from recbole_ssm.system.rng import numpy_seed
 
 
-class PackedTrainDataLoader(DataLoader["list[int]"]):
+class PackedTrainDataLoader(DataLoader[Any]):
     """Packed training batches, by ``train_samples``, ``train_batch_size`` and ``train_batch_tokens``.
 
     A batch of S sequences has the targets ``item_id``, (S,), or (T,) with ``whole_sequence``. With ``prefix_lm`` it has
@@ -89,7 +89,7 @@ class PackedTrainDataLoader(DataLoader["list[int]"]):
             cut_histories(batch, cut, self._dataset.iid_field)
         if self._n_negatives:
             positives = batch[self._dataset.iid_field].numpy()
-            with numpy_seed(planned.seed & 0xFFFF_FFFF):  # workers share the state that RecBole's sampler draws from
+            with numpy_seed(planned.seed & 0xFFFF_FFFF):  # else all workers would draw the same
                 negatives = self._sampler.sample_by_user_ids(positives, positives, self._n_negatives)
             batch[self.config["NEG_PREFIX"] + self._dataset.iid_field] = negatives
         if self._mask_ratio:

@@ -26,7 +26,7 @@ from recbole_ssm.data.recbole_datasets import AtomicFiles, dataset_class
 from recbole_ssm.data.recbole_types import Dataset, SequentialDataset
 from recbole_ssm.errors import InputError
 
-_PADDING = {"0", "0.0", "-1", "pad", "padding"}
+_PADDING = frozenset({"0", "0.0", "-1", "pad", "padding"})
 """Tokens that people pad lists with, in lower case and without brackets."""
 
 

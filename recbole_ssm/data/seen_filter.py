@@ -98,6 +98,17 @@ def _columns(loader: Loader) -> tuple[Tensor, Tensor]:
 
 
 def _seen(loaders: Loaders, items: Tensor, user_start: Tensor, *, sequential: bool) -> list[Seen]:
+    """Find the seen items of validation and test rows.
+
+    Args:
+        loaders: of training, validation and test data.
+        items: (T,) all items, user by user, in the order in which they are seen.
+        user_start: (n_users,) where each user begins in ``items``.
+        sequential: whether a row has seen all that is before its target, and not only the splits before its own.
+
+    Returns:
+        Those of validation and of test data.
+    """
     n_items, n_users = loaders[0]._dataset.item_num, len(user_start)
     owner = torch.searchsorted(user_start, torch.arange(len(items)), right=True) - 1
     pairs, inverse = (owner * n_items + items).unique(return_inverse=True)

@@ -1,4 +1,4 @@
-"""Are the files there, and have they what a run needs?"""
+"""The checks of atomic files: a missing or malformed one is refused in one sentence."""
 
 import gzip
 

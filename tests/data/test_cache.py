@@ -1,4 +1,4 @@
-"""A dataset that was kept is the one that was read, and only ever of the same files and settings."""
+"""The dataset cache gives the same dataset as the files, and only for the same files and settings."""
 
 import logging
 

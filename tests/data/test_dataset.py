@@ -1,4 +1,4 @@
-"""The packed dataset holds RecBole's samples, and orders them as it is told to."""
+"""The packed dataset has RecBole's samples, in the order that ``time_order`` asks for."""
 
 from pathlib import Path
 

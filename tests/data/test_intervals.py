@@ -1,4 +1,4 @@
-"""What interactions are filtered by is understood, or refused in a sentence before anything is read."""
+"""Intervals and values to filter by: a wrong one is refused in one sentence before anything is read."""
 
 import pytest
 from atomic import interactions, make_config, write_dataset

@@ -1,4 +1,4 @@
-"""Files that are split already (``benchmark_filename``): each line is a sample, with its history in a list."""
+"""Pre-split files (``benchmark_filename``): each line is a sample, with its history in a list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An empty field, and nothing else, is missing; for the models of this package and for RecBole's."""
+"""Only an empty field is missing, for the models of this package and for RecBole's."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Loaders of RecBole's models: who has had all items is refused only where a negative item is to be drawn for them."""
+"""Loaders of RecBole's models: a user with all items is refused only where a negative item is drawn for that user."""
 
 from __future__ import annotations
 

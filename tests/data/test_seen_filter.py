@@ -1,4 +1,4 @@
-"""``filter_seen``: what a user has had before is not recommended, whatever the model and its loader."""
+"""``filter_seen``: no model recommends an item that the user has had before, with any loader."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What an epoch trains on, and how it is cut into batches."""
+"""The samples that an epoch trains on, and their batches."""
 
 from collections import Counter
 

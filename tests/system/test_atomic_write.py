@@ -1,4 +1,4 @@
-"""Files are whole or not there, and what a killed write has left does not stay."""
+"""Atomic writes: a file is whole or not there, and unfinished files of killed writes are removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user has put into CUDA_VISIBLE_DEVICES holds, but where gpu_id is given."""
+"""The user's CUDA_VISIBLE_DEVICES holds unless gpu_id is given; variables set for a while are restored."""
 
 import os
 
@@ -8,8 +8,18 @@ import torch.distributed
 
 from recbole_ssm.config.config import Config
 from recbole_ssm.errors import InputError
+from recbole_ssm.system.environment import environment
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def test_variables_are_set_for_a_while(monkeypatch):
+    monkeypatch.setenv("SET_BEFORE", "1")
+    monkeypatch.delenv("NOT_SET", raising=False)
+    with pytest.raises(KeyError), environment(SET_BEFORE=None, NOT_SET="2"):
+        assert (os.environ.get("SET_BEFORE"), os.environ.get("NOT_SET")) == (None, "2")
+        raise KeyError
+    assert (os.environ.get("SET_BEFORE"), os.environ.get("NOT_SET")) == ("1", None)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-r"""No name and no message makes a terminal do something: ``\x1b`` and its like are written out."""
+r"""No name and no message controls the terminal: control characters such as ``\x1b`` are written out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many threads compute, and how the others wait."""
+"""How many threads compute, and how waiting threads wait."""
 
 import functools
 import json
