@@ -3,13 +3,14 @@
     python benchmarks/accuracy.py --data_path=/data 2Mamba4Rec-ml-1m Mamba4Rec-ml-1m --seeds 2020 2021 2022
     python benchmarks/accuracy.py --tables
 
-A recipe is a file of ``properties/recipe/``, named MODEL-DATASET; ``wide/MODEL-DATASET`` is one of twice the width,
-``paper/MODEL-DATASET`` one of the published settings, and their runs are MODEL-DATASET-wide and MODEL-DATASET-paper.
-Each run is a process of its own and leaves ``results/runs/NAME-SEED.json``; one whose file is there with these settings
-is not run again, so that the command can be repeated after an interruption, and one that was interrupted goes on from
-its last epoch, if commit and settings are the same. ``--set key=value`` changes the recipe, and then ``--name`` names
-the runs. Afterwards, and with ``--tables`` at once, ``results/README.md`` is written from all files. The model
-of each run is kept as ``results/checkpoints/NAME-SEED.pth``, outside git, to be a ``teacher`` for example:
+A recipe is a file of ``properties/recipe/``, named MODEL-DATASET. ``wide/MODEL-DATASET`` is one of twice the width,
+``paper/MODEL-DATASET`` one of the published settings; their runs are MODEL-DATASET-wide and MODEL-DATASET-paper.
+
+Each run is a process of its own and leaves ``results/runs/NAME-SEED.json``. The command can be repeated after an
+interruption: a run whose file is there with these settings is not run again, and an interrupted one goes on from its
+last epoch if commit and settings are the same. ``--set key=value`` changes the recipe, and then ``--name`` names the
+runs. Afterwards, and with ``--tables`` at once, ``results/README.md`` is written from all files. The model of each run is
+kept as ``results/checkpoints/NAME-SEED.pth``, outside git, to be a ``teacher`` for example:
 
     python benchmarks/accuracy.py 2Mamba4Rec-ml-1m --seeds 2021 --results=mine
     python benchmarks/accuracy.py 2Mamba4Rec-ml-1m --name 2Mamba4Rec-ml-1m-taught --results=mine \\

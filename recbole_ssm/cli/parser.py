@@ -142,7 +142,14 @@ def joined(arguments: Sequence[str], switches: Collection[str]) -> list[str]:
 
 
 def value_of(arguments: Sequence[str], key: str) -> str | None:
-    """The word of ``--key=word``, or None.
+    """The word of ``--key=word``.
+
+    Args:
+        arguments: words of the command line.
+        key: without the dashes.
+
+    Returns:
+        The word, or None if the key is not given.
 
     Raises:
         InputError: the key is given twice, with different words.

@@ -46,8 +46,11 @@ def find_verb(name: str) -> Verb:
     Args:
         name: one of :func:`all_verbs`.
 
+    Returns:
+        The imported module.
+
     Raises:
-        InputError: the module of another package cannot be imported, or is none of a verb.
+        InputError: the module of another package cannot be imported, or lacks a function of a verb.
     """
     module = all_verbs()[name]
     if name in VERBS:

@@ -33,6 +33,10 @@ def asked_for(config: Config, leave_out: Iterable[str] = ()) -> dict[str, Any]:
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """Compare two results of :func:`asked_for`; a search adds the ``space`` that it searches.
 
+    Args:
+        before: of what is there.
+        now: of what is asked for now.
+
     Returns:
         Words that follow "it has runs", or None if both ask for the same.
     """
@@ -118,6 +122,9 @@ class RunStore:
 
     def check_search(self, asked: Mapping[str, Any]) -> None:
         """Keep what a search was asked for in ``search.json``; a file that is there must ask for the same.
+
+        Args:
+            asked: :func:`asked_for` of the search, and its ``space``.
 
         Raises:
             InputError: the folder is of another search, or cannot be used.

@@ -124,7 +124,7 @@ def _config(model: str, length: int, keys: Iterable[str]) -> Config:
             raise InputError(f"scaling sets {key} itself; leave --{key} out")
     config = Config(model, "ml-100k", config_dict=fixed, command_line=keys)
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
-        raise InputError(f"scaling is for sequential models, and {model} is none")
+        raise InputError(f"scaling is for sequential models, and {model} is not one")
     return config
 
 

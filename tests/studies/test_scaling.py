@@ -90,7 +90,7 @@ def test_what_is_measured_is_kept_whatever_comes_after_it(folder, monkeypatch, m
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--models=2Mamba4Rec,BPR"], "scaling is for sequential models, and BPR is none"),
+        (["--models=2Mamba4Rec,BPR"], "scaling is for sequential models, and BPR is not one"),
         (["--models=2Mamba4Rek"], "did you mean 2Mamba4Rec"),
         (["--lengths=0"], "--lengths=0 must be whole numbers"),
         (["--lengths=ten"], "--lengths=ten must be whole numbers"),

@@ -34,7 +34,7 @@ def compare(study: Study, baseline: str | None = None, command: str = "", parame
     names = [variant.name for variant in study.variants]
     baseline = baseline or names[0]
     if baseline not in names:
-        raise InputError(f"the baseline {baseline} is none of {', '.join(names)}")
+        raise InputError(f"the baseline {baseline} is not one of {', '.join(names)}")
     notes = study.check()
     console = Console()
     for note in notes:

@@ -52,9 +52,9 @@ def by_sample(trainer: Any, train: Any, loader: Any) -> dict[str, np.ndarray]:
         loader: of test data.
 
     Returns:
-        ``hit``, ``ndcg`` and ``mrr`` (N,) float64; ``user`` and ``item`` (N,), the names of user and target (the item
-        is empty where a user has several); for a sequential model ``length`` (N,) of the history, as the model may
-        read it, and ``popularity`` (N,), how often the item is a training target.
+        Arrays (N,). ``hit``, ``ndcg`` and ``mrr`` in float64. ``user`` and ``item``: the names of user and target; the
+        item is empty where a user has several. For a sequential model also ``length`` of the history, as the model may
+        read it, and ``popularity``: how often the item is a training target.
     """
     evaluator = trainer.evaluator = SampleEvaluator(trainer.config)
     trainer.evaluate(loader, load_best_model=False)

@@ -15,6 +15,9 @@ def permutation_p(difference: np.ndarray, resamples: int = 9999, seed: int = 0) 
         difference: (N,) one model's metric less the other's, of each user.
         resamples: how many flips; the least p-value is 1 / (resamples + 1).
         seed: of the flips.
+
+    Returns:
+        The p-value; 1 where there is nothing to compare.
     """
     if len(difference) < 2 or not np.any(difference):
         return 1.0

@@ -185,7 +185,7 @@ class Study:
         return error
 
     def _begun(self, variant: Variant, seed: int) -> dict | None:
-        """What was asked of a run that is done, or that has been trained for a while; None if there is none."""
+        """What a run was asked for that is done or has been begun; None if it has not been begun."""
         run = self.run(variant.name, seed)
         done = run.record()
         if done is not None:

@@ -42,7 +42,14 @@ class Row:
 
 
 def summarise(study: Study, baseline: str) -> list[Row]:
-    """A row for each variant of a comparison that has a run that is done, as the baseline must.
+    """Summarise the runs of a comparison, and test each variant against the baseline.
+
+    Args:
+        study: the comparison.
+        baseline: name of a variant that has a run that is done.
+
+    Returns:
+        A row for each variant that has a run that is done.
 
     Raises:
         InputError: models were tested on different samples.

@@ -56,7 +56,10 @@ class Figure:
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
     def write(self, folder: Path) -> str:
-        """Leave ``NAME.svg`` and ``NAME.pdf`` in a folder.
+        """Write ``NAME.svg`` and ``NAME.pdf``.
+
+        Args:
+            folder: gets the files.
 
         Returns:
             The SVG for a page, in the colour of the text around it.

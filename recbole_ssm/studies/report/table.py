@@ -71,6 +71,9 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, number
         head: of each column.
         rows: a cell for each column.
         numbers: all columns but the first are set to the right.
+
+    Returns:
+        A line for the head, one for the alignment, and one for each row.
     """
     marks = ["---"] + ["---:" if numbers else "---"] * (len(head) - 1)
     lines = [_line(head), "|" + "".join(f"{mark}|" for mark in marks)]

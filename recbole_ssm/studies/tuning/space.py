@@ -76,7 +76,13 @@ def draw(space: Sequence[Parameter], trials: int, seed: int) -> list[dict]:
 
 
 def find_space(file: str | Path) -> Path:
-    """A params file; one that does not exist is looked for in the package's ``properties/``.
+    """Find a params file; one that does not exist is looked for in the package's ``properties/``.
+
+    Args:
+        file: its path, or its path within ``properties/``.
+
+    Returns:
+        Its path.
 
     Raises:
         InputError: it is in neither place.
@@ -97,6 +103,9 @@ def read_space(file: str | Path) -> tuple[Parameter, ...]:
 
     Args:
         file: see :func:`find_space`.
+
+    Returns:
+        A parameter for each line.
 
     Raises:
         InputError: the file is missing, or a line cannot be understood.
@@ -131,7 +140,7 @@ def _parameter(line: str) -> Parameter:
     if kind == "choice":
         return Parameter(name, kind, _choices(text))
     if kind not in _NUMBERS:
-        raise ValueError(f"{kind!r} is none of choice, {', '.join(_NUMBERS)}")
+        raise ValueError(f"{kind!r} is not one of choice, {', '.join(_NUMBERS)}")
     try:
         numbers = tuple(float(word) for word in text.split(","))
     except ValueError:

@@ -256,7 +256,7 @@ def test_a_sweep_plots_its_values_in_their_order(folder, capsys, monkeypatch):
         (["--models=SASRec", "--dataset=tiny", "--seeds=1,5000000000"], "--seeds=1,5000000000 must be"),
         (["--models=SASRec", "--dataset=tiny", "--budget=-1"], "--budget=-1 must be"),
         (["--models=SASRec", "--dataset=tiny", "--budget=hour"], "--budget=hour must be"),
-        (["--models=SASRec", "--dataset=tiny", "--baseline=GRU4Rec"], "the baseline GRU4Rec is none of"),
+        (["--models=SASRec", "--dataset=tiny", "--baseline=GRU4Rec"], "the baseline GRU4Rec is not one of"),
         (["--models=SASRec", "--dataset=tinny"], "there is no folder"),
         (["--models=SASRec", "--dataset=tiny", "--topk=[5]"], "compare sets topk itself"),
         (["--models=SASRec", "--dataset=tiny", "--dataset=ml-100k"], "--dataset is given twice"),
