@@ -9,8 +9,8 @@ A recipe is a file of ``properties/recipe/``, named MODEL-DATASET. ``wide/MODEL-
 Each run is a process of its own and leaves ``results/runs/NAME-SEED.json``. The command can be repeated after an
 interruption: a run whose file is there with these settings is not run again, and an interrupted one goes on from its
 last epoch if commit and settings are the same. ``--set key=value`` changes the recipe, and then ``--name`` names the
-runs. Afterwards, and with ``--tables`` at once, ``results/README.md`` is written from all files. The model of each run is
-kept as ``results/checkpoints/NAME-SEED.pth``, outside git, to be a ``teacher`` for example:
+runs. Afterwards, and with ``--tables`` at once, ``results/README.md`` is written from all files. The model of each run
+is kept as ``results/checkpoints/NAME-SEED.pth``, outside git, to be a ``teacher`` for example:
 
     python benchmarks/accuracy.py 2Mamba4Rec-ml-1m --seeds 2021 --results=mine
     python benchmarks/accuracy.py 2Mamba4Rec-ml-1m --name 2Mamba4Rec-ml-1m-taught --results=mine \\
