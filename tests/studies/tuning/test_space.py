@@ -82,7 +82,7 @@ def test_recbole_reads_the_same(params_file):
         ("", "names no parameter"),
         ("learning_rate", "line 1: 'learning_rate' is not a name, a kind and values"),
         ("d_state choice [8]\nlearning_rate loguniform", "line 2: "),
-        ("d_state among [8,16]", "line 1: 'among' is none of choice, uniform, loguniform, quniform"),
+        ("d_state among [8,16]", "line 1: 'among' is not one of choice, uniform, loguniform, quniform"),
         ("d_state choice []", "is no list of values"),
         ("d_state choice [8", "is no list of values"),
         ("d_state choice __import__('os').getpid()", "is no list of values"),
