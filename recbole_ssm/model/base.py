@@ -10,7 +10,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 
-from recbole_ssm.model.declarations import Column, Key, Settings
+from recbole_ssm.model.declarations import Column, Configuration, Key
 from recbole_ssm.ops import linear_cross_entropy
 from recbole_ssm.ops.packing import RowItems, check_each, check_ids, check_shapes, items_read, last_tokens, pack_padded
 
@@ -53,7 +53,7 @@ class PackedSequentialRecommender(SequentialRecommender):
     columns: tuple[Column, ...] = ()
     """What it reads of each interaction beside the item; :meth:`encode` gets it by name."""
 
-    def __init__(self, config: Settings, dataset: Any, *, padding_idx: int | None = 0):
+    def __init__(self, config: Configuration, dataset: Any, *, padding_idx: int | None = 0):
         super().__init__(config, dataset)
         self.hidden_size = config["hidden_size"]
         self.loss_type = config["loss_type"]
@@ -65,7 +65,7 @@ class PackedSequentialRecommender(SequentialRecommender):
         self.bpr_loss = BPRLoss()
 
     @classmethod
-    def check_config(cls, config: Settings) -> None:
+    def check_config(cls, config: Configuration) -> None:
         """Raise InputError where values of its keys do not fit one another. Each by itself has been checked."""
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from recbole_ssm.errors import InputError
 
 
-class Settings(Protocol):
+class Configuration(Protocol):
     """The keys and values of a run: RecBole's ``Config``, or a dict."""
 
     def __getitem__(self, key: str, /) -> Any: ...
@@ -110,7 +110,7 @@ class Column:
     source: str = ""
     read: Callable[[Tensor], Tensor] = _as_it_is
 
-    def field(self, config: Settings) -> str:
+    def field(self, config: Configuration) -> str:
         """The column of the ``.inter`` file, under a configuration."""
         source = self.source or self.name
         if source in config:

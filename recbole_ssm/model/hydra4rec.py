@@ -5,7 +5,7 @@ from __future__ import annotations
 from recbole_ssm.errors import InputError
 from recbole_ssm.layers import Hydra
 from recbole_ssm.model.base import PackedSequentialRecommender
-from recbole_ssm.model.declarations import Key, Settings
+from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.mamba4rec import Mamba4Rec
 from recbole_ssm.model.shared_keys import D_STATE, DROPOUT_PROB, EXPAND, HEADDIM, NUM_LAYERS, check_heads
 
@@ -21,7 +21,7 @@ class Hydra4Rec(Mamba4Rec):
     causal = False
 
     @classmethod
-    def check_config(cls, config: Settings) -> None:
+    def check_config(cls, config: Configuration) -> None:
         """See :meth:`PackedSequentialRecommender.check_config`."""
         check_heads(config)
         if config["d_conv"] % 2 == 0:
@@ -29,6 +29,6 @@ class Hydra4Rec(Mamba4Rec):
                 f"d_conv must be odd for Hydra4Rec, since its convolution is centred, but is {config['d_conv']}"
             )
 
-    def make_mixer(self, config: Settings) -> Hydra:
+    def make_mixer(self, config: Configuration) -> Hydra:
         """The token mixer of one layer."""
         return Hydra(self.hidden_size, config["d_state"], config["d_conv"], config["expand"], config["headdim"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recbole_ssm.layers import LRU
 from recbole_ssm.model.base import PackedSequentialRecommender
-from recbole_ssm.model.declarations import Settings
+from recbole_ssm.model.declarations import Configuration
 from recbole_ssm.model.mamba4rec import Mamba4Rec
 from recbole_ssm.model.shared_keys import DROPOUT_PROB, EXPAND, NUM_LAYERS
 
@@ -16,6 +16,6 @@ class LRURec(Mamba4Rec):
 
     residual_of_one_layer = True
 
-    def make_mixer(self, config: Settings) -> LRU:
+    def make_mixer(self, config: Configuration) -> LRU:
         """The token mixer of one layer."""
         return LRU(self.hidden_size, config["expand"])

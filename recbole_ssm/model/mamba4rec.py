@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.layers import Dropout, FeedForward, Mamba
 from recbole_ssm.model.base import PackedSequentialRecommender
-from recbole_ssm.model.declarations import Settings
+from recbole_ssm.model.declarations import Configuration
 from recbole_ssm.model.shared_keys import D_CONV, D_STATE, DROPOUT_PROB, EXPAND, NUM_LAYERS
 from recbole_ssm.ops.packing import at, check_each, check_ids, last_tokens
 
@@ -56,7 +56,7 @@ class Mamba4Rec(PackedSequentialRecommender):
     residual_of_one_layer = False
     """Whether a single layer, as each of several, has a residual around its mixer. Mamba4Rec's has none."""
 
-    def __init__(self, config: Settings, dataset: Any):
+    def __init__(self, config: Configuration, dataset: Any):
         super().__init__(config, dataset)
         n_layers, dropout = config["num_layers"], config["dropout_prob"]
         residual = n_layers > 1 or self.residual_of_one_layer
@@ -67,7 +67,7 @@ class Mamba4Rec(PackedSequentialRecommender):
         )
         self.apply(self._init_weights)
 
-    def make_mixer(self, config: Settings) -> nn.Module:
+    def make_mixer(self, config: Configuration) -> nn.Module:
         """The token mixer of one layer."""
         return Mamba(self.hidden_size, config["d_state"], config["d_conv"], config["expand"])
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from recbole_ssm.errors import InputError
 from recbole_ssm.layers import CausalSelfAttention
 from recbole_ssm.model.base import PackedSequentialRecommender
-from recbole_ssm.model.declarations import Key, Settings
+from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.mamba4rec import Mamba4Rec
 from recbole_ssm.model.shared_keys import DROPOUT_PROB, NUM_LAYERS
 from recbole_ssm.ops.packing import positions
@@ -35,17 +35,17 @@ class PackedSASRec(Mamba4Rec):
     residual_of_one_layer = True
 
     @classmethod
-    def check_config(cls, config: Settings) -> None:
+    def check_config(cls, config: Configuration) -> None:
         """See :meth:`PackedSequentialRecommender.check_config`."""
         if config["hidden_size"] % config["n_heads"]:
             raise InputError(f"n_heads {config['n_heads']} does not divide hidden_size {config['hidden_size']}")
 
-    def __init__(self, config: Settings, dataset: Any):
+    def __init__(self, config: Configuration, dataset: Any):
         super().__init__(config, dataset)
         self.position_embedding = nn.Embedding(config["max_positions"], self.hidden_size)
         self._init_weights(self.position_embedding)
 
-    def make_mixer(self, config: Settings) -> CausalSelfAttention:
+    def make_mixer(self, config: Configuration) -> CausalSelfAttention:
         """The token mixer of one layer."""
         return CausalSelfAttention(self.hidden_size, config["n_heads"])
 

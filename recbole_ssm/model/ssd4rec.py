@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.layers import Dropout, FeedForward, Mamba2
 from recbole_ssm.model.base import PackedSequentialRecommender
-from recbole_ssm.model.declarations import Key, Settings
+from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.shared_keys import D_CONV, D_STATE, DROPOUT_PROB, EXPAND, HEADDIM, NUM_LAYERS, check_heads
 from recbole_ssm.ops.packing import at, cut_borders, flip_index, gather_ranges
 
@@ -25,7 +25,7 @@ class BiSSDLayer(nn.Module):
             ``align_backward`` puts each b back at its own token, where the last token's b has read that token only.
     """
 
-    def __init__(self, config: Settings):
+    def __init__(self, config: Configuration):
         super().__init__()
         d_model, dropout = config["hidden_size"], config["dropout_prob"]
         self.mixer = Mamba2(d_model, config["d_state"], config["d_conv"], config["expand"], config["headdim"])
@@ -91,11 +91,11 @@ class SSD4Rec(PackedSequentialRecommender):
     causal = False
 
     @classmethod
-    def check_config(cls, config: Settings) -> None:
+    def check_config(cls, config: Configuration) -> None:
         """See :meth:`PackedSequentialRecommender.check_config`."""
         check_heads(config)
 
-    def __init__(self, config: Settings, dataset: Any):
+    def __init__(self, config: Configuration, dataset: Any):
         super().__init__(config, dataset, padding_idx=None)
         self.norm_embedding = config["norm_embedding"]
         if self.norm_embedding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recbole_ssm.layers import Mamba2
-from recbole_ssm.model.declarations import Settings
+from recbole_ssm.model.declarations import Configuration
 from recbole_ssm.model.mamba4rec import Mamba4Rec
 from recbole_ssm.model.shared_keys import HEADDIM, check_heads
 
@@ -14,10 +14,10 @@ class TwoMamba4Rec(Mamba4Rec):
     keys = (*Mamba4Rec.keys, HEADDIM)
 
     @classmethod
-    def check_config(cls, config: Settings) -> None:
+    def check_config(cls, config: Configuration) -> None:
         """See :meth:`PackedSequentialRecommender.check_config`."""
         check_heads(config)
 
-    def make_mixer(self, config: Settings) -> Mamba2:
+    def make_mixer(self, config: Configuration) -> Mamba2:
         """The token mixer of one layer."""
         return Mamba2(self.hidden_size, config["d_state"], config["d_conv"], config["expand"], config["headdim"])

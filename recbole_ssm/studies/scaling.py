@@ -82,13 +82,7 @@ def measure(
     try:
         with use_backend(config["ssm_backend"] or "auto"), fits_memory(f"{model} at {length}"):
             network = config.model_class(config, Catalogue(items)).to(device)
-            batch = Interaction(
-                {
-                    "item_id_list": torch.randint(1, items, (histories, length)),
-                    "item_length": torch.full((histories,), length),
-                    "item_id": torch.randint(1, items, (histories,)),
-                }
-            ).to(device)
+            batch = _random_batch(network, histories, length, items).to(device)
 
             def train() -> None:
                 network.zero_grad(set_to_none=True)
@@ -104,6 +98,19 @@ def measure(
             return Point(model, length, histories, train_ms, _milliseconds(rank, device, repeats) / histories, mib)
     except OutOfMemory:
         return None
+
+
+def _random_batch(network: Any, histories: int, length: int, items: int) -> Interaction:
+    """A padded batch of random items, with a click an hour in the columns that the model reads."""
+    batch = {
+        "item_id_list": torch.randint(1, items, (histories, length)),
+        "item_length": torch.full((histories,), length),
+        "item_id": torch.randint(1, items, (histories,)),
+    }
+    hours = (3600 * torch.arange(length, dtype=torch.float64)).repeat(histories, 1)
+    for column in getattr(network, "columns", ()):
+        batch[network.field_of(column)] = column.read(hours.flatten()).view(histories, length)
+    return Interaction(batch)
 
 
 def _try(model: str, keys: Iterable[str]) -> None:

@@ -226,3 +226,11 @@ def test_presplit_files_have_lists_of_the_columns(tmp_path, frame):
     for batch in [*loaders[0], *(each[0] for each in loaders[2])]:
         check(frame, dataset, batch)
     assert isinstance(dataset.config, Config)
+
+
+def test_scaling_measures_models_with_columns(tmp_path, frame):
+    sizes = [f"--{key}={DEFAULTS[key]}" for key in ("hidden_size", "d_state", "num_layers", "d_conv")]
+    given = [*sizes, "--use_gpu=False", f"--out={tmp_path / 'found'}"]
+    assert main(["scaling", "--models=Hourly", "--lengths=4,8", "--catalogues=none", *given]) == 0
+    found = json.loads((tmp_path / "found" / "scaling.json").read_text())
+    assert [point["size"] for point in found["lengths"]] == [4, 8]
