@@ -37,7 +37,6 @@ def check(config: Settings, *, trains: bool) -> None:
         if recboles_own(config.model_class, config["model"]):
             check_packages(config["model"])
         _check_valid_metric(config)
-        _check_eval_step(config)
     if trains and world_size() > 1:
         _check_processes(config)
     if config.is_packed:
@@ -124,12 +123,4 @@ def _check_valid_metric(config: Settings) -> None:
         raise InputError(
             f"valid_metric {config['valid_metric']!r} is not computed; metrics with topk {config['topk']} give "
             + f"{', '.join(computed)}. Name one of these, or change metrics or topk"
-        )
-
-
-def _check_eval_step(config: Settings) -> None:
-    if config["eval_step"] < 1:
-        raise InputError(
-            f"eval_step must be a whole number of at least 1, but is {config['eval_step']}; give as many as epochs to "
-            "validate the last one only"
         )

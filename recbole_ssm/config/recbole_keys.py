@@ -193,8 +193,8 @@ def _of_kind(kind: type, *names: str, **limits: Any) -> list[Key]:
 
 
 _DECLARED = (
-    *_of_kind(int, "train_batch_size", "eval_batch_size", low=1),
-    *_of_kind(int, "epochs", "eval_step", "stopping_step", "metric_decimal_place", "worker", low=0),
+    *_of_kind(int, "train_batch_size", "eval_batch_size", "eval_step", low=1),
+    *_of_kind(int, "epochs", "stopping_step", "metric_decimal_place", "worker", low=0),
     *_of_kind(float, "learning_rate", "weight_decay", low=0),
     Key("seed", int, low=0, high=2**32 - 1),
     *_of_kind(dict, "unload_col", "unused_col", "val_interval", "threshold", "preload_weight", optional=True),

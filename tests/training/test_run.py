@@ -252,7 +252,7 @@ def test_models_of_graphs_are_trained_with_the_scipy_that_there_is(tiny):
 
 @pytest.mark.parametrize("eval_step", [0, -1])
 def test_validation_that_never_comes_is_refused(tiny, eval_step):
-    with pytest.raises(InputError, match="eval_step must be a whole number of at least 1"):
+    with pytest.raises(InputError, match="eval_step must be a whole number, 1 or more"):
         run(tiny, eval_step=eval_step)
 
 
