@@ -198,7 +198,7 @@ _DECLARED = (
     *_of_kind(float, "learning_rate", "weight_decay", low=0),
     Key("seed", int, low=0, high=2**32 - 1),
     *_of_kind(dict, "unload_col", "unused_col", "val_interval", "threshold", "preload_weight", optional=True),
-    *_of_kind(dict, "discretization", optional=True),
+    *_of_kind(dict, "discretization", "seq_len", optional=True),
     Key("load_col", dict, optional=True, example="{'inter': ['user_id', 'item_id']}"),
     Key("clip_grad_norm", dict, optional=True, example="{'max_norm': 1.0}"),
     *_of_kind(list, "alias_of_user_id", "alias_of_item_id", "alias_of_entity_id", optional=True),

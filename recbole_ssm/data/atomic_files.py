@@ -102,15 +102,10 @@ def _check_named_columns(config: Config, files: list[Path]) -> None:
 
 
 def _check_seq_len(config: Config) -> None:
-    """Raise InputError unless ``seq_len`` is a dict of lengths."""
-    lengths = config["seq_len"]
-    if lengths is None:
-        return
-    if not isinstance(lengths, dict) or not all(type(length) is int and length > 0 for length in lengths.values()):
-        raise InputError(
-            f"seq_len must give columns of lists and how many values are read of each list, such as {{'genres': 3}}, "
-            f"but is {lengths!r}"
-        )
+    """Raise InputError unless the values of ``seq_len`` are lengths."""
+    for field, length in (config["seq_len"] or {}).items():
+        if type(length) is not int or length < 1:
+            raise InputError(f"seq_len: {field} must be the number of values to read, 1 or more, but is {length!r}")
 
 
 def _check_named_column(config: Config, headers: dict[Path, dict[str, str]], key: str, field: str) -> None:

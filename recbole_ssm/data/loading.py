@@ -97,7 +97,7 @@ def _load_with_recbole(config: Config) -> Dataset:
     if kind in cache.KINDS:
         file = cache.kept_file(config, kind.__name__)
     elif config["save_dataset"] or config["dataset_cache"]:
-        getLogger().warning(f"a dataset as {config['model']} needs it cannot be kept: it is read anew each time")
+        getLogger().warning(f"the dataset of {config['model']} cannot be kept: it is read from its files each time")
     kept = cache.find(file)
     dataset = load(kind, config, kept)
     if file is not None and kept is None:

@@ -67,7 +67,7 @@ def _fix_candidates(loader: EvalLoader, candidates: FixedCandidates) -> None:
 
 
 def _check_negatives(loader: EvalLoader, seen: Seen) -> None:
-    """Raise InputError if no target of a full ranking has another item beside it, so that GAUC is no number.
+    """Raise InputError if no target of a full ranking has an item to be ranked against, so that GAUC is nan.
 
     RecBole warns of single users whose targets have none, and leaves them out of GAUC.
     """

@@ -276,7 +276,7 @@ def test_columns_that_keys_name_are_there(tmp_path, model, given, words):
 def test_seq_len_must_be_lengths_of_columns(tmp_path, value):
     frame = interactions().assign(item="a b")
     write_dataset(tmp_path, frame, header="user_id:token\titem_id:token\ttimestamp:float\titem:token_seq")
-    with pytest.raises(InputError, match=r"seq_len must .*but is "):
+    with pytest.raises(InputError, match=r"seq_len.* must be .*but is "):
         check_atomic_files(make_config(tmp_path, "SASRec", load_col=None, seq_len=value))
     check_atomic_files(make_config(tmp_path, "SASRec", load_col=None, seq_len={"item": 1}))
 
