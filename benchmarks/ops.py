@@ -66,7 +66,7 @@ class Padding:
         return padded.requires_grad_(packed.requires_grad)
 
 
-def padded_scan_loop(u, dt, A, B, C):
+def padded_scan_loop(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """Mamba's recurrence over a padded batch, a step at a time, as mamba-ssm's ``selective_scan_ref``."""
     h, y = u.new_zeros(len(u), u.shape[2], B.shape[2]), []
     for t in range(u.shape[1]):
@@ -75,7 +75,7 @@ def padded_scan_loop(u, dt, A, B, C):
     return torch.stack(y, 1)
 
 
-def padded_ssd_loop(x, dt, A, B, C):
+def padded_ssd_loop(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """Mamba-2's recurrence over a padded batch, a step at a time."""
     h, y = x.new_zeros(len(x), *x.shape[2:], B.shape[2]), []
     for t in range(x.shape[1]):
@@ -85,7 +85,7 @@ def padded_ssd_loop(x, dt, A, B, C):
     return torch.stack(y, 1)
 
 
-def padded_ssd_chunks(x, dt, A, B, C, chunk):
+def padded_ssd_chunks(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk: int) -> Tensor:
     """Mamba-2's scan over a padded batch in chunks with a matrix of decays per head, as mamba's ``ssd_minimal``."""
     L = x.shape[1]
     fill = -L % chunk
@@ -104,7 +104,7 @@ def padded_ssd_chunks(x, dt, A, B, C, chunk):
     return (inside + carried).flatten(1, 2)[:, :L]
 
 
-def plain_mamba2(mixer, hidden, cu_seqlens):
+def plain_mamba2(mixer: Mamba2, hidden: Tensor, cu_seqlens: Tensor) -> Tensor:
     """The mixer over a packed stream by PyTorch's own differentiation: exact chunks, shifted products, no kernels."""
     H, P, N = mixer.nheads, mixer.headdim, mixer.d_state
     z, xBC, dt = mixer.in_proj(hidden).split([mixer.d_inner, mixer.d_inner + 2 * N, H], -1)
@@ -118,7 +118,7 @@ def plain_mamba2(mixer, hidden, cu_seqlens):
     return mixer.out_proj(normed)
 
 
-def packed_attention(q, k, v, lengths):
+def packed_attention(q: Tensor, k: Tensor, v: Tensor, lengths: list[int]) -> Tensor:
     """Causal attention within each sequence, (T, H, P), a sequence at a time: nothing padded."""
     pieces = zip(*(tensor.split(lengths) for tensor in (q, k, v)), strict=True)
     return torch.cat(
@@ -130,7 +130,7 @@ def packed_attention(q, k, v, lengths):
 
 
 def _on(backend: str, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    def wrapped():
+    def wrapped() -> Tensor:
         with use_backend(backend):
             return run()
 
@@ -263,7 +263,7 @@ def mixer_cases(n_tokens: int) -> Iterator[Case]:
             yield Case("mixer", f"{kind} {name}", n_tokens, backends, peers, leaves)
 
 
-def transformers_mixer(name: str):
+def transformers_mixer(name: str) -> tuple[Callable[[Tensor], Tensor] | None, list[nn.Parameter]]:
     """The same mixer of transformers as a function of a padded batch, and its parameters."""
     try:
         from transformers import Mamba2Config, MambaConfig
@@ -294,7 +294,7 @@ CASES = {
 def both_ways(run: Callable[[], Tensor], leaves: list[Tensor]) -> Callable[[], None]:
     """Forward and backward, without adding up gradients from run to run."""
 
-    def step():
+    def step() -> None:
         out = run()
         out.backward(torch.ones_like(out))
         for leaf in leaves:

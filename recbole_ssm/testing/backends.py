@@ -26,6 +26,7 @@ def check_backend(
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
     tolerance: float | None = None,
+    only: str = "",
 ) -> None:
     """Check every op of a backend against the op's formula in float64, and what packed streams rely on.
 
@@ -36,10 +37,11 @@ def check_backend(
 
     Args:
         backend: the object.
-        dtype: number type of the inputs; of complex ones, that of their parts.
+        dtype: number type of the inputs. Complex ones are complex128 if it is float64, and complex64 otherwise.
         device: of the inputs.
         tolerance: relative error that is allowed; None: 1e-5 in float32, 1e-9 in float64, 1e-2 in float16, and 2e-2
             in bfloat16.
+        only: part of the names of the cases to check, such as ``reverse``; all by default.
 
     Raises:
         AssertionError: the backend breaks a promise; the message names the op, the case and the check.
@@ -52,6 +54,8 @@ def check_backend(
                 _dropout_keeps_its_share(torch.ones(300, 70, dtype=dtype, device=device))
                 continue
             for case in CASES[op]():
+                if only not in case.name:
+                    continue
                 subject = _Subject(case, dtype, torch.device(device), tolerance)
                 for check in CHECKS:
                     try:
@@ -81,9 +85,9 @@ class _Subject:
 
     def __init__(self, case: Case, dtype: torch.dtype, device: torch.device, tolerance: float):
         self.case, self.tolerance = case, max(tolerance, case.error)
-        half = dtype.to_complex()
+        pairs = torch.complex128 if dtype == torch.float64 else torch.complex64
         self.tensors = {
-            name: tensor.to(device, half if tensor.is_complex() else dtype) for name, tensor in case.tensors.items()
+            name: tensor.to(device, pairs if tensor.is_complex() else dtype) for name, tensor in case.tensors.items()
         }
         ends = case.borders.tolist()
         self.slices = [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)][:4]
@@ -128,7 +132,7 @@ def _evaluate(
         if only is not None:
             read = read[only] if name in tokens else read[:0]
         random = torch.randn(read.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(number))
-        loss = loss + (read.cpu().double() * random).sum()
+        loss = loss + (read.cpu().double() * random.bfloat16()).sum()  # which no number type rounds any further
     gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
     found = {name: output.detach() for name, output in outputs.items()}
     return found | {f"grad {name}": gradient for name, gradient in zip(leaves, gradients, strict=True)}

@@ -21,6 +21,17 @@ def test_pytorch_keeps_the_contract(op):
     check_backend(only(PYTORCH, op), dtype=torch.float64)
 
 
+@pytest.mark.parametrize("op", ["ssd", "cross_entropy", "gated_norm"])
+def test_pytorch_keeps_the_contract_in_half_precision(op):
+    check_backend(only(PYTORCH, op), dtype=torch.bfloat16, only="extreme" if op == "ssd" else "")
+
+
+def test_pytorch_itself_may_not_compute_scans_in_half_precision():
+    """A backend that takes half precision must keep its sums in float32, and PyTorch's scans alone do not."""
+    with pytest.raises(AssertionError, match="careless: ssd"):
+        check_backend(replace(only(PYTORCH, "ssd"), name="careless"), dtype=torch.float16)
+
+
 @pytest.mark.skipif(NATIVE.missing() is not None, reason="the C library is not built")
 @pytest.mark.parametrize("op", NATIVE.kernels)
 def test_the_c_library_keeps_the_contract(op):

@@ -122,7 +122,7 @@ def compute_in_float32(op: str, first: Tensor, *others: Any, **options: Any) -> 
     if not has_half and autocast_type(first) is None:
         return compute(op, *arguments, **options)
     with torch.autocast(first.device.type, enabled=False):
-        if has_half and _find(op, arguments, options) is PYTORCH:
+        if has_half and _find(op, arguments, options).name == PYTORCH.name:
             options = {key: without_half(value) for key, value in options.items()}
             result = compute(op, *map(without_half, arguments), **options)
         else:
@@ -139,7 +139,7 @@ def compute_in_type(op: str, dtype: torch.dtype, inputs: tuple[Tensor, ...], *ot
     """
     arguments = (*(tensor.to(dtype) for tensor in inputs), *others)
     backend = _find(op, arguments, options)
-    if backend is PYTORCH:
+    if backend.name == PYTORCH.name:
         arguments = (*inputs, *others)
     return backend.kernels[op].run(*arguments, **options)
 

@@ -70,13 +70,7 @@ class _Block(NamedTuple):
 
 
 class _Problem:
-    """The arguments of :func:`cross_entropy`, and the tables as matrix products take them.
-
-    Attributes:
-        table: (V, d) in the type in which matrices are multiplied.
-        columns: (d, V) of it.
-        share_of_target: what a teacher leaves to the target of a row.
-    """
+    """The arguments of :func:`cross_entropy`, and the tables as matrix products take them."""
 
     def __init__(
         self,
@@ -91,10 +85,10 @@ class _Problem:
     ):
         self.hidden, self.weight, self.bias, self.seen_bias = hidden, weight, bias, seen_bias
         self.target, self.seen, self.teacher, self.product = target, seen, teacher, product
-        self.table = weight.to(product)
-        self.columns = self.table.T.contiguous()
+        self.table = weight.to(product)  # (V, d)
+        self.columns = self.table.T.contiguous()  # (d, V)
         self.taught_columns = None if teacher is None else teacher.weight.to(product).T.contiguous()
-        self.share_of_target = 1.0 if teacher is None else 1.0 - teacher.share
+        self.share_of_target = 1.0 if teacher is None else 1.0 - teacher.share  # what the teacher leaves
 
     def blocks(self) -> Iterator[_Block]:
         """Yield all rows, a block at a time."""

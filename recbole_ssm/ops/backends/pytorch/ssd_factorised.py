@@ -49,6 +49,11 @@ def _chunk_length(log_decay: Tensor) -> int:
 class _Tile:
     """K chunks of Q tokens: the masks of borders and the factors of decay that both passes use.
 
+    Args:
+        log_decay: (K, Q, H) of each token.
+        seq_idx: (K, Q), the sequence of each token.
+        first: (K, Q), whether it is the first of its sequence.
+
     Attributes:
         mask: (K, Q, Q), 1 where token i sees token j: same sequence, j not after i.
         reached: (K, Q, 1), 1 where the state that enters the chunk is of the token's sequence.
