@@ -173,7 +173,7 @@ def test_without_them_the_models_are_those_of_this_package():
     [
         ({"topk": ["10"]}, r"topk must be a whole number or a list of them, but is \['10'\]"),
         ({"topk": "x"}, "topk must be a whole number"),
-        ({"eval_step": -1}, "eval_step must be a whole number, 0 or more, but is -1"),
+        ({"eval_step": -1}, "eval_step must be a whole number, 1 or more, but is -1"),
         ({"seed": 2**32}, "seed must be a whole number from 0 to 4294967295"),
         ({"learner": "adamm"}, "learner must be one of adam, adamw"),
     ],
