@@ -163,13 +163,13 @@ def test_what_cannot_be_kept_is_said_and_read(tiny, caplog):
     for _ in range(2):
         caplog.clear()
         dataset, _ = make_splits(make_config(tiny, "CKE", save_dataset=True))
-        assert "a dataset as CKE needs it cannot be kept" in caplog.text
+        assert "the dataset of CKE cannot be kept" in caplog.text
         assert dataset.item_num > 2
 
 
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
 def test_a_file_that_is_made_up_is_read_anew(tiny, caplog, model):
-    """Numbers of items that there are not would lead out of the arrays of what computes with them."""
+    """Numbers of items that do not exist would point outside of arrays."""
     expected = make_splits(make_config(tiny, model))
     make_splits(make_config(tiny, model, dataset_cache="kept"))
     (file,) = (tiny / "kept").iterdir()
