@@ -1,4 +1,4 @@
-"""How far a training is: its trainer tells it, a file hands it to another process, and a terminal shows a bar."""
+"""The progress of a training: the trainer reports it, a file passes it to another process, a terminal shows a bar."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from recbole_ssm.system.atomic_write import atomic_write
 
 SECONDS = 0.5
-"""Between two looks."""
+"""Between two reports, and between two updates of the bar."""
 
 
 def to_file(file: Path) -> Callable[[float, str], None]:
-    """What a trainer tells, kept in a file for :func:`from_file`, not more often than it is looked at."""
+    """A function for a trainer to call: it writes the progress for :func:`from_file`, at most twice a second."""
     last = 0.0
 
     def tell(share: float, words: str) -> None:
@@ -33,7 +33,7 @@ def to_file(file: Path) -> Callable[[float, str], None]:
 
 
 def from_file(file: Path) -> tuple[float, str]:
-    """Share and words of a training that has just told them; nothing done before it has."""
+    """The share of a training that is done, and that in words; 0 if the file is missing or damaged."""
     try:
         share, words = json.loads(file.read_text())
         return share, words
@@ -43,11 +43,14 @@ def from_file(file: Path) -> tuple[float, str]:
 
 @contextmanager
 def bar(console: Console, look: Callable[[], tuple[float, str]]) -> Iterator[None]:
-    """As long as the context lasts a bar with the time left, if the output is a terminal; else nothing.
+    """Show a bar with the time left until the context ends, if the output is a terminal.
 
     Args:
-        console: where.
-        look: the share that is done, and words that go before the bar.
+        console: the output.
+        look: returns the share that is done, and words that stand before the bar.
+
+    Yields:
+        Nothing.
     """
     if not console.is_terminal:
         yield

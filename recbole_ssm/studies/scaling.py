@@ -34,7 +34,7 @@ SIZES = {
     "lengths": {"interactions": "of a history"},
     "catalogues": {"items": "of the catalogue"},
 }
-"""Of each kind of measurement the column of sizes, and what it says."""
+"""The column of sizes of each kind of measurement, and its legend."""
 
 COLUMNS = {
     "training ms": "of a history: forward and backward, with one target at its end; processor time with one thread",
@@ -42,7 +42,7 @@ COLUMNS = {
     "training MiB": "most memory that a training step of all histories of the batch added",
     "histories": "in the batch",
 }
-"""What is measured, and what it says."""
+"""The columns of measurements, and their legends."""
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Point:
 def measure(
     model: str, length: int, items: int, histories: int, keys: Iterable[str] = (), repeats: int = 3
 ) -> Point | None:
-    """What a new model takes for random histories.
+    """Measure a new model on random histories.
 
     Args:
         model: a sequential one, of this package or of RecBole.
@@ -114,7 +114,7 @@ def _random_batch(network: Any, histories: int, length: int, items: int) -> Inte
 
 
 def _try(model: str, keys: Iterable[str]) -> None:
-    """Raise InputError for a model that cannot be measured: one that asks its data for more than items, for example."""
+    """Raise InputError for a model that cannot be measured: for example one that reads more than items."""
     try:
         measure(model, 50, 100, 2, keys, repeats=1)
     except InputError:
@@ -148,7 +148,7 @@ def _milliseconds(run: Callable[[], None], device: torch.device, repeats: int) -
 
 
 def exponent(sizes: Iterable[float], values: Iterable[float]) -> float:
-    """The power of the size that values grow with: the slope of a line through their logarithms."""
+    """The exponent with which values grow with size: the slope of a line through their logarithms."""
     return float(np.polyfit(np.log(list(sizes)), np.log(list(values)), 1)[0])
 
 
@@ -162,7 +162,7 @@ def scaling(
     seconds: float = 60.0,
     command: str = "",
 ) -> dict[str, Any]:
-    """Measure models over lengths (3,000 items) and over catalogues (histories of 50), and write what they take.
+    """Measure models over lengths (3,000 items) and over catalogues (histories of 50), and write the results.
 
     Args:
         models: sequential ones, of this package or of RecBole.
@@ -224,7 +224,7 @@ def _growing(
 
 
 def _write(folder: Path, found: dict[str, list[Point]], command: str) -> dict[str, Any]:
-    """What is measured so far, for programs."""
+    """Write the results so far, for programs."""
     points = {kind: [asdict(point) for point in points] for kind, points in found.items()}
     result = points | {"exponents": {kind: _exponents(points) for kind, points in found.items()}}
     write_json(folder / "scaling.json", {"command": command, **result})
@@ -248,7 +248,7 @@ def _report(found: dict[str, list[Point]], exponents: dict[str, Any], command: s
 
 
 def _exponents(points: list[Point]) -> dict[str, dict[str, float]]:
-    """Of each model with three sizes or more, how its times grow."""
+    """The exponents of each model with three sizes or more."""
     found = {}
     for model in dict.fromkeys(point.model for point in points):
         own = [point for point in points if point.model == model]
@@ -278,7 +278,7 @@ def _figures(kind: str, points: list[Point]) -> list[Figure]:
     style = styles(dict.fromkeys(point.model for point in points))
 
     def parts(point: Point) -> int:
-        """By how many a history's cost is divided."""
+        """The number that the cost of a history is divided by."""
         return point.size if kind == "lengths" else 1
 
     def curves(axes: Axes, value: Callable[[Point], float], unit: str) -> None:

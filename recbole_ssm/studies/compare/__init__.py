@@ -1,4 +1,4 @@
-"""Several models, or settings of one, on the same data and test items, from their training to a report."""
+"""Comparisons: several models, or several settings of one, are trained and tested on the same data."""
 
 from recbole_ssm.studies.compare.command import compare, values_of
 from recbole_ssm.studies.compare.study import Study, Variant

@@ -15,7 +15,7 @@ from recbole_ssm.system.terminal import Console
 
 
 def compare(study: Study, baseline: str | None = None, command: str = "", parameter: str | None = None) -> list[Row]:
-    """Do the runs of a comparison that are not done yet, and write what all of them come to.
+    """Do the runs of a comparison that are not done yet, and write the report of all.
 
     Args:
         study: what is compared. Its folder gets ``report.html`` (self-contained), ``table.md``, ``table.tex``,
@@ -65,7 +65,7 @@ def values_of(parameter: str, values: list[str], model: str) -> list[Variant]:
 
 
 def write(study: Study, rows: list[Row], baseline: str, report: Report) -> None:
-    """The report in all its forms."""
+    """Write the report in all formats."""
     records = [tables.record(row) for row in rows]
     found = {
         "dataset": study.dataset,

@@ -1,4 +1,4 @@
-"""Whether models can be compared: ranked by one rule, and tested on the same items of the same users."""
+"""Checks that models can be compared: the same ranking rule, and the same test items of the same users."""
 
 from __future__ import annotations
 

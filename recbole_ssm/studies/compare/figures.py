@@ -16,7 +16,7 @@ from recbole_ssm.studies.report import COLOURS, Figure, styles
 
 
 def figures(rows: list[Row]) -> list[Figure]:
-    """What the runs have the data for."""
+    """All figures that the runs have data for."""
     style = styles(row.name for row in rows)
     drawn = []
     validated = [row for row in rows if row.validated]
@@ -46,7 +46,7 @@ def figures(rows: list[Row]) -> list[Figure]:
 
 
 def by_value(rows: list[Row], model: str, parameter: str) -> list[Figure]:
-    """Each metric over the values of a parameter, with deviations over seeds and each seed; names end in values."""
+    """A figure for each metric over the values of a parameter, with each seed and the standard deviation."""
 
     def curve(axes: Axes, metric: str, name: str) -> None:
         scores = [row.scores(metric) for row in rows]
@@ -66,7 +66,7 @@ def by_value(rows: list[Row], model: str, parameter: str) -> list[Figure]:
 
 
 def _learning(axes: Axes, rows: list[Row], style: dict, *, seconds: bool) -> None:
-    """The mean over seeds with a band of their deviation, as far as all went; each seed; and where each was best."""
+    """Draw the mean over seeds with its standard deviation, each seed, and the best epoch of each."""
     for row in rows:
         own = style[row.name]
         curves = [_validation(run["history"], seconds) for run in row.runs]
@@ -94,7 +94,7 @@ def _learning(axes: Axes, rows: list[Row], style: dict, *, seconds: bool) -> Non
 
 
 def _validation(history: list[dict], seconds: bool) -> tuple[list[int], list[float], list[float]]:
-    """Of the epochs that were validated their numbers, places on the axis, and scores."""
+    """Numbers, places on the axis and scores of the validated epochs."""
     took = np.cumsum([epoch["train_seconds"] + epoch.get("valid_seconds", 0.0) for epoch in history])
     validated = [number for number, epoch in enumerate(history, 1) if "valid_result" in epoch]
     places = [float(took[number - 1]) if seconds else number for number in validated]
@@ -102,7 +102,7 @@ def _validation(history: list[dict], seconds: bool) -> tuple[list[int], list[flo
 
 
 def _cost(axes: Axes, rows: list[Row], style: dict, value: Callable[[dict], float], label: str) -> None:
-    """A point for each model: cost to the right, accuracy upwards; the range of costs, and the scores' deviation."""
+    """Draw a point for each model, with the range of costs and the standard deviation of scores."""
     for row in rows:
         costs, scores = [value(run) for run in row.runs], row.scores("ndcg")
         middle = median(costs)
@@ -117,7 +117,7 @@ def _cost(axes: Axes, rows: list[Row], style: dict, value: Callable[[dict], floa
 
 
 def _by_group(axes: Axes, rows: list[Row], style: dict, name: str, label: str, groups: int = 5) -> None:
-    """A line for each model over groups of about as many test samples each, all seeds together."""
+    """Draw a line for each model over groups of about equally many test samples, all seeds together."""
 
     def everything(row: Row, what: str) -> np.ndarray:
         return np.concatenate([samples[what] for samples in row.samples.values()])

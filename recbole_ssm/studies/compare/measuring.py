@@ -1,4 +1,4 @@
-"""What a trained model does for each test sample, and how long it takes to recommend."""
+"""Metrics of a trained model for each test sample, and the time that it takes to recommend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recbole_ssm.data.dataloader import full_ranking
 from recbole_ssm.ops.packing import last_tokens
 
 METRICS = {"hit": "HR", "ndcg": "NDCG", "mrr": "MRR"}
-"""RecBole's names of the metrics that are compared, and the papers'."""
+"""Names of the compared metrics in RecBole, and in papers."""
 
 AT = 10
 
@@ -76,7 +76,7 @@ def by_sample(trainer: Any, train: Any, loader: Any) -> dict[str, np.ndarray]:
 
 @torch.no_grad()
 def latency(trainer: Any, loader: Any, users: int, seconds: float = 2.0, most: int = 200) -> dict[str, Any]:
-    """How long the ten best of all items take, from the numbers of test samples: batch, model, scores, ranking.
+    """Measure how long the ten best of all items take: batch, model, scores, ranking.
 
     Histories are read anew each time; nothing is kept between them.
 
@@ -111,7 +111,7 @@ def latency(trainer: Any, loader: Any, users: int, seconds: float = 2.0, most: i
 
 @torch.no_grad()
 def step_latency(trainer: Any, loader: Any, seconds: float = 1.0, most: int = 200) -> dict[str, Any] | None:
-    """How long the ten best take for one user who has clicked once more, where the state before that is kept.
+    """Measure how long the ten best take after one click more, from the state before it.
 
     Args:
         trainer: RecBole's, with the trained model.
@@ -146,6 +146,6 @@ def step_latency(trainer: Any, loader: Any, seconds: float = 1.0, most: int = 20
 
 
 def _spread(seconds: list[float]) -> dict[str, Any]:
-    """Of tries, without the first one, which warms up."""
+    """Median and 99th percentile of all tries but the first, which warms up."""
     took = [1000 * each for each in seconds[1:]]
     return {"tries": len(took), "median_ms": float(np.median(took)), "p99_ms": float(np.quantile(took, 0.99))}

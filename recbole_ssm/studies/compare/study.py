@@ -1,4 +1,4 @@
-"""The runs of a comparison: which there are, which are done, and those that are not."""
+"""The runs of a comparison: the list of them, which are done, and how the others are done."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FIXED = {
 """Keys that a comparison sets for all models."""
 
 _ITS_OWN = (*_FIXED, "seed", "checkpoint_dir", "time_budget", "dataset_cache")
-"""Keys that it sets, for each run."""
+"""Keys that a comparison sets for each run."""
 
 _OF_TEST_ITEMS = (
     *("time_order", "data_path", "eval_args", "benchmark_filename", "rm_dup_inter", "val_interval"),
@@ -45,7 +45,7 @@ _OF_TEST_ITEMS = (
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the things that are compared: a model, and what is set for it alone."""
+    """One row of a comparison: a model, and the keys that are set for it alone."""
 
     name: str
     model: str
@@ -54,7 +54,7 @@ class Variant:
 
 @dataclass
 class Study:
-    """What is compared, and where it is kept.
+    """A comparison, and the folder of its results.
 
     Args:
         variants: what is compared, by different names.
@@ -75,7 +75,7 @@ class Study:
     budget: float | None = None
 
     def check(self) -> list[str]:
-        """Make each variant's configuration, so that what is wrong is said before anything is trained.
+        """Check the configuration of each variant before anything is trained.
 
         Returns:
             What the user should know of it.
@@ -173,7 +173,7 @@ class Study:
         return failed
 
     def _train(self, variant: Variant, seed: int, console: Console) -> str | None:
-        """Do one run in a process of its own; returns what went wrong, or None."""
+        """Do one run in a process of its own; returns its error, or None."""
         run = self.run(variant.name, seed)
         write_json(run.order_file, self._asked(variant, seed) | asked_for(self._config(variant, seed)))
         run.progress.unlink(missing_ok=True)  # of a run that was killed

@@ -16,27 +16,27 @@ from recbole_ssm.studies.compare.study import Study
 
 @dataclass
 class Row:
-    """A variant: its runs, and what they come to."""
+    """A variant, its runs, and its metrics."""
 
     name: str
     runs: list[dict]
-    """By seed what a run gave; ``test_result`` as the samples have it, not rounded as RecBole does."""
+    """The record of each run; ``test_result`` is the mean over samples, not rounded as in RecBole."""
     samples: dict[int, dict[str, np.ndarray]]
     """By seed :func:`recbole_ssm.studies.compare.measuring.by_sample`, in the order of users and items."""
     p_values: dict[str, float] = field(default_factory=dict)
     """Of each metric against the baseline's, Holm-corrected; none for the baseline."""
 
     def scores(self, metric: str) -> list[float]:
-        """A metric of each run, to its last digit."""
+        """A metric of each run, not rounded."""
         return [run["test_result"][f"{metric}@{AT}"] for run in self.runs]
 
     @property
     def validated(self) -> bool:
-        """Whether its runs were validated: they are where there is validation data."""
+        """Whether all runs were validated."""
         return all(any("valid_result" in epoch for epoch in run["history"]) for run in self.runs)
 
     def middle(self, value: Callable[[dict], float | None]) -> float | None:
-        """The median over runs of what ``value`` makes of a run; None where a run has none."""
+        """The median of ``value`` over runs; None if it is None for a run."""
         values = [each for each in map(value, self.runs) if each is not None]
         return median(values) if len(values) == len(self.runs) else None
 
@@ -83,7 +83,7 @@ def _unrounded(result: dict, samples: dict[str, np.ndarray]) -> dict:
 
 
 def _differ(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
-    """Whether users are not the same, or both say their targets, and these are not."""
+    """Whether two runs were tested on different users, or on different targets where both have them."""
     if not np.array_equal(one["user"], other["user"]):
         return True
     items = one["item"], other["item"]
@@ -91,9 +91,9 @@ def _differ(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 
 
 def _differences(row: Row, reference: Row, metric: str) -> np.ndarray:
-    """Of each user (U,), by how much a metric is greater than the reference's: the sum over samples and common seeds.
+    """The difference of a metric for each user (U,), summed over samples and common seeds.
 
-    Users are what is independent of one another. Where a split draws other test items with each seed, a user may have
+    Users are independent of one another. Where a split draws other test items with each seed, a user may have
     some with a few of the seeds only.
     """
     seeds = [seed for seed in row.samples if seed in reference.samples]

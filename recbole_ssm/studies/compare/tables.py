@@ -42,13 +42,13 @@ TABLES = {
         "without items": "the same without the embedding of items",
     },
 }
-"""Title and columns of each table, and what the columns say."""
+"""Title and columns of each table, and the legend of each column."""
 
 
 def tables(rows: list[Row], baseline: str) -> list[Table]:
-    """What the rows come to, narrow enough for a terminal and a small screen; the best of each metric stands out.
+    """Tables of all rows, narrow enough for a terminal; the best of each metric is marked.
 
-    Columns that no row has anything in, and tables of such columns alone, are left out.
+    Columns that are empty in all rows are left out, and so are tables without columns.
     """
     words = [cells(row) for row in rows]
     best = [(int(np.argmax([mean(row.scores(m)) for row in rows])), column) for column, m in enumerate(METRICS)]
@@ -63,7 +63,7 @@ def tables(rows: list[Row], baseline: str) -> list[Table]:
 
 
 def cells(row: Row) -> dict[str, str]:
-    """A model's words in each column."""
+    """The text of a row in each column."""
 
     def number(value: float | None, form: str) -> str:
         return "" if value is None else format(value, form)
@@ -87,19 +87,19 @@ def cells(row: Row) -> dict[str, str]:
 
 
 def latency(row: Row, kind: str, what: str) -> float | None:
-    """The median over runs of a latency; None where they have none, as those of an earlier version may."""
+    """The median of a latency over runs; None where a run has none, as in results of earlier versions."""
     return row.middle(lambda run: (run.get(kind) or {}).get(what))
 
 
 def users_per_second(row: Row) -> float | None:
-    """Of full ranking, many users at a time."""
+    """Users per second in full ranking, many users at a time."""
     return row.middle(
         lambda run: run["latency_many"] and 1000 * run["latency_many"]["users"] / run["latency_many"]["median_ms"]
     )
 
 
 def footnotes(rows: list[Row], baseline: str) -> list[str]:
-    """What holds for the whole table."""
+    """Notes on protocol, tests and machine."""
     machine = rows[0].runs[0]["machine"]
     runs = [run for row in rows for run in row.runs]
     orders = " or ".join(sorted({run["time_order"] for run in runs}))
@@ -119,12 +119,12 @@ def footnotes(rows: list[Row], baseline: str) -> list[str]:
 
 
 def terminal(rows: list[Row], baseline: str) -> Group:
-    """For rich to print: the tables one below the other, and the footnotes."""
+    """The tables and the footnotes, for rich to print."""
     return Group(*(table.terminal() for table in tables(rows, baseline)), *footnotes(rows, baseline))
 
 
 def record(row: Row) -> dict:
-    """Numbers of a model, by flat names."""
+    """The numbers of a row as a flat record."""
     found: dict = {"name": row.name, "seeds": len(row.runs)}
     for metric, name in METRICS.items():
         scores = row.scores(metric)
@@ -143,5 +143,5 @@ def record(row: Row) -> dict:
 
 
 def title(row: Row, baseline: str) -> str:
-    """What a row is called."""
+    """The name of a row, with a mark at the baseline."""
     return row.name + (" (baseline)" if row.name == baseline else "")

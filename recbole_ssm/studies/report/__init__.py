@@ -1,4 +1,4 @@
-"""Reports: tables, notes and figures, as a page that needs nothing but itself, and as files for a paper."""
+"""Reports: tables, notes and figures, as a self-contained page, and as files for a paper."""
 
 from recbole_ssm.studies.report.figures import COLOURS, Figure, styles
 from recbole_ssm.studies.report.page import Report

@@ -1,4 +1,4 @@
-"""Figures: drawn once, as SVG in the ink of a page around it, and as SVG and PDF files for a paper."""
+"""Figures, as SVG in the text colour of a page, and as SVG and PDF files for a paper."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import LogLocator, NullFormatter
 
 COLOURS = ("#3987e5", "#e8833a", "#2aa876", "#d9534f", "#8f6fd6", "#1fa5b8", "#d65fa5", "#8aa62b", "#a8734b")
-"""Of lines and points, to be told apart on white and on black."""
+"""Colours of lines and points, distinct on white and on black."""
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "*")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
@@ -88,7 +88,7 @@ class Figure:
 
 
 def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """How the line and the points of each are drawn: told apart by colour, and without it by marker and dashes."""
+    """The style of each line: distinct by colour, and without colour by marker and dashes."""
     return {
         name: {
             "color": COLOURS[number % len(COLOURS)],

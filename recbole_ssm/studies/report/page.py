@@ -1,4 +1,4 @@
-"""A report: a self-contained HTML page, and beside it what is in it, for other uses."""
+"""A report: a self-contained HTML page, and its tables and figures as files."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from recbole_ssm.studies.report.table import Table
 
 @dataclass(frozen=True)
 class Report:
-    """What was found.
+    """The content of a report.
 
     Args:
         heading: what it is about.
-        command: what made it.
-        tables: of these the page shows the first rows, and the others on demand.
+        command: the command that made it.
+        tables: the page shows their first rows, and the others on demand.
         notes: paragraphs below the tables.
         figures: plots.
-        failed: what should be in it and is not.
+        failed: runs that are missing from it.
     """
 
     heading: str
@@ -36,7 +36,7 @@ class Report:
     failed: Sequence[str] = ()
 
     def write(self, folder: Path, name: str) -> None:
-        """Leave ``report.html``, ``NAME.md``, ``NAME.tex`` (for LaTeX with booktabs) and ``figures/`` (SVG and PDF).
+        """Write ``report.html``, ``NAME.md``, ``NAME.tex`` (for LaTeX with booktabs) and ``figures/`` (SVG and PDF).
 
         What is in ``figures/`` is replaced.
         """
@@ -56,5 +56,5 @@ class Report:
 
 
 def _breakable(name: str) -> Markup:
-    """A long name, which a narrow screen may break behind its signs."""
+    """A long name with places where a narrow screen may break it."""
     return Markup(re.sub(r"([=_,/-])", r"\1<wbr>", str(escape(name))))

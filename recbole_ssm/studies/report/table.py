@@ -28,7 +28,7 @@ class Table:
     best: frozenset[tuple[int, int]] = field(default_factory=frozenset)
 
     def terminal(self) -> TerminalTable:
-        """For rich to print."""
+        """The table for rich to print."""
         table = TerminalTable(title=self.title, title_justify="left")
         table.add_column("")
         for name in self.columns:
@@ -38,7 +38,7 @@ class Table:
         return table
 
     def markdown(self) -> str:
-        """The table, and what its columns say."""
+        """The table in Markdown, with a legend of its columns."""
         rows = []
         for row, (name, cells) in enumerate(self.rows):
             words = [f"**{cell}**" if (row, column) in self.best else cell for column, cell in enumerate(cells)]
@@ -98,7 +98,7 @@ def _latex(text: str) -> str:
 
 
 def write_csv(file: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Numbers to their last digit, a line for each record; all have the same keys."""
+    """Write records of the same keys as CSV; numbers are not rounded."""
     with file.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, fieldnames=list(records[0]), lineterminator="\n")
         writer.writeheader()

@@ -1,4 +1,4 @@
-"""What a search cannot use, said before anything is trained."""
+"""Checks of a search, before anything is trained."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOT_SEARCHED = {
 
 
 def check_tool(tool: str, algorithm: str) -> None:
-    """Raise InputError for a tool or an algorithm that there is not, and for a tool that is not installed."""
+    """Raise InputError if a tool or an algorithm is unknown, or the tool is not installed."""
     if tool not in TOOLS:
         raise InputError(f"--tool={tool} must be {' or '.join(TOOLS)}")
     if algorithm not in ALGORITHMS:
@@ -53,7 +53,7 @@ def _import_error(tool: str) -> Exception | None:
 
 
 def checked_config(task: Task, space: Sequence[Parameter], tool: str) -> Config:
-    """Make configurations with each telling value, so that what is wrong is said before anything is trained.
+    """Check the configuration with each value of a choice, and with the ends of each range.
 
     Args:
         task: what is tuned.

@@ -1,4 +1,4 @@
-"""What a search has found: a table of its trials, plots of them, and the best configuration as yaml."""
+"""The report of a search: a table of its trials, figures, and the best configuration as yaml."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def table(trials: Sequence[Trial], space: Sequence[Parameter], metric: str) -> T
 
 
 def cells(trial: Trial, space: Sequence[Parameter]) -> list[str]:
-    """A trial's words in each column."""
+    """The text of a trial in each column."""
     seconds = f"{median(epoch['train_seconds'] for epoch in trial.history):.1f}" if trial.history else ""
     return [
         "" if trial.score is None else f"{trial.score:.4f}",
@@ -47,7 +47,7 @@ def cells(trial: Trial, space: Sequence[Parameter]) -> list[str]:
 
 
 def without_parameters(shown: Table, space: Sequence[Parameter], most: int = 10) -> Table:
-    """The best of the trials, without their parameters, for which a terminal is too narrow."""
+    """The best trials without their parameters, narrow enough for a terminal."""
     kept = [head for head in shown.columns if head not in {parameter.name for parameter in space}]
     places = [list(shown.columns).index(head) for head in kept]
     rows = [(name, [cells[place] for place in places]) for name, cells in shown.rows[:most]]
@@ -151,7 +151,7 @@ def _over(axes: Axes, scored: Sequence[Scored], parameter: Parameter, metric: st
 
 
 def _points(axes: Axes, places: Sequence[float], scored: Sequence[Scored]) -> None:
-    """A point for each trial: full where it was trained to its end."""
+    """Draw a point for each trial: filled if it was trained to its end."""
     for end, fill in ((FINISHED, COLOURS[0]), (STOPPED, "none")):
         chosen = [(place, each.score) for place, each in zip(places, scored, strict=True) if each.trial.ended == end]
         if chosen:

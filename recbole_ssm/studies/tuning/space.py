@@ -1,4 +1,4 @@
-"""What is searched: RecBole's params file, a line for each key of the configuration, and draws from it."""
+"""The search space: RecBole's params file, with a line for each key, and draws from it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from recbole_ssm.config.shipped_files import properties_folder
 from recbole_ssm.errors import InputError
 
 _NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3}
-"""How many follow the kind of a parameter: the lowest, the highest, and the step."""
+"""How many numbers follow the kind of a parameter: lowest, highest, and step."""
 
 _EXAMPLE = "learning_rate loguniform -8,-4, or dropout_prob uniform 0,0.5, or d_state choice [32,64]"
 
@@ -48,14 +49,14 @@ class Parameter:
             return tuple(self.plain(low + step * number) for number in range(round((high - low) / step) + 1))
         return self.plain(low), self.plain(high)
 
-    def draw(self, random: np.random.Generator):
-        """A value by chance."""
+    def draw(self, random: np.random.Generator) -> Any:
+        """Draw a random value."""
         if self.kind in ("choice", "quniform"):
             return self.telling[random.integers(len(self.telling))]
         drawn = random.uniform(*self.values)
         return self.plain(exp(drawn) if self.kind == "loguniform" else drawn)
 
-    def plain(self, value):
+    def plain(self, value: Any) -> Any:
         """A value as hyperopt draws it, in the type that the configuration takes: steps of whole numbers are whole."""
         if self.kind == "choice":
             return json.loads(json.dumps(value))  # lists are tuples to hyperopt
@@ -63,10 +64,19 @@ class Parameter:
         return int(value) if whole else float(value)
 
 
-def draw(space: Sequence[Parameter], trials: int, seed: int) -> list[dict]:
-    """Settings by chance, all different; fewer than ``trials`` where there are no more. More of them begin alike."""
+def draw(space: Sequence[Parameter], trials: int, seed: int) -> list[dict[str, Any]]:
+    """Draw random settings, all different; fewer than ``trials`` if the space has no more.
+
+    Args:
+        space: the parameters.
+        trials: how many.
+        seed: of the draws. With more trials the first ones are the same.
+
+    Returns:
+        Names and values of each trial.
+    """
     random = np.random.default_rng(seed)
-    found: dict[str, dict] = {}
+    found: dict[str, dict[str, Any]] = {}
     for _ in range(100 * trials):
         params = {parameter.name: parameter.draw(random) for parameter in space}
         found.setdefault(json.dumps(params), params)
@@ -132,7 +142,7 @@ def read_space(file: str | Path) -> tuple[Parameter, ...]:
 
 
 def _parameter(line: str) -> Parameter:
-    """Raises ValueError that says what is wrong with the line."""
+    """The parameter of a line; raises ValueError that says what is wrong with it."""
     words = line.split(" ")
     if len(words) < 3:
         raise ValueError(f"{line!r} is not a name, a kind and values, with single spaces between")

@@ -1,4 +1,4 @@
-"""A search by Ray Tune: trials by chance, several at a time, and those that fall behind are stopped early (ASHA).
+"""A search by Ray Tune: random trials, several at a time; those that fall behind are stopped early (ASHA).
 
 Importing this module imports Ray, of which 2.6.3 (the last that RecBole allows) and current ones do.
 """
@@ -35,7 +35,7 @@ else:
     from ray.air.session import report as _report
 
 CUT = 3
-"""Of trials that have come as far, one in so many goes on (ASHA's reduction factor)."""
+"""ASHA's reduction factor: one in so many trials goes on at each rung."""
 
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -151,7 +151,7 @@ def _tuner(
     early: tune.schedulers.TrialScheduler,
     watching: tune.Callback,
 ) -> tune.Tuner:
-    """The search as Ray has it; its own files go to ``ray/`` in the task's folder, and are not read again."""
+    """The search for Ray; its files go to ``ray/`` in the task's folder, and are not read again."""
     cpus, gpus = share
     threads = None if "OMP_NUM_THREADS" in os.environ else max(1, cpus)
     own = Path(task.folder).absolute() / "ray"
@@ -171,7 +171,7 @@ def _tuner(
 
 
 class _Ended(tune.Callback):
-    """Hands on what Ray says of trials that have ended."""
+    """Passes on the trials that Ray says have ended."""
 
     def __init__(self, ended: Callable[[dict[str, Any], str | None], object], told: Sequence[int]) -> None:
         self._ended, self._told = ended, told
@@ -192,7 +192,7 @@ class _Ended(tune.Callback):
 
 
 def _trial(task: Task, threads: int | None, folder: str, given: dict[str, Any]) -> None:
-    """In a process of Ray's: what it is given by name is where the search was started."""
+    """Do a trial in a process of Ray; relative paths start where the search was started."""
     os.chdir(folder)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -218,7 +218,7 @@ def _connect(address: str | None) -> None:
 def _share(
     machines: Sequence[dict[str, float]], trials: int, cpus: int | None, gpus: float | None
 ) -> tuple[int, float]:
-    """Cores and GPUs for a trial, which is on one machine."""
+    """Cores and GPUs for each trial; a trial runs on one machine."""
     cores = [int(machine.get("CPU", 0)) for machine in machines]
     most_gpus = max(machine.get("GPU", 0) for machine in machines)
     cpus = max(1, min(sum(cores) // trials, max(cores))) if cpus is None else cpus
