@@ -30,8 +30,8 @@ def check_backend(
 ) -> None:
     """Check every op of a backend against the op's formula in float64, and what packed streams rely on.
 
-    Outputs and all gradients are those of the formula, forwards and in reverse, with states and without, at extreme
-    decays; no token depends on another sequence; inputs stay as they are; their layout in memory does not matter; each
+    Outputs and all gradients are those of the formula: forwards and in reverse, with and without states, at extreme
+    decays. No token depends on another sequence; inputs stay as they are; their layout in memory does not matter; each
     gradient alone is the same as all at once. Memory that is allocated and not written holds NaN meanwhile. What the
     backend does not take, PyTorch computes; but of each of its ops it must take something.
 

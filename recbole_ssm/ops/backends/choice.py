@@ -1,12 +1,10 @@
 """Which backend computes an op: chosen for a block of code, and within it call by call.
 
-=============  =======================================================================================================
-``auto``       the fastest that takes the tensors at hand
-``torch``      PyTorch alone, on any device and in any number type
-``native``     the C library: all ops but attention and the linear recurrence, on a CPU in float32
-``mamba_ssm``  the packages mamba-ssm and causal-conv1d: ``ssd`` without states and causal convolutions, on a GPU
-``triton``     this package's Triton kernels: ``selective_scan``, on a GPU
-=============  =======================================================================================================
+- ``auto``: the fastest that takes the tensors at hand.
+- ``torch``: PyTorch alone, on any device and in any number type.
+- ``native``: the C library. All ops but attention and the linear recurrence, on a CPU in float32.
+- ``mamba_ssm``: the packages mamba-ssm and causal-conv1d. ``ssd`` without states and causal convolutions, on a GPU.
+- ``triton``: this package's Triton kernels. ``selective_scan``, on a GPU.
 
 What a backend lacks, or does not take, PyTorch computes. Packages may bring more, under the entry point
 ``recbole_ssm.backends``; these are used only where they are named.

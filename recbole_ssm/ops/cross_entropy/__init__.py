@@ -49,7 +49,7 @@ def linear_cross_entropy(
         The loss, a scalar. The mean of no row at all is NaN, as in ``F.cross_entropy``.
 
     Raises:
-        ValueError: shapes do not fit, or an argument is none of those above.
+        ValueError: shapes do not fit, or another argument has a value that is not named above.
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is 'mean' or 'sum', not {reduction!r}")

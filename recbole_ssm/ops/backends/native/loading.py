@@ -59,7 +59,7 @@ def call(name: str, description: ctypes.Structure, *arguments: Tensor | int | No
     Args:
         name: of the function, without ``recbole_ssm_``.
         description: of the problem.
-        arguments: tensors, None for NULL, and numbers.
+        *arguments: tensors, None for NULL, and numbers.
     """
     converted = [
         ctypes.c_int64(argument) if isinstance(argument, int) else ctypes.c_void_p(pointer(argument))
@@ -80,12 +80,12 @@ def pointers(tensors: Sequence[Tensor | None]) -> list[int | None]:
 
 
 def rows_contiguous(tensor: Tensor) -> Tensor:
-    """The tensor (T, n), copied if need be so that a row's elements lie side by side."""
+    """The tensor (T, n), copied where a row's elements do not lie side by side."""
     return tensor if tensor.stride(1) == 1 else tensor.contiguous()
 
 
 def contiguous(tensor: Tensor | None) -> Tensor | None:
-    """The tensor, copied if need be; None for None."""
+    """The tensor, copied where it is not contiguous; None for None."""
     return None if tensor is None else tensor.contiguous()
 
 

@@ -1,8 +1,10 @@
 """The linear recurrence in blocks of the stream.
 
-First each block runs by itself, token by token, all blocks at once; then the states at the ends of blocks, by doubling
-(sums over the last 1, 2, 4, ... blocks, each from two of the sums before); then what each block takes over from the one
-before it. Work grows linearly with T but for the doubling, of one token in :data:`BLOCK`.
+1. Each block runs by itself, token by token, all blocks at once.
+2. The states at the ends of blocks come by doubling: sums over the last 1, 2, 4, ... blocks, each from two sums before.
+3. Each block takes over the state at the end of the block before it.
+
+Work grows linearly with T but for the doubling, which has one token in :data:`BLOCK`.
 """
 
 from __future__ import annotations
