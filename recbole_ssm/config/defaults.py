@@ -1,7 +1,7 @@
 """The defaults of a configuration, in layers: each layer replaces values of those before it.
 
 RecBole's own defaults come first, then :data:`LAYERS`. What a caller gives (files, dicts, command line) replaces them
-all. Defaults that follow from the data would be one layer more.
+all. Defaults that follow from the data would be one layer more, with the statistics of the data in :class:`Run`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Intervals of numbers as RecBole writes them, ``[3,5)`` or several as ``[0,1];(2,inf)``: it passes over any other."""
+"""Intervals as RecBole writes them: ``[3,5)``, or several, ``[0,1];(2,inf)``.
+
+RecBole silently ignores any other text.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ from recbole_ssm.errors import InputError
 
 
 def check_interval(name: str, value: object) -> None:
-    """Raise InputError unless a value is such intervals, each of which holds a number.
+    """Raise InputError unless a value is one or several intervals, none of which is empty.
 
     Args:
-        name: what has the value, as the sentence is to begin.
-        value: a word; ``[3, 5]`` may also be a list.
+        name: the key; the message begins with it.
+        value: text such as ``[3,5)``; ``[3, 5]`` may also be a list.
     """
     parts = [part.strip() for part in str(value).split(";")]
     for part in parts:

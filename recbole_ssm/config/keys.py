@@ -73,7 +73,7 @@ FOR_OUR_MODELS = (
         str,
         "what an epoch trains on: all_prefixes of each user; sampled_prefixes, some of them; whole_sequence, each user "
         "once with a target after each item (causal models); prefix_lm, each user once, read in both directions up to "
-        "a random item, with a target after each item from there on (SSD4Rec, Hydra4Rec)",
+        "a random item, with a target after each item from there on (models that read both ways)",
         "whole_sequence",
         choices=("all_prefixes", "sampled_prefixes", "whole_sequence", "prefix_lm"),
     ),
@@ -103,7 +103,7 @@ FOR_OUR_MODELS = (
     Key(
         "mask_ratio",
         float,
-        "probability that an item of the history is hidden in training (SSD4Rec learns a vector for it)",
+        "probability that an item of the history is hidden in training",
         0.0,
         low=0,
         high=1,

@@ -35,9 +35,10 @@ def _note_unused_columns(config: Settings) -> None:
     named = [name for columns in given.values() if isinstance(columns, list | tuple) for name in columns]
     unused = [name for name in dict.fromkeys(named) if name not in used]
     if unused:
+        columns = "".join(f", {column.field(config)}" for column in config.columns)
         config.notes.append(
             f"load_col: {', '.join(map(str, unused))} will be read and not used: {config['model']} learns from items "
-            "and their order alone"
+            f"and their order{columns} alone"
         )
 
 

@@ -1,4 +1,4 @@
-"""The files of settings that come with this package, and the keys that they and RecBole's hold."""
+"""The config files that come with this package, and the keys in them and in RecBole's files of models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recbole_ssm.errors import InputError, did_you_mean
 
 
 def properties_folder() -> Path:
-    """Where they are: inside the package once installed, beside it in a checkout."""
+    """The folder of these files: inside the package once it is installed, beside it in a checkout."""
     package = Path(__file__).parent.parent
     inside = package / "properties"
     return inside if inside.is_dir() else package.parent / "properties"

@@ -15,7 +15,8 @@ from recbole_ssm.ops import linear_cross_entropy
 from recbole_ssm.ops.packing import RowItems, check_each, check_ids, check_shapes, items_read, last_tokens, pack_padded
 
 _REPEAT_RATE = 10.0
-"""The parameter ``repeat_bias`` counts ten times: Adam moves every parameter alike, and this one has furthest to go."""
+"""The parameter ``repeat_bias`` is multiplied by this: Adam moves all parameters at the same rate, and this one has the
+longest way to go."""
 
 
 class PackedSequentialRecommender(SequentialRecommender):
