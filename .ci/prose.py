@@ -27,7 +27,7 @@ PHRASES = {
     r"(?i)\bwhat there is of\b": "the name of the thing",
     r"(?i)\bwhat(ever)? is it that\b|\bit is (this|that) which\b": "the subject first",
     r"(?i)\bas much of an? .{1,30} as\b": "the part of ... that",
-    r"\b(is|are) none\b": "is not a ...; what it is",
+    r"(?<!there )\b(is|are) none\b(?! of)": "is not a ...; what it is",
     r"(?i)\b(here|there)(of|upon|to|with|from)\b": "of it, then, with it",
     r"(?i)\bwhere(of|upon|to|with|from)\b": "of which, with which",
     r"(?i)\b(nought|aught|whilst|amongst|forthwith|hitherto|ought|shall|heed|if need be|in vain)\b": "a common word",
@@ -57,7 +57,7 @@ def findings(file: Path) -> Iterator[str]:
         for pattern, better in PHRASES.items():
             for found in re.finditer(pattern, words):
                 yield f"{file.relative_to(ROOT)}:{line}: {found[0]!r}: write {better}"
-        for sentence in re.split(r"(?<=[.!?:;])\s+(?=[A-Z`(])", words):
+        for sentence in re.split(r"(?<=[.!?:])\s+(?=[A-Z`(])|(?<=;)\s", words):
             if (length := len(re.findall(r"[\w'-]+", sentence))) > LONGEST:
                 yield f"{file.relative_to(ROOT)}:{line}: {length} words: {sentence[:70]!r} ..."
 
@@ -74,12 +74,13 @@ def python_prose(text: str) -> Iterator[tuple[int, str]]:
     start, lines, last = 0, [], -1
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
-            if token.start[0] != last + 1 and lines:
+            alone = token.line.lstrip().startswith("#")
+            if lines and not (alone and token.start[0] == last + 1):
                 yield start, " ".join(lines)
                 lines = []
             start = start if lines else token.start[0]
             lines.append(token.string.lstrip("# "))
-            last = token.start[0]
+            last = token.start[0] if alone else -1
     if lines:
         yield start, " ".join(lines)
 
@@ -96,9 +97,11 @@ def page_prose(text: str) -> Iterator[tuple[int, str]]:
 
 def paragraphs(text: str, first: int) -> Iterator[tuple[int, str]]:
     """Line and text of each paragraph; entries of lists, rows of tables and arguments of a docstring are their own."""
-    start, lines = first, []
+    start, lines, table = first, [], False
     for number, line in enumerate(text.splitlines(), first):
-        begins = re.match(r"\s*([-*|#>]|\d+\.|[\w*, ]+:\s)", line)
+        border = re.fullmatch(r"\s*=+ [= ]*", line)
+        table ^= border is not None
+        begins = table or border or re.match(r"\s*([-*|#>]|\d+\.|[\w*, ]+:\s)", line)
         if (not line.strip() or begins) and lines:
             yield start, " ".join(lines)
             lines = []

@@ -1,8 +1,8 @@
 """The only place where this package changes other packages: names that RecBole 1.2.1 looks up in numpy and scipy.
 
-RecBole writes ``np.float``, ``np.bool`` and the like, and fills sparse matrices by ``dok_matrix._update`` (LightGCN and
-others); newer versions of numpy and scipy lack these names. RecBole's own ``Config`` restores some of them, too, but
-its ``compatibility_settings`` fails on numpy 2. The only other way would be to change RecBole's files.
+RecBole writes names such as ``np.float`` and ``np.bool``, and fills sparse matrices by ``dok_matrix._update``
+(LightGCN and others). Newer versions of numpy and scipy lack these names. RecBole's own ``Config`` restores some of
+them, too, but its ``compatibility_settings`` fails on numpy 2. The only other way would be to change RecBole's files.
 """
 
 from __future__ import annotations

@@ -42,7 +42,9 @@ def _check_single_values(config: Settings) -> None:
     Key("learner", str, choices=LEARNERS).check(str(config["learner"]).lower())
     if not isinstance(config["field_separator"], str) or not config["field_separator"]:
         raise InputError("field_separator must not be empty; between the columns of a file stands, for example, a tab")
-    if config["log_wandb"] and getattr(find_spec("wandb"), "origin", None) is None:  # its logs' folder is none either
+    if (
+        config["log_wandb"] and getattr(find_spec("wandb"), "origin", None) is None
+    ):  # its logs' folder has the same name, but is not a package
         raise InputError("log_wandb needs wandb, which is not installed; pip install wandb, or set log_wandb: False")
     if not config["checkpoint_dir"]:
         raise InputError("checkpoint_dir must not be empty")

@@ -90,7 +90,7 @@ def is_foreign(model: type[Any]) -> bool:
 
 
 def passed_over(config: Settings) -> Iterator[tuple[str, str]]:
-    """Each key that is given, and to no purpose, and why; one that has its default is none."""
+    """Each key that is given and does nothing, and why; a key with its default does not count."""
     for row in PASSED_OVER:
         for key in row.keys:
             value = config.external_config_dict.get(key)

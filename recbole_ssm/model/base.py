@@ -26,9 +26,9 @@ class PackedSequentialRecommender(SequentialRecommender):
     :meth:`encode`. A batch is an :class:`Interaction` with ``item_id_list`` (T,) and ``cu_seqlens`` (S + 1,), or one
     of RecBole's with a padded ``item_id_list`` (S, L) and ``item_length`` (S,), which is packed on entry.
 
-    The score of an item is its embedding times the representation, plus, if the configuration asks for them, a number
-    of its own (``item_bias``) and one number for all items that the history holds (``repeat_bias``), which says how
-    likely people are to come back to what they had. Both are learned, and 0 at first.
+    The score of an item is its embedding times the representation. The configuration can add a number of each item
+    (``item_bias``), and one number for all items that the history holds (``repeat_bias``): how likely people are to
+    come back to what they had. Both are learned, and 0 at first.
     """
 
     causal = True
@@ -104,8 +104,8 @@ class PackedSequentialRecommender(SequentialRecommender):
             Tokens (T,) and ``cu_seqlens`` (S + 1,).
 
         Raises:
-            ValueError: borders, lengths or ids are none, a padded row does not begin with its history, or a history is
-                empty, and there is nothing to tell of its user.
+            ValueError: borders, lengths or ids are not valid, a padded row does not begin with its history, or a
+                history is empty.
         """
         if "cu_seqlens" in interaction:
             tokens, cu_seqlens = interaction[self.ITEM_SEQ], interaction["cu_seqlens"]
@@ -286,7 +286,7 @@ class PackedSequentialRecommender(SequentialRecommender):
             (R, hidden_size), for :meth:`score_all`, and the state after these items.
 
         Raises:
-            ValueError: an id is none.
+            ValueError: no item has one of the ids.
         """
         raise NotImplementedError(self._no_state)
 

@@ -18,8 +18,8 @@ from recbole_ssm.ops.packing import positions
 class PackedSASRec(Mamba4Rec):
     """Mamba4Rec's layout with attention and learned positions.
 
-    That is RecBole's SASRec, but for three things: there the LayerNorm of the embedding precedes its dropout, weights
-    of attention are dropped too, for which torch has no fast kernel on a CPU, and nothing is dropped between the two
+    RecBole's SASRec differs in three things. There the LayerNorm of the embedding precedes its dropout. Weights of
+    attention are dropped too, for which torch has no fast kernel on a CPU. And nothing is dropped between the two
     layers of the feed-forward network, where the SASRec of the paper has a dropout.
 
     Positions count from a history's first item that is read; from ``max_positions`` on they are the last one's.

@@ -41,8 +41,8 @@ class BiSSDLayer(nn.Module):
     ) -> Tensor:
         """(T, d_model) to (T, d_model), or to (R, d_model) for the tokens ``readout`` (R,).
 
-        With ``cut`` (S,) the b of a token has read the first so many tokens of the sequence at most; one that comes
-        later gets that of the last of them, or, with ``align_backward``, one that has read that token only.
+        With ``cut`` (S,) the b of a token has read at most the first ``cut`` tokens of the sequence. A later token
+        gets the b of the last of these; with ``align_backward`` it gets one that has read that last token only.
         """
         projected = self.mixer.in_proj(x)
         y = self.mixer.mix(projected, cu_seqlens, readout)

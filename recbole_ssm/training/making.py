@@ -53,7 +53,7 @@ def _check_embeddings(file: Path) -> None:
         if file.exists():
             np.load(file, mmap_mode="r", allow_pickle=False)
     except (EOFError, OSError, ValueError) as error:
-        raise InputError(f"{file} must be an array of numbers, as numpy.save writes it, and is none") from error
+        raise InputError(f"{file} must be an array of numbers, as numpy.save writes it") from error
 
 
 @contextmanager

@@ -66,9 +66,9 @@ def run(
         watch: is told before each batch what share of the training is done, at least, and that in words.
 
     Returns:
-        RecBole's ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``, and
+        RecBole's ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``. Also
         ``epochs``, ``seconds_per_epoch`` (median, training only), ``best_epoch`` (from 1; the last one if none was
-        validated), ``seconds_to_best`` (training and validation up to it), ``history`` (see
+        validated), ``seconds_to_best`` (training and validation up to it); ``history`` (see
         :class:`recbole_ssm.training.trainer.HookedTrainer`), ``parameters``, ``parameters_without_item_embedding``,
         ``peak_memory_gib`` and ``checkpoint`` (None if not saved).
 

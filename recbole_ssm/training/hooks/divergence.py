@@ -103,7 +103,7 @@ class Divergence(Hook):
         asked = [name for name in self._config["metrics"] if name.lower() == "logloss"]
         if asked and not ((scores >= 0) & (scores <= 1)).all():
             raise InputError(
-                f"metrics: {asked[0]} needs probabilities, and the scores of {self._config['model']} are none (one is "
+                f"metrics: {asked[0]} needs probabilities, and the scores of {self._config['model']} are not (one is "
                 f"{scores[(scores < 0) | (scores > 1)][0]:.3g}); leave it out"
             )
 

@@ -40,8 +40,8 @@ class History(Hook):
 
     The last epoch is validated whatever ``eval_step`` is, so that a training leaves a model however it ends.
 
-    It replaces RecBole's log lines about epochs, which count from 0 and give the loss as a sum over batches: epochs
-    count from 1, and the loss is the mean over targets, in the log, in the JSON lines and for TensorBoard.
+    It replaces RecBole's log lines about epochs, which count from 0 and give the loss as a sum over batches. Here
+    epochs count from 1, and the loss is the mean over targets, in the log, in the JSON lines and for TensorBoard.
     """
 
     def __init__(self, trainer: HookedTrainer | TreeTrainer, loss: EpochLoss):

@@ -235,7 +235,7 @@ def test_a_search_without_test_data_ends_with_its_report(folder, capsys):
         (["--tool=hyperopt", "--algo=exhaustive"], "--algo=exhaustive must be bayes or random"),
         (["--algo=random"], "--algo does not apply to --tool=ray"),
         (["--tool=hyperopt", "--address=auto"], "--address does not apply to --tool=hyperopt"),
-        (["--tool=hyperopt", "--eval_step=0"], "eval_step must be a whole number of at least 1"),
+        (["--tool=hyperopt", "--eval_step=0"], "eval_step must be a whole number, 1 or more"),
         (["--tool=hyperopt", "--eval_step=4"], "eval_step 4 must be 1 to epochs (3)"),
         (["--tool=hyperopt", "--eval_args={'split':{'LS':'test_only'}}"], "leaves no data"),
         (["--trials=0"], "--trials=0 must be a whole number of at least 1"),
