@@ -1,7 +1,7 @@
 """The rooms of the package: imports go downwards only, without circles, and nothing private crosses a wall."""
 
 import pytest
-from structure import FILES, FLOOR, PACKAGE, TOP, circles, imports, room_of
+from structure import FILES, FLOOR, PACKAGE, TOP, circles, functions, imports, room_of
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
@@ -22,3 +22,7 @@ def test_no_modules_import_each_other():
 
 def test_little_stands_at_the_root():
     assert {file.name for file in PACKAGE.glob("*.py")} <= {"__init__.py", "__main__.py", "errors.py"}
+
+
+def test_functions_fit_on_a_screen():
+    assert [f"{file.relative_to(PACKAGE)}:{name}" for lines, file, name in functions() if lines > 50] == []

@@ -106,11 +106,7 @@ def read_columns(
         InputError: the file cannot be read, a type is unknown, a value is not a number, or a line has more or fewer
             columns than the header.
     """
-    known = [kind.value for kind in FeatureType]
-    for field, kind in kinds.items():
-        if kind not in known:
-            raise InputError(f"{file}: the type of column {field}:{kind} must be one of {', '.join(known)}")
-    names = {f"{field}:{kind}": kind for field, kind in kinds.items()}
+    names = _names(file, kinds)
     wanted: dict[str, Any] = {"usecols": list(names), "encoding": encoding, "keep_default_na": False, "na_values": [""]}
     with file_errors(file, encoding):
         if b"\0" not in "\n".encode(encoding or "utf-8"):  # as in UTF-16
@@ -136,6 +132,15 @@ def read_columns(
             what = "a date; write it in Unix seconds"
         raise InputError(f"{file}, line {line}: column {column} holds {value!r}, which is {what}") from error
     return frame.set_axis(list(kinds), axis=1)
+
+
+def _names(file: str | Path, kinds: dict[str, str]) -> dict[str, str]:
+    """The type of each column, by its name in the header."""
+    known = [kind.value for kind in FeatureType]
+    for field, kind in kinds.items():
+        if kind not in known:
+            raise InputError(f"{file}: the type of column {field}:{kind} must be one of {', '.join(known)}")
+    return {f"{field}:{kind}": kind for field, kind in kinds.items()}
 
 
 def _read_quickly(file: str | Path, names: dict[str, str], **how: Any) -> pd.DataFrame:
