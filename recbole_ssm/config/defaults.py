@@ -14,6 +14,14 @@ from typing import Any, NamedTuple
 from recbole_ssm.config.keys import FOR_ALL_MODELS, keys_of
 from recbole_ssm.config.shipped_files import properties_folder
 
+AT_ONCE: dict[str, Any] = {
+    "epochs": 1,
+    "train_samples": "whole_sequence",
+    "train_batch_tokens": 1 << 20,
+    "train_neg_sample_args": None,
+}
+"""What a model has that is not trained: one epoch of few batches, which it makes nothing of."""
+
 
 class Run(NamedTuple):
     """What the defaults are for."""
@@ -29,11 +37,14 @@ class Run(NamedTuple):
 def declared(run: Run) -> dict[str, Any]:
     """The defaults of the keys that apply to the model, by their declarations.
 
-    One that reads in both directions cannot be trained on ``whole_sequence``: it gets ``all_prefixes``.
+    One that reads in both directions cannot be trained on ``whole_sequence``: it gets ``all_prefixes``. One that is not
+    trained has no keys of training, and :data:`AT_ONCE`.
     """
     if not run.packed:
         return {key.name: key.default for key in FOR_ALL_MODELS}
     found = {key.name: key.default for key in keys_of(run.model)}
+    if not run.model.is_trained:
+        return found | AT_ONCE
     return found if run.model.causal else found | {"train_samples": "all_prefixes"}
 
 

@@ -67,7 +67,18 @@ FOR_ALL_MODELS = (
 )
 """Keys that apply to RecBole's models, too."""
 
-FOR_OUR_MODELS = (
+OF_HISTORIES = (
+    Key(
+        "MAX_ITEM_LIST_LENGTH",
+        int,
+        "latest interactions of a history that are read; None for all",
+        low=1,
+        optional=True,
+    ),
+)
+"""Keys that apply to every model of this package."""
+
+OF_TRAINING = (
     Key(
         "train_samples",
         str,
@@ -90,13 +101,6 @@ FOR_OUR_MODELS = (
         int,
         "interactions per training batch at most; train_batch_size (sequences) replaces it if given",
         2048,
-        low=1,
-        optional=True,
-    ),
-    Key(
-        "MAX_ITEM_LIST_LENGTH",
-        int,
-        "latest interactions of a history that are read; None for all",
         low=1,
         optional=True,
     ),
@@ -130,12 +134,14 @@ FOR_OUR_MODELS = (
         choices=backend_names(),
     ),
 )
-"""Keys of data, training and computation that apply to every model of this package."""
+"""Keys that apply to every model of this package that is trained."""
+
+FOR_OUR_MODELS = OF_HISTORIES + OF_TRAINING
 
 
 def keys_of(model: type[Any]) -> tuple[Key, ...]:
     """All keys of this package that apply to a model of this package."""
-    return FOR_ALL_MODELS + FOR_OUR_MODELS + model.keys
+    return FOR_ALL_MODELS + OF_HISTORIES + (OF_TRAINING if model.is_trained else ()) + model.keys
 
 
 def keys_of_shipped_models() -> dict[str, tuple[Key, ...]]:
@@ -153,7 +159,8 @@ def sections() -> list[tuple[str, list[tuple[Key, str]]]]:
     """All keys under their titles, each with the models that have it (empty: all of the title's)."""
     found = [
         ("Keys for all models, RecBole's too", [(key, "") for key in FOR_ALL_MODELS]),
-        ("Keys for the models of this package", [(key, "") for key in FOR_OUR_MODELS]),
+        ("Keys for the models of this package", [(key, "") for key in OF_HISTORIES]),
+        ("Keys for those of them that are trained", [(key, "") for key in OF_TRAINING]),
     ]
     models: dict[Key, list[str]] = {}
     for name, keys in keys_of_shipped_models().items():

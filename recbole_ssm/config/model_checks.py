@@ -12,15 +12,26 @@ from recbole_ssm.ops.backends import check_backend
 
 def check_our_model(config: Settings, *, trains: bool) -> None:
     """Raise :class:`InputError` for what a model of this package cannot be trained or used with."""
-    _check_samples(config)
-    _check_teacher(config, trains)
-    _check_loss(config)
-    _check_backend(config)
+    if config.model_class.is_trained:
+        _check_samples(config)
+        _check_teacher(config, trains)
+        _check_loss(config)
+        _check_backend(config)
+    elif trains:
+        _note_training(config)
     config.model_class.check_config(config)
     _note_unused_columns(config)
     for key in ("save_dataloaders", "dataloaders_save_path", "transform"):
         if config[key]:
             raise InputError(f"{key} does not apply to packed batches; remove it")
+
+
+def _note_training(config: Settings) -> None:
+    """Keys of RecBole's trainer that do nothing for a model that is not trained; it has one epoch."""
+    for key in ("epochs", "learning_rate", "learner", "weight_decay", "clip_grad_norm", "train_batch_size"):
+        if key in config.external_config_dict:
+            config.pass_over(key, f"{config['model']} counts, and is not trained")
+    config["epochs"] = 1
 
 
 def _note_unused_columns(config: Settings) -> None:

@@ -10,7 +10,7 @@ from recbole.utils import ModelType
 
 from recbole_ssm.config.defaults import LAYERS, Run
 from recbole_ssm.config.given import Given
-from recbole_ssm.config.keys import FOR_OUR_MODELS
+from recbole_ssm.config.keys import keys_of
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.declarations import Column
 from recbole_ssm.model.recbole_models import COUNTS_PER_BATCH, recbole_properties
@@ -122,8 +122,7 @@ class Settings(Given):
             content = layer(run)
             self.internal_config_dict.update(self._read(content) if isinstance(content, Path) else content or {})
         if self.is_packed:
-            own = [key.name for key in FOR_OUR_MODELS + model_class.keys]
-            self.parameters["State-space"] = [*self.parameters["State-space"], *own]
+            self.parameters["State-space"] = [key.name for key in keys_of(model_class)]
         self._follow(model_class)
 
     def _load_fields(self, model_class: type[Any], dataset: str) -> None:

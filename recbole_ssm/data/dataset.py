@@ -16,6 +16,7 @@ from recbole_ssm.data.order import by_user_and_time
 from recbole_ssm.data.recbole_datasets import AtomicFiles, FromCache
 from recbole_ssm.data.recbole_types import Dataset, SequentialDataset
 from recbole_ssm.errors import InputError
+from recbole_ssm.ops.packing import gather_ranges
 
 HISTORY_START = "history_start"
 """Column of a sample: where its history begins in the flat history."""
@@ -155,6 +156,38 @@ class PackedDataset(FromCache, AtomicFiles, SequentialDataset):
             }
         )
         return self._create_sparse_matrix(pairs, self.uid_field, self.iid_field, form, None)
+
+    def last_samples(self) -> Tensor:
+        """The row of each user's last sample, whose history and target are the user's whole sequence in this split.
+
+        Returns:
+            (S,) int64, user by user.
+
+        Raises:
+            InputError: the split leaves a gap: between a user's first and last target is one of another split.
+        """
+        order = self.inter_feat[self.uid_field].argsort(stable=True)  # each user's samples, in order of time
+        users, counts = self.inter_feat[self.uid_field][order].unique_consecutive(return_counts=True)
+        rows = order[counts.cumsum(0) - 1]
+        length = self.inter_feat[HISTORY_END][rows] - self.user_start[users]
+        if not torch.equal(length, counts):
+            raise InputError(
+                "train_samples: whole_sequence and prefix_lm, and models that count, need each user's training "
+                "interactions to be the beginning of the history. This split (eval_args) leaves gaps: use another "
+                "one, or for a model that is trained train_samples: all_prefixes"
+            )
+        return rows
+
+    def whole_sequences(self) -> tuple[Tensor, Tensor]:
+        """The sequence of each user in this split, from the first item to the last target.
+
+        Returns:
+            items (T,) int64, the oldest of each user first, and ``cu_seqlens`` (S + 1,) int32.
+        """
+        rows = self.last_samples()
+        start = self.user_start[self.inter_feat[self.uid_field][rows]]
+        index, cu_seqlens = gather_ranges(start, self.inter_feat[HISTORY_END][rows] + 1 - start)
+        return self.history[index], cu_seqlens
 
     def begins(self, samples: Interaction) -> Tensor:
         """Whether the history of each sample (S,) is its user's first item, and nothing more."""

@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from recbole_ssm.data.dataset import HISTORY_END, PackedDataset
-from recbole_ssm.errors import InputError
+from recbole_ssm.data.dataset import PackedDataset
 
 
 def sample_prefixes(users: Tensor, per_user: int, generator: torch.Generator) -> Tensor:
@@ -40,30 +39,6 @@ def sample_prefixes(users: Tensor, per_user: int, generator: torch.Generator) ->
     shuffled = (group + torch.rand(len(users), generator=generator, dtype=torch.float64)).argsort()  # user by user
     rank = torch.arange(len(users)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
     return shuffled[rank < per_user]
-
-
-def last_prefixes(dataset: PackedDataset) -> Tensor:
-    """The row of each user's last sample, whose history and target are the user's whole training sequence.
-
-    Args:
-        dataset: the training split.
-
-    Returns:
-        The numbers of the rows, user by user.
-
-    Raises:
-        InputError: the split leaves a gap: between a user's first and last training target is one not for training.
-    """
-    order = dataset.inter_feat[dataset.uid_field].argsort(stable=True)  # each user's samples, in order of time
-    users, counts = dataset.inter_feat[dataset.uid_field][order].unique_consecutive(return_counts=True)
-    rows = order[counts.cumsum(0) - 1]
-    length = dataset.inter_feat[HISTORY_END][rows] - dataset.user_start[users]
-    if not torch.equal(length, counts):
-        raise InputError(
-            "train_samples: whole_sequence and prefix_lm need each user's training interactions to be the beginning of "
-            "the history, but this split (eval_args) leaves gaps; use train_samples: all_prefixes"
-        )
-    return rows
 
 
 class PlannedBatch(NamedTuple):
@@ -107,7 +82,7 @@ class TrainingBatches(Sampler["list[int]"]):
     ):
         self.users = dataset.inter_feat[dataset.uid_field]
         self.lengths = dataset.inter_feat[dataset.item_list_length_field]
-        self.whole_sequences = last_prefixes(dataset) if train_samples in ("whole_sequence", "prefix_lm") else None
+        self.whole_sequences = dataset.last_samples() if train_samples in ("whole_sequence", "prefix_lm") else None
         self.prefixes_per_user = prefixes_per_user if train_samples == "sampled_prefixes" else None
         self.causal_epochs = causal_epochs
         self.batch_size, self.batch_tokens = batch_size, batch_tokens

@@ -6,20 +6,20 @@ from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 
-from recbole_ssm.model.declarations import Column, Configuration, Key
+from recbole_ssm.model.declarations import Configuration, Key
+from recbole_ssm.model.packed_input import PackedRecommender
 from recbole_ssm.ops import linear_cross_entropy
-from recbole_ssm.ops.packing import RowItems, check_each, check_ids, check_shapes, items_read, last_tokens, pack_padded
+from recbole_ssm.ops.packing import RowItems, items_read, last_tokens
 
 _REPEAT_RATE = 10.0
 """The parameter ``repeat_bias`` is multiplied by this: Adam moves all parameters at the same rate, and this one has the
 longest way to go."""
 
 
-class PackedSequentialRecommender(SequentialRecommender):
+class PackedSequentialRecommender(PackedRecommender):
     """A sequential recommender over a packed stream of interactions.
 
     A subclass builds its layers in ``__init__``, ends it with ``self.apply(self._init_weights)``, and gives
@@ -51,23 +51,15 @@ class PackedSequentialRecommender(SequentialRecommender):
     """The keys of the configuration that it reads. A subclass with more of them repeats these:
     ``keys = (*PackedSequentialRecommender.keys, Key(...))``."""
 
-    columns: tuple[Column, ...] = ()
-    """What it reads of each interaction beside the item; :meth:`encode` gets it by name."""
-
     def __init__(self, config: Configuration, dataset: Any, *, padding_idx: int | None = 0):
         super().__init__(config, dataset)
         self.hidden_size = config["hidden_size"]
         self.loss_type = config["loss_type"]
         self.initializer_range = config["initializer_range"]
-        self._list_suffix = config["LIST_SUFFIX"]
         self.item_embedding = nn.Embedding(self.n_items, self.hidden_size, padding_idx=padding_idx)
         self.item_bias = nn.Parameter(torch.zeros(self.n_items)) if config["item_bias"] else None
         self.repeat_bias = nn.Parameter(torch.zeros(1)) if config["repeat_bias"] else None
         self.bpr_loss = BPRLoss()
-
-    @classmethod
-    def check_config(cls, config: Configuration) -> None:
-        """Raise InputError where values of its keys do not fit one another. Each by itself has been checked."""
 
     def _init_weights(self, module: nn.Module) -> None:
         """RecBole's initialisation, but for the biases that set a mixer's step sizes."""
@@ -92,69 +84,6 @@ class PackedSequentialRecommender(SequentialRecommender):
             (T, hidden_size), or (R, hidden_size); the last token of a sequence stands for the whole of it.
         """
         raise NotImplementedError
-
-    def packed(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
-        """The items of a batch as one stream.
-
-        Args:
-            interaction: a packed batch, where the id 0 stands for an item that is hidden (``mask_ratio``), or a padded
-                one, where it is padding.
-
-        Returns:
-            Tokens (T,) and ``cu_seqlens`` (S + 1,).
-
-        Raises:
-            ValueError: borders, lengths or ids are not valid, a padded row does not begin with its history, or a
-                history is empty.
-        """
-        if "cu_seqlens" in interaction:
-            tokens, cu_seqlens = interaction[self.ITEM_SEQ], interaction["cu_seqlens"]
-        else:
-            tokens, cu_seqlens = pack_padded(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-            if bool((tokens == 0).any()):
-                row = int(torch.searchsorted(cu_seqlens, (tokens == 0).nonzero()[0], right=True)) - 1
-                raise ValueError(
-                    f"history {row} of the batch has padding (id 0) within its length; each row must begin with its "
-                    "history, the oldest item first, and be filled up with 0 at its end"
-                )
-        self.check_histories(tokens, cu_seqlens)
-        return tokens, cu_seqlens
-
-    def field_of(self, column: Column) -> str:
-        """The field of a batch that has the values of a column."""
-        return column.name + self._list_suffix
-
-    def columns_of(self, interaction: Interaction) -> dict[str, Tensor]:
-        """The columns that the model reads.
-
-        Args:
-            interaction: a packed or padded batch.
-
-        Returns:
-            (T,) each, by the column's name.
-
-        Raises:
-            ValueError: the batch lacks one of them, or it has another length than the items.
-        """
-        found = {}
-        for column in self.columns:
-            field = self.field_of(column)
-            if field not in interaction:
-                raise ValueError(f"the batch has no {field}, which {type(self).__name__} reads beside {self.ITEM_SEQ}")
-            values, items = interaction[field], interaction[self.ITEM_SEQ]
-            check_each(**{field: (values, items.shape)})
-            if "cu_seqlens" not in interaction:
-                values, _ = pack_padded(values, interaction[self.ITEM_SEQ_LEN])
-            found[column.name] = values
-        return found
-
-    def check_histories(self, tokens: Tensor, cu_seqlens: Tensor) -> None:
-        """Raise ValueError unless these are S histories with an item each, before anything is looked up by them."""
-        check_shapes(cu_seqlens, len(tokens), **{self.ITEM_SEQ: (tokens, (len(tokens),))})
-        check_ids(self.ITEM_SEQ, tokens, 0, self.n_items)
-        empty = (cu_seqlens.diff() == 0).nonzero()
-        if len(empty):
-            raise ValueError(f"history {int(empty[0])} of the batch is empty; leave it out: it has no recommendation")
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Representation (S, hidden_size) of each history."""
@@ -218,13 +147,7 @@ class PackedSequentialRecommender(SequentialRecommender):
         Candidate r belongs to history ``candidate_seq_idx[r]`` where the batch has that field, else to history r.
         """
         hidden, seen = self._read(interaction)
-        items = interaction[self.ITEM_ID]
-        check_ids(self.ITEM_ID, items, 0, self.n_items)
-        rows = torch.arange(len(items), device=items.device)
-        if "candidate_seq_idx" in interaction:
-            rows = interaction["candidate_seq_idx"]
-        check_each(candidate_seq_idx=(rows, items.shape))
-        check_ids("the history of each candidate", rows, 0, len(hidden))
+        items, rows = self.candidates(interaction, len(hidden))
         return self._score(hidden[rows], items, seen, rows)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
@@ -253,11 +176,6 @@ class PackedSequentialRecommender(SequentialRecommender):
         if seen is not None and bias is not None:
             scores[seen.of_rows()] += bias
         return scores
-
-    @property
-    def streams(self) -> bool:
-        """Whether :meth:`prefill` and :meth:`step` can be used: it keeps a state of constant size, not the history."""
-        return False
 
     def prefill(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> tuple[Tensor, list[Any]]:
         """What :meth:`step` would come to after whole histories, read at once.

@@ -14,8 +14,8 @@ import torch
 from recbole.utils import get_model
 
 from recbole_ssm.errors import InputError, did_you_mean
-from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.declarations import Column, Key
+from recbole_ssm.model.packed_input import PackedRecommender
 from recbole_ssm.model.recbole_models import check_packages, recbole_models
 
 SHIPPED = {
@@ -25,6 +25,9 @@ SHIPPED = {
     "Hydra4Rec": "recbole_ssm.model.hydra4rec:Hydra4Rec",
     "LRURec": "recbole_ssm.model.lrurec:LRURec",
     "PackedSASRec": "recbole_ssm.model.packed_sasrec:PackedSASRec",
+    "PCTM": "recbole_ssm.model.pctm:PCTM",
+    "SeqRules": "recbole_ssm.model.seq_rules:SeqRules",
+    "MarkovChain": "recbole_ssm.model.markov_chain:MarkovChain",
 }
 """Models that come with this package: name to ``module:class``. Names need not be Python identifiers."""
 
@@ -63,7 +66,7 @@ def _installed_in(path: tuple[str, ...]) -> dict[str, list[str]]:
     return found
 
 
-def shipped_models() -> dict[str, type[PackedSequentialRecommender]]:
+def shipped_models() -> dict[str, type[PackedRecommender]]:
     """The classes of this package's models, by name."""
     return {name: _loaded(value) for name, value in SHIPPED.items()}
 
@@ -74,7 +77,7 @@ def _loaded(value: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def _packed_model(name: str) -> type[PackedSequentialRecommender]:
+def _packed_model(name: str) -> type[PackedRecommender]:
     values = [*([SHIPPED[name]] if name in SHIPPED else []), *_installed().get(name, [])]
     if len(values) > 1 or (name not in SHIPPED and name in recbole_models()):
         others = values if len(values) > 1 else [f"RecBole's {name}", *values]
@@ -85,14 +88,14 @@ def _packed_model(name: str) -> type[PackedSequentialRecommender]:
         raise InputError(
             f"the model {name} ({values[0]}, entry point of {GROUP}) cannot be imported: {error}; mend or uninstall it"
         ) from error
-    if not (isinstance(found, type) and issubclass(found, PackedSequentialRecommender)):
+    if not (isinstance(found, type) and issubclass(found, PackedRecommender)):
         raise InputError(f"the model {name} ({values[0]}) must be a class made from PackedSequentialRecommender")
     return found
 
 
-def check_declarations(model: type[PackedSequentialRecommender]) -> None:
+def check_declarations(model: type[PackedRecommender]) -> None:
     """Raise InputError unless what a model declares is well-formed, and its ``encode`` takes the columns."""
-    name, takes = model.__name__, inspect.signature(model.encode).parameters.values()
+    name = model.__name__
     for attribute, kind in (("keys", Key), ("columns", Column)):
         declared = getattr(model, attribute)
         if not isinstance(declared, tuple) or not all(isinstance(each, kind) for each in declared):
@@ -101,6 +104,7 @@ def check_declarations(model: type[PackedSequentialRecommender]) -> None:
         if twice := [each for each in dict.fromkeys(names) if names.count(each) > 1]:
             raise InputError(f"{name}.{attribute} declares {twice[0]!r} twice; remove one")
     for column in model.columns:
+        takes = inspect.signature(model.encode).parameters.values()
         if not any(each.name == column.name or each.kind == each.VAR_KEYWORD for each in takes):
             raise InputError(f"{name}.encode must take {column.name!r}, which is one of the columns that it declares")
 

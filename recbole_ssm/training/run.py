@@ -105,7 +105,7 @@ def run_config(config: Config, options: RunOptions) -> dict[str, Any]:
         begun = _begun(config, options.resume)
         if options.saved:
             check_writable(Path(config["checkpoint_dir"]), f"checkpoint_dir {config['checkpoint_dir']!r}")
-        if config.is_packed:
+        if config.is_packed and config.model_class.is_trained:
             getLogger().info(set_color("Backends", "pink") + f": {describe_backends(config['device'])}")
         assembly = assemble(config, watch=options.watch)
         tell()

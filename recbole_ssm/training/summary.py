@@ -63,8 +63,8 @@ def metrics_in_words(metrics: Mapping[str, float] | None) -> str:
 
 
 def count_parameters(model: object) -> tuple[int, int]:
-    """Trainable parameters of a model: all, and without the embedding of items. Trees have none."""
-    if not isinstance(model, nn.Module):
+    """Trainable parameters of a model: all, and without the embedding of items. Trees and counts have none."""
+    if not isinstance(model, nn.Module) or not getattr(model, "is_trained", True):
         return 0, 0
     total = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     items = sum(

@@ -8,7 +8,7 @@ from atomic import histories, interactions, make_config, make_splits, read_inter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_ssm.data.training_samples import TrainingBatches, last_prefixes, sample_prefixes
+from recbole_ssm.data.training_samples import TrainingBatches, sample_prefixes
 from recbole_ssm.errors import InputError
 
 RATIO = {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "TO", "mode": "full"}
@@ -115,7 +115,7 @@ def test_whole_sequence_is_one_row_per_user_with_all_training_items(tiny, train)
 @pytest.mark.parametrize("group_by", ["user", "none"])
 def test_whole_sequence_of_a_split_by_ratio_has_as_many_targets_as_all_prefixes(tiny, group_by):
     _, (train, _, _) = make_splits(make_config(tiny, eval_args={**RATIO, "group_by": group_by}))
-    rows = last_prefixes(train)
+    rows = train.last_samples()
     assert len(rows) == len(train.inter_feat["user_id"].unique())
     assert train.inter_feat["item_length"][rows].sum() == len(train)
 
@@ -134,7 +134,7 @@ def test_whole_sequence_refuses_a_split_with_gaps(train):
     without = train.copy(train.inter_feat[torch.arange(len(train)) != 1])
     assert without.inter_feat["user_id"][0] == without.inter_feat["user_id"][1]  # the second of three or more is gone
     with pytest.raises(InputError, match="all_prefixes"):
-        last_prefixes(without)
+        without.last_samples()
 
 
 @given(batch_tokens=st.integers(1, 120), seed=st.integers(0, 10), shuffle=st.booleans(), prefixes=st.booleans())
@@ -151,7 +151,7 @@ def test_token_budget_is_kept_and_full(train, batch_tokens, seed, shuffle, prefi
     assert all(count <= batch_tokens or len(rows) == 1 for count, rows in zip(tokens, found, strict=True))
     following = [int(lengths[rows[0]]) for rows in found[1:]]
     assert all(count + more > batch_tokens for count, more in zip(tokens, following, strict=False))
-    assert sorted(rows_of(found)) == (list(range(len(train))) if prefixes else sorted(last_prefixes(train).tolist()))
+    assert sorted(rows_of(found)) == (list(range(len(train))) if prefixes else sorted(train.last_samples().tolist()))
     assert length == len(found)
 
 
@@ -210,5 +210,5 @@ def test_users_without_a_training_sample_are_left_out(tmp_path):
     assert set(frame["user_id"].value_counts()) == {1, 2, 3}
     write_dataset(tmp_path, frame)
     _, (train, _, _) = make_splits(make_config(tmp_path))
-    users = train.id2token("user_id", train.inter_feat["user_id"][last_prefixes(train)].numpy())
+    users = train.id2token("user_id", train.inter_feat["user_id"][train.last_samples()].numpy())
     assert set(users) == {user for user, items in histories(frame).items() if len(items) > 1}

@@ -1,0 +1,134 @@
+"""The input of all models of this package: histories, packed or padded, and the columns beside their items."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
+from torch import Tensor
+
+from recbole_ssm.model.declarations import Column, Configuration, Key
+from recbole_ssm.ops.packing import check_each, check_ids, check_shapes, pack_padded
+
+
+class PackedRecommender(SequentialRecommender):
+    """A sequential recommender that reads a packed stream of interactions.
+
+    A batch is an :class:`Interaction` with ``item_id_list`` (T,) and ``cu_seqlens`` (S + 1,), or one of RecBole's with
+    a padded ``item_id_list`` (S, L) and ``item_length`` (S,), which is packed on entry.
+    """
+
+    is_trained = True
+    """Whether its parameters are learned in epochs over batches. One that counts is ready once it is made."""
+
+    causal = True
+    """Whether the output at a token depends on nothing after it."""
+
+    keys: tuple[Key, ...] = ()
+    """The keys of the configuration that it reads. A subclass repeats those of its base:
+    ``keys = (*Base.keys, Key(...))``."""
+
+    columns: tuple[Column, ...] = ()
+    """What it reads of each interaction beside the item; :meth:`encode` gets it by name."""
+
+    def __init__(self, config: Configuration, dataset: Any):
+        super().__init__(config, dataset)
+        self._list_suffix = config["LIST_SUFFIX"]
+
+    @classmethod
+    def check_config(cls, config: Configuration) -> None:
+        """Raise InputError where values of its keys do not fit one another. Each by itself has been checked."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether :meth:`prefill` and :meth:`step` can be used: it keeps a state of constant size, not the history."""
+        return False
+
+    def packed(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
+        """The items of a batch as one stream.
+
+        Args:
+            interaction: a packed batch, where the id 0 stands for an item that is hidden (``mask_ratio``), or a padded
+                one, where it is padding.
+
+        Returns:
+            Tokens (T,) and ``cu_seqlens`` (S + 1,).
+
+        Raises:
+            ValueError: borders, lengths or ids are not valid, a padded row does not begin with its history, or a
+                history is empty.
+        """
+        if "cu_seqlens" in interaction:
+            tokens, cu_seqlens = interaction[self.ITEM_SEQ], interaction["cu_seqlens"]
+        else:
+            tokens, cu_seqlens = pack_padded(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+            if bool((tokens == 0).any()):
+                row = int(torch.searchsorted(cu_seqlens, (tokens == 0).nonzero()[0], right=True)) - 1
+                raise ValueError(
+                    f"history {row} of the batch has padding (id 0) within its length; each row must begin with its "
+                    "history, the oldest item first, and be filled up with 0 at its end"
+                )
+        self.check_histories(tokens, cu_seqlens)
+        return tokens, cu_seqlens
+
+    def field_of(self, column: Column) -> str:
+        """The field of a batch that has the values of a column."""
+        return column.name + self._list_suffix
+
+    def columns_of(self, interaction: Interaction) -> dict[str, Tensor]:
+        """The columns that the model reads.
+
+        Args:
+            interaction: a packed or padded batch.
+
+        Returns:
+            (T,) each, by the column's name.
+
+        Raises:
+            ValueError: the batch lacks one of them, or it has another length than the items.
+        """
+        found = {}
+        for column in self.columns:
+            field = self.field_of(column)
+            if field not in interaction:
+                raise ValueError(f"the batch has no {field}, which {type(self).__name__} reads beside {self.ITEM_SEQ}")
+            values, items = interaction[field], interaction[self.ITEM_SEQ]
+            check_each(**{field: (values, items.shape)})
+            if "cu_seqlens" not in interaction:
+                values, _ = pack_padded(values, interaction[self.ITEM_SEQ_LEN])
+            found[column.name] = values
+        return found
+
+    def check_histories(self, tokens: Tensor, cu_seqlens: Tensor) -> None:
+        """Raise ValueError unless these are S histories with an item each, before anything is looked up by them."""
+        check_shapes(cu_seqlens, len(tokens), **{self.ITEM_SEQ: (tokens, (len(tokens),))})
+        check_ids(self.ITEM_SEQ, tokens, 0, self.n_items)
+        empty = (cu_seqlens.diff() == 0).nonzero()
+        if len(empty):
+            raise ValueError(f"history {int(empty[0])} of the batch is empty; leave it out: it has no recommendation")
+
+    def candidates(self, interaction: Interaction, n_histories: int) -> tuple[Tensor, Tensor]:
+        """The candidates of a batch, and the history of each.
+
+        Candidate r belongs to history ``candidate_seq_idx[r]`` where the batch has that field, else to history r.
+
+        Args:
+            interaction: a batch with ``item_id`` (R,).
+            n_histories: S.
+
+        Returns:
+            items (R,) and rows (R,) int64.
+
+        Raises:
+            ValueError: an item or a history does not exist.
+        """
+        items = interaction[self.ITEM_ID]
+        check_ids(self.ITEM_ID, items, 0, self.n_items)
+        rows = torch.arange(len(items), device=items.device)
+        if "candidate_seq_idx" in interaction:
+            rows = interaction["candidate_seq_idx"]
+        check_each(candidate_seq_idx=(rows, items.shape))
+        check_ids("the history of each candidate", rows, 0, n_histories)
+        return items, rows

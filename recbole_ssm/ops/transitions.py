@@ -1,0 +1,107 @@
+"""How often one item follows another in a packed stream: sparse counts, and the scores that they give to all items."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from recbole_ssm.ops.packing import check_ids, check_shapes, sequence_index
+
+
+class SparseRows(NamedTuple):
+    """A matrix (n_items, n_items) of float32 that has a value where item a has followed item b, else 0 (CSR)."""
+
+    start: Tensor
+    """(n_items + 1,) int64: row b is ``start[b]:start[b + 1]`` of the other two."""
+    items: Tensor
+    """(n,) int64, the columns a, ascending in each row."""
+    values: Tensor
+    """(n,) float32."""
+
+    def of_row(self) -> Tensor:
+        """The row (n,) of each value."""
+        return torch.arange(len(self.start) - 1).repeat_interleave(self.start.diff())
+
+    def sums(self) -> Tensor:
+        """The sum (n_items,) of each row."""
+        return torch.zeros(len(self.start) - 1).index_add(0, self.of_row(), self.values)
+
+    def strongest(self, most: int) -> SparseRows:
+        """The ``most`` largest values of each row; of equal ones those of the lower columns."""
+        length, row = self.start.diff(), self.of_row()
+        order = torch.from_numpy(np.lexsort((-self.values.numpy(), row.numpy())))  # stable, row by row
+        place = torch.arange(len(row)) - self.start[:-1].repeat_interleave(length)
+        kept = order[place < most].sort().values
+        start = torch.cat([self.start.new_zeros(1), length.clamp(max=most).cumsum(0)])
+        return SparseRows(start, self.items[kept], self.values[kept])
+
+
+def check_rows(rows: SparseRows, n_items: int) -> None:
+    """Raise ValueError unless these are rows and columns of so many items."""
+    start, items, values = rows
+    if start.dtype != torch.int64 or items.dtype != torch.int64 or values.dtype != torch.float32:
+        raise ValueError("rows must have int64 borders and items, and float32 values")
+    check_shapes(start, len(items), values=(values, (len(items),)))
+    if len(start) != n_items + 1:
+        raise ValueError(f"rows must be those of {n_items} items, but are of {len(start) - 1}")
+    check_ids("columns", items, 0, n_items)
+    if not bool(values.isfinite().all()):
+        raise ValueError("values must be finite")
+
+
+def count_transitions(tokens: Tensor, cu_seqlens: Tensor, weights: Tensor, n_items: int) -> SparseRows:
+    """``C[b, a] = sum_d weights[d - 1] N_d[b, a]``, where ``N_d`` counts item a exactly d places after item b.
+
+    Args:
+        tokens: (T,) int64, ids of items from 0 to ``n_items - 1``; on the CPU.
+        cu_seqlens: (S + 1,) borders; pairs do not cross them.
+        weights: (W,) of the distances 1 to W.
+        n_items: number of rows and columns.
+
+    Returns:
+        C; its time is O(T W).
+
+    Raises:
+        ValueError: the borders are not those of the tokens, or an id is not below ``n_items``.
+    """
+    check_shapes(cu_seqlens, len(tokens))
+    check_ids("tokens", tokens, 0, n_items)
+    ids, sequence = tokens.numpy(), sequence_index(cu_seqlens, len(tokens)).numpy()
+    total = sparse.csr_matrix((n_items, n_items), dtype=np.float32)
+    for distance, weight in enumerate(weights.tolist(), 1):
+        if distance >= len(ids):
+            break
+        together = sequence[distance:] == sequence[:-distance]
+        before, after = ids[:-distance][together], ids[distance:][together]
+        values = np.full(len(before), weight, dtype=np.float32)
+        total = total + sparse.csr_matrix((values, (before, after)), shape=total.shape)
+    total.sort_indices()
+    start, items = (torch.from_numpy(each.astype(np.int64)) for each in (total.indptr, total.indices))
+    return SparseRows(start, items, torch.from_numpy(total.data))
+
+
+def sum_rows(rows: SparseRows, tokens: Tensor, weights: Tensor, cu_seqlens: Tensor) -> Tensor:
+    """``y[s, a] = sum over the tokens t of sequence s of weights[t] rows[tokens[t], a]``.
+
+    Args:
+        rows: the matrix.
+        tokens: (T,) int64, whose rows are added.
+        weights: (T,).
+        cu_seqlens: (S + 1,) borders.
+
+    Returns:
+        y (S, n_items) float32, on the device of ``tokens``.
+    """
+    n_items = len(rows.start) - 1
+    matrix = sparse.csr_matrix(
+        tuple(each.cpu().numpy() for each in (rows.values, rows.items, rows.start)), shape=(n_items, n_items)
+    )
+    history = sparse.csr_matrix(
+        tuple(each.cpu().numpy() for each in (weights.float(), tokens, cu_seqlens)),
+        shape=(len(cu_seqlens) - 1, n_items),
+    )
+    return torch.from_numpy((history @ matrix).toarray()).to(tokens.device)
