@@ -34,13 +34,16 @@ def load_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
     model.load_other_parameter(state.get("other_parameter"))  # type: ignore[operator]  # RecBole's method
 
 
-def load_ensemble(files: Sequence[str | Path], config: Config, dataset: Any) -> Ensemble:
+def load_ensemble(
+    files: Sequence[str | Path], config: Config, dataset: Any, read: Mapping[str | Path, dict[str, Any]] | None = None
+) -> Ensemble:
     """The models of this package that checkpoints hold, for the same data.
 
     Args:
         files: the checkpoints.
         config: of the run that they are for: its device, and whether checkpoints are trusted.
         dataset: its training split.
+        read: the content of those files that have been read before.
 
     Returns:
         The models as one.
@@ -49,22 +52,24 @@ def load_ensemble(files: Sequence[str | Path], config: Config, dataset: Any) -> 
         CheckpointError: a file cannot be read, its model is not of this package, it reads histories of another length
             or other columns, or it was trained on other data, which may hold what is tested here.
     """
-    data = fingerprint(dataset)
-    return Ensemble([_member(file, config, data) for file in files])
+    data, known, trust = fingerprint(dataset), read or {}, bool(config["trust_checkpoint"])
+    states = ((file, known[file] if file in known else checkpoint.read(file, trust=trust)) for file in files)
+    return Ensemble([_member(file, state, config, data) for file, state in states])
 
 
-def _member(file: str | Path, config: Config, data: dict[str, Any]) -> PackedSequentialRecommender:
-    state = checkpoint.read(file, trust=bool(config["trust_checkpoint"]))
+def _member(
+    file: str | Path, state: dict[str, Any], config: Config, data: dict[str, Any]
+) -> PackedSequentialRecommender:
     model = stored_model(state, config["device"], file)
     if state["dataset"]["hash"] != data["hash"]:
         raise CheckpointError(
             f"{file} was trained on other data ({state['dataset']}) than these ({data}), and may know what is "
             "tested; name one that was trained with the same data, time_order and split"
         )
-    read, here = (each["MAX_ITEM_LIST_LENGTH"] or "all" for each in (_Stored(state["config"]), config))
-    if read != here:
+    longest, here = (each["MAX_ITEM_LIST_LENGTH"] or "all" for each in (_Stored(state["config"]), config))
+    if longest != here:
         raise CheckpointError(
-            f"{file} reads {read} items of a history (MAX_ITEM_LIST_LENGTH), and here it would be {here}; name "
+            f"{file} reads {longest} items of a history (MAX_ITEM_LIST_LENGTH), and here it would be {here}; name "
             "models that were trained with the same"
         )
     if missing := [column.name for column in model.columns if column not in config.columns]:

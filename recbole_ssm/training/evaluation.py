@@ -38,7 +38,7 @@ def evaluate(
     with _loaded(file, state, dataset, command_line) as (config, _, loaders, trainer):
         data = loaders.train._dataset
         if others:
-            trainer.model = load_ensemble([file, *others], config, data)
+            trainer.model = load_ensemble([file, *others], config, data, {file: state})
         results = [trainer.evaluate(loader, load_best_model=False) for loader in (loaders.valid, loaders.test)]
     valid_result, test_result = (found and {name: float(value) for name, value in found.items()} for found in results)
     return {

@@ -1,6 +1,7 @@
 """The verbs that look into a checkpoint: what is in it, and how good its model is."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import recbole_ssm
 from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.cli.main import main
 from recbole_ssm.cli.verbs import VERBS
+from recbole_ssm.system import state_file
 from recbole_ssm.training.evaluation import loaded
 
 
@@ -102,7 +104,7 @@ def test_no_word_of_a_checkpoint_is_run_as_code(tmp_path):
 
 
 @pytest.mark.slow
-def test_several_models_rank_together(tmp_path, capfd):
+def test_several_models_rank_together(tmp_path, capfd, monkeypatch):
     files = [train(tmp_path, model, seed=seed)["checkpoint"] for model, seed in (("2Mamba4Rec", 1), ("SSD4Rec", 2))]
     scores, targets = [], []
     for file in files:
@@ -113,7 +115,13 @@ def test_several_models_rank_together(tmp_path, capfd):
     together = sum(scores) / 2
     together[:, 0] = -torch.inf
     rank = (together > together.gather(1, targets[0][:, None])).sum(1)
-    found = ask("evaluate", f"--checkpoint={','.join(files)}", "--metric_decimal_place=6")["test_result"]
+    times_read, read = Counter(), state_file.read
+    with monkeypatch.context() as counting:
+        counting.setattr(
+            state_file, "read", lambda file, *a, **k: times_read.update([str(file)]) or read(file, *a, **k)
+        )
+        found = ask("evaluate", f"--checkpoint={','.join(files)}", "--metric_decimal_place=6")["test_result"]
+    assert times_read == dict.fromkeys(files, 1)
     assert found["hit@10"] == pytest.approx((rank < 10).double().mean().item(), abs=1e-6)
     assert found["mrr@10"] == pytest.approx(((rank < 10) / (rank + 1)).mean().item(), abs=1e-6)
     alone = [ask("evaluate", f"--checkpoint={file}", "--metric_decimal_place=6")["test_result"] for file in files]
