@@ -172,12 +172,14 @@ def test_of_several_trainings_the_one_of_this_configuration_is_resumed(tiny):
     assert find_latest("saved", "2Mamba4Rec", "tiny") == begun[2]
 
 
-def test_a_finished_training_is_not_trained_again(tiny):
+def test_a_finished_training_is_not_trained_again(tiny, caplog):
+    caplog.set_level("INFO")
     config = config_of(tiny, "one cycle")
     trainer, test, _ = train(config)
     expected = outcome(trainer, test)
     again, test, calls = train(config, trainer.latest_file)
     assert calls == 0
+    assert "is loaded: the training has ended" in caplog.text
     assert again.history == trainer.history
     assert dict(again.evaluate(test)) == expected["test"]
 
@@ -190,12 +192,14 @@ def test_early_stopping_is_remembered(tiny):
     assert calls == 0
 
 
-def test_more_epochs_than_the_training_had(tiny):
+def test_more_epochs_than_the_training_had(tiny, caplog):
+    caplog.set_level("INFO")
     name = "negatives"
     trainer, test, _ = train(config_of(tiny, name))
     expected = outcome(trainer, test)
     short, _, _ = train(config_of(tiny, name, epochs=2))
     found, test, _ = train(config_of(tiny, name), short.latest_file)
+    assert "is loaded: the training goes on with epoch 3" in caplog.text
     assert outcome(found, test) == expected
 
 

@@ -65,7 +65,8 @@ class Resume(Hook):
             with self._understood():
                 best = [result for result in results if result[trainer.valid_metric] == trainer.best_valid_score]
             trainer.best_valid_result = best[-1] if best else None
-        trainer.logger.info(f"{file} is loaded: the training goes on with epoch {trainer.start_epoch}")
+        goes_on = "has ended" if self._finished else f"goes on with epoch {trainer.start_epoch + 1}"
+        trainer.logger.info(f"{file} is loaded: the training {goes_on}")
 
     @contextmanager
     def around_fit(self, fit: Fit) -> Iterator[None]:
