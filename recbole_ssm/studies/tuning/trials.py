@@ -16,6 +16,7 @@ from typing import Any
 from recbole_ssm.config.config import Config
 from recbole_ssm.model.registry import MODELS
 from recbole_ssm.studies.run_store import Run, RunStore
+from recbole_ssm.training.hooks.history import seconds_of
 from recbole_ssm.training.hooks.stopping import Interrupted
 from recbole_ssm.training.run import run
 
@@ -252,11 +253,10 @@ def _read(files: Run) -> Trial | None:
 def _is_over(trainer: Any) -> bool:
     """Whether a trainer that has validated an epoch will train no other: epochs, early stopping, or time budget."""
     budget = trainer.config["time_budget"]
-    spent = sum(epoch["train_seconds"] + epoch.get("valid_seconds", 0.0) for epoch in trainer.history)
     return (
         len(trainer.history) >= trainer.epochs
         or trainer.cur_step > trainer.stopping_step
-        or (budget is not None and spent >= budget)
+        or (budget is not None and seconds_of(trainer.history) >= budget)
     )
 
 
