@@ -27,7 +27,8 @@ def parser() -> VerbParser:
     )
     found.option("checkpoint", "FILE", "of a model of this package", needed=True)
     text = (
-        "names of items, the latest last, separated by commas (names that hold some: in Python); no data are read then"
+        "names of items, the latest last, separated by commas; no data are read then. For names that hold commas use "
+        "recbole_ssm.Recommender in Python"
     )
     found.option("history", "ITEM,ITEM", text)
     text = "pass over items of --history that the model does not know, which are an error otherwise"
