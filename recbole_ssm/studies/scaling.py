@@ -82,7 +82,7 @@ def measure(
     device = config["device"]
     try:
         with use_backend(config["ssm_backend"] or "auto"), fits_memory(f"{model} at {length}"):
-            network = make_model(config, Catalogue(items))
+            network: Any = make_model(config, Catalogue(items))
             batch = _random_batch(network, histories, length, items).to(device)
 
             def train() -> None:

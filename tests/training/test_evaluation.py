@@ -116,10 +116,13 @@ def test_several_models_rank_together(tmp_path, capfd, monkeypatch):
     together[:, 0] = -torch.inf
     rank = (together > together.gather(1, targets[0][:, None])).sum(1)
     times_read, read = Counter(), state_file.read
+
+    def counted(file, *arguments, **how):
+        times_read[str(file)] += 1
+        return read(file, *arguments, **how)
+
     with monkeypatch.context() as counting:
-        counting.setattr(
-            state_file, "read", lambda file, *a, **k: times_read.update([str(file)]) or read(file, *a, **k)
-        )
+        counting.setattr(state_file, "read", counted)
         found = ask("evaluate", f"--checkpoint={','.join(files)}", "--metric_decimal_place=6")["test_result"]
     assert times_read == dict.fromkeys(files, 1)
     assert found["hit@10"] == pytest.approx((rank < 10).double().mean().item(), abs=1e-6)
