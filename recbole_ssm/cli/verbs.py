@@ -9,6 +9,7 @@ from typing import Protocol, cast
 
 from recbole_ssm.cli.parser import VerbParser
 from recbole_ssm.errors import InputError
+from recbole_ssm.system.plugins import load_plugin
 
 VERBS = ("train", "evaluate", "inspect", "recommend", "compare", "sweep", "tune", "scaling")
 """The verbs of this package: ``recbole_ssm.cli.VERB`` is the module. Without a verb it is the first of these."""
@@ -55,11 +56,7 @@ def find_verb(name: str) -> Verb:
     module = all_verbs()[name]
     if name in VERBS:
         return cast(Verb, importlib.import_module(module))
-    words = f"the verb {name} ({module}, entry point of {GROUP})"
-    try:
-        found = importlib.import_module(module)
-    except (ImportError, SyntaxError) as error:
-        raise InputError(f"{words} cannot be imported: {error}; mend or uninstall it") from error
+    found = load_plugin(GROUP, "verb", name, module)
     if not (callable(getattr(found, "parser", None)) and callable(getattr(found, "call", None))):
-        raise InputError(f"{words} must have the functions parser and call")
+        raise InputError(f"the verb {name} ({module}, entry point of {GROUP}) must have the functions parser and call")
     return cast(Verb, found)

@@ -67,7 +67,7 @@ class PackedDataset(FromCache, AtomicFiles, SequentialDataset):
         """The columns that the model names, from the loaded table: RecBole makes float32 of all numbers."""
         suffix = self.config["LIST_SUFFIX"]
         return {
-            column.name + suffix: column.read(torch.from_numpy(self._numbers(column.field(self.config))))
+            column.name + suffix: column.values(torch.from_numpy(self._numbers(column.field(self.config))))
             for column in self.config.columns
         }
 

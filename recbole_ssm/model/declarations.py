@@ -116,3 +116,23 @@ class Column:
         if source in config:
             return config[source]
         return source
+
+    def values(self, numbers: Tensor) -> Tensor:
+        """What the model gets for some values of the file.
+
+        Args:
+            numbers: (n,) float64.
+
+        Returns:
+            (n,), what :attr:`read` makes of them.
+
+        Raises:
+            InputError: it makes something else of them than one number for each.
+        """
+        found = self.read(numbers)
+        if not isinstance(found, Tensor) or found.shape != numbers.shape:
+            given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise InputError(
+                f"read of the column {self.name} must give a tensor {tuple(numbers.shape)}, but gives {given}"
+            )
+        return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from recbole_ssm.errors import InputError, did_you_mean
 from recbole_ssm.model.declarations import Column, Key
 from recbole_ssm.model.packed_input import PackedRecommender
 from recbole_ssm.model.recbole_models import check_packages, recbole_models
+from recbole_ssm.system.plugins import load_plugin
 
 SHIPPED = {
     "SSD4Rec": "recbole_ssm.model.ssd4rec:SSD4Rec",
@@ -68,13 +68,11 @@ def _installed_in(path: tuple[str, ...]) -> dict[str, list[str]]:
 
 def shipped_models() -> dict[str, type[PackedRecommender]]:
     """The classes of this package's models, by name."""
-    return {name: _loaded(value) for name, value in SHIPPED.items()}
+    return {name: _loaded(name, value) for name, value in SHIPPED.items()}
 
 
-def _loaded(value: str) -> Any:
-    """What ``module:class`` stands for."""
-    module, _, attribute = value.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+def _loaded(name: str, value: str) -> Any:
+    return load_plugin(GROUP, "model", name, value)
 
 
 def _packed_model(name: str) -> type[PackedRecommender]:
@@ -82,12 +80,7 @@ def _packed_model(name: str) -> type[PackedRecommender]:
     if len(values) > 1 or (name not in SHIPPED and name in recbole_models()):
         others = values if len(values) > 1 else [f"RecBole's {name}", *values]
         raise InputError(f"several models are called {name!r}: {', '.join(others)}; uninstall the others")
-    try:
-        found = _loaded(values[0])
-    except Exception as error:  # its code may raise anything
-        raise InputError(
-            f"the model {name} ({values[0]}, entry point of {GROUP}) cannot be imported: {error}; mend or uninstall it"
-        ) from error
+    found = _loaded(name, values[0])
     if not (isinstance(found, type) and issubclass(found, PackedRecommender)):
         raise InputError(f"the model {name} ({values[0]}) must be a class made from PackedSequentialRecommender")
     return found
@@ -98,8 +91,11 @@ def check_declarations(model: type[PackedRecommender]) -> None:
     name = model.__name__
     for attribute, kind in (("keys", Key), ("columns", Column)):
         declared = getattr(model, attribute)
-        if not isinstance(declared, tuple) or not all(isinstance(each, kind) for each in declared):
-            raise InputError(f"{name}.{attribute} must be a tuple of {kind.__name__}s, but is {declared!r}")
+        others = (
+            [each for each in declared if not isinstance(each, kind)] if isinstance(declared, tuple) else [declared]
+        )
+        if others:
+            raise InputError(f"{name}.{attribute} must be a tuple of {kind.__name__}s, but is or has {others[0]!r}")
         names = [each.name for each in declared]
         if twice := [each for each in dict.fromkeys(names) if names.count(each) > 1]:
             raise InputError(f"{name}.{attribute} declares {twice[0]!r} twice; remove one")

@@ -18,6 +18,7 @@ from recbole_ssm.data.order import chronological_column, chronological_history
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.backends import check_backend, use_backend
 from recbole_ssm.ops.packing import cumulative_lengths, sequence_index
+from recbole_ssm.serving.columns import read_columns
 from recbole_ssm.serving.session import Session, read_count
 
 _SCORES, _TOKENS = 2**24, 2**16
@@ -128,7 +129,7 @@ class Recommender:
         fields["cu_seqlens"] = cumulative_lengths(torch.tensor([len(history) for history in read]))
         for name, column in self._columns.items():
             flat = torch.tensor([value for each in values[name] for value in each[latest]], dtype=torch.float64)
-            fields[self.model.field_of(column)] = column.read(flat)
+            fields[self.model.field_of(column)] = column.values(flat)
         return Interaction(fields).to(self.device)
 
     def _values(
@@ -137,20 +138,14 @@ class Recommender:
         columns: Mapping[str, Sequence[Sequence[float]]] | None,
     ) -> dict[str, list[list[float]]]:
         """The values of the columns in each history, of the items that the model knows."""
-        if (columns or {}).keys() != self._columns.keys():
-            raise InputError(
-                f"columns must have {', '.join(self.columns) or 'nothing'}, which the model reads beside the items, "
-                f"but have {', '.join(columns or ()) or 'nothing'}"
-            )
-        found = {}
-        for name, given in (columns or {}).items():
-            if [len(values) for values in given] != [len(history) for history in histories]:
-                raise InputError(f"columns: {name} must have a value for each item of each history")
-            found[name] = [
+        read = read_columns(columns, self.columns, [len(history) for history in histories])
+        return {
+            name: [
                 [value for item, value in zip(history, values, strict=True) if item in self]
                 for history, values in zip(histories, given, strict=True)
             ]
-        return found
+            for name, given in read.items()
+        }
 
     def _batches(self, rows: Iterable[int], numbers: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """The rows, as many at a time as :data:`_SCORES` and :data:`_TOKENS` allow."""

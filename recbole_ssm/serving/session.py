@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class Session:
         numbers = recommender._numbers(names)
         if columns is None and not names:
             columns = {name: [] for name in recommender.columns}
-        values = recommender._values([names], {name: [list(given)] for name, given in (columns or {}).items()})
+        values = recommender._values([names], _of_one(columns))
         self.history: list[str] = list(names)
         self.columns: dict[str, list[float]] = {name: each for name, (each,) in values.items()}
         if self._streams and numbers:
@@ -78,7 +78,7 @@ class Session:
             InputError: the model does not know the item, or ``columns`` do not fit; the history is as before.
         """
         model, numbers = self._recommender.model, self._recommender._numbers([item])
-        values = self._recommender._values([[item]], {name: [[value]] for name, value in (columns or {}).items()})
+        values = self._recommender._values([[item]], _of_one(columns, single=True))
         if self._streams:
             batch = self._recommender._batch([numbers], values)
             with self._recommender.computing():
@@ -112,3 +112,10 @@ def read_count(k: int) -> int:
     except TypeError:
         pass
     raise InputError(f"k must be a whole number of at least 1, but is {k!r}")
+
+
+def _of_one(columns: Mapping[str, Any] | None, *, single: bool = False) -> Any:
+    """Columns of one history as those of a list of histories; ``single``: of one item."""
+    if not isinstance(columns, Mapping):
+        return columns
+    return {name: [[value] if single else value] for name, value in columns.items()}

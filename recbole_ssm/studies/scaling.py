@@ -110,7 +110,7 @@ def _random_batch(network: Any, histories: int, length: int, items: int) -> Inte
     }
     hours = (3600 * torch.arange(length, dtype=torch.float64)).repeat(histories, 1)
     for column in getattr(network, "columns", ()):
-        batch[network.field_of(column)] = column.read(hours.flatten()).view(histories, length)
+        batch[network.field_of(column)] = column.values(hours.flatten()).view(histories, length)
     return Interaction(batch)
 
 

@@ -169,7 +169,7 @@ class Subject:
                 raw = choices[torch.randint(len(choices), (n_tokens,), generator=generator)]
             else:
                 raw = 1.6e9 + 5000.0 * torch.arange(n_tokens, dtype=torch.float64)
-            found[self.model.field_of(column)] = column.read(raw)
+            found[self.model.field_of(column)] = column.values(raw)
         return found
 
 

@@ -76,6 +76,8 @@ def test_a_verb_without_keys_refuses_them():
             "import nothing_of_this_name",
             "cannot be imported: No module named 'nothing_of_this_name'; mend or",
         ),
+        ("raise SystemExit(3)", "cannot be imported: 3; mend or"),
+        ("1 / 0", "cannot be imported: division by zero; mend or"),
         ("def parser(): pass", "must have the functions parser and call"),
     ],
 )

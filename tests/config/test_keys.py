@@ -118,7 +118,8 @@ class Mine(LRURec):
     keys = (*LRURec.keys, Key("speed", float, "how fast", 1.0, low=0))
 
 class NoModel:
-    pass
+    class Inner(Mine):
+        pass
 """
 
 
@@ -132,6 +133,8 @@ def installed(tmp_path, monkeypatch):
     (tmp_path / f"{name}-1.dist-info" / "METADATA").write_text(f"Name: {name}\nVersion: 1\n")
     points = {"Mine": "Mine", "Broken": "Missing", "NoModel": "NoModel", "SASRec": "Mine", "LRURec": "Mine"}
     lines = [f"{point} = {name}:{of}" for point, of in points.items()] + ["Gone = no_such_module_anywhere:Gone"]
+    lines += [f"Inner = {name}:NoModel.Inner [extra]", f"Leaves = {name}_that_leaves:Leaves"]
+    (tmp_path / f"{name}_that_leaves.py").write_text("raise SystemExit('there is no licence')\n")
     (tmp_path / f"{name}-1.dist-info" / "entry_points.txt").write_text("\n".join([f"[{registry.GROUP}]", *lines]))
     monkeypatch.syspath_prepend(tmp_path)
     return name
@@ -152,6 +155,7 @@ def test_a_model_of_another_package_is_known_by_name(installed):
     [
         ("Broken", r"the model Broken \(.*:Missing, entry point of recbole_ssm.models\) cannot be imported"),
         ("Gone", "cannot be imported: No module named 'no_such_module_anywhere'"),
+        ("Leaves", "cannot be imported: there is no licence; mend or uninstall it"),
         ("NoModel", "must be a class made from PackedSequentialRecommender"),
         ("SASRec", "several models are called 'SASRec': RecBole's SASRec, "),
         ("LRURec", "several models are called 'LRURec': recbole_ssm.model.lrurec:LRURec, "),
@@ -160,6 +164,11 @@ def test_a_model_of_another_package_is_known_by_name(installed):
 def test_a_model_that_is_registered_wrongly_is_named(installed, name, words):
     with pytest.raises(InputError, match=words):
         Config(name, "ml-100k")
+
+
+def test_a_value_may_be_all_that_entry_points_may_be(installed):
+    config = Config("Inner", "ml-100k")
+    assert config.model_class.__qualname__ == "NoModel.Inner" and config["speed"] == 1.0
 
 
 def test_without_them_the_models_are_those_of_this_package():

@@ -16,6 +16,7 @@ from recbole_ssm.model import registry
 from recbole_ssm.model.declarations import Column
 from recbole_ssm.model.mamba4rec import Mamba4Rec
 from recbole_ssm.model.ssd4rec import SSD4Rec
+from recbole_ssm.serving.columns import read_columns
 
 
 def hour_of(seconds):
@@ -145,6 +146,39 @@ def test_a_trained_model_recommends_by_its_columns(tmp_path, frame, model, capsy
     for wrong in (None, {}, {"timestamp": [[1.0]], "price": [[1.0]]}, {"price": [[1.0] * 3]}):
         with pytest.raises(InputError, match="columns"):
             recommender.recommend([known[user][:3]], columns=wrong)
+
+
+def test_a_value_that_is_no_finite_number_is_refused(tmp_path, frame):
+    settings = config_of(tmp_path, epochs=1).external_config_dict | {"checkpoint_dir": str(tmp_path / "saved")}
+    recommender = Recommender(run("Hourly", "tiny", config_dict=settings)["checkpoint"])
+    first, second = recommender.items[1:3]
+    said = "columns: price must have finite numbers, but has "
+    for value in ("1", None, np.nan, np.inf, [1.0], 10**400, {}):
+        with pytest.raises(InputError, match=said):
+            recommender.recommend([[first, second]], columns={"timestamp": [[1, 2]], "price": [[1, value]]})
+        with pytest.raises(InputError, match=said):
+            recommender.session([first], {"timestamp": [1], "price": [value]})
+        session = recommender.session([first], {"timestamp": [1], "price": [2]})
+        with pytest.raises(InputError, match=said):
+            session.add(second, {"timestamp": 2, "price": value})
+        assert session.history == [first] and session.columns == {"timestamp": [1.0], "price": [2.0]}
+
+
+@pytest.mark.parametrize("given", [5, "price", [[1.0]], {"price": 5}, {"price": [1.0]}, {"price": "a"}], ids=repr)
+def test_columns_of_another_shape_are_refused(given):
+    with pytest.raises(InputError, match="columns"):
+        read_columns(given, ["price"], [1])
+
+
+def test_columns_may_come_in_whatever_holds_numbers():
+    for values in (torch.tensor([[1, 2]]), np.array([[1.0, 2.0]]), iter([range(1, 3)])):
+        assert read_columns({"price": values}, ["price"], [2]) == {"price": [[1.0, 2.0]]}
+
+
+@pytest.mark.parametrize("read", [lambda numbers: numbers[1:], lambda numbers: numbers.tolist(), torch.Tensor.sum])
+def test_a_column_has_one_number_for_each_value(read):
+    with pytest.raises(InputError, match=r"read of the column hour must give a tensor \(3,\), but gives"):
+        Column("hour", read=read).values(torch.zeros(3, dtype=torch.float64))
 
 
 def test_the_state_of_a_model_with_columns_is_that_of_its_history(tmp_path, frame):

@@ -118,7 +118,9 @@ def test_other_packages_bring_backends(tmp_path, monkeypatch):
     info = tmp_path / "horn-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: horn\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[recbole_ssm.backends]\nhorn = horn:HORN\nother = horn:HORN\n")
+    (info / "entry_points.txt").write_text(
+        "[recbole_ssm.backends]\nhorn = horn:HORN\nother = horn:HORN\nlost = horn:LOST\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     assert {"horn", "other"} <= set(backend_names())
     x = torch.ones(2)
@@ -127,6 +129,8 @@ def test_other_packages_bring_backends(tmp_path, monkeypatch):
     assert choose("dropout", x) != "horn"
     with pytest.raises(ValueError, match=r"the entry point other of .* must be a Backend of this name"):
         check_backend("other")
+    with pytest.raises(ValueError, match=r"the backend lost .* cannot be imported: .*LOST"):
+        check_backend("lost")
 
 
 @pytest.fixture(params=["any", "AVX2", "AVX-512"])

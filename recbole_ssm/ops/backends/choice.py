@@ -25,6 +25,7 @@ from recbole_ssm.ops.backends.base import OPS, Backend, check_op
 from recbole_ssm.ops.backends.pytorch.backend import PYTORCH
 from recbole_ssm.ops.backends.shipped import SHIPPED
 from recbole_ssm.ops.precision import HALF, autocast_type, without_half
+from recbole_ssm.system.plugins import load_plugin
 
 ENTRY_POINTS = "recbole_ssm.backends"
 
@@ -50,7 +51,7 @@ def _named(name: str) -> Backend:
     point = _from_packages().get(name)
     if point is None:
         raise ValueError(f"the backend is one of {', '.join(backend_names())}, not {name!r}")
-    found = point.load()
+    found = load_plugin(ENTRY_POINTS, "backend", name, point.value)
     if not isinstance(found, Backend) or found.name != name:
         raise ValueError(f"the entry point {name} of {ENTRY_POINTS} must be a Backend of this name: {point.value}")
     return found
