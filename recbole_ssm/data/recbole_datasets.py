@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import recbole.data.dataset as kinds
+from pandas.api.types import is_float_dtype
 from recbole.utils import FeatureSource, FeatureType, ModelType
 
 from recbole_ssm.config import Config
@@ -92,6 +93,8 @@ class AtomicFiles(Dataset):
                     self.field2bucketnum[field] = 2
         if source == FeatureSource.INTERACTION and self.time_field in wanted:
             _check_times(self.config, filepath, frame[self.time_field])
+        if source == FeatureSource.INTERACTION:
+            _check_columns(self.config, filepath, frame)
         return frame
 
     def _shorten(self, frame: pd.DataFrame, field: str) -> int:
@@ -163,6 +166,35 @@ def _check_times(config: Config, file: str | Path, times: pd.Series) -> None:
             f"{file}, line {line}: {config['TIME_FIELD']} is {times.iloc[wrong[0]]}, so that the place of the "
             f"interaction in time is unknown{others}; give it a time, or remove it"
         )
+
+
+def _check_columns(config: Config, file: str | Path, frame: pd.DataFrame) -> None:
+    """Raise InputError for an infinite value in a column that the model reads; count those that are missing.
+
+    RecBole gives a missing value the mean of all.
+
+    Args:
+        config: the configuration.
+        file: of interactions.
+        frame: what was read of it.
+    """
+    for field in dict.fromkeys(column.field(config) for column in config.columns):
+        if field not in frame or not is_float_dtype(frame[field]):
+            continue  # refused later
+        values = frame[field].to_numpy()
+        infinite = np.flatnonzero(np.isinf(values))
+        if len(infinite):
+            (line,) = lines_of(file, infinite[:1].tolist(), config["field_separator"], config["encoding"])
+            raise InputError(
+                f"{file}, line {line}: {field}, which {config['model']} reads, is {values[infinite[0]]}; give it a "
+                "finite number, or leave it empty for the mean of all"
+            )
+        missing = int(np.isnan(values).sum())
+        if missing:
+            getLogger().warning(
+                f"{Path(file).name}: {missing} of {len(values)} lines have no {field}, which {config['model']} reads; "
+                "they get the mean of the others"
+            )
 
 
 def split_as_sequences(dataset: Dataset) -> Dataset:

@@ -164,6 +164,19 @@ def test_a_value_that_is_no_finite_number_is_refused(tmp_path, frame):
         assert session.history == [first] and session.columns == {"timestamp": [1.0], "price": [2.0]}
 
 
+def test_missing_values_are_counted_and_infinite_ones_refused(tmp_path, frame, caplog):
+    frame.loc[3, "price"] = np.nan
+    file = write_dataset(tmp_path, frame)
+    file.write_text(file.read_text().replace("nan", ""))
+    _, (train, _, _) = make_loaders(config_of(tmp_path))
+    assert f"tiny.inter: 1 of {len(frame)} lines have no price, which Hourly reads" in caplog.text
+    assert torch.isfinite(train._dataset.history_columns["price_list"]).all()
+    frame.loc[3, "price"] = -np.inf
+    write_dataset(tmp_path, frame)
+    with pytest.raises(InputError, match=r"tiny.inter, line 5: price, which Hourly reads, is -inf; give it"):
+        make_loaders(config_of(tmp_path))
+
+
 @pytest.mark.parametrize("given", [5, "price", [[1.0]], {"price": 5}, {"price": [1.0]}, {"price": "a"}], ids=repr)
 def test_columns_of_another_shape_are_refused(given):
     with pytest.raises(InputError, match="columns"):
