@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
@@ -51,6 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as error:
         print(printable(error), file=sys.stderr)
         return 128 + error.signal_number
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(printable(f"error: {error.filename!r} is too long for the name of a file"), file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0

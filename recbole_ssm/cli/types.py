@@ -101,7 +101,7 @@ def columns(word: str) -> dict[str, list[list[float]]]:
     try:
         given = ast.literal_eval(word)
         return {str(name): [[float(value) for value in values]] for name, values in given.items()}
-    except (AttributeError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError) as error:
         example = "{'timestamp': [978300760, 978302109]}"
         raise ArgumentTypeError(f"--columns must be like {example}, but is {word!r}") from error
 

@@ -20,8 +20,10 @@ from recbole_ssm.cli import types
 from recbole_ssm.cli.main import main
 from recbole_ssm.cli.parser import joined
 from recbole_ssm.cli.train_help import help_text
+from recbole_ssm.cli.verbs import find_verb
 from recbole_ssm.config.keys import sections
 from recbole_ssm.config.shipped_files import properties_folder
+from recbole_ssm.errors import InputError
 from recbole_ssm.model.recbole_models import recbole_models, recbole_properties
 from recbole_ssm.model.registry import MODELS
 from recbole_ssm.system.terminal import Console
@@ -445,3 +447,17 @@ def test_no_name_is_no_config_file(tiny, capsys, verb, files):
     model = [] if verb else ["--model=LRURec"]
     assert main([*verb, *model, "--dataset=tiny", f"--data_path={tiny}", f"--config_files={files}"]) == 2
     assert "--config_files= names no file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["inspect", "--checkpoint="], ["--model=LRURec", "--dataset=tiny", "--data_path="]], ids=" ".join
+)
+def test_a_name_too_long_for_a_file_is_said(tiny, capsys, words):
+    assert main([*words[:-1], words[-1] + "é" * 200]) == 2
+    assert capsys.readouterr().err.endswith("' is too long for the name of a file\n")
+
+
+@pytest.mark.parametrize("value", ["[1]", "{'price': 1}", "{'price': ['x']}", "{'price': [1" + "0" * 400 + "]}", "{"])
+def test_columns_must_be_a_dict_of_lists_of_numbers(value):
+    with pytest.raises(InputError, match="--columns must be like"):
+        find_verb("recommend").parser().parse(["--checkpoint=x", f"--columns={value}"])
