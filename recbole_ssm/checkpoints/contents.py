@@ -23,7 +23,8 @@ _KINDS_WITHIN: dict[str, dict[str, type]] = {
 _KINDS_OF_TRAINING: dict[str, type] = {"batches_done": int, "loss": float, "epoch_start": dict, "random": list}
 """What ``training`` holds, unless it is empty."""
 _KINDS_OF_EPOCH = {"epoch": int, "train_loss": float, "train_seconds": float}
-"""What each epoch of ``history`` holds; a validated one has ``valid_result`` and ``valid_seconds``, too."""
+"""What each epoch of ``history`` holds. A validated one has ``valid_result`` and ``valid_seconds``, too, and
+``valid_score`` unless an earlier version wrote it."""
 _KINDS_OF_PARTS = {"item_vocabulary": str, "history": dict, "state_dict": torch.Tensor, "versions": str}
 
 
@@ -49,6 +50,8 @@ def check_checkpoint(state: dict[str, Any]) -> None:
 def _check_history(state: dict[str, Any]) -> None:
     for epoch in state["history"]:
         _check_kinds(epoch, _KINDS_OF_EPOCH, "history: ")
+        if "valid_score" in epoch:
+            _check_kinds(epoch, {"valid_score": float, "valid_result": dict}, "history: ")
         if "valid_result" in epoch:
             _check_kinds(epoch, {"valid_result": dict, "valid_seconds": float}, "history: ")
             _check_kinds(epoch["valid_result"], dict.fromkeys(epoch["valid_result"], float), "history: valid_result: ")

@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 from recbole_ssm.config.config import Config
 from recbole_ssm.training import run_log
 from recbole_ssm.training.batches import EpochBatches
+from recbole_ssm.training.evaluator import ExactEvaluator
 from recbole_ssm.training.hooks.checkpointing import Checkpointing
 from recbole_ssm.training.hooks.divergence import Divergence
 from recbole_ssm.training.hooks.epoch_loss import EpochLoss
@@ -109,7 +110,7 @@ class HookedTrainer(_Hooked):
 
     Attributes:
         history: of each epoch ``epoch`` (from 1), ``train_loss`` (mean over targets), ``train_seconds``, and where it
-            was validated ``valid_seconds`` and ``valid_result``.
+            was validated ``valid_seconds``, ``valid_result`` and ``valid_score`` (``valid_metric``, not rounded).
         epoch: the epoch that is being trained, or was last.
         verbose: whether the log is told of each epoch.
         hooks: all hooks in their order.
@@ -130,6 +131,7 @@ class HookedTrainer(_Hooked):
 
     def __init__(self, config: Config, model: Any, watch: Watch | None = None):
         super().__init__(config, model)
+        self.evaluator = ExactEvaluator(config)
         self.tensorboard = run_log.TensorBoard(self.tensorboard)
         self.history: list[dict] = []
         self.epoch: Epoch | None = None

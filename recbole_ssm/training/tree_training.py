@@ -11,6 +11,7 @@ from recbole.trainer.trainer import DecisionTreeTrainer
 
 from recbole_ssm.config.config import Config
 from recbole_ssm.training import run_log
+from recbole_ssm.training.evaluator import ExactEvaluator
 from recbole_ssm.training.hooks.epoch_loss import EpochLoss
 from recbole_ssm.training.hooks.history import History, best_epoch
 from recbole_ssm.training.hooks.hook import Fit, Validation
@@ -27,8 +28,8 @@ class TreeTrainer(DecisionTreeTrainer):
         model: made from it.
 
     Attributes:
-        history: of each epoch ``epoch`` (from 1), ``train_seconds``, and where it was validated ``valid_seconds`` and
-            ``valid_result``.
+        history: of each epoch ``epoch`` (from 1), ``train_seconds``, and where it was validated ``valid_seconds``,
+            ``valid_result`` and ``valid_score`` (``valid_metric``, not rounded).
         latest_file: what is not needed once the training is over.
         verbose: whether the log is told of each epoch.
     """
@@ -40,6 +41,7 @@ class TreeTrainer(DecisionTreeTrainer):
 
     def __init__(self, config: Config, model: Any):
         super().__init__(config, model)
+        self.evaluator = ExactEvaluator(config)
         file = Path(self.saved_model_file)
         suffix = _SUFFIX[config["model"]]
         self.saved_model_file = str(file.with_name(f"{file.stem}-{config['dataset']}{suffix}"))

@@ -227,6 +227,7 @@ DEEP = [
     (("optimizer", "param_groups", 0, "params"), [0]),
     (("history", 0, "valid_result"), {"hit@10": 1.0}),
     (("history", 0, "train_seconds"), "long"),
+    (("history", 0, "valid_score"), "good"),
     (("epoch",), -(10**9)),
 ]
 """What may stand deep within a training, and what a memory of other shape than the weights would be written over."""

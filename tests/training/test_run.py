@@ -166,6 +166,9 @@ def test_what_a_run_returns(tiny, tmp_path):
     assert [epoch["epoch"] for epoch in result["history"]] == [1, 2, 3]
     assert max(epoch["valid_result"]["ndcg@10"] for epoch in result["history"]) == result["best_valid_score"]
     assert all(0 < epoch["train_loss"] < 10 and epoch["valid_seconds"] > 0 for epoch in result["history"])
+    exact = [epoch["valid_score"] for epoch in result["history"]]
+    assert [round(score, 4) for score in exact] == [epoch["valid_result"]["ndcg@10"] for epoch in result["history"]]
+    assert any(round(score, 4) != score for score in exact)
     assert 0.01 < result["peak_memory_gib"] < 100
     config = make_config(tiny)
     dataset, (train, _, _) = make_loaders(config)

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from recbole_ssm.studies.compare.measuring import AT, METRICS
 from recbole_ssm.studies.compare.summary import Row
 from recbole_ssm.studies.report import COLOURS, Figure, styles
+from recbole_ssm.training.hooks.history import exact_score
 
 
 def figures(rows: list[Row]) -> list[Figure]:
@@ -98,7 +99,7 @@ def _validation(history: list[dict], seconds: bool) -> tuple[list[int], list[flo
     took = np.cumsum([epoch["train_seconds"] + epoch.get("valid_seconds", 0.0) for epoch in history])
     validated = [number for number, epoch in enumerate(history, 1) if "valid_result" in epoch]
     places = [float(took[number - 1]) if seconds else number for number in validated]
-    return validated, places, [history[number - 1]["valid_result"][f"ndcg@{AT}"] for number in validated]
+    return validated, places, [exact_score(history[number - 1], f"ndcg@{AT}") for number in validated]
 
 
 def _cost(axes: Axes, rows: list[Row], style: dict, value: Callable[[dict], float], label: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from recbole_ssm.config.config import Config
 from recbole_ssm.model.registry import MODELS
 from recbole_ssm.studies.run_store import Run, RunStore
-from recbole_ssm.training.hooks.history import seconds_of
+from recbole_ssm.training.hooks.history import exact_score, seconds_of
 from recbole_ssm.training.hooks.stopping import Interrupted
 from recbole_ssm.training.run import run
 
@@ -45,13 +45,13 @@ class Trial:
     history: list[dict[str, Any]] = field(default_factory=list)
     """See :class:`recbole_ssm.training.trainer.HookedTrainer`."""
     best_scores: list[float | None] = field(default_factory=list)
-    """By epoch the best score until then; None before the first validation and where none was made."""
+    """By epoch the score of the best one until then; None before the first validation and where none was made."""
     score: float | None = None
-    """The best of all."""
+    """That of the best epoch, not rounded."""
     bigger: bool = True
     """Whether a greater score is better."""
     best_epoch: int | None = None
-    """The epoch, from 1, with that score, of equal ones the last, whose weights RecBole keeps."""
+    """The epoch, from 1, whose weights RecBole keeps: the best by the rounded score, of equal ones the last."""
     checkpoint: str | None = None
     """Name of the file with the weights of the best epoch."""
 
@@ -74,12 +74,12 @@ class Trial:
         self.bigger = bool(config["valid_metric_bigger"])
         better, metric = (max if self.bigger else min), config["valid_metric"].lower()
         self.history, self.best_scores, self.score = history, [], None
+        most: float | None = None
         for number, epoch in enumerate(history, 1):
-            score = epoch.get("valid_result", {}).get(metric)
-            if score is not None:
-                self.score = score if self.score is None else better(self.score, score)
-                self.best_epoch = number if score == self.score else self.best_epoch
-            self.best_scores.append(None if score is None else self.score)
+            rounded = epoch.get("valid_result", {}).get(metric)  # by which RecBole chooses the weights
+            if rounded is not None and (most is None or better(most, rounded) == rounded):
+                most, self.best_epoch, self.score = rounded, number, exact_score(epoch, metric)
+            self.best_scores.append(None if rounded is None else self.score)
         self.checkpoint = Path(checkpoint).name
 
     def report(self, told: int, report: Report) -> int:

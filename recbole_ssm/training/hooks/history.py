@@ -35,6 +35,19 @@ def seconds_of(history: list[dict]) -> float:
     return sum(epoch["train_seconds"] + epoch.get("valid_seconds", 0.0) for epoch in history)
 
 
+def exact_score(epoch: dict, metric: str) -> float:
+    """The validation metric of an epoch, for numbers that are compared or averaged.
+
+    Args:
+        epoch: one of a trainer's ``history`` that was validated.
+        metric: ``valid_metric`` of the training.
+
+    Returns:
+        Its value, not rounded; rounded in records of earlier versions, which have no other.
+    """
+    return epoch["valid_score"] if "valid_score" in epoch else epoch["valid_result"][metric.lower()]
+
+
 class History(Hook):
     """Records each epoch in ``trainer.history``, in the log and in the JSON lines.
 
@@ -91,7 +104,11 @@ class History(Hook):
         yield
         trainer = self._trainer
         found = {name: float(value) for name, value in validation.result.items()}
-        validated = {"valid_seconds": perf_counter() - start, "valid_result": found}
+        validated = {
+            "valid_seconds": perf_counter() - start,
+            "valid_result": found,
+            "valid_score": trainer.evaluator.valid_score,
+        }
         trainer.history[-1] |= validated
         run_log.write({"epoch": len(trainer.history), **validated})
         if trainer.verbose:
