@@ -8,10 +8,13 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from recbole_ssm.checkpoints.format import time_order
 from recbole_ssm.config import Config
 from recbole_ssm.errors import CheckpointError, InputError
 from recbole_ssm.model.registry import MODELS
+from recbole_ssm.ops.backends import check_backend
 
 _OF_TRAINING = {
     *("model", "dataset", "log_wandb", "causal_epochs", "worker"),
@@ -34,14 +37,38 @@ def stored_config(state: dict[str, Any], dataset: str | None, command_line: Iter
     Returns:
         The configuration, with notes about arguments that have no effect.
     """
-    dataset = dataset or state["config"]["dataset"]
+    dataset, command_line = dataset or state["config"]["dataset"], list(command_line)
     left_out = _OF_TRAINING | ({"teacher"} if state["config"]["model"] in MODELS else set())  # else a part of the model
     given = {key: value for key, value in state["given"].items() if key not in left_out}
+    backend = given.get("ssm_backend")
+    if usable_backend(backend, "cuda" if torch.cuda.is_available() else "cpu") != backend:
+        given["ssm_backend"] = "auto"
+        if not any(argument.startswith("--ssm_backend=") for argument in command_line):
+            getLogger().warning(f"ssm_backend {backend} of the training is not there: auto computes")
     given["time_order"] = time_order(state["config"])  # whatever is the default now
     config = Config(state["config"]["model"], dataset, [given | changes], command_line=command_line, trains=False)
     for key in config.cmd_config_dict.keys() & config.passed_over.keys():
         getLogger().warning(config.passed_over[key])
     return config
+
+
+def usable_backend(stored: Any, device: str) -> str | None:
+    """The backend that a model computes on where nobody names another.
+
+    Args:
+        stored: ``ssm_backend`` of its training, from a checkpoint.
+        device: kind of device, such as ``cpu``.
+
+    Returns:
+        The backend of the training; ``auto`` where that is not installed or does not compute on such a device.
+    """
+    if stored is None:
+        return None
+    try:
+        check_backend(str(stored))
+    except ValueError:
+        return "auto"
+    return "auto" if stored in ("mamba_ssm", "triton") and device != "cuda" else str(stored)
 
 
 @contextmanager

@@ -120,7 +120,8 @@ def _check_sizes(config: Config | _Stored, catalogue: Any, weights: dict[str, Te
         weights: by name.
     """
     for key in keys_of(model_class(config["model"])):
-        if config[key.name] is not None:
+        # The backend may be one that is not installed here, and says nothing of sizes.
+        if config[key.name] is not None and key.name != "ssm_backend":
             key.check(config[key.name])
     if (config["num_layers"] or 0) > len(weights):
         raise ValueError("it has more layers than weights")

@@ -139,6 +139,9 @@ class Given(RecBoleConfig):
         for key in ("metrics", "topk"):
             if given.get(key) == []:
                 raise InputError(f"{key} must not be empty")
+        metrics = given.get("metrics", [])
+        if not all(isinstance(name, str) for name in (metrics if isinstance(metrics, list) else [metrics])):
+            raise InputError(f"metrics must be a name or a list of names, such as ['NDCG', 'Hit'], but is {metrics!r}")
         topk = given.get("topk", 1)
         if any(isinstance(k, bool) or not isinstance(k, int) for k in (topk if isinstance(topk, list) else [topk])):
             raise InputError(f"topk must be a whole number or a list of them, but is {topk!r}")

@@ -11,7 +11,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_ssm.checkpoints import format as checkpoint
-from recbole_ssm.checkpoints.configuration import stored_config
+from recbole_ssm.checkpoints.configuration import stored_config, usable_backend
 from recbole_ssm.checkpoints.load import stored_model
 from recbole_ssm.data import create_dataset
 from recbole_ssm.data.order import chronological_column, chronological_history
@@ -247,12 +247,10 @@ def _usable_device(device: torch.device | str) -> torch.device:
 
 def _usable_backend(asked: str | None, stored: str | None, device: torch.device) -> str:
     """The backend that is asked for, or else the one of the training where it can be used on this device."""
+    if asked is None:
+        return usable_backend(stored, device.type) or "auto"
     try:
-        check_backend(asked or stored or "auto")
+        check_backend(asked)
     except ValueError as error:
-        if asked is not None:
-            raise InputError(f"ssm_backend: {error}") from error
-        return "auto"
-    if asked is None and stored in ("mamba_ssm", "triton") and device.type != "cuda":
-        return "auto"
-    return asked or stored or "auto"
+        raise InputError(f"ssm_backend: {error}") from error
+    return asked

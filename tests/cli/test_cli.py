@@ -182,6 +182,7 @@ MISTAKES = [
     case("--topk=0", words=["topk", "positive"]),
     case("--topk=many", words=["topk", "many"]),
     case("--topk=100", "--valid_metric=NDCG@100", words=["topk", "100"]),
+    case("--metrics=5", words=["metrics must be a name or a list of names", "5"]),
     case("--metrics=Foo", words=["metric", "Foo"]),
     case('--eval_args={"order": "RO"}', words=["eval_args", "order", "TO"]),
     case('--eval_args={"order": "TO", "split": {"LS": "foo"}}', words=["eval_args", "foo"]),

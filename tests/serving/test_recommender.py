@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from recbole_ssm import InputError, Recommender, run
 from recbole_ssm.checkpoints import format as checkpoint
+from recbole_ssm.checkpoints.configuration import stored_config
 from recbole_ssm.cli.main import main
 from recbole_ssm.model.registry import MODELS
 from recbole_ssm.ops import use_backend
@@ -408,3 +409,17 @@ def test_it_computes_on_the_backend_of_the_training_or_on_the_one_that_is_asked_
         assert used == [expected] * 4
     with pytest.raises(InputError, match="ssm_backend: the backend is one of"):
         Recommender(file, ssm_backend="gpu")
+
+
+@pytest.mark.parametrize("backend", ["triton", "of_another_package"])
+def test_a_backend_of_the_training_that_is_not_here_is_replaced(trained, tmp_path, capsys, caplog, backend):
+    file = trained("2Mamba4Rec", ssm_backend="torch")
+    state = checkpoint.read(file)
+    state["config"]["ssm_backend"] = state["given"]["ssm_backend"] = backend
+    other = str(tmp_path / "other.pth")
+    checkpoint.write(other, {key: value for key, value in state.items() if not key.startswith("format")})
+    assert Recommender(other).recommend([["i1"]]) == Recommender(file, ssm_backend="auto").recommend([["i1"]])
+    assert main(["recommend", f"--checkpoint={other}", "--k=1"]) == 0
+    assert stored_config(state, None, [])["ssm_backend"] == "auto"
+    assert f"ssm_backend {backend} of the training is not there: auto computes" in caplog.text
+    assert stored_config(state, None, ["--ssm_backend=torch"])["ssm_backend"] == "torch"
