@@ -102,7 +102,7 @@ def _unknown(recommender: Recommender, histories: Sequence[Sequence[str]]) -> st
     known = [sum(item in recommender for item in history) for history in histories]
     everything = sum(map(len, histories))
     if not sum(known):
-        raise InputError("the model knows none of the items; name a dataset with items of those that it was trained on")
+        raise InputError("the model knows none of the items; give items of the data that it was trained on")
     if sum(known) == everything:
         return ""
     return (

@@ -62,7 +62,7 @@ def run(
             begins anew).
         after_epoch: is called with the trainer after each epoch that ``eval_step`` has validated, its checkpoint
             written.
-        test: try the best model on the test data; else ``test_result`` is None.
+        test: test the best model; else ``test_result`` is None.
         watch: is told before each batch what share of the training is done, at least, and that in words.
 
     Returns:

@@ -106,7 +106,7 @@ class Study:
             if key in _OF_TEST_ITEMS:
                 raise InputError(f"with another {key} other items are tested, and cannot be compared; leave it out")
             if key in config.passed_over:
-                raise InputError(f"a comparison to no purpose: {config.passed_over[key]}")
+                raise InputError(f"the variants do not differ: {config.passed_over[key]}")
         if not config.held_out[1]:
             split = config["eval_args"]["split"]
             raise InputError(f"a comparison is of test results, for which eval_args: split {split!r} leaves no data")

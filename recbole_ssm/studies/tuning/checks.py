@@ -82,7 +82,7 @@ def checked_config(task: Task, space: Sequence[Parameter], tool: str) -> Config:
         for value in parameter.telling:
             note = task.config(first | {parameter.name: value}).passed_over.get(parameter.name)
             if note is not None:
-                raise InputError(f"the params file has a line to no purpose: {note}")
+                raise InputError(f"the params file has a line that does nothing: {note}")
     if config["eval_step"] > config["epochs"]:
         raise InputError(
             f"a search compares by validation: eval_step {config['eval_step']} must be 1 to epochs ({config['epochs']})"

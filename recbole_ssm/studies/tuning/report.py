@@ -84,7 +84,7 @@ def given(config: Config) -> dict[str, Any]:
 def figures(trials: Sequence[Trial], space: Sequence[Parameter], metric: str) -> list[Figure]:
     """Trials in their order, their learning curves, and the score over each parameter."""
     numbered = ((number, trial) for number, trial in enumerate(trials, 1) if trial.counts)
-    scored = [Scored(number, trial, trial.score) for number, trial in numbered if trial.score is not None]
+    scored = [ScoredTrial(number, trial, trial.score) for number, trial in numbered if trial.score is not None]
     drawn = [
         Figure(f"Validation {metric} of the trials", lambda axes: _by_trial(axes, scored, metric)),
         Figure(f"Validation {metric} by epoch, the best until then", lambda axes: _curves(axes, scored, metric)),
@@ -95,7 +95,7 @@ def figures(trials: Sequence[Trial], space: Sequence[Parameter], metric: str) ->
     return drawn
 
 
-class Scored(NamedTuple):
+class ScoredTrial(NamedTuple):
     """A trial with a score that counts."""
 
     number: int
@@ -103,7 +103,7 @@ class Scored(NamedTuple):
     score: float
 
 
-def _by_trial(axes: Axes, scored: Sequence[Scored], metric: str) -> None:
+def _by_trial(axes: Axes, scored: Sequence[ScoredTrial], metric: str) -> None:
     numbers, scores = [each.number for each in scored], [each.score for each in scored]
     accumulate = np.maximum.accumulate if scored[0].trial.bigger else np.minimum.accumulate
     _points(axes, numbers, scored)
@@ -112,7 +112,7 @@ def _by_trial(axes: Axes, scored: Sequence[Scored], metric: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _curves(axes: Axes, scored: Sequence[Scored], metric: str) -> None:
+def _curves(axes: Axes, scored: Sequence[ScoredTrial], metric: str) -> None:
     winner = best(each.trial for each in scored)
     for number, trial, final in scored:
         points = [(epoch, score) for epoch, score in enumerate(trial.best_scores, 1) if score is not None]
@@ -131,7 +131,7 @@ def _curves(axes: Axes, scored: Sequence[Scored], metric: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _over(axes: Axes, scored: Sequence[Scored], parameter: Parameter, metric: str) -> None:
+def _over(axes: Axes, scored: Sequence[ScoredTrial], parameter: Parameter, metric: str) -> None:
     values = [each.trial.params[parameter.name] for each in scored]
     if parameter.kind == "choice":
         words = [short(value) for value in parameter.values]
@@ -150,7 +150,7 @@ def _over(axes: Axes, scored: Sequence[Scored], parameter: Parameter, metric: st
     axes.set(xlabel=parameter.name + logarithmic, ylabel=metric)
 
 
-def _points(axes: Axes, places: Sequence[float], scored: Sequence[Scored]) -> None:
+def _points(axes: Axes, places: Sequence[float], scored: Sequence[ScoredTrial]) -> None:
     """Draw a point for each trial: filled if it was trained to its end."""
     for end, fill in ((FINISHED, COLOURS[0]), (STOPPED, "none")):
         chosen = [(place, each.score) for place, each in zip(places, scored, strict=True) if each.trial.ended == end]

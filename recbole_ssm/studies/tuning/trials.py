@@ -26,7 +26,7 @@ FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 SET_BY_TUNE = {"checkpoint_dir", "dataset_cache", "show_progress"}
 """Configuration keys that each trial gets from the search."""
 
-Report = Callable[[int, float], None]
+EpochReport = Callable[[int, float], None]
 """Is told an epoch, from 1, and the best score until then."""
 
 
@@ -69,7 +69,7 @@ class Trial:
         """Whether the trial has a score, and has not failed after that."""
         return self.score is not None and self.ended != FAILED
 
-    def take_down(self, history: list[dict[str, Any]], checkpoint: str | Path, config: Config) -> None:
+    def update(self, history: list[dict[str, Any]], checkpoint: str | Path, config: Config) -> None:
         """Note what the epochs so far gave."""
         self.bigger = bool(config["valid_metric_bigger"])
         better, metric = (max if self.bigger else min), config["valid_metric"].lower()
@@ -82,7 +82,7 @@ class Trial:
             self.best_scores.append(None if rounded is None else self.score)
         self.checkpoint = Path(checkpoint).name
 
-    def report(self, told: int, report: Report) -> int:
+    def report(self, told: int, report: EpochReport) -> int:
         """Report the epochs after the first ``told``; returns how many epochs there are."""
         for epoch, score in enumerate(self.best_scores[told:], told + 1):
             if score is not None:
@@ -125,7 +125,7 @@ class Task:
         """The configuration of the trial with these values."""
         return Config(self.model, self.dataset, self._config_files(params), self._own(params), self.keys)
 
-    def train(self, params: dict[str, Any], report: Report) -> Trial:
+    def train(self, params: dict[str, Any], report: EpochReport) -> Trial:
         """Do a trial, go on with one that was interrupted, or repeat what one that is done has reported.
 
         What RecBole logs goes to ``train.log`` in the trial's folder.
@@ -156,12 +156,12 @@ class Task:
             self.keep(replace(trial, ended=FAILED, error=f"{type(error).__name__}: {error}"))
             raise
 
-    def _train(self, trial: Trial, report: Report) -> Trial:
+    def _train(self, trial: Trial, report: EpochReport) -> Trial:
         told = 0
 
         def after_epoch(trainer: Any) -> None:
             nonlocal told
-            trial.take_down(trainer.history, trainer.saved_model_file, trainer.config)
+            trial.update(trainer.history, trainer.saved_model_file, trainer.config)
             if _is_over(trainer):  # noted before the report: the search may end this process when it hears of it
                 trial.ended = FINISHED
             self.keep(trial)
@@ -181,7 +181,7 @@ class Task:
                 watch=files.watch(),
             )
         # Once more: the last epoch is validated at the end, or was the last of a trial that was interrupted behind it.
-        trial.take_down(result["history"], result["checkpoint"], self.config(trial.params))
+        trial.update(result["history"], result["checkpoint"], self.config(trial.params))
         trial.ended = FINISHED
         self.keep(trial)
         trial.report(told, report)

@@ -302,7 +302,7 @@ def test_a_sweep_of_an_unknown_key_is_refused(folder, capsys):
     assert main([*arguments, "--param=beta", "--values=0,much"]) == 2
     assert "beta must be a number" in capsys.readouterr().err
     assert main([*arguments, "--param=n_layers", "--values=1,2"]) == 2
-    assert "to no purpose: n_layers is passed over" in capsys.readouterr().err
+    assert "the variants do not differ: n_layers is passed over" in capsys.readouterr().err
     assert main([*arguments, "--param=model", "--values=SASRec,GRU4Rec"]) == 2
     assert "--model=SASRec does not apply here" in capsys.readouterr().err
     assert main(arguments) == 2

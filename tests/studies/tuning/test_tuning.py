@@ -175,7 +175,7 @@ def test_trials_are_compared_by_scores_that_are_not_rounded():
     for name, exact in (("first", (0.12341, 0.12338)), ("second", (0.12339, 0.1))):
         history = [{"valid_result": {"ndcg@10": round(each, 4)}, "valid_score": each} for each in exact]
         found[name] = Trial({"name": name}, ended="finished")
-        found[name].take_down(history, "a.pth", {"valid_metric": "NDCG@10", "valid_metric_bigger": True})
+        found[name].update(history, "a.pth", {"valid_metric": "NDCG@10", "valid_metric_bigger": True})
     assert (found["first"].best_epoch, found["first"].score, found["first"].best_scores) == (
         2,
         0.12338,
@@ -276,15 +276,19 @@ def test_what_cannot_be_used_is_said_before_anything_is_trained(folder, capsys, 
         (
             "SASRec",
             "learning_rat uniform 0,1",
-            "to no purpose: learning_rat is passed over: unknown key 'learning_rat'. Did you mean learning_rate?",
+            "that does nothing: learning_rat is passed over: unknown key 'learning_rat'. Did you mean learning_rate?",
         ),
         (
             "SASRec",
             "d_state choice [4,8]",
-            "to no purpose: d_state is passed over: it is for the models of this package",
+            "that does nothing: d_state is passed over: it is for the models of this package",
         ),
-        ("Mamba4Rec", "headdim choice [4,8]", "to no purpose: headdim is passed over: it does not apply to Mamba4Rec"),
-        ("2Mamba4Rec", "n_layers choice [1,2]", "to no purpose: n_layers is passed over"),
+        (
+            "Mamba4Rec",
+            "headdim choice [4,8]",
+            "that does nothing: headdim is passed over: it does not apply to Mamba4Rec",
+        ),
+        ("2Mamba4Rec", "n_layers choice [1,2]", "that does nothing: n_layers is passed over"),
         ("2Mamba4Rec", "config_files choice ['a','b']", "config_files does not apply here"),
         ("2Mamba4Rec", "epochs choice [5,50]", "epochs cannot be searched"),
         ("2Mamba4Rec", "model choice ['SASRec','GRU4Rec']", "model cannot be searched"),
