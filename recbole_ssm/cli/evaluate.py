@@ -13,13 +13,13 @@ def parser() -> VerbParser:
     """The options of the verb."""
     found = VerbParser(
         "evaluate",
-        "Validate and test the model of a checkpoint, as it was configured but for what is given here.",
+        "Validate and test the model of a checkpoint again, as it was trained but for the keys given here.",
         keys="any key of the configuration, such as --topk=[5,20], --filter_seen=True, --metrics=['NDCG'] or "
         "--data_path=FOLDER",
     )
     text = (
-        "a file; several, separated by commas, rank together, by the mean of their scores: models of this package that "
-        "were trained on the same data"
+        "a file; several, separated by commas, rank together by the mean of their scores: models of this package, "
+        "trained on the same data"
     )
     found.option("checkpoint", "FILE[,FILE...]", text, type=types.names, needed=True)
     found.option("dataset", "NAME", "another one, with the same items; default the one of the training")

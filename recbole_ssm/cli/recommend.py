@@ -13,7 +13,7 @@ from recbole_ssm.system.terminal import printable
 
 _OF_USERS = ("users", "dataset")
 _OF_HISTORY = {
-    "skip_unknown": "of users, unknown items are always passed over",
+    "skip_unknown": "of users, unknown items are always skipped",
     "columns": "those of users are read from the dataset",
 }
 
@@ -22,27 +22,29 @@ def parser() -> VerbParser:
     """The options of the verb."""
     found = VerbParser(
         "recommend",
-        "The best items for a history, or for all users of a dataset, or some of them: after all that they have had.",
+        "Recommend items for one history, or for the users of a dataset after their whole histories.",
         keys="without --history: keys about the data, such as --data_path=FOLDER",
     )
-    found.option("checkpoint", "FILE", "of a model of this package", needed=True)
+    found.option("checkpoint", "FILE", "a file of a model of this package", needed=True)
     text = (
         "names of items, the latest last, separated by commas; no data are read then. For names that hold commas use "
         "recbole_ssm.Recommender in Python"
     )
     found.option("history", "ITEM,ITEM", text)
-    text = "pass over items of --history that the model does not know, which are an error otherwise"
+    text = "skip items of --history that the model does not know; without it they are an error"
     found.option("skip_unknown", "True", text, type=types.switch)
     text = (
-        "of --history, for a model that reads more than items: a dict in Python, of a list for each column with a "
-        "value for each item"
+        "for a model that reads columns beside the items: a Python dict with a list for each column, a value for each "
+        "item of --history"
     )
     found.option("columns", "DICT", text, type=types.columns)
-    found.option("dataset", "NAME", "whose users, in --data_path; default the one of the training")
-    found.option("users", "NAME,NAME", "names, separated by commas; default all", type=types.names)
-    found.option("device", "NAME", "where it computes, cuda for example; default cpu")
+    found.option(
+        "dataset", "NAME", "recommend to the users of this dataset in --data_path; default the one of the training"
+    )
+    found.option("users", "NAME,NAME", "names of users, separated by commas; default all", type=types.names)
+    found.option("device", "NAME", "the device that computes, such as cuda; default cpu")
     found.option("k", "10", "how many items for each; default 10", type=types.count, default=10)
-    text = "whether the items of the history are left out; default as in the training"
+    text = "whether to recommend nothing of the history; default as in the training"
     found.option("filter_seen", "True", text, type=types.switch)
     text = "file to write: .inter or .tsv in RecBole's atomic format, .csv, .json, .jsonl, .parquet; default the screen"
     found.option("out", "FILE", text, type=types.output_file)

@@ -10,8 +10,8 @@ from recbole_ssm.cli.parser import VerbParser
 
 KEYS = "for all runs"
 NOTE = (
-    "Each run is a process of its own. What is done is not done again, so that the same command goes on after an "
-    "interruption, also in the midst of a training; models, values and seeds may be added."
+    "Each run is a process of its own. After an interruption the same command continues: finished runs are kept, and a "
+    "training that was cut off goes on after its last epoch. You can add models, values and seeds."
 )
 
 
@@ -20,7 +20,7 @@ def add_study_options(parser: VerbParser) -> None:
     parser.option("dataset", "NAME", "name", needed=True)
     text = "how many (2020, 2021, ...), or which, separated by commas; default 3"
     parser.option("seeds", "3", text, type=types.seeds, default=types.seeds("3"))
-    text = "seconds of training of each run: the epoch that is then going on is its last"
+    text = "seconds of training and validation after which a run begins no further epoch"
     parser.option("budget", "SECONDS", text, type=types.seconds)
     text = (
         "folder for report.html (self-contained), table.md, table.tex, table.csv, results.json, figures/ and the log "

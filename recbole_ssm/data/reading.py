@@ -129,7 +129,7 @@ def read_columns(
         line = lines_of(file, [row], separator, encoding)[0]
         what = "not a number; leave the field empty where there is no number"
         if _is_date(value):
-            what = "a date; write it in Unix seconds"
+            what = "a date; write it in Unix seconds, as dataset/README.md of this package shows"
         raise InputError(f"{file}, line {line}: column {column} holds {value!r}, which is {what}") from error
     return frame.set_axis(list(kinds), axis=1)
 

@@ -162,9 +162,10 @@ def _check_times(config: Config, file: str | Path, times: pd.Series) -> None:
     if len(wrong):
         (line,) = lines_of(file, wrong[:1].tolist(), config["field_separator"], config["encoding"])
         others = f" (and of {len(wrong) - 1} other lines)" if len(wrong) > 1 else ""
+        value = "empty" if np.isnan(times.iloc[wrong[0]]) else times.iloc[wrong[0]]
         raise InputError(
-            f"{file}, line {line}: {config['TIME_FIELD']} is {times.iloc[wrong[0]]}, so that the place of the "
-            f"interaction in time is unknown{others}; give it a time, or remove it"
+            f"{file}, line {line}: {config['TIME_FIELD']} is {value}, so that the place of the "
+            f"interaction in time is unknown{others}; give it a time, or remove the line"
         )
 
 

@@ -74,7 +74,7 @@ def read(
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}")
+        raise CheckpointError(f"there is no checkpoint {path}{_newest_beside(path)}")
     state, parts = _load(path, device, trust)
     if not isinstance(state, dict) or state.get("format") != format:
         if trust and isinstance(state, dict) and "state_dict" in state:
@@ -98,6 +98,12 @@ def read(
     except Unusable as error:
         raise CheckpointError(f"{path} has been altered or damaged since it was written: {error}") from error
     return state
+
+
+def _newest_beside(path: Path) -> str:
+    """The end of a message about a missing file: the newest checkpoints of its folder, or nothing if there are none."""
+    found = sorted(path.parent.glob("*.pth"), key=lambda file: file.stat().st_mtime, reverse=True)
+    return f"; the newest there: {', '.join(map(str, found[:3]))}" if found else ""
 
 
 def _load(path: Path, device: torch.device | str, trust: bool) -> tuple[object, int]:

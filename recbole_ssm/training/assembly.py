@@ -169,9 +169,13 @@ def _check_items(config: Config, dataset: Any, state: dict[str, Any], file: str 
         renumber_items(dataset, known)  # rows in another order number them otherwise
         here = known
     if known != here:
-        other = len(set(here) ^ set(known))
+        new, lacking = len(set(here) - set(known)), len(set(known) - set(here))
         raise CheckpointError(
             f"{file} knows the items of {state['dataset']['name']!r}, and dataset {config['dataset']!r} has "
-            + (f"{other} others" if other else "them in another order, in which a model of RecBole may know users, too")
+            + (
+                f"{new} other items and lacks {lacking} of these"
+                if new or lacking
+                else "them in another order, in which a model of RecBole may know users, too"
+            )
             + "; evaluate it on the data that it was trained on"
         )

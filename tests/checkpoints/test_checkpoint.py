@@ -127,7 +127,8 @@ def test_a_file_from_elsewhere(tmp_path):
     for content in (*others, np.arange(5).tobytes(), (tmp_path / "a.zip").read_bytes(), b'{"model": 1}'):
         file.write_bytes(content)
         assert "damaged, or no checkpoint" in refusal(file)
-    assert "there is no checkpoint" in refusal(tmp_path / "nothing.pth")
+    missing = refusal(tmp_path / "nothing.pth")
+    assert "there is no checkpoint" in missing and f"the newest there: {file}" in missing
 
 
 class Trap:

@@ -241,7 +241,7 @@ BLANK = {
     ("line", "words"),
     [
         ("u1\ti1\tsoon", "line {}: column timestamp:float holds 'soon'"),
-        ("u1\ti1\t", "line {}: timestamp is nan"),
+        ("u1\ti1\t", "line {}: timestamp is empty"),
         ("u1\t\t978300001", "1 of 2 lines have no user_id or no item_id, and are left out: {}"),
     ],
     ids=["no number", "no time", "no item"],

@@ -236,7 +236,7 @@ def test_other_items_are_refused(tmp_path, capfd):
     frame = interactions()
     write_dataset(tmp_path, frame.assign(item_id=frame["item_id"].replace("i3", "i999")), "other")
     assert main(["evaluate", file, "--dataset=other"]) == 2
-    assert "2 others" in capfd.readouterr().err.splitlines()[-1]
+    assert "has 1 other items and lacks 1 of these" in capfd.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

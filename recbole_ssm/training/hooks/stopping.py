@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Interrupted(Exception):
     """The training was told to stop, and is saved."""
 
-    def __init__(self, signal_number: int, file: str | Path, again: str = "--resume"):
+    def __init__(self, signal_number: int, file: str | Path, again: str = "the same command with --resume"):
         super().__init__(f"interrupted; {file} keeps the training as it stands, and {again} goes on with it")
         self.signal_number = signal_number
 
