@@ -64,6 +64,9 @@ def test_what_a_backend_does_not_take_runs_in_pytorch():
 def test_backends_are_described():
     with use_backend("torch"):
         assert describe_backends(torch.device("cpu")) == ", ".join(f"{op} torch" for op in OPS)
+    numbers = Backend("numbers", {"linear_recurrence": Kernel(print)}, takes=lambda tensor: tensor.is_complex())
+    with use_backend(numbers):
+        assert "linear_recurrence numbers" in describe_backends(torch.device("cpu"))
 
 
 def test_no_function_shadows_a_module():

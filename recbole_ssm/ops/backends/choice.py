@@ -101,9 +101,12 @@ def choose(op: str, *tensors: Tensor | None) -> str:
 
 
 def describe_backends(device: torch.device) -> str:
-    """Which backend each op has on a device in float32, in words."""
-    example = torch.empty(0, device=device)
-    return ", ".join(f"{op} {choose(op, example)}" for op in OPS)
+    """Which backend each op has on a device in single precision, in words; the linear recurrence is complex."""
+
+    def example(op: str) -> Tensor:
+        return torch.empty(0, device=device, dtype=torch.complex64 if op == "linear_recurrence" else torch.float32)
+
+    return ", ".join(f"{op} {choose(op, example(op))}" for op in OPS)
 
 
 def compute(op: str, *arguments: Any, **options: Any) -> Any:
