@@ -171,17 +171,20 @@ def test_a_record_of_an_earlier_version_is_read(task):
 
 def test_trials_are_compared_by_scores_that_are_not_rounded():
     """Of one trial the weights are those that RecBole chose by the rounded score: of equal ones the last."""
-    found = {}
+    found, config = {}, {"valid_metric": "NDCG@10", "valid_metric_bigger": True}
     for name, exact in (("first", (0.12341, 0.12338)), ("second", (0.12339, 0.1))):
         history = [{"valid_result": {"ndcg@10": round(each, 4)}, "valid_score": each} for each in exact]
         found[name] = Trial({"name": name}, ended="finished")
-        found[name].update(history, "a.pth", {"valid_metric": "NDCG@10", "valid_metric_bigger": True})
+        found[name].update(history, "a.pth", config)
     assert (found["first"].best_epoch, found["first"].score, found["first"].best_scores) == (
         2,
         0.12338,
         [0.12341, 0.12338],
     )
     assert best(found.values()) is found["second"]
+    earlier = Trial({})  # a training that an earlier version began has rounded scores only
+    earlier.update([{"valid_result": {"ndcg@10": 0.1}}, {}], "a.pth", config)
+    assert (earlier.score, earlier.best_scores) == (0.1, [0.1, None])
 
 
 def test_less_can_be_better():
