@@ -169,7 +169,9 @@ class Study:
                     console.tell(f"{name}: failed, {error}")
                     continue
                 score = done["test_result"][f"ndcg@{AT}"]
-                console.tell(f"{name}: test NDCG@{AT} {score:.4f} after {done['epochs']} epochs")
+                console.tell(
+                    f"{name}: test NDCG@{AT} {score:.4f} after {done['epochs']} epoch{'s' * (done['epochs'] != 1)}"
+                )
         return failed
 
     def _train(self, variant: Variant, seed: int, console: Console) -> str | None:
