@@ -47,7 +47,7 @@ ROWS = {
         "Mamba4Rec-ml-1m-wide",
     ),
     "ml-1m-original-order": ("Mamba4Rec-ml-1m-original-order", "2Mamba4Rec-ml-1m-original-order"),
-    "amazon-beauty": ("SSD4Rec-amazon-beauty", "Mamba4Rec-amazon-beauty"),
+    "amazon-beauty": ("SSD4Rec-amazon-beauty", "Mamba4Rec-amazon-beauty", "PCTM-amazon-beauty"),
     "amazon-video-games": ("SSD4Rec-amazon-video-games",),
     "kuairand-pure": ("Mamba4Rec-kuairand-pure",),
 }

@@ -58,11 +58,11 @@ class CountingRecommender(PackedRecommender):
         raise NotImplementedError
 
     def evidence(self, counts: SparseRows, config: Configuration, tokens: Tensor, cu_seqlens: Tensor) -> SparseRows:
-        """R, of the counts and of the training sequences (T,) with borders (S + 1,)."""
+        """The matrix R, made of the counts and of the training sequences (T,) with borders (S + 1,)."""
         raise NotImplementedError
 
     def history_weights(self, age: Tensor, length: Tensor) -> Tensor:
-        """V (T,) of items that have ``age`` (T,) later items in a history of ``length`` (T,) items."""
+        """The weights v (T,) of items that have ``age`` (T,) later items in a history of ``length`` (T,) items."""
         raise NotImplementedError
 
     def prior(self) -> Tensor:

@@ -47,7 +47,7 @@ class SeqRules(CountingRecommender):
         super().__init__(config, dataset)
 
     def distance_weights(self, config: Configuration) -> Tensor:
-        """G."""
+        """The weights g of the distances 1 to ``window``."""
         return _DECAYS[config["distance_decay"]](torch.arange(1.0, config["window"] + 1))
 
     def evidence(self, counts: SparseRows, config: Configuration, tokens: Tensor, cu_seqlens: Tensor) -> SparseRows:
@@ -58,7 +58,7 @@ class SeqRules(CountingRecommender):
         return counts if config["max_rules"] is None else counts.strongest(config["max_rules"])
 
     def history_weights(self, age: Tensor, length: Tensor) -> Tensor:
-        """V of the latest items, and 0 of those before them."""
+        """The weights v of the latest items, and 0 of those before them."""
         weights = self._decay(age + 1.0)
         return weights if self._recent is None else weights.where(age < self._recent, 0.0)
 
