@@ -160,7 +160,8 @@ def table() -> str:
             recipe = f"`wide/{name.removesuffix('-wide')}`" if name.endswith("-wide") else f"`recipe/{name}`"
             gib = statistics.median(run["peak_memory_gib"] for run in same)
             numbers = [short(mean(same, filtered, metric)) for metric in ("hit@10", "ndcg@10")]
-            lines.append(f"| {' | '.join([first, recipe, f'{minutes(same):.0f}', f'{gib:.1f}', *numbers, last])} |")
+            time = f"{minutes(same):.0f}" if minutes(same) >= 1 else "< 1"
+            lines.append(f"| {' | '.join([first, recipe, time, f'{gib:.1f}', *numbers, last])} |")
     return "\n".join(lines)
 
 
