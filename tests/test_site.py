@@ -93,6 +93,7 @@ def test_notebooks_run(file, tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat", reason='pip install -e ".[test]" installs it')
     pytest.importorskip("ipykernel", reason='pip install -e ".[test]" installs it')
     monkeypatch.setenv("PATH", os.path.dirname(sys.executable), prepend=os.pathsep)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # other tests have the other cores
     notebook = nbformat.read(file, as_version=4)
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     printed = "".join(

@@ -12,23 +12,21 @@ from filelock import FileLock, Timeout
 
 from recbole_ssm.errors import InputError
 
-_TIMEOUT = 60.0
-"""Seconds to wait for a lock: a run whose parent was killed needs some to notice it."""
-
 
 @contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
     """Hold the lock of a folder until the context ends, or the process does, however it ends.
 
     Child processes do not hold it: each takes the lock of the folder that it writes to.
 
     Args:
         folder: which exists.
+        wait: seconds to wait for another process that holds it.
 
     Raises:
         InputError: another process holds it. The message says which.
     """
-    lock, holder = FileLock(folder / ".lock", timeout=_TIMEOUT), folder / ".lock-holder"
+    lock, holder = FileLock(folder / ".lock", timeout=wait), folder / ".lock-holder"
     try:
         lock.acquire()
     except Timeout as error:

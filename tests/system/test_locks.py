@@ -10,7 +10,6 @@ import sys
 import pytest
 
 from recbole_ssm.errors import InputError
-from recbole_ssm.system import locks
 from recbole_ssm.system.locks import folder_lock
 
 HOLDING = """
@@ -18,7 +17,7 @@ import subprocess, sys
 from pathlib import Path
 from recbole_ssm.system.locks import folder_lock
 with folder_lock(Path(sys.argv[1])):
-    child = subprocess.Popen(["sleep", "60"] if sys.platform != "win32" else ["timeout", "60"])
+    child = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL)
     print(child.pid, flush=True)
     sys.stdin.readline()
 """
@@ -37,22 +36,21 @@ def holder(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_is_one_process_s_until_it_has_done(holder, tmp_path, monkeypatch):
-    monkeypatch.setattr(locks, "_TIMEOUT", 0.3)
+def test_a_folder_is_one_process_s_until_it_has_done(holder, tmp_path):
     message = rf"another process is at work in .*\(process {holder.pid} on .+\); wait for its end, or .* --out"
-    with pytest.raises(InputError, match=message), folder_lock(tmp_path):
-        pass
+    for wait in (0.0, 0.3):
+        with pytest.raises(InputError, match=message), folder_lock(tmp_path, wait=wait):
+            pass
     holder.communicate("\n")
     with folder_lock(tmp_path):
         pass
 
 
 @pytest.mark.slow
-def test_a_killed_process_holds_nothing_although_its_child_lives(holder, tmp_path, monkeypatch):
-    monkeypatch.setattr(locks, "_TIMEOUT", 5)
+def test_a_killed_process_holds_nothing_although_its_child_lives(holder, tmp_path):
     holder.kill()
     holder.wait()
-    with folder_lock(tmp_path):
+    with folder_lock(tmp_path, wait=5.0):
         assert f"process {os.getpid()} on" in next(tmp_path.glob(".lock-holder")).read_text(encoding="utf-8")
     assert not list(tmp_path.glob(".lock-holder"))
 

@@ -68,7 +68,7 @@ def main(file: str, parent: str) -> int:
     end_with_parent(int(parent))
     files = StudyRun.of(Path(file).with_suffix(""))
     try:
-        with folder_lock(files.order_file.parent):  # the run of a study that was killed may still be ending
+        with folder_lock(files.order_file.parent, wait=60.0):  # for the run of a study that was killed to end
             _do(files)
     except (InputError, TrainingDiverged, CheckpointNotWritten) as error:
         print(printable(f"error: {error}"), file=sys.stderr)
