@@ -25,8 +25,8 @@ from packed_cases import (
 from torch import Tensor
 
 from recbole_ssm import ops
-from recbole_ssm.ops.duality import reference as duality
-from recbole_ssm.ops.selection import reference as selection
+from recbole_ssm.ops.selective_state_space import reference as selection
+from recbole_ssm.ops.state_space_duality import reference as duality
 
 TOLERANCE = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-5, 1e-4)}
 """Relative error of everything, and of the gradients of dt and A, which are sums of terms that nearly cancel."""

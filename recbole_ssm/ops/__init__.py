@@ -9,11 +9,11 @@ from recbole_ssm.ops.backends import use_backend
 from recbole_ssm.ops.convolution import causal_conv1d, causal_conv1d_step, causal_conv1d_window, centred_conv1d
 from recbole_ssm.ops.cross_entropy import linear_cross_entropy
 from recbole_ssm.ops.dropping import dropout
-from recbole_ssm.ops.duality import ssd, ssd_step
 from recbole_ssm.ops.norm import gated_rms_norm
 from recbole_ssm.ops.position_wise import feed_forward
 from recbole_ssm.ops.recurrence import linear_recurrence
-from recbole_ssm.ops.selection import selective_scan, selective_scan_step
+from recbole_ssm.ops.selective_state_space import selective_scan, selective_scan_step
+from recbole_ssm.ops.state_space_duality import ssd, ssd_step
 from recbole_ssm.ops.teacher import Teacher
 
 __all__ = [

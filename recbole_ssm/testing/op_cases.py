@@ -16,12 +16,12 @@ from recbole_ssm.ops.attention import reference as attention
 from recbole_ssm.ops.convolution import depthwise_conv1d
 from recbole_ssm.ops.convolution import reference as convolution
 from recbole_ssm.ops.cross_entropy import reference as cross_entropy
-from recbole_ssm.ops.duality import reference as duality
 from recbole_ssm.ops.norm import reference as norm
 from recbole_ssm.ops.packing import RowItems, cumulative_lengths
 from recbole_ssm.ops.position_wise import reference as position_wise
 from recbole_ssm.ops.recurrence import reference as recurrence
-from recbole_ssm.ops.selection import reference as selection
+from recbole_ssm.ops.selective_state_space import reference as selection
+from recbole_ssm.ops.state_space_duality import reference as duality
 from recbole_ssm.ops.teacher import Teacher
 
 Tensors = dict[str, Tensor]

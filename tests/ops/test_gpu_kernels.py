@@ -22,7 +22,7 @@ from scan_contract import SsdCase
 from recbole_ssm.ops import causal_conv1d, use_backend
 from recbole_ssm.ops.backends.gpu_packages import GPU_PACKAGES
 from recbole_ssm.ops.convolution.reference import depthwise_conv1d
-from recbole_ssm.ops.duality.reference import ssd
+from recbole_ssm.ops.state_space_duality.reference import ssd
 
 INTERPRETED = """
 import torch

@@ -1,4 +1,4 @@
-"""``selective_scan`` is the recurrence of ``ops/selection/reference.py``, in every number type and backend."""
+"""``selective_scan`` is the recurrence of its reference, in every number type and backend."""
 
 from dataclasses import replace
 

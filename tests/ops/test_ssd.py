@@ -1,4 +1,4 @@
-"""``ssd`` is the recurrence of ``ops/duality/reference.py``, in every number type and backend."""
+"""``ssd`` is the recurrence of its reference, in every number type and backend."""
 
 from dataclasses import replace
 

@@ -7,8 +7,8 @@ from typing import Literal, overload
 from torch import Tensor
 
 from recbole_ssm.ops.backends import compute_in_float32
-from recbole_ssm.ops.duality.step import ssd_step
 from recbole_ssm.ops.packing import check_shapes
+from recbole_ssm.ops.state_space_duality.step import ssd_step
 
 __all__ = ["ssd", "ssd_step"]
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from recbole_ssm.ops.backends import compute_in_float32
 from recbole_ssm.ops.packing import check_shapes
-from recbole_ssm.ops.selection.step import selective_scan_step
+from recbole_ssm.ops.selective_state_space.step import selective_scan_step
 
 __all__ = ["selective_scan", "selective_scan_step"]
 
