@@ -16,7 +16,7 @@ def table(*rows: tuple[str, list[str]], columns: int = 2, best: frozenset = froz
 @pytest.mark.parametrize(
     ("cell", "latex", "markdown"),
     [
-        (".12 ± .01**", r".12 $\pm$ .01$^{**}$", ".12 ± .01**"),
+        (".12 ± .01**", r".12 $\pm$ .01$^{**}$", r".12 ± .01\*\*"),
         ("d_state=4 & 5%", r"d\_state=4 \& 5\%", "d_state=4 & 5%"),
         ("a|b\\c{}~^", r"a|b\textbackslash{}c\{\}\textasciitilde{}\textasciicircum{}", "a\\|b\\c{}~^"),
         ("", "", ""),

@@ -41,7 +41,8 @@ class Table:
         """The table in Markdown, with a legend of its columns."""
         rows = []
         for row, (name, cells) in enumerate(self.rows):
-            words = [f"**{cell}**" if (row, column) in self.best else cell for column, cell in enumerate(cells)]
+            name, *words = (word.replace("*", r"\*") for word in (name, *cells))
+            words = [f"**{word}**" if (row, column) in self.best else word for column, word in enumerate(words)]
             rows.append((name, *words))
         lines = [f"**{self.title}**", "", *markdown_table(("", *self.columns), rows, numbers=True)]
         return "\n".join([*lines, "", *(f"- {name}: {text}" for name, text in self.columns.items())]) + "\n"
