@@ -19,6 +19,8 @@ from recbole_ssm.system import state_file
 from recbole_ssm.system.bounded import Unusable, check_bounded
 from recbole_ssm.training.hooks.divergence import TrainingDiverged
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
@@ -100,7 +102,6 @@ ODD = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("place", ["given", "item_vocabulary", "state_dict", "new"])
 def test_what_no_checkpoint_holds(trained, place, odd, capfd):
@@ -112,7 +113,6 @@ def test_what_no_checkpoint_holds(trained, place, odd, capfd):
     assert any(each in said for each in words)
 
 
-@pytest.mark.slow
 def test_an_archive_that_is_packed(trained, capfd):
     """1.4 MB that become 1.4 GB."""
     file = Path(forge(trained["2Mamba4Rec"]))
@@ -130,7 +130,6 @@ def test_a_weight_whose_data_are_too_short(trained, capfd):
     ask("inspect", "short.pth", capfd)
 
 
-@pytest.mark.slow
 def test_every_key_is_needed_and_of_its_kind(trained, capfd):
     honest = trained["2Mamba4Rec"]
     for key in honest.keys() - {"format", "format_version"}:
@@ -141,7 +140,6 @@ def test_every_key_is_needed_and_of_its_kind(trained, capfd):
                 assert key in ask("inspect", forge(state | {key: other}), capfd)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec", "GRU4Rec"])
 @pytest.mark.parametrize(
     ("key", "value"),
@@ -185,7 +183,6 @@ def replaced(value, path: tuple, new):
     return value
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec", "GRU4Rec"])
 def test_anything_anywhere(trained, model, capfd):
     """Many changes at random places: each is refused in a sentence, or does no harm."""
@@ -274,7 +271,6 @@ def go_on(begun: tuple, path: tuple, value) -> str:
     return ""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("training", TRAININGS)
 def test_a_training_goes_on_only_from_what_is_one(begun, training):
     state = {key: value for key, value in begun[training][2].items() if not key.startswith("format")}
@@ -287,7 +283,6 @@ def test_a_training_goes_on_only_from_what_is_one(begun, training):
         assert go_on(begun[training], ("optimizer", "state", 1, names[0]), odd), odd
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("training", TRAININGS)
 def test_anything_anywhere_in_a_training(begun, training):
     draw = random.Random(training)

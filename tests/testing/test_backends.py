@@ -10,6 +10,8 @@ from recbole_ssm.ops.backends.native.backend import NATIVE
 from recbole_ssm.ops.backends.pytorch.backend import PYTORCH
 from recbole_ssm.testing import check_backend, unwritten_memory_is_nan
 
+pytestmark = pytest.mark.slow
+
 
 def only(backend: Backend, op: str) -> Backend:
     """A backend of one of the ops."""
