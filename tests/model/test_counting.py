@@ -161,6 +161,8 @@ def counted(tiny, tmp_path_factory):
 
 def test_a_run_counts_once_and_says_which_keys_do_nothing(counted, tiny):
     assert (counted["epochs"], counted["parameters"]) == (1, 0)
+    assert [epoch["train_loss"] for epoch in counted["history"]] == [0.0]
+    assert torch.load(counted["checkpoint"])["state_dict"]["nothing"].tolist() == [0.0]
     config = make_config(tiny, "PCTM", learning_rate=0.1, teacher="none.pth", hidden_size=8, epochs=9)
     assert {"epochs", "learning_rate", "teacher", "hidden_size"} <= config.passed_over.keys()
     with pytest.raises(InputError, match="smoothing must be a number"):
