@@ -73,6 +73,7 @@ def test_a_worker_has_the_variables_of_threads_that_it_is_given_only(monkeypatch
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
+@pytest.mark.slow
 def test_a_worker_is_called_again_and_again():
     worker = beside.Worker({"OMP_NUM_THREADS": "3"}, partial, os.getenv, "OMP_NUM_THREADS")
     assert [worker(), worker()] == ["3", "3"]

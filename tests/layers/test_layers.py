@@ -155,6 +155,7 @@ def test_mamba_equals_that_of_transformers(length, dtype):
         assert relative_error(ours(hidden, alone(length)), expected) < 1e-5
 
 
+@pytest.mark.slow
 @in_float32
 @pytest.mark.parametrize("ngroups", [1, 2])
 @pytest.mark.parametrize("length", [1, 3, 4, 29])

@@ -275,6 +275,7 @@ def test_presplit_files_have_lists_of_the_columns(tmp_path, frame):
     assert isinstance(dataset.config, Config)
 
 
+@pytest.mark.slow
 def test_scaling_measures_models_with_columns(tmp_path, frame):
     sizes = [f"--{key}={DEFAULTS[key]}" for key in ("hidden_size", "d_state", "num_layers", "d_conv")]
     given = [*sizes, "--use_gpu=False", f"--out={tmp_path / 'found'}"]

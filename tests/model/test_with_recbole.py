@@ -90,6 +90,7 @@ def test_get_flops_counts_the_tokens_that_exist(name, ml_100k):
     assert tokens * in_projections < packed < 2 * tokens * sum(weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Mamba4Rec", "2Mamba4Rec", "SSD4Rec", "Hydra4Rec"])
 def test_case_study_scores_packed_and_padded_histories_alike(name, ml_100k):
     """RecBole's ``case_study`` gives each user the scores of the history before the test item."""

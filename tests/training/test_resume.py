@@ -113,6 +113,7 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_been(tiny, name):
         found.latest_file.unlink()
 
 
+@pytest.mark.slow
 def test_the_seconds_before_a_stop_count_and_those_of_validation_do_not(tiny, monkeypatch):
     seconds = 0.0
     monkeypatch.setattr("recbole_ssm.training.hooks.history.perf_counter", lambda: seconds)
@@ -285,6 +286,7 @@ def best_model() -> str:
     return checksum([state["epoch"], state["state_dict"]])
 
 
+@pytest.mark.slow
 def test_resume_on_the_command_line(tiny, capfd, caplog):
     """Without anything to resume the training begins; what was interrupted goes on; what is done leaves no traces."""
     assert main(command(tiny, "--resume")) == 0

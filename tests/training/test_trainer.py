@@ -48,6 +48,7 @@ def test_names_of_checkpoints_hold_the_dataset(dataset, name):
     assert name_with_dataset(Path("saved/SASRec-Nov-27-2026_10-00-00.pth"), "SASRec", dataset) == f"saved/{name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filter_seen", [False, True])
 @torch.no_grad()
 def test_metrics_equal_those_computed_by_hand_from_the_raw_file(filter_seen):

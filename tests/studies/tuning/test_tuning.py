@@ -81,6 +81,7 @@ def test_a_trial_that_was_stopped_goes_on(task, last):
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "keys",
     [("--epochs=2",), ("--epochs=3", "--eval_step=2"), ("--epochs=20", "--stopping_step=1", "--learning_rate=0.05")],
