@@ -35,9 +35,23 @@ def _selective_scan(*tensors: Tensor, **options: Any) -> Any:
     return selective_scan(*tensors, **options)
 
 
+def _cross_entropy_fits(*tensors: Tensor | None, **options: Any) -> bool:
+    """Whether all is in float32, as the op hands it over; matrices may still be multiplied in half precision."""
+    return all(tensor is None or tensor.dtype == torch.float32 for tensor in tensors[:4])
+
+
+def _cross_entropy(*tensors: Any, **options: Any) -> Any:
+    from recbole_ssm.ops.backends.triton.cross_entropy import cross_entropy
+
+    return cross_entropy(*tensors, **options)
+
+
 TRITON = Backend(
     name="triton",
-    kernels={"selective_scan": Kernel(_selective_scan)},
+    kernels={
+        "selective_scan": Kernel(_selective_scan),
+        "cross_entropy": Kernel(_cross_entropy, _cross_entropy_fits),
+    },
     takes=takes,
     missing=_missing,
 )

@@ -1,0 +1,100 @@
+"""The loss over the catalogue in Triton, as far as it can be seen without a GPU."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed: pip install triton"),
+]
+
+INTERPRETED = """
+import torch
+import torch.nn.functional as F
+from packed_cases import randn
+
+from recbole_ssm.ops import Teacher, linear_cross_entropy, use_backend
+from recbole_ssm.ops.backends import choose
+from recbole_ssm.ops.backends.triton import cross_entropy as kernel
+from recbole_ssm.ops.packing import RowItems
+from recbole_ssm.testing import unwritten_memory_is_nan
+
+ITEMS, WIDTH = 35, 6
+kernel._ALIVE, kernel._WIDEST, kernel._SEEN = 1, 32, 4  # several blocks of rows, of items, and of seen items
+
+
+def evaluate(dtype, *, rows=18, biases=True, taught=False, scale=1.0, counts=0.7):
+    target = torch.randint(0, ITEMS, (rows,), generator=torch.Generator().manual_seed(0))
+    target[torch.rand(rows, generator=torch.Generator().manual_seed(1)) >= counts] = -100
+    items = torch.randperm(ITEMS, generator=torch.Generator().manual_seed(2))[:20]
+    items[::5] = -1
+    start = torch.arange(rows) % 11
+    seen = RowItems(items, start, start + torch.arange(rows) % 7)
+    leaves = [scale * randn(rows, WIDTH, seed=1), randn(ITEMS, WIDTH, seed=2)]
+    leaves += [randn(ITEMS, seed=3), torch.tensor([1.5])] if biases else []
+    leaves = [leaf.to(dtype).requires_grad_() for leaf in leaves]
+    options = dict(zip(("bias", "seen_bias"), leaves[2:]))
+    options |= {"seen": seen} if biases or taught else {}
+    options |= {"teacher": Teacher(randn(rows, 5, seed=4), randn(ITEMS, 5, seed=5), -0.5, 0.3)} if taught else {}
+    loss = linear_cross_entropy(*leaves[:2], target, **options, reduction="sum")
+    if rows < 9:
+        with torch.no_grad():
+            assert torch.equal(linear_cross_entropy(*leaves[:2], target, **options, reduction="sum"), loss)
+    return [loss.detach(), *torch.autograd.grad(2.0 * loss, leaves)]
+
+
+def check(tolerance, dtype=torch.float32, **case):
+    with use_backend("torch"):
+        expected = evaluate(torch.float64, **case)
+    with use_backend("triton"), unwritten_memory_is_nan():
+        found = evaluate(dtype, **case)
+    for name, value, wanted in zip(("loss", "hidden", "weight", "bias", "seen"), found, expected):
+        error = (value.double() - wanted).abs().max() / wanted.abs().max().clamp(min=1e-3)
+        assert error <= tolerance, f"{case}: {name} is off by {error:.1e}"
+
+
+with use_backend("triton"):
+    assert choose("cross_entropy", torch.empty(0)) == "triton"
+check(2e-6, taught=True)
+check(2e-6, rows=3)
+check(2e-6, rows=3, biases=False)
+check(2e-6, rows=3, biases=False, taught=True)
+check(1e-3, rows=3, scale=1e4)
+check(2e-2, torch.bfloat16, rows=3, taught=True)
+"""
+
+
+def test_the_loss_and_its_gradients_are_those_of_float64():
+    """In a process of its own: Triton reads TRITON_INTERPRET when it is imported."""
+    tests = Path(__file__).parents[1]
+    path = os.pathsep.join([str(tests), str(tests.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, "-c", INTERPRETED], env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_the_kernel_compiles_for_a_gpu(everything):
+    """The interpreter takes more than the compiler does."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from recbole_ssm.ops.backends.triton.cross_entropy import _rows
+
+    kinds = dict.fromkeys(["BIAS", "SEEN", "TAUGHT", "TAUGHT_SEEN", "GRADIENT"], everything)
+    constants = {**kinds, "BLOCK": 4096, "BLOCK_SEEN": 128}
+    types = dict.fromkeys(["logits", "taught"], "*bf16" if everything else "*fp32")
+    types |= dict.fromkeys(["target", "items", "starts", "ends"], "*i64")
+    types |= dict.fromkeys(["bias", "seen_bias", "loss", "d_seen"], "*fp32")
+    types |= {"share": "fp32", "taught_bias": "fp32", "V": "i32", "WIDTH": "i32"}
+    signature = {name: types.get(name, "constexpr") for name in _rows.arg_names}
+    source = ASTSource(fn=_rows, signature=signature, constexprs=constants)
+    assert triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8}).asm["cubin"]
