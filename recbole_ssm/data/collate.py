@@ -8,7 +8,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_ssm.ops.packing import gather_ranges, sequence_index
+from recbole_ssm.ops.packing import cumulative_lengths, sequence_index
 
 
 def pack_histories(
@@ -17,6 +17,7 @@ def pack_histories(
     list_field: str,
     next_item_field: str | None = None,
     columns: Mapping[str, Tensor] | None = None,
+    n_tokens: int | None = None,
 ) -> Interaction:
     """Add the packed histories of its samples to a batch.
 
@@ -26,21 +27,29 @@ def pack_histories(
         list_field: the field for the items, ``item_id_list`` in RecBole's default configuration.
         next_item_field: a field for the item that follows each token, (T,); None for no such field.
         columns: (n_interactions,) other values of the interactions, by the field that they get in the batch.
+        n_tokens: T, if that is known; else the host waits for a GPU that has the batch.
 
     Returns:
         The batch, with ``list_field`` (T,) int64, ``cu_seqlens`` (S + 1,) int32, ``seq_idx`` (T,) int32 and the fields
         of ``columns``, (T,) each. Its ``length`` stays S.
     """
     start, end = batch["history_start"], batch["history_end"]
-    index, cu_seqlens = gather_ranges(start, end - start)
+    index, cu_seqlens, seq_idx = _ranges(start, end - start, n_tokens)
     batch[list_field] = history[index]
-    batch["cu_seqlens"] = cu_seqlens
-    batch["seq_idx"] = sequence_index(cu_seqlens, len(index))
+    batch["cu_seqlens"], batch["seq_idx"] = cu_seqlens, seq_idx
     for field, values in (columns or {}).items():
         batch[field] = values[index]
     if next_item_field is not None:
         batch[next_item_field] = history[index + 1]
     return batch
+
+
+def _ranges(start: Tensor, lengths: Tensor, total: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The numbers of the elements of ranges, borders, and the range of each element; without a loop."""
+    borders = cumulative_lengths(lengths)
+    total = int(borders[-1]) if total is None else total
+    of = sequence_index(borders, total)
+    return (start - borders[:-1]).index_select(0, of) + torch.arange(total, device=start.device), borders, of
 
 
 def draw_cuts(lengths: Tensor, generator: torch.Generator) -> Tensor:
@@ -60,25 +69,30 @@ def draw_cuts(lengths: Tensor, generator: torch.Generator) -> Tensor:
     return 1 + (share * lengths).long().clamp(max=lengths - 1)
 
 
-def cut_histories(batch: Interaction, cut: Tensor, next_item_field: str) -> Interaction:
+def cut_histories(batch: Interaction, cut: Tensor, next_item_field: str, n_targets: int | None = None) -> Interaction:
     """Keep only the targets of a packed batch that follow a cut.
 
     Args:
         batch: from :func:`pack_histories` with ``next_item_field``; changed in place.
         cut: (S,) int64, the number of items before the cut of each history; 1 or more.
         next_item_field: as for :func:`pack_histories`.
+        n_targets: R, if that is known; else the host waits for a GPU that has the batch.
 
     Returns:
         The batch, with ``cut`` (S,); ``readout`` (R,) int64, the tokens from each history's last one before the cut on;
         and ``next_item_field`` (R,), the items that follow these tokens.
     """
     cu_seqlens = batch["cu_seqlens"]
-    index, _ = gather_ranges(cu_seqlens[:-1] + cut - 1, cu_seqlens.diff() - cut + 1)
+    index, *_ = _ranges(cu_seqlens[:-1] + cut - 1, cu_seqlens.diff() - cut + 1, n_targets)
     batch["cut"], batch["readout"] = cut, index
     batch[next_item_field] = batch[next_item_field][index]
     return batch
 
 
 def mask_items(items: Tensor, mask_ratio: float, generator: torch.Generator) -> Tensor:
-    """Replace each item by 0 with probability ``mask_ratio``, the last one too: SSD4Rec's masking."""
-    return items.masked_fill(torch.rand(items.shape, generator=generator) < mask_ratio, 0)
+    """Replace each item by 0 with probability ``mask_ratio``, the last one too: SSD4Rec's masking.
+
+    The generator is one of the device that has the items.
+    """
+    drawn = torch.rand(items.shape, generator=generator, device=items.device)
+    return items.masked_fill(drawn < mask_ratio, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from recbole_ssm.data.dataset import PackedDataset
 from recbole_ssm.data.recbole_types import EvalBatch, EvalLoader
 from recbole_ssm.data.shares import SHARE, own_rows
 from recbole_ssm.data.training_samples import PlannedBatch, TrainingBatches
+from recbole_ssm.data.transfer import KeptBatches, on_device, size, spare_bytes
 from recbole_ssm.ops.packing import share_out
 from recbole_ssm.system.distributed import rank, world_size
 from recbole_ssm.system.rng import numpy_seed
@@ -30,6 +31,10 @@ class PackedTrainDataLoader(DataLoader[Any]):
     ``cut``, (S,), the number of a history's first items that are read in both directions; ``readout``, (R,), the tokens
     from the last of these on; and their targets ``item_id``, (R,). For a pairwise loss it has ``neg_item_id``,
     (K * targets,), K negatives of each target, by RecBole's sampler.
+
+    On a GPU batches are packed there: all histories stay on it, and a batch's samples go there in one copy. How many
+    tokens and targets a batch has is counted before, so that the host never waits for the GPU. What is drawn for
+    ``mask_ratio`` comes from the GPU's own generator, and so differs from what a CPU draws.
 
     Args:
         config: the configuration.
@@ -60,41 +65,89 @@ class PackedTrainDataLoader(DataLoader[Any]):
             seed=config["seed"],
             causal_epochs=config["causal_epochs"] or 0,
         )
+        self._device: torch.device = config["device"]
+        self._there = self._dataset_there()
         super().__init__(
             dataset,
             batch_sampler=self._batches,
             collate_fn=self._collate,  # type: ignore[arg-type]  # a batch of the sampler is a PlannedBatch, and no list
             num_workers=config["worker"],
-            pin_memory=config["device"].type == "cuda",
         )
+
+    def _dataset_there(self) -> PackedDataset | None:
+        """The dataset with its histories on the GPU; None where batches are packed on the CPU.
+
+        RecBole's sampler of negative items needs the targets on the CPU.
+        """
+        histories = self._dataset.history, *self._dataset.history_columns.values()
+        if self._device.type != "cuda" or self._n_negatives or size(*histories) > spare_bytes(self._device):
+            return None
+        return self._dataset.with_history_on(self._device)
 
     def total(self, epochs: int) -> int:
         """The number of batches in so many epochs, see :meth:`TrainingBatches.total`."""
         return self._batches.total(epochs)
 
-    def _collate(self, planned: PlannedBatch) -> Interaction:
+    def __iter__(self) -> Any:
+        """The batches of the epoch that comes next, on the device."""
+        collated = super().__iter__()
+        if self._there is None:
+            return (on_device(batch, self._device) for batch in collated)
+        return (self._packed_there(*given) for given in collated)
+
+    def _collate(self, planned: PlannedBatch) -> Interaction | _Samples:
+        samples, generator = self._samples(planned)
+        return self._packed(self._dataset, samples, generator) if self._there is None else samples
+
+    def _samples(self, planned: PlannedBatch) -> tuple[_Samples, torch.Generator]:
+        """The samples of a batch that this process computes, without their histories."""
         rows, generator = planned.rows, torch.Generator().manual_seed(planned.seed)
         lengths = self._dataset.inter_feat[self._dataset.item_list_length_field][rows]
         cut = draw_cuts(lengths, generator) if self._cuts and not planned.one_way else torch.ones_like(lengths)
+        targets = lengths - cut + 1 if self._whole_sequences else torch.ones_like(lengths)
         share = None
         if world_size() > 1:
-            targets = lengths - cut + 1 if self._whole_sequences else torch.ones_like(lengths)
             mine, share = own_rows(share_out(lengths, world_size()), targets, rank(), world_size())
-            rows, cut = rows[mine], cut[mine]
+            rows, cut, lengths, targets = rows[mine], cut[mine], lengths[mine], targets[mine]
         batch = self._dataset.samples(rows)
         if share is not None:
             batch[SHARE] = share
-        self._dataset.with_histories(batch, self._dataset.iid_field if self._whole_sequences else None)
         if self._cuts:
-            cut_histories(batch, cut, self._dataset.iid_field)
+            batch["cut"] = cut
+        return _Samples(batch, int(lengths.sum()), int(targets.sum()), planned.seed), generator
+
+    def _packed_there(self, *given: Any) -> Interaction:
+        samples = _Samples(*given)  # a worker process hands on a tuple
+        generator = torch.Generator(self._device).manual_seed(samples.seed)
+        there = samples._replace(batch=on_device(samples.batch, self._device))
+        assert self._there is not None
+        return self._packed(self._there, there, generator)
+
+    def _packed(self, dataset: PackedDataset, samples: _Samples, generator: torch.Generator) -> Interaction:
+        """The batch of samples with their histories, targets, negatives and masks."""
+        batch, target = samples.batch, dataset.iid_field
+        dataset.with_histories(batch, target if self._whole_sequences else None, samples.n_tokens)
+        if self._cuts:
+            cut_histories(batch, batch["cut"], target, samples.n_targets)
         if self._n_negatives:
-            positives = batch[self._dataset.iid_field].numpy()
-            with numpy_seed(planned.seed & 0xFFFF_FFFF):  # else all workers would draw the same
+            positives = batch[target].numpy()
+            with numpy_seed(samples.seed & 0xFFFF_FFFF):  # else all workers would draw the same
                 negatives = self._sampler.sample_by_user_ids(positives, positives, self._n_negatives)
-            batch[self.config["NEG_PREFIX"] + self._dataset.iid_field] = negatives
+            batch[self.config["NEG_PREFIX"] + target] = negatives
         if self._mask_ratio:
             batch[self._list_field] = mask_items(batch[self._list_field], self._mask_ratio, generator)
         return batch
+
+
+class _Samples(NamedTuple):
+    """What is known of a training batch before it is packed."""
+
+    batch: Interaction
+    """Its samples, one row each, with ``cut`` where histories are cut."""
+    n_tokens: int
+    n_targets: int
+    seed: int
+    """Of masks and negatives."""
 
 
 class PackedFullSortEvalDataLoader(FullSortEvalDataLoader):
@@ -104,11 +157,22 @@ class PackedFullSortEvalDataLoader(FullSortEvalDataLoader):
     most, or a single row.
     """
 
+    _kept: KeptBatches | None = None
     LARGEST = 1 << 25
 
     def _init_batch_size_and_step(self) -> None:
         self.step = min(self.config["eval_batch_size"], max(self.LARGEST // self._dataset.item_num, 1))
         self.set_batch_size(self.step)
+
+    def __iter__(self) -> Any:
+        """The batches; on a GPU they are there, and kept there for the next time."""
+        batches = super().__iter__
+        device = self.config["device"]
+        if device.type != "cuda":
+            return batches()
+        if self._kept is None:
+            self._kept = KeptBatches(device, spare_bytes(device))
+        return self._kept.of(batches)
 
 
 class PackedNegSampleEvalDataLoader(NegSampleEvalDataLoader):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, TypeVar
 
 import numpy as np
@@ -118,10 +119,19 @@ class PackedDataset(FromCache, AtomicFiles, SequentialDataset):
         """The packed batch of the samples at ``index``, with user and item features as RecBole joins them."""
         return self.with_histories(self.samples(index, join))
 
-    def with_histories(self, batch: Interaction, next_item_field: str | None = None) -> Interaction:
+    def with_histories(
+        self, batch: Interaction, next_item_field: str | None = None, n_tokens: int | None = None
+    ) -> Interaction:
         """A batch of samples with their histories and columns; see :func:`recbole_ssm.data.collate.pack_histories`."""
         list_field = self.config["ITEM_ID_FIELD"] + self.config["LIST_SUFFIX"]
-        return pack_histories(batch, self.history, list_field, next_item_field, self.history_columns)
+        return pack_histories(batch, self.history, list_field, next_item_field, self.history_columns, n_tokens)
+
+    def with_history_on(self, device: torch.device) -> PackedDataset:
+        """The same samples with histories and columns on a device; batches that are there can get their histories."""
+        there = copy(self)
+        there.history = self.history.to(device)
+        there.history_columns = {field: values.to(device) for field, values in self.history_columns.items()}
+        return there
 
     def samples(self, index: Any, join: bool = True) -> Interaction:
         """The samples at ``index`` without their histories: one row for each."""

@@ -35,6 +35,8 @@ from recbole_ssm.training.hooks.schedule import Schedule
 from recbole_ssm.training.hooks.sharing import Sharing
 from recbole_ssm.training.hooks.stopping import Stopping
 from recbole_ssm.training.hooks.time_budget import TimeBudget
+from recbole_ssm.training.loop import train_batches
+from recbole_ssm.training.losses import EVERY, BatchLoss, Losses
 from recbole_ssm.training.optimisation import fused_adam, parameter_groups
 from recbole_ssm.training.tree_training import TreeTrainer
 
@@ -113,6 +115,7 @@ class HookedTrainer(_Hooked):
             was validated ``valid_seconds``, ``valid_result`` and ``valid_score`` (``valid_metric``, not rounded).
         epoch: the epoch that is being trained, or was last.
         verbose: whether the log is told of each epoch.
+        losses: of batches, as far as the hooks do not know them yet.
         hooks: all hooks in their order.
     """
 
@@ -136,6 +139,7 @@ class HookedTrainer(_Hooked):
         self.history: list[dict] = []
         self.epoch: Epoch | None = None
         self.verbose = True
+        self.losses = Losses(self._tell_loss, EVERY.get(self.device.type, 1))
         loss, budget = EpochLoss(), config["time_budget"]
         self._files = Checkpointing(self)
         self._resume = Resume(self, self._files)
@@ -185,7 +189,11 @@ class HookedTrainer(_Hooked):
         epoch = Epoch(epoch_idx, batches, loss_func)
         with _all(hook.around_epoch(epoch) for hook in self.hooks):
             self.epoch = epoch
-            epoch.loss = super()._train_epoch(batches, epoch_idx, epoch.loss_func, show_progress)
+            if self.config.is_packed:
+                train_batches(self, epoch, show_progress=show_progress)
+            else:
+                epoch.loss = super()._train_epoch(batches, epoch_idx, epoch.loss_func, show_progress)
+            self.losses.read()
         return epoch.loss
 
     def between_batches(self, done: int) -> None:
@@ -194,6 +202,10 @@ class HookedTrainer(_Hooked):
             hook.between_batches(done)
 
     def _check_nan(self, loss: Tensor) -> None:
+        assert self.epoch is not None
+        self.losses.add(loss, self.epoch.batches.targets, self.epoch.batches.weight)
+
+    def _tell_loss(self, loss: BatchLoss) -> None:
         for hook in self.hooks:
             hook.after_loss(loss)
 

@@ -113,6 +113,7 @@ class Checkpointing(Hook):
     def _content(self, epoch: int, done: int) -> dict[str, Any]:
         """RecBole's keys, and more; ``given`` is the configuration without the defaults."""
         trainer = self._trainer
+        trainer.losses.read()
         return {
             "versions": {"recbole_ssm": __version__, "torch": str(torch.__version__)},
             "config": plain(trainer.config.final_config_dict),

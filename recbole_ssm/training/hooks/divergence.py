@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.training.hooks.hook import Fit, Hook, Scored
+from recbole_ssm.training.losses import BatchLoss
 
 if TYPE_CHECKING:
     from recbole_ssm.training.trainer import EvaluationTrainer, HookedTrainer
@@ -64,11 +65,11 @@ class Divergence(Hook):
         self._ties_checked = False
         yield
 
-    def after_loss(self, loss: Tensor) -> None:
-        if not torch.isfinite(loss):
+    def after_loss(self, loss: BatchLoss) -> None:
+        if not math.isfinite(loss.value):
             epoch = len(self._trainer.history or ()) + 1
             raise TrainingDiverged(
-                f"the training loss became {loss.item()} in epoch {epoch} (parameters "
+                f"the training loss became {loss.value} in epoch {epoch} (parameters "
                 f"{broken_parameters(self._trainer.model)}); {self._remedy()}"
             )
 

@@ -6,31 +6,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor
-
 from recbole_ssm.system.distributed import all_gather, world_size
 from recbole_ssm.training.hooks.hook import Epoch, Hook
+from recbole_ssm.training.losses import BatchLoss
 
 
 class EpochLoss(Hook):
     """Sums up the losses of the batches. Batches may hold more or fewer targets, so each counts by its targets."""
 
     def __init__(self) -> None:
-        self._epoch: Epoch | None = None
         self._of_batches = self._of_targets = self._targets = 0.0
 
     @contextmanager
     def around_epoch(self, epoch: Epoch) -> Iterator[None]:
-        self._epoch = epoch
         self._of_batches = self._of_targets = self._targets = 0.0
         yield
 
-    def after_loss(self, loss: Tensor) -> None:
-        assert self._epoch is not None
-        batches = self._epoch.batches
-        self._of_batches += loss.item()
-        self._of_targets += loss.item() * batches.weight
-        self._targets += batches.targets
+    def after_loss(self, loss: BatchLoss) -> None:
+        self._of_batches += loss.value
+        self._of_targets += loss.value * loss.weight
+        self._targets += loss.targets
 
     def mean(self) -> float:
         """Mean over the targets that this epoch has had so far, in all processes."""

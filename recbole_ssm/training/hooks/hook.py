@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recbole_ssm.checkpoints.fingerprint import fingerprint, item_vocabulary
 from recbole_ssm.training.batches import EpochBatches
+from recbole_ssm.training.losses import BatchLoss
 
 
 @dataclass
@@ -96,8 +97,11 @@ class Hook:
             done: how many batches of the epoch are trained; 0 after the last epoch.
         """
 
-    def after_loss(self, loss: Tensor) -> None:
-        """After the loss of a batch, before its gradients."""
+    def after_loss(self, loss: BatchLoss) -> None:
+        """Once the loss of a batch is known: on a CPU before its gradients, on a GPU some batches later.
+
+        All losses are known before the epoch ends, and before a checkpoint is written.
+        """
 
     def scores_batch(self) -> bool:
         """Whether this process scores the evaluation batch that comes next."""

@@ -1,0 +1,88 @@
+"""Batches that are packed or kept on a device. The device is the CPU here: only the pinned memory is left out."""
+
+import pytest
+import torch
+from atomic import make_config, make_loaders
+from recbole.data.interaction import Interaction
+
+from recbole_ssm.data.shares import SHARE
+from recbole_ssm.data.transfer import KeptBatches, moved, on_device
+
+CPU = torch.device("cpu")
+META = torch.device("meta")
+
+
+def test_tensors_of_all_kinds_arrive_as_they_were():
+    tensors = [
+        torch.arange(5),
+        torch.tensor([True, False, True]),
+        torch.empty(0, 3, dtype=torch.float64),
+        torch.randn(3, 4).T,
+        torch.tensor(2.5, dtype=torch.float16),
+        torch.arange(7, dtype=torch.int32),
+    ]
+    there = moved(tensors, CPU)
+    assert all(torch.equal(one, other) and one.dtype == other.dtype for one, other in zip(there, tensors, strict=True))
+    assert all(each.data_ptr() % 16 == there[0].data_ptr() % 16 for each in there if each.numel())
+
+
+def test_a_batch_moves_but_for_the_share_that_the_host_reads():
+    batch = Interaction({"item_id": torch.arange(4), SHARE: torch.ones(1), "there": torch.ones(4, device=META)})
+    batch.length = 1
+    found = on_device(batch, META)
+    assert list(found.interaction) == list(batch.interaction)
+    assert [found[name].device.type for name in found] == ["meta", "cpu", "meta"]
+    assert len(found) == 1
+    assert on_device(found, META) is found
+
+
+LOADED = {
+    "prefixes, masked": {"train_samples": "sampled_prefixes", "prefixes_per_user": 3, "mask_ratio": 0.3},
+    "whole sequences": {"train_samples": "whole_sequence"},
+    "cut histories": {"model": "SSD4Rec", "train_samples": "prefix_lm", "causal_epochs": 1, "mask_ratio": 0.0},
+    "in other processes": {"train_samples": "whole_sequence", "worker": 1},
+}
+
+
+@pytest.mark.parametrize("keys", LOADED.values(), ids=LOADED)
+def test_batches_that_are_packed_on_a_device_are_those_of_the_cpu(tiny, keys):
+    config = make_config(tiny, train_batch_tokens=60, epochs=2, **keys)
+    _, (loader, _, _) = make_loaders(config)
+    _, (other, _, _) = make_loaders(config)
+    other._there = other._dataset.with_history_on(CPU)
+    for _ in range(2):  # the second epoch of prefix_lm has cuts
+        batches, others = list(loader), list(other)
+        assert len(batches) == len(others) > 1
+        for batch, there in zip(batches, others, strict=True):
+            assert set(batch.columns) == set(there.columns)
+            assert all(torch.equal(batch[name], there[name]) for name in batch)
+            assert len(batch) == len(there)
+
+
+@pytest.mark.parametrize("keys", [{}, {"filter_seen": True}], ids=str)
+def test_batches_of_an_evaluation_are_collated_once(tiny, keys):
+    _, (_, valid, _) = make_loaders(make_config(tiny, eval_batch_size=8, **keys))
+    plain, kept, times = list(valid), KeptBatches(CPU, 10**6), []
+
+    def batches():
+        times.append(len(times))
+        return iter(plain)
+
+    for _ in range(3):
+        for batch, other in zip(plain, kept.of(batches), strict=True):
+            assert all(torch.equal(batch[0][name], other[0][name]) for name in batch[0])
+            assert (batch[1] is None) == (other[1] is None) == (not keys)
+            for one, same in zip((*(batch[1] or ()), *batch[2:]), (*(other[1] or ()), *other[2:]), strict=True):
+                assert torch.equal(one, same)
+    assert times == [0]
+
+
+def test_batches_that_are_too_large_or_not_read_to_the_end_are_not_kept(tiny):
+    _, (_, valid, _) = make_loaders(make_config(tiny, eval_batch_size=8))
+    plain = list(valid)
+    small = KeptBatches(CPU, 1000)
+    assert [len(list(small.of(lambda: iter(plain)))) for _ in range(2)] == [len(plain)] * 2
+    assert small._kept is None
+    left = KeptBatches(CPU, 10**6)
+    next(left.of(lambda: iter(plain)))
+    assert left._kept is None
