@@ -33,10 +33,12 @@ class Kernel:
     Attributes:
         run: has the signature and the results of the op's function of the same name in :class:`Signatures`.
         fits: called with the same arguments, says whether ``run`` takes them; None: it takes all.
+        takes: as :attr:`Backend.takes`, for this op; None: as the backend says.
     """
 
     run: Callable[..., Any]
     fits: Callable[..., bool] | None = None
+    takes: Callable[[Tensor], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,10 @@ class Backend:
 
     def computes(self, op: str, *tensors: Tensor | None) -> bool:
         """Whether it is installed, has this op, and takes tensors like these (None: not given)."""
-        given = (tensor for tensor in tensors if tensor is not None)
-        return op in self.kernels and all(map(self.takes, given)) and self.missing() is None
+        if op not in self.kernels:
+            return False
+        takes = self.kernels[op].takes or self.takes
+        return all(takes(tensor) for tensor in tensors if tensor is not None) and self.missing() is None
 
 
 def check_op(op: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_ssm.ops.backends.native.loading import borders, call, contiguous, pointers, rows_contiguous, threads_for
+from recbole_ssm.ops.backends.layout import borders, contiguous, rows_contiguous
+from recbole_ssm.ops.backends.native.loading import call, pointers, threads_for
 
 MOST_TAPS = 16
 """As in library.c."""

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_ssm.ops.backends.native.loading import call, contiguous, pointers, threads_for_rows
+from recbole_ssm.ops.backends.layout import contiguous
+from recbole_ssm.ops.backends.native.loading import call, pointers, threads_for_rows
 from recbole_ssm.ops.packing import RowItems
 from recbole_ssm.ops.teacher import Teacher
 

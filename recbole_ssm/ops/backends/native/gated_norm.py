@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_ssm.ops.backends.native.loading import call, pointers, rows_contiguous, threads_for_rows
+from recbole_ssm.ops.backends.layout import rows_contiguous
+from recbole_ssm.ops.backends.native.loading import call, pointers, threads_for_rows
 
 
 def gated_norm(y: Tensor, z: Tensor, weight: Tensor, *, eps: float, norm_before_gate: bool) -> Tensor:

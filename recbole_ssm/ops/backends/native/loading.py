@@ -79,21 +79,6 @@ def pointers(tensors: Sequence[Tensor | None]) -> list[int | None]:
     return [pointer(tensor) for tensor in tensors]
 
 
-def rows_contiguous(tensor: Tensor) -> Tensor:
-    """The tensor (T, n), copied where a row's elements do not lie side by side."""
-    return tensor if tensor.stride(1) == 1 else tensor.contiguous()
-
-
-def contiguous(tensor: Tensor | None) -> Tensor | None:
-    """The tensor, copied where it is not contiguous; None for None."""
-    return None if tensor is None else tensor.contiguous()
-
-
-def borders(cu_seqlens: Tensor) -> Tensor:
-    """``cu_seqlens`` as the library reads it."""
-    return cu_seqlens.to(torch.int32).contiguous()
-
-
 def threads_for(channels: int) -> int:
     """As many as torch uses, if each has a vector of channels to work on."""
     return max(1, min(torch.get_num_threads(), channels // 16))

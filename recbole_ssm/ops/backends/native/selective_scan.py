@@ -8,15 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from recbole_ssm.ops.backends.native.loading import (
-    borders,
-    call,
-    contiguous,
-    loaded,
-    pointers,
-    rows_contiguous,
-    threads_for,
-)
+from recbole_ssm.ops.backends.layout import borders, contiguous, rows_contiguous
+from recbole_ssm.ops.backends.native.loading import call, loaded, pointers, threads_for
 
 
 def selective_scan(

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from recbole_ssm.ops.backends.native.loading import borders, call, contiguous, pointers, rows_contiguous
+from recbole_ssm.ops.backends.layout import borders, contiguous, rows_contiguous
+from recbole_ssm.ops.backends.native.loading import call, pointers
 from recbole_ssm.ops.packing import share_out
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -23,16 +25,27 @@ def _missing() -> str | None:
     return None if installed() else "install triton"
 
 
+def _is_here(tensor: Tensor) -> bool:
+    anywhere = os.environ.get("TRITON_INTERPRET") == "1"  # Triton's own way to run kernels without a GPU
+    return tensor.is_cuda or anywhere
+
+
 def takes(tensor: Tensor) -> bool:
     """Whether the kernels compute with a tensor like this."""
-    anywhere = os.environ.get("TRITON_INTERPRET") == "1"  # Triton's own way to run kernels without a GPU
-    return (tensor.is_cuda or anywhere) and tensor.dtype in (torch.float32, torch.float16, torch.bfloat16)
+    return _is_here(tensor) and tensor.dtype in (torch.float32, torch.float16, torch.bfloat16)
 
 
-def _selective_scan(*tensors: Tensor, **options: Any) -> Any:
-    from recbole_ssm.ops.backends.triton.selective_scan import selective_scan  # Triton may be missing
+def _takes_complex(tensor: Tensor) -> bool:
+    return _is_here(tensor) and tensor.dtype == torch.complex64
 
-    return selective_scan(*tensors, **options)
+
+def _from(file: str, name: str) -> Callable[..., Any]:
+    """A function of a file of this folder, which is imported at the first call: Triton may be missing."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        return getattr(import_module(f"{__package__}.{file}"), name)(*arguments, **options)
+
+    return call
 
 
 def _cross_entropy_fits(*tensors: Tensor | None, **options: Any) -> bool:
@@ -40,17 +53,14 @@ def _cross_entropy_fits(*tensors: Tensor | None, **options: Any) -> bool:
     return all(tensor is None or tensor.dtype == torch.float32 for tensor in tensors[:4])
 
 
-def _cross_entropy(*tensors: Any, **options: Any) -> Any:
-    from recbole_ssm.ops.backends.triton.cross_entropy import cross_entropy
-
-    return cross_entropy(*tensors, **options)
-
-
 TRITON = Backend(
     name="triton",
     kernels={
-        "selective_scan": Kernel(_selective_scan),
-        "cross_entropy": Kernel(_cross_entropy, _cross_entropy_fits),
+        "selective_scan": Kernel(_from("selective_scan", "selective_scan")),
+        "conv1d": Kernel(_from("conv1d", "conv1d"), _from("conv1d", "fits")),
+        "gated_norm": Kernel(_from("gated_norm", "gated_norm"), _from("gated_norm", "fits")),
+        "linear_recurrence": Kernel(_from("linear_recurrence", "linear_recurrence"), takes=_takes_complex),
+        "cross_entropy": Kernel(_from("cross_entropy", "cross_entropy"), _cross_entropy_fits),
     },
     takes=takes,
     missing=_missing,
