@@ -27,7 +27,7 @@ def check_backend(
     device: str | torch.device = "cpu",
     tolerance: float | None = None,
     only: str = "",
-) -> None:
+) -> dict[str, float]:
     """Check every op of a backend against the op's formula in float64, and what packed streams rely on.
 
     Outputs and all gradients are those of the formula: forwards and in reverse, with and without states, at extreme
@@ -43,10 +43,14 @@ def check_backend(
             in bfloat16.
         only: part of the names of the cases to check, such as ``reverse``; all by default.
 
+    Returns:
+        For each op that has a formula, the largest relative error against it.
+
     Raises:
         AssertionError: the backend breaks a promise; the message names the op, the case and the check.
     """
     tolerance = _TOLERANCE[dtype] if tolerance is None else tolerance
+    errors: dict[str, float] = {}
     for op in backend.kernels:
         counted = _Counted(backend, op)
         with use_backend(counted.backend), unwritten_memory_is_nan():
@@ -63,7 +67,9 @@ def check_backend(
                     except Exception as error:
                         words = check.__name__.replace("_", " ")
                         raise AssertionError(f"{backend.name}: {op}, {case.name}: {words}: {error}") from error
+                errors[op] = max(errors.get(op, 0.0), subject.error)
         assert counted.calls, f"{backend.name}: {op}: it takes none of the cases in {dtype} on {device}"
+    return errors
 
 
 class _Counted:
@@ -85,6 +91,8 @@ class _Subject:
 
     def __init__(self, case: Case, dtype: torch.dtype, device: torch.device, tolerance: float):
         self.case, self.tolerance = case, max(tolerance, case.error)
+        self.error = 0.0
+        """The largest against the formula so far."""
         pairs = torch.complex128 if dtype == torch.float64 else torch.complex64
         self.tensors = {
             name: tensor.to(device, pairs if tensor.is_complex() else dtype) for name, tensor in case.tensors.items()
@@ -113,12 +121,16 @@ class _Subject:
                 kept[name] = torch.cat([value[:sequence], value[sequence + 1 :]])
         return kept
 
-    def assert_near(self, actual: Tensors, expected: Tensors) -> None:
-        """Compare by name."""
+    def assert_near(self, actual: Tensors, expected: Tensors) -> float:
+        """Compare by name; the largest error, of gradients that cancel a tenth."""
+        largest = 0.0
         for name, value in actual.items():
-            allowed, floor = (10 * self.tolerance, 0.1) if name in _CANCELLING else (self.tolerance, 1e-3)
+            share, floor = (10, 0.1) if name in _CANCELLING else (1, 1e-3)
+            allowed = share * self.tolerance
             error = relative_error(value.cpu(), expected[name].cpu(), floor)
+            largest = max(largest, error / share)
             assert error <= allowed, f"{name} is off by {error:.1e}, and {allowed:.1e} is allowed"
+        return largest
 
 
 def _evaluate(
@@ -165,7 +177,7 @@ def relative_error(actual: Tensor, expected: Tensor, floor: float = 0.0) -> floa
 def outputs_and_gradients_are_those_of_the_formula(subject: _Subject) -> None:
     """All of them; the first output in the type of the first input, but for a loss."""
     found = subject.evaluate(subject.tensors)
-    subject.assert_near(found, subject.expected())
+    subject.error = subject.assert_near(found, subject.expected())
     first = next(iter(subject.tensors.values())).dtype
     name, output = next(iter(found.items()))
     assert name == "loss" or output.dtype == first, f"{name} is {output.dtype}, not {first}"

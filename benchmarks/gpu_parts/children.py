@@ -1,0 +1,82 @@
+"""Processes for parts, and for jobs of a part, each with a time limit and a file for what it finds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpu_parts import ROOT
+from gpu_parts.files import read
+
+if TYPE_CHECKING:
+    from gpu_parts.place import Place  # which imports torch
+
+SCRIPT = ROOT / "benchmarks" / "gpu.py"
+
+
+class Ended(Enum):
+    """How a process ended."""
+
+    BY_ITSELF = 1
+    TOO_LATE = 2
+    FAILED = 3
+
+
+def command(name: str, result: Path, limit: float, *, device: str, tiny: bool, data: Path) -> list[str]:
+    """What starts a part, or a job of one: ``PART:JOB``."""
+    flags = ["--tiny"] * tiny + ["--cpu"] * (device == "cpu")
+    given = ["--child", name, "--result", str(result), "--seconds", str(limit), "--data", str(data)]
+    return [sys.executable, "-W", "ignore", str(SCRIPT), *given, *flags]
+
+
+def ended(environment: dict[str, str], folder: Path, log) -> dict:
+    """Options of ``Popen``: a group of its own, which ends together."""
+    return {"env": environment, "cwd": folder, "stdout": log, "stderr": log, "start_new_session": True}
+
+
+def end(process: subprocess.Popen) -> None:
+    """End a process and all that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def in_parallel(place: Place, part: str, jobs: list[str], workers: int, *, threads: int = 1) -> None:
+    """Run jobs of a part, so many at a time, and add what each found as soon as it ends.
+
+    Args:
+        place: of the part.
+        part: its name.
+        jobs: their names; what each finds goes under names of its own.
+        workers: how many at a time.
+        threads: of each.
+    """
+
+    def run(number: int) -> dict:
+        folder = Path(f"job-{number}").absolute()
+        folder.mkdir()
+        limit, result = place.left() - 1, folder / "result.json"
+        words = command(
+            f"{part}:{jobs[number]}", result, limit, device=place.device.type, tiny=place.tiny, data=place.data
+        )
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        try:
+            done = subprocess.run(words, cwd=folder, env=environment, timeout=max(limit, 0.1), check=False)
+            failed = f"status {done.returncode}" if done.returncode else None
+        except subprocess.TimeoutExpired:
+            failed = "its time ended"
+        found = read(result) if result.exists() else {}
+        failed = found.pop("failed", failed)
+        return found | ({jobs[number]: found.get(jobs[number], {}) | {"failed": failed}} if failed else {})
+
+    with ThreadPoolExecutor(workers) as pool:
+        for future in as_completed([pool.submit(run, number) for number in range(len(jobs))]):
+            for name, value in future.result().items():
+                place.note(name, value)
