@@ -77,14 +77,19 @@ def command_of(recipe: str, seed: int, data_path: str | None, changes: list[str]
 
 
 def settings_of(arguments: list[str]) -> dict:
-    """What recipe and command line give that decides what a training comes to, but for the seed."""
+    """What recipe and command line give that decides what a training comes to, but for the seed.
+
+    ``defaults`` is left out where it is ``paper``, as it was in all runs before there was another.
+    """
     from recbole_ssm.checkpoints.latest import decisive
     from recbole_ssm.config.config import Config
     from recbole_ssm.system.plain import plain
 
     model, dataset, files, keys = divided(arguments)
-    given = Config(model, dataset, files, command_line=keys, trains=False).external_config_dict
-    return {key: value for key, value in plain(decisive(given)).items() if key != "seed"}
+    config = Config(model, dataset, files, command_line=keys, trains=False)
+    given = {"defaults": config["defaults"]} | config.external_config_dict
+    left_out = {"seed"} | ({"defaults"} if given["defaults"] != "data" else set())
+    return {key: value for key, value in plain(decisive(given)).items() if key not in left_out}
 
 
 def divided(arguments: list[str]) -> tuple[str, str, list[str], list[str]]:

@@ -26,8 +26,8 @@ ML_100K = Path(recbole.__file__).parent / "dataset_example" / "ml-100k" / "ml-10
 REAL_DATA = os.environ.get("RECBOLE_SSM_DATA_PATH")
 """Folder of the real datasets that are too large to come with anything, or None."""
 
-SMALL = {"hidden_size": 8, "headdim": 4, "d_state": 4, "num_layers": 1}
-"""A model of this package that trains in no time."""
+SMALL = {"hidden_size": 8, "headdim": 4, "d_state": 4, "num_layers": 1, "defaults": "paper"}
+"""A model of this package that trains in no time, with settings that do not depend on the data."""
 
 SMALL_OF_RECBOLE = {
     "SASRec": {"hidden_size": 8, "inner_size": 16, "n_layers": 1},

@@ -30,9 +30,7 @@ def check(config: Settings, *, trains: bool) -> None:
         config.pass_over("data_path", "ml-100k is the one that comes with RecBole; give yours another name")
     check_recbole_values(config)
     if not config.held_out[0]:
-        config.notes.append(
-            f"there is no validation: all {config['epochs']} epochs are trained, and the model of the last one is kept"
-        )
+        config.notes.append("there is no validation: all epochs are trained, and the model of the last one is kept")
     if trains:
         if recboles_own(config.model_class, config["model"]):
             check_packages(config["model"])

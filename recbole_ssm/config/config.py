@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ssm.config.checks import check
+from recbole_ssm.config.from_data import Group, Statistics, settings_from
+from recbole_ssm.config.keys import keys_of
+from recbole_ssm.config.model_checks import check_together
 from recbole_ssm.config.settings import Settings
+
+_OF_RECBOLE = {"epochs", "stopping_step", "learner", "learning_rate", "weight_decay"}
+"""Keys of RecBole that may follow from the data."""
 
 
 class Config(Settings):
@@ -43,3 +49,30 @@ class Config(Settings):
     ):
         super().__init__(model, dataset, config_file_list, config_dict, command_line)
         check(self, trains=trains)
+
+    def settle(self, data: Statistics) -> None:
+        """Replace defaults by settings that follow from the data, for a model of packed histories that is trained.
+
+        What is given stays as it is, and so does everything with ``defaults: paper``.
+
+        Args:
+            data: its size.
+
+        Raises:
+            InputError: something that is given does not fit these settings.
+        """
+        if self["defaults"] != "data":
+            return
+        names = {key.name for key in keys_of(self.model_class)} | _OF_RECBOLE
+        kept = self.external_config_dict.keys() | self.above_the_data | self._assigned()
+        for why, settings in settings_from(data, self, kept):
+            new = {key: value for key, value in settings.items() if key in names - kept}
+            self.internal_config_dict |= new
+            self.final_config_dict |= new
+            self.from_data += [Group(why, new)] if new else []
+        check_together(self)
+
+    def _assigned(self) -> set[str]:
+        """Keys that somebody has set after the configuration was made."""
+        final, internal = self.final_config_dict, self.internal_config_dict
+        return {key for key in final if key not in internal or final[key] != internal[key]}

@@ -1,7 +1,8 @@
 """The defaults of a configuration, in layers: each layer replaces values of those before it.
 
-RecBole's own defaults come first, then :data:`LAYERS`. What a caller gives (files, dicts, command line) replaces them
-all. Defaults that follow from the data would be one layer more, with the statistics of the data in :class:`Run`.
+RecBole's own defaults come first, then :data:`BELOW_THE_DATA`. Once the data are read, settings that follow from them
+(:mod:`recbole_ssm.config.from_data`) replace these. :data:`ABOVE_THE_DATA` replaces those, and what a caller gives
+(files, dicts, command line) replaces all.
 """
 
 from __future__ import annotations
@@ -48,11 +49,16 @@ def declared(run: Run) -> dict[str, Any]:
     return found if run.model.causal else found | {"train_samples": "all_prefixes"}
 
 
-def model_file(run: Run) -> Path | None:
-    """The file ``NAME.yaml`` of a model: in the package's ``properties/model``, or beside the file of the class."""
-    shipped = properties_folder() / "model" / f"{run.name}.yaml"
-    if shipped.is_file() or not run.packed:
-        return shipped if shipped.is_file() else None
+def shipped_file(run: Run) -> Path | None:
+    """The package's file of a model, ``properties/model/NAME.yaml``."""
+    file = properties_folder() / "model" / f"{run.name}.yaml"
+    return file if file.is_file() else None
+
+
+def own_file(run: Run) -> Path | None:
+    """The file ``NAME.yaml`` beside the class of somebody's own model."""
+    if shipped_file(run) is not None or not run.packed:
+        return None
     try:
         beside = Path(inspect.getfile(run.model)).with_name(f"{run.name}.yaml")
     except (OSError, TypeError):  # a class that was typed in
@@ -66,5 +72,8 @@ def dataset_file(run: Run) -> Path | None:
     return file if file.is_file() else None
 
 
-LAYERS: tuple[Callable[[Run], dict[str, Any] | Path | None], ...] = (declared, model_file, dataset_file)
-"""Each gives keys and values, a file of them, or nothing."""
+Layer = Callable[[Run], dict[str, Any] | Path | None]
+"""It gives keys and values, a file of them, or nothing."""
+
+BELOW_THE_DATA: tuple[Layer, ...] = (declared, shipped_file)
+ABOVE_THE_DATA: tuple[Layer, ...] = (own_file, dataset_file)

@@ -10,6 +10,7 @@ import yaml
 from recbole.config import Config as RecBoleConfig
 
 from recbole_ssm.config import numpy_names
+from recbole_ssm.config.from_data import Group
 from recbole_ssm.config.keys import FOR_ALL_MODELS
 from recbole_ssm.config.shipped_files import find_config_file
 from recbole_ssm.config.values import YamlLoader, in_python, literal, merged
@@ -37,6 +38,9 @@ class Given(RecBoleConfig):
         recbole_defaults: the values that RecBole has for the model and the dataset.
         notes: what the user should be told, once there is a log.
         passed_over: keys that are given and do nothing, and which of the notes says so.
+        above_the_data: keys whose defaults do not follow from the data: they stand in a file of the dataset, or of
+            somebody's own model.
+        from_data: the settings that follow from the data, once these are read.
 
     Raises:
         InputError: something in them cannot be read.
@@ -57,6 +61,8 @@ class Given(RecBoleConfig):
         self.notes: list[str] = []
         self.passed_over: dict[str, str] = {}
         self.parameters: dict[str, list[str]] = {}
+        self.above_the_data: set[str] = set()
+        self.from_data: list[Group] = []
         files = [file if isinstance(file, dict) else find_config_file(file) for file in config_file_list or ()]
         try:
             super().__init__(model, dataset, files, in_python(config_dict or {}))

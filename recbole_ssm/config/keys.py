@@ -80,6 +80,14 @@ OF_HISTORIES = (
 
 OF_TRAINING = (
     Key(
+        "defaults",
+        str,
+        "values of keys that nobody gives: with data they follow from the size of the data, with paper they are the "
+        "published constants",
+        "data",
+        choices=("data", "paper"),
+    ),
+    Key(
         "train_samples",
         str,
         "what an epoch trains on: all_prefixes of each user; sampled_prefixes, some of them; whole_sequence, each user "

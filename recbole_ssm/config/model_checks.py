@@ -19,11 +19,20 @@ def check_our_model(config: Settings, *, trains: bool) -> None:
         _check_backend(config)
     elif trains:
         _note_training(config)
-    config.model_class.check_config(config)
+    check_together(config)
     _note_unused_columns(config)
     for key in ("save_dataloaders", "dataloaders_save_path", "transform"):
         if config[key]:
             raise InputError(f"{key} does not apply to packed batches; remove it")
+
+
+def check_together(config: Settings) -> None:
+    """Raise :class:`InputError` where settings do not fit one another, be they given or from the data."""
+    config.model_class.check_config(config)
+    if config["causal_epochs"] and config["causal_epochs"] >= config["epochs"]:
+        raise InputError(
+            f"causal_epochs {config['causal_epochs']} leaves none of {config['epochs']} epochs to train both directions"
+        )
 
 
 def _note_training(config: Settings) -> None:
@@ -74,10 +83,6 @@ def _check_samples(config: Settings) -> None:
         )
     if config["causal_epochs"] and samples != "prefix_lm":
         raise InputError(f"causal_epochs belongs to train_samples: prefix_lm, which is {samples}")
-    if config["causal_epochs"] and config["causal_epochs"] >= config["epochs"]:
-        raise InputError(
-            f"causal_epochs {config['causal_epochs']} leaves none of {config['epochs']} epochs to train both directions"
-        )
     if samples == "sampled_prefixes" and config["prefixes_per_user"] is None:
         raise InputError("train_samples: sampled_prefixes needs prefixes_per_user")
     if samples != "sampled_prefixes" and "prefixes_per_user" in given:

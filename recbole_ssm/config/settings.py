@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from recbole.utils import ModelType
 
-from recbole_ssm.config.defaults import LAYERS, Run
+from recbole_ssm.config.defaults import ABOVE_THE_DATA, BELOW_THE_DATA, Layer, Run
 from recbole_ssm.config.given import Given
 from recbole_ssm.config.keys import keys_of
 from recbole_ssm.errors import InputError
@@ -55,6 +55,12 @@ class Settings(Given):
     dataset_cache: str | None
     time_budget: float | None
     lr_schedule: str
+
+    @property
+    def given(self) -> _Settings:
+        """What a training has beside the published defaults: what is given, and what follows from the data."""
+        found = {key: value for group in self.from_data for key, value in group.settings.items()}
+        return found | self.external_config_dict
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -118,12 +124,19 @@ class Settings(Given):
         self.recbole_defaults = dict(self.internal_config_dict)
         self._load_fields(model_class, dataset)
         run = Run(model, model_class, dataset, self.is_packed)
-        for layer in LAYERS:
-            content = layer(run)
-            self.internal_config_dict.update(self._read(content) if isinstance(content, Path) else content or {})
+        for layer in BELOW_THE_DATA:
+            self.internal_config_dict.update(self._content(layer, run))
+        for layer in ABOVE_THE_DATA:
+            content = self._content(layer, run)
+            self.internal_config_dict.update(content)
+            self.above_the_data |= content.keys()
         if self.is_packed:
             self.parameters["State-space"] = [key.name for key in keys_of(model_class)]
         self._follow(model_class)
+
+    def _content(self, layer: Layer, run: Run) -> _Settings:
+        content = layer(run)
+        return self._read(content) if isinstance(content, Path) else content or {}
 
     def _load_fields(self, model_class: type[Any], dataset: str) -> None:
         """Users, items and times of a dataset that RecBole does not know, for a sequential model."""

@@ -16,6 +16,7 @@ from recbole_ssm.checkpoints.load import check_fits, load_weights
 from recbole_ssm.config.config import Config
 from recbole_ssm.data import PackedDataset, check_topk, create_dataset, data_preparation
 from recbole_ssm.data.recbole_datasets import renumber_items
+from recbole_ssm.data.statistics import statistics_of
 from recbole_ssm.errors import CheckpointError, InputError
 from recbole_ssm.ops.backends import use_backend
 from recbole_ssm.system import threads
@@ -64,7 +65,28 @@ def computing(config: Config) -> Iterator[str]:
         yield in_words
 
 
-def assemble(config: Config, *, watch: Watch | None = None) -> Assembly:
+def read_data(config: Config) -> Any:
+    """The data of a training, before the split. Settings that follow from them are then those of the configuration.
+
+    Args:
+        config: the configuration.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        InputError: the data cannot be used, or settings do not fit those that follow from them.
+    """
+    set_seed(config)
+    dataset = create_dataset(config, packed=config.is_packed)
+    check_topk(config, dataset)
+    _check_labels(config, dataset)
+    if config.is_packed:
+        config.settle(statistics_of(dataset))
+    return dataset
+
+
+def assemble(config: Config, dataset: Any = None, *, watch: Watch | None = None) -> Assembly:
     """Data, a new model and its trainer.
 
     The initial weights follow from the seed alone. Of several processes each then has its own random numbers, for
@@ -72,6 +94,7 @@ def assemble(config: Config, *, watch: Watch | None = None) -> Assembly:
 
     Args:
         config: the configuration.
+        dataset: from :func:`read_data`; None to read it here.
         watch: see :class:`recbole_ssm.training.hooks.progress.Progress`.
 
     Returns:
@@ -80,11 +103,8 @@ def assemble(config: Config, *, watch: Watch | None = None) -> Assembly:
     Raises:
         InputError: the data or a teacher cannot be used, or the model cannot be made for these data.
     """
-    set_seed(config)
-    dataset = create_dataset(config, packed=config.is_packed)
-    check_topk(config, dataset)
+    dataset = read_data(config) if dataset is None else dataset
     getLogger().info(str(dataset))
-    _check_labels(config, dataset)
     loaders = Loaders(*data_preparation(config, dataset))
     model = _new_model(config, loaders.train._dataset)
     getLogger().info(model)

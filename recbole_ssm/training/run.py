@@ -12,6 +12,7 @@ from recbole.utils import ModelType, set_color
 
 from recbole_ssm.checkpoints.latest import check_configuration, find_latest
 from recbole_ssm.config.config import Config
+from recbole_ssm.config.from_data import in_words
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.backends import describe_backends
 from recbole_ssm.system.atomic_write import check_writable
@@ -19,7 +20,7 @@ from recbole_ssm.system.distributed import broadcast, rank
 from recbole_ssm.system.plain import plain
 from recbole_ssm.system.terminal import console_log_held_back, recbole_warnings_hidden
 from recbole_ssm.training import run_log
-from recbole_ssm.training.assembly import Assembly, assemble, computing
+from recbole_ssm.training.assembly import Assembly, assemble, computing, read_data
 from recbole_ssm.training.logs import run_logs
 from recbole_ssm.training.summary import log_summary, measured
 from recbole_ssm.training.trainer import Watch
@@ -101,13 +102,16 @@ def run_config(config: Config, options: RunOptions) -> dict[str, Any]:
         # An error of the data would be hard to find below 120 lines of configuration:
         console_log_held_back(f"{config['model']} on {config['dataset']}: reading and checking the data") as tell,
     ):
-        _log_settings(config, threads)
-        begun = _begun(config, options.resume)
         if options.saved:
             check_writable(Path(config["checkpoint_dir"]), f"checkpoint_dir {config['checkpoint_dir']!r}")
+        try:
+            dataset = read_data(config)
+        finally:
+            _log_settings(config, threads)
+        begun = _begun(config, options.resume)
         if config.is_packed and config.model_class.is_trained:
             getLogger().info(set_color("Backends", "pink") + f": {describe_backends(config['device'])}")
-        assembly = assemble(config, watch=options.watch)
+        assembly = assemble(config, dataset, watch=options.watch)
         tell()
         if begun is not None:
             assembly.trainer.resume_checkpoint(begun)
@@ -117,6 +121,9 @@ def run_config(config: Config, options: RunOptions) -> dict[str, Any]:
 def _log_settings(config: Config, threads: str) -> None:
     getLogger().info(str(config))
     getLogger().info(set_color("Threads", "pink") + f": {threads}")
+    if config.from_data:
+        title = set_color("Settings from the data", "pink")
+        getLogger().info(f"{title} (--defaults=paper has the published ones)\n{in_words(config.from_data)}")
     for note in config.notes:
         getLogger().warning(note)
 

@@ -11,6 +11,7 @@ from atomic import histories, interactions, make_config, make_loaders, make_spli
 
 from recbole_ssm import Recommender, run
 from recbole_ssm.checkpoints.fingerprint import fingerprint
+from recbole_ssm.data.statistics import statistics_of
 from recbole_ssm.errors import InputError
 from recbole_ssm.training.evaluation import evaluate
 
@@ -369,3 +370,9 @@ def test_blank_lines_count_in_the_numbers_of_lines(tmp_path):
         file.write_text("\n\n".join([header, *wrong]) + "\n")
         with pytest.raises(InputError, match=rf"split\.valid\.inter, line {2 * place + 3}: item_id is empty"):
             read(make_config(tmp_path, dataset="split", **keys))
+
+
+def test_the_size_of_the_data_is_that_of_the_training_file(tmp_path):
+    samples = leave_one_out()
+    dataset, _ = make_loaders(make_config(tmp_path, dataset="split", **write(tmp_path, samples)))
+    assert statistics_of(dataset)[0] == len(samples["train"])

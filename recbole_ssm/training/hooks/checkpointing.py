@@ -111,13 +111,13 @@ class Checkpointing(Hook):
             checkpoint.write(file, state)
 
     def _content(self, epoch: int, done: int) -> dict[str, Any]:
-        """RecBole's keys, and more; ``given`` is the configuration without the defaults."""
+        """RecBole's keys, and more; ``given`` is the configuration without the published defaults."""
         trainer = self._trainer
         trainer.losses.read()
         return {
             "versions": {"recbole_ssm": __version__, "torch": str(torch.__version__)},
             "config": plain(trainer.config.final_config_dict),
-            "given": plain(trainer.config.external_config_dict),
+            "given": plain(trainer.config.given),
             **({} if self._fit is None else self._fit.trained_on),
             "epoch": epoch,
             "cur_step": trainer.cur_step,
