@@ -154,12 +154,13 @@ class PackedSequentialRecommender(PackedRecommender):
         """Scores (S, n_items) of every item after each history."""
         return self.score_all(*self._read(interaction))
 
-    def score_all(self, hidden: Tensor, seen: RowItems | None = None) -> Tensor:
+    def score_all(self, hidden: Tensor, seen: RowItems | Tensor | None = None) -> Tensor:
         """Scores (R, n_items) of every item.
 
         Args:
             hidden: (R, hidden_size) representations of histories, by :meth:`forward` or :meth:`step`.
-            seen: what these histories hold, see :meth:`items_seen`; a model with ``repeat_bias`` needs it.
+            seen: what these histories hold, see :meth:`items_seen`, or (R, n_items) whether they hold each item; a
+                model with ``repeat_bias`` needs it.
 
         Returns:
             The scores; column i is item i.
@@ -174,7 +175,10 @@ class PackedSequentialRecommender(PackedRecommender):
             scores += self.item_bias
         bias = self.bias_of_seen()
         if seen is not None and bias is not None:
-            scores[seen.of_rows()] += bias
+            if isinstance(seen, Tensor):
+                scores += bias * seen
+            else:
+                scores[seen.of_rows()] += bias
         return scores
 
     def prefill(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> tuple[Tensor, list[Any]]:

@@ -20,6 +20,7 @@ from recbole_ssm.ops.backends import check_backend, use_backend
 from recbole_ssm.ops.packing import cumulative_lengths, sequence_index
 from recbole_ssm.serving.columns import read_columns
 from recbole_ssm.serving.session import Session, read_count
+from recbole_ssm.serving.stepping import RecordedStepper, Stepper
 
 _SCORES, _TOKENS = 2**24, 2**16
 """The most scores and the most items of histories in one batch, unless one history alone has more."""
@@ -34,6 +35,8 @@ class Recommender:
         filter_seen: whether items of the history are left out; None for what the training had.
         ssm_backend: which code computes the model's ops; None for what the training had, or ``auto`` where that cannot
             be used.
+        cuda_graph: whether on a GPU the steps of sessions are recorded and launched as one; False to launch each of
+            their kernels.
 
     Attributes:
         model: the model, in evaluation mode.
@@ -52,6 +55,7 @@ class Recommender:
         *,
         filter_seen: bool | None = None,
         ssm_backend: str | None = None,
+        cuda_graph: bool = True,
     ):
         if not isinstance(filter_seen, bool | None):
             raise InputError(f"filter_seen must be True, False or None, but is {filter_seen!r}")
@@ -66,6 +70,8 @@ class Recommender:
         self._number = {name: number for number, name in enumerate(self.items) if number > 0}
         self._columns = {column.field(state["config"]): column for column in self.model.columns}
         self.columns = list(self._columns)
+        self._cuda_graph = cuda_graph and self.device.type == "cuda"
+        self._steppers: dict[torch.dtype, Stepper] = {}
 
     def __contains__(self, item: str) -> bool:
         """Whether the model knows an item of this name."""
@@ -228,12 +234,29 @@ class Recommender:
             seen = torch.tensor([number for history in histories for number in history])
             scores[sequence_index(borders, len(seen)).long(), seen] = -torch.inf
         values, items = (each.tolist() for each in torch.topk(scores, min(k, scores.shape[1])))
-        if any(value != value for row in values for value in row[:1]):  # topk sorts NaN before all numbers
+        return [self._named(*row) for row in zip(values, items, strict=True)]
+
+    def _named(self, scores: list[float], items: list[int]) -> list[tuple[str, float]]:
+        """Names and scores of the best items, without those that are left out."""
+        if any(score != score for score in scores[:1]):  # topk sorts NaN before all numbers
             raise InputError("the model's scores are NaN, so some of its weights are broken; use another checkpoint")
-        return [
-            [(self.items[item], value) for item, value in zip(*row, strict=True) if value > -torch.inf]
-            for row in zip(items, values, strict=True)
-        ]
+        return [(self.items[item], score) for item, score in zip(items, scores, strict=True) if score > -torch.inf]
+
+    def _of_item(self, values: Mapping[str, float]) -> dict[str, Tensor]:
+        """What the model gets for the columns of one item, (1,) each, by the names of its arguments."""
+        return {
+            column.name: column.values(torch.tensor([values[name]], dtype=torch.float64))
+            for name, column in self._columns.items()
+        }
+
+    def _stepper(self) -> Stepper:
+        """What reads and ranks for sessions; another one once the model has another number type."""
+        dtype = self.model.item_embedding.weight.dtype
+        if dtype not in self._steppers:
+            kind = RecordedStepper if self._cuda_graph else Stepper
+            columns = self._of_item(dict.fromkeys(self._columns, 0.0))
+            self._steppers[dtype] = kind(self.model, self.device, columns)
+        return self._steppers[dtype]
 
 
 def _usable_device(device: torch.device | str) -> torch.device:

@@ -6,11 +6,9 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from recbole_ssm.errors import InputError
-from recbole_ssm.ops.packing import last_tokens
 
 if TYPE_CHECKING:
     from recbole_ssm.serving.recommender import Recommender
@@ -40,9 +38,8 @@ class Session:
     ):
         self._recommender = recommender
         self._streams = recommender.model.streams and not recommender._longest
-        self._hidden: Tensor | None = None
-        self._state: list | None = None
-        self._seen: dict[int, None] = {}
+        self._memory: Tensor | None = None
+        """What it keeps on the device, by :class:`recbole_ssm.serving.stepping.Stepper`; None before the first item."""
         names = list(history) if isinstance(history, Iterable) and not isinstance(history, str) else history
         numbers = recommender._numbers(names)
         if columns is None and not names:
@@ -57,14 +54,15 @@ class Session:
         model, batch = self._recommender.model, self._recommender._batch([numbers], values)
         with self._recommender.computing():
             tokens, borders = model.packed(batch)
-            self._hidden, self._state = model.prefill(tokens, borders, **model.columns_of(batch))
-        self._seen = dict.fromkeys(numbers)
+            found = model.prefill(tokens, borders, **model.columns_of(batch))
+            self._memory = self._recommender._stepper().memory(*found, numbers)
 
     def __copy__(self) -> Session:
         """A branch: what is added to one is not added to the other. Both share the model."""
         branch = object.__new__(Session)
-        branch.__dict__ |= self.__dict__ | {"history": list(self.history), "_seen": dict(self._seen)}
+        branch.__dict__ |= self.__dict__ | {"history": list(self.history)}
         branch.columns = {name: list(values) for name, values in self.columns.items()}
+        branch._memory = None if self._memory is None else self._memory.clone()
         return branch
 
     def add(self, item: str, columns: Mapping[str, float] | None = None) -> None:
@@ -77,14 +75,14 @@ class Session:
         Raises:
             InputError: the model does not know the item, or ``columns`` do not fit; the history is as before.
         """
-        model, numbers = self._recommender.model, self._recommender._numbers([item])
+        numbers = self._recommender._numbers([item])
         values = self._recommender._values([[item]], _of_one(columns, single=True))
-        if self._streams:
-            batch = self._recommender._batch([numbers], values)
+        if self._memory is not None:
             with self._recommender.computing():
-                tokens, _ = model.packed(batch)
-                self._hidden, self._state = model.step(tokens, self._state, **model.columns_of(batch))
-            self._seen[numbers[0]] = None
+                read = self._recommender._of_item({name: value for name, ((value,),) in values.items()})
+                self._recommender._stepper().read(self._memory, numbers[0], read)
+        elif self._streams:
+            self._begin(numbers, values)
         self.history.append(item)
         for name, ((value,),) in values.items():
             self.columns[name].append(value)
@@ -92,16 +90,15 @@ class Session:
     def recommend(self, k: int = 10) -> list[tuple[str, float]]:
         """The names and scores of the best ``k`` items after this history; see :meth:`Recommender.recommend`."""
         k = read_count(k)
-        if not self._streams or not self.history:
+        if self._memory is None:
             columns = {name: [values] for name, values in self.columns.items()}
             return self._recommender.recommend([self.history], k, columns=columns)[0]
-        assert self._hidden is not None  # a history that is not empty was read
-        model, seen = self._recommender.model, list(self._seen)
-        tokens = torch.tensor(seen, device=self._recommender.device)
-        borders = torch.tensor([0, len(seen)], dtype=torch.int32, device=tokens.device)
-        with self._recommender.computing():
-            scores = model.score_all(self._hidden, model.items_seen(tokens, borders, last_tokens(borders)))
-            return self._recommender._best(scores, [seen], k)[0]
+        recommender = self._recommender
+        with recommender.computing():
+            k = min(k, len(recommender.items))
+            return recommender._named(
+                *recommender._stepper().rank(self._memory, k, filter_seen=recommender.filter_seen)
+            )
 
 
 def read_count(k: int) -> int:

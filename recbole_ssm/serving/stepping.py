@@ -1,0 +1,195 @@
+"""What a session keeps on the device, and the two things that are done with it: read an item, and rank all items.
+
+On a GPU each of the two is some fifty small kernels, and to launch them takes longer than to compute them. There both
+are recorded once, as CUDA graphs, and then launched as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from threading import Lock
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+_ALIGNED = 16
+"""Each tensor of a session begins at a multiple of so many bytes."""
+
+
+class Kept(NamedTuple):
+    """What a session keeps, as views of its memory."""
+
+    hidden: Tensor
+    """(1, hidden_size), what the model makes of the history."""
+    seen: Tensor
+    """(1, n_items) bool, the items of the history."""
+    state: Any
+    """The model's, with which :meth:`recbole_ssm.model.base.PackedSequentialRecommender.step` goes on."""
+
+
+class Stepper:
+    """Reads items and ranks, in the memory of one session at a time.
+
+    Args:
+        model: one that streams, in evaluation mode.
+        device: that has it.
+        columns: the values of one item for each column that the model reads, as :meth:`read` gets them.
+    """
+
+    def __init__(self, model: Any, device: torch.device, columns: Mapping[str, Tensor]):
+        self._model, self._device = model, device
+        item = torch.zeros(1, dtype=torch.int64, device=device)
+        borders = torch.tensor([0, 1], dtype=torch.int32, device=device)
+        there = {name: values.to(device) for name, values in columns.items()}
+        hidden, self._state = model.prefill(item, borders, **there)
+        seen = torch.zeros(1, model.n_items, dtype=torch.bool, device=device)
+        self._kinds = [(each.shape, each.dtype) for each in (hidden, seen, *_leaves(self._state))]
+        sizes = [each.numel() * each.element_size() for each in (hidden, seen, *_leaves(self._state))]
+        self._sizes = [size + -size % _ALIGNED for size in sizes]
+
+    def memory(self, hidden: Tensor, state: Any, items: Sequence[int]) -> Tensor:
+        """The memory of a new session, (bytes,) uint8.
+
+        Args:
+            hidden: (1, hidden_size) of the model after its history.
+            state: of the model.
+            items: the numbers in the history.
+        """
+        memory = torch.zeros(sum(self._sizes), dtype=torch.uint8, device=self._device)
+        kept = self.kept(memory)
+        kept.seen[0, torch.tensor(items, device=self._device)] = True
+        _write(kept, hidden, state)
+        return memory
+
+    def kept(self, memory: Tensor) -> Kept:
+        """The parts of a memory."""
+        parts = memory.split_with_sizes(self._sizes)
+        hidden, seen, *state = (
+            part[: shape.numel() * dtype.itemsize].view(dtype).view(shape)
+            for part, (shape, dtype) in zip(parts, self._kinds, strict=True)
+        )
+        return Kept(hidden, seen, _like(self._state, iter(state)))
+
+    def read(self, memory: Tensor, item: int, columns: Mapping[str, Tensor]) -> None:
+        """Let a session read its next item.
+
+        Args:
+            memory: of the session; changed in place.
+            item: its number.
+            columns: the item's values, (1,) each, on the CPU.
+        """
+        there = {name: values.to(self._device) for name, values in columns.items()}
+        self._read(self.kept(memory), torch.tensor([item], device=self._device), there)
+
+    def rank(self, memory: Tensor, k: int, *, filter_seen: bool) -> tuple[list[float], list[int]]:
+        """The scores and numbers of the best ``k`` items, the best first; those left out have a score of -inf."""
+        best = torch.empty(2, k, dtype=torch.float64, device=self._device)
+        self._rank(self.kept(memory), best, filter_seen)
+        return _numbers(best)
+
+    def _read(self, kept: Kept, item: Tensor, columns: Mapping[str, Tensor]) -> None:
+        hidden, state = self._model.step(item, kept.state, **columns)
+        kept.seen.scatter_(1, item[:, None], True)
+        _write(kept, hidden, state)
+
+    def _rank(self, kept: Kept, best: Tensor, filter_seen: bool) -> None:
+        scores = self._model.score_all(kept.hidden, None if self._model.repeat_bias is None else kept.seen)
+        scores[:, 0] = -torch.inf
+        if filter_seen:
+            scores.masked_fill_(kept.seen, -torch.inf)
+        for part, found in zip(best, torch.topk(scores[0], best.shape[1]), strict=True):
+            part.copy_(found)
+
+
+class RecordedStepper(Stepper):
+    """The same with CUDA graphs. All sessions use the same memory in turn, into which theirs is copied."""
+
+    def __init__(self, model: Any, device: torch.device, columns: Mapping[str, Tensor]):
+        super().__init__(model, device, columns)
+        self._lock = Lock()
+        self._memory = torch.zeros(sum(self._sizes), dtype=torch.uint8, device=device)
+        self._item = torch.zeros(1, dtype=torch.int64, device=device)
+        self._columns = {name: values.to(device, copy=True) for name, values in columns.items()}
+        self._recorded: dict[Any, tuple[Callable[[], None], Tensor]] = {}
+
+    def read(self, memory: Tensor, item: int, columns: Mapping[str, Tensor]) -> None:
+        """See :meth:`Stepper.read`."""
+        with self._lock:
+            if "read" not in self._recorded:
+                kept = self.kept(self._memory)
+                run = recorded(lambda: self._read(kept, self._item, self._columns), self._device)
+                self._recorded["read"] = run, self._memory
+            self._memory.copy_(memory)
+            self._item.fill_(item)
+            for name, values in columns.items():
+                self._columns[name].copy_(values)
+            self._recorded["read"][0]()
+            memory.copy_(self._memory)
+
+    def rank(self, memory: Tensor, k: int, *, filter_seen: bool) -> tuple[list[float], list[int]]:
+        """See :meth:`Stepper.rank`."""
+        with self._lock:
+            if (k, filter_seen) not in self._recorded:
+                kept, best = self.kept(self._memory), torch.empty(2, k, dtype=torch.float64, device=self._device)
+                self._recorded[k, filter_seen] = (
+                    recorded(lambda: self._rank(kept, best, filter_seen), self._device),
+                    best,
+                )
+            run, best = self._recorded[k, filter_seen]
+            self._memory.copy_(memory)
+            run()
+            return _numbers(best)
+
+
+def recorded(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """A function as a CUDA graph, recorded here after three calls of it; elsewhere the function itself.
+
+    Args:
+        function: uses the same tensors in each call, and never waits for the GPU.
+        device: where it computes.
+    """
+    if device.type != "cuda":
+        return function
+    with torch.cuda.device(device):
+        aside, now = torch.cuda.Stream(), torch.cuda.current_stream()
+        aside.wait_stream(now)
+        with torch.cuda.stream(aside):
+            for _ in range(3):  # libraries and compilers prepare themselves in the first calls
+                function()
+        now.wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            function()
+    return graph.replay
+
+
+def _write(kept: Kept, hidden: Tensor, state: Any) -> None:
+    kept.hidden.copy_(hidden)
+    for before, after in zip(_leaves(kept.state), _leaves(state), strict=True):
+        before.copy_(after)
+
+
+def _numbers(best: Tensor) -> tuple[list[float], list[int]]:
+    scores, items = best.tolist()
+    return scores, [int(item) for item in items]
+
+
+def _leaves(state: Any) -> Iterator[Tensor]:
+    """The tensors of a state, which is a tensor, or a list or tuple of states."""
+    if isinstance(state, Tensor):
+        yield state
+        return
+    for each in state:
+        yield from _leaves(each)
+
+
+def _like(state: Any, leaves: Iterator[Tensor]) -> Any:
+    """A state of the same form with other tensors."""
+    if isinstance(state, Tensor):
+        return next(leaves)
+    return _of_kind(state, (_like(each, leaves) for each in state))
+
+
+def _of_kind(state: Any, parts: Iterable[Any]) -> Any:
+    return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
