@@ -9,6 +9,8 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
+from recbole_ssm.ops.values import remember_total
+
 
 class Ensemble(nn.Module):
     """Models of this package that predict together: by the mean of their scores.
@@ -55,7 +57,7 @@ class Ensemble(nn.Module):
             (R, k), the representations of all models side by side.
         """
         if cut is None and (readout is None or len(readout) != len(cu_seqlens) - 1):
-            cut = torch.ones_like(cu_seqlens[1:], dtype=torch.int64)
+            cut = remember_total(torch.ones_like(cu_seqlens[1:], dtype=torch.int64), len(cu_seqlens) - 1)
         parts = []
         for model in self._members():
             options = {column.name: (columns or {})[column.name] for column in model.columns}

@@ -13,6 +13,7 @@ from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.packed_input import PackedRecommender
 from recbole_ssm.ops import linear_cross_entropy
 from recbole_ssm.ops.packing import RowItems, items_read, last_tokens
+from recbole_ssm.ops.values import remember_total
 
 _REPEAT_RATE = 10.0
 """The parameter ``repeat_bias`` is multiplied by this: Adam moves all parameters at the same rate, and this one has the
@@ -97,7 +98,8 @@ class PackedSequentialRecommender(PackedRecommender):
         target = interaction[self.POS_ITEM_ID]
         tokens, cu_seqlens = self.packed(interaction)
         if not self.causal and "readout" in interaction:
-            readout, options = interaction["readout"], {"cut": interaction["cut"]}
+            readout, cut = interaction["readout"], interaction["cut"]  # the last token before a cut, and all after it
+            options = {"cut": remember_total(cut, len(tokens) + len(cut) - len(readout))}
         else:
             readout, options = last_tokens(cu_seqlens) if len(target) == len(cu_seqlens) - 1 else None, {}
         columns = self.columns_of(interaction)

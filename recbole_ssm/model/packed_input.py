@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recbole_ssm.model.declarations import Column, Configuration, Key
 from recbole_ssm.ops.packing import check_each, check_ids, check_shapes, pack_padded
+from recbole_ssm.ops.values import demand, on_host
 
 
 class PackedRecommender(SequentialRecommender):
@@ -105,8 +106,11 @@ class PackedRecommender(SequentialRecommender):
         """Raise ValueError unless these are S histories with an item each, before anything is looked up by them."""
         check_shapes(cu_seqlens, len(tokens), **{self.ITEM_SEQ: (tokens, (len(tokens),))})
         check_ids(self.ITEM_SEQ, tokens, 0, self.n_items)
-        empty = (cu_seqlens.diff() == 0).nonzero()
-        if len(empty):
+        empty = cu_seqlens.diff() == 0
+        if not on_host(empty):
+            demand(~empty.any(), "a history of the batch is empty; leave it out: it has no recommendation")
+        elif empty.any():
+            empty = empty.nonzero()
             raise ValueError(f"history {int(empty[0])} of the batch is empty; leave it out: it has no recommendation")
 
     def candidates(self, interaction: Interaction, n_histories: int) -> tuple[Tensor, Tensor]:

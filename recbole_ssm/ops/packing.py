@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_ssm.ops.values import demand, demand_borders, known_total, on_host
+
 
 def refuse_recording() -> None:
     """Raise NotImplementedError while torch traces a model to export it.
@@ -29,10 +31,22 @@ def refuse_recording() -> None:
 
 
 def check_shapes(cu_seqlens: Tensor, n_tokens: int, **expected: tuple[Tensor | None, tuple[int, ...]]) -> None:
-    """Raise ValueError unless the borders end at ``n_tokens`` and each tensor (or None) has the shape beside it."""
+    """Raise ValueError unless the borders end at ``n_tokens`` and each tensor (or None) has the shape beside it.
+
+    Borders on a GPU are checked there, see :mod:`recbole_ssm.ops.values`.
+    """
     refuse_recording()
     if cu_seqlens.dim() != 1 or not len(cu_seqlens) or cu_seqlens.is_floating_point():
         raise ValueError(f"cu_seqlens must be S + 1 whole numbers, but is {cu_seqlens.dtype} {tuple(cu_seqlens.shape)}")
+    check_borders(cu_seqlens, n_tokens)
+    check_each(**expected)
+
+
+def check_borders(cu_seqlens: Tensor, n_tokens: int) -> None:
+    """Raise ValueError unless the borders go from 0 to ``n_tokens`` and do not decrease."""
+    if not on_host(cu_seqlens):
+        demand_borders(cu_seqlens, n_tokens)
+        return
     first, last = int(cu_seqlens[0]), int(cu_seqlens[-1])
     if first != 0 or last != n_tokens:
         raise ValueError(
@@ -40,17 +54,20 @@ def check_shapes(cu_seqlens: Tensor, n_tokens: int, **expected: tuple[Tensor | N
         )
     if bool((cu_seqlens.diff() < 0).any()):
         raise ValueError("cu_seqlens must not decrease")
-    check_each(**expected)
 
 
 def check_ids(name: str, ids: Tensor, low: int, n_items: int) -> None:
-    """Raise ValueError unless all ids are whole numbers from ``low`` to ``n_items - 1``."""
+    """Raise ValueError unless all ids are whole numbers from ``low`` to ``n_items - 1``; on a GPU it checks that."""
     if ids.is_floating_point() or ids.is_complex():
         raise ValueError(f"{name} must hold whole numbers, but is {ids.dtype}")
-    if ids.numel():
-        least, most = (int(each) for each in ids.aminmax())
-        if least < low or most >= n_items:
-            raise ValueError(f"{name} must be from {low} to {n_items - 1}, but has {least if least < low else most}")
+    if not ids.numel():
+        return
+    least, most = ids.aminmax()
+    wanted = f"{name} must be from {low} to {n_items - 1}"
+    if not on_host(ids):
+        demand((least >= low) & (most < n_items), wanted)
+    elif int(least) < low or int(most) >= n_items:
+        raise ValueError(f"{wanted}, but has {int(least) if int(least) < low else int(most)}")
 
 
 def check_each(**expected: tuple[Tensor | None, tuple[int, ...]]) -> None:
@@ -109,7 +126,12 @@ def cut_borders(cu_seqlens: Tensor, n_tokens: int, cut: Tensor) -> Tensor:
     """``cu_seqlens`` of the first ``cut`` (S,) tokens of each sequence, with each later token alone."""
     place = positions(cu_seqlens, n_tokens)
     begins = (place == 0) | (place >= cut.repeat_interleave(cu_seqlens.diff(), output_size=n_tokens))
-    return F.pad(begins.nonzero()[:, 0], (0, 1), value=n_tokens).to(cu_seqlens.dtype)
+    total = known_total(cut)
+    if total is None:
+        found = begins.nonzero()[:, 0]
+    else:  # one for each sequence, of which none is empty, and one for each token after a cut
+        found = begins.byte().argsort(descending=True, stable=True)[: len(cut) + n_tokens - total]
+    return F.pad(found, (0, 1), value=n_tokens).to(cu_seqlens.dtype)
 
 
 def flip_borders(cu_seqlens: Tensor) -> Tensor:
@@ -122,7 +144,8 @@ def gather_ranges(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         starts: (S,) int64, first row of each range.
-        lengths: (S,) int64, number of rows of each range.
+        lengths: (S,) int64, number of rows of each range. If they are on a GPU, the host waits for their sum, unless
+            :func:`recbole_ssm.ops.values.remember_total` has noted it.
 
     Returns:
         index (T,) int64 and ``cu_seqlens`` (S + 1,) int32; range ``s`` is
@@ -130,7 +153,8 @@ def gather_ranges(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """
     cu_seqlens = cumulative_lengths(lengths)
     offsets = starts - cu_seqlens[:-1]
-    n_tokens = int(cu_seqlens[-1])
+    total = known_total(lengths)
+    n_tokens = int(cu_seqlens[-1]) if total is None else total
     index = offsets.repeat_interleave(lengths, output_size=n_tokens)
     return index + torch.arange(n_tokens, device=starts.device), cu_seqlens
 

@@ -13,6 +13,7 @@ from recbole_ssm.ops.backends import compute
 from recbole_ssm.ops.packing import RowItems, check_each, check_ids
 from recbole_ssm.ops.precision import HALF, autocast_type, without_half
 from recbole_ssm.ops.teacher import Teacher
+from recbole_ssm.ops.values import demand, on_host
 
 __all__ = ["linear_cross_entropy", "summed_cross_entropy"]
 
@@ -76,7 +77,10 @@ def _check(
     check_each(weight=(weight, (len(weight), width)), target=(target, (rows,)), bias=(bias, (len(weight),)))
     if seen is not None:
         check_each(seen_start=(seen.start, (rows,)), seen_end=(seen.end, (rows,)))
-    check_ids("target", target[counts], 0, len(weight))
+        if not on_host(seen.items):  # on a CPU what reads them refuses others
+            within = (seen.start >= 0).all() & (seen.end <= len(seen.items)).all()
+            demand(within & (seen.items < len(weight)).all(), "seen has ranges beyond its items, or unknown items")
+    check_ids("target", target.where(counts, 0), 0, len(weight))
 
 
 def summed_cross_entropy(

@@ -18,7 +18,8 @@ from recbole_ssm.ops.precision import HALF
 from recbole_ssm.ops.teacher import Teacher
 
 _CACHED, _ALIVE = 1 << 18, 1 << 26
-"""Logits of a block: few enough for a second-level cache where rows allow it, and never more than the second number."""
+"""Logits of a block: few enough for a CPU's second-level cache where rows allow it, and never more than the second
+number; as many as that elsewhere, where each block costs the time of a dozen launches."""
 
 
 def cross_entropy(
@@ -45,15 +46,16 @@ def cross_entropy(
         largest = logits.amax(1, keepdim=True)
         u = logits.sub_(largest).exp_()
         z = u.sum(1, keepdim=True)
-        total += (z.log() + largest - expected)[block.counts].sum()
+        total += (z.log() + largest - expected).masked_fill_(~block.counts[:, None], 0.0).sum()
         if gradients is not None:
             gradients.add(block, u, z, taught)
     return (total, None, None, None, None) if gradients is None else (total, *gradients.finished())
 
 
-def _rows_per_block(n_items: int) -> int:
+def _rows_per_block(n_items: int, device: torch.device) -> int:
     """Fewer than 64 rows make products of matrices slow, fewer than 16 very slow."""
-    return max(_CACHED // n_items, min(64, _ALIVE // n_items), 16)
+    most = _ALIVE // n_items
+    return max(_CACHED // n_items, min(64, most), 16) if device.type == "cpu" else max(most, 16)
 
 
 class _Block(NamedTuple):
@@ -92,7 +94,7 @@ class _Problem:
 
     def blocks(self) -> Iterator[_Block]:
         """Yield all rows, a block at a time."""
-        n = _rows_per_block(len(self.weight))
+        n = _rows_per_block(len(self.weight), self.weight.device)
         for start in range(0, len(self.hidden), n):
             rows = slice(start, start + n)
             target = self.target[rows]

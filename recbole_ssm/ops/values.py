@@ -1,0 +1,61 @@
+"""Checks of values, and totals, for which the host does not wait for a GPU.
+
+To read a number from a GPU the host waits until all that it has asked for is done, and then the GPU waits for the host.
+So values there are checked there: a wrong one ends the process's use of the GPU, with the message, at that point of the
+computation. The host learns of it when it next waits.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+
+def on_host(tensor: Tensor) -> bool:
+    """Whether its values can be read without waiting for a GPU."""
+    return tensor.device.type == "cpu"
+
+
+def demand(holds: Tensor, message: str) -> None:
+    """Let the device assert a condition.
+
+    Args:
+        holds: (), bool.
+        message: what is wrong otherwise, in less than 256 characters.
+    """
+    torch._assert_async(holds, message[:255])
+
+
+_valid: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_totals: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def demand_borders(cu_seqlens: Tensor, n_tokens: int) -> None:
+    """Let the device assert that borders go from 0 to ``n_tokens`` and do not decrease; of each tensor once."""
+    as_checked = n_tokens, None if cu_seqlens.is_inference() else cu_seqlens._version
+    if _valid.get(cu_seqlens) != as_checked:
+        valid = (cu_seqlens[0] == 0) & (cu_seqlens[-1] == n_tokens) & (cu_seqlens.diff() >= 0).all()
+        demand(valid, f"cu_seqlens must go from 0 to the number of tokens, {n_tokens}, and not decrease")
+        _valid[cu_seqlens] = as_checked
+
+
+def remember_total(lengths: Tensor, total: int) -> Tensor:
+    """Note the sum of a tensor, for which a GPU would have to be asked; on a CPU it is at hand, and nothing is noted.
+
+    Args:
+        lengths: whole numbers; they must not change any more.
+        total: their sum.
+
+    Returns:
+        The same tensor.
+    """
+    if not on_host(lengths):
+        _totals[lengths] = total
+    return lengths
+
+
+def known_total(lengths: Tensor) -> int | None:
+    """The sum of whole numbers if it was noted."""
+    total: int | None = _totals.get(lengths)
+    return total
