@@ -133,6 +133,13 @@ OF_TRAINING = (
         "checkpoints, separated by commas, of trained models whose predictions are part of the targets; None for none",
         optional=True,
     ),
+    Key(
+        "cuda_graph",
+        bool,
+        "batches are filled up to few shapes, and on a GPU the training step of each shape is a CUDA graph, launched "
+        "at once; for loss_type CE, and not with prefix_lm, a teacher, enable_scaler or several processes",
+        False,
+    ),
     Key("teacher_share", float, "part of the targets that the predictions of teacher are", 0.5, low=0, high=1),
     Key(
         "ssm_backend",

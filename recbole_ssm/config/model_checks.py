@@ -8,6 +8,7 @@ from pathlib import Path
 from recbole_ssm.config.settings import Settings
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.backends import check_backend
+from recbole_ssm.system.distributed import world_size
 
 
 def check_our_model(config: Settings, *, trains: bool) -> None:
@@ -16,6 +17,7 @@ def check_our_model(config: Settings, *, trains: bool) -> None:
         _check_samples(config)
         _check_teacher(config, trains)
         _check_loss(config)
+        _check_cuda_graph(config)
         _check_backend(config)
     elif trains:
         _note_training(config)
@@ -106,6 +108,21 @@ def _check_loss(config: Settings) -> None:
         raise InputError("loss_type: BPR needs negatives; leave train_neg_sample_args at its default")
     if config["train_neg_sample_args"].get("dynamic"):
         raise InputError("train_neg_sample_args: dynamic is not available with packed batches; set it to False")
+
+
+def _check_cuda_graph(config: Settings) -> None:
+    """A graph has the same shapes each time, and nothing of it is told to the host."""
+    if not config["cuda_graph"]:
+        return
+    hinder = {
+        f"train_samples: {config['train_samples']}": config["train_samples"] == "prefix_lm",
+        f"loss_type: {config['loss_type']}": config["loss_type"] != "CE",
+        "a teacher": bool(config["teacher"]),
+        "enable_scaler: True": bool(config["enable_scaler"]),
+        "several processes": world_size() > 1,
+    }
+    if found := [name for name, there in hinder.items() if there]:
+        raise InputError(f"cuda_graph cannot be used with {found[0]}; set it to False")
 
 
 def _check_backend(config: Settings) -> None:

@@ -7,11 +7,14 @@ are recorded once, as CUDA graphs, and then launched as one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from logging import getLogger
 from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from recbole_ssm.system.cuda_graphs import NotRecorded, recorded
 
 _ALIGNED = 16
 """Each tensor of a session begins at a multiple of so many bytes."""
@@ -118,7 +121,7 @@ class RecordedStepper(Stepper):
         with self._lock:
             if "read" not in self._recorded:
                 kept = self.kept(self._memory)
-                run = recorded(lambda: self._read(kept, self._item, self._columns), self._device)
+                run = _recorded(lambda: self._read(kept, self._item, self._columns), self._device)
                 self._recorded["read"] = run, self._memory
             self._memory.copy_(memory)
             self._item.fill_(item)
@@ -133,7 +136,7 @@ class RecordedStepper(Stepper):
             if (k, filter_seen) not in self._recorded:
                 kept, best = self.kept(self._memory), torch.empty(2, k, dtype=torch.float64, device=self._device)
                 self._recorded[k, filter_seen] = (
-                    recorded(lambda: self._rank(kept, best, filter_seen), self._device),
+                    _recorded(lambda: self._rank(kept, best, filter_seen), self._device),
                     best,
                 )
             run, best = self._recorded[k, filter_seen]
@@ -142,26 +145,13 @@ class RecordedStepper(Stepper):
             return _numbers(best)
 
 
-def recorded(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """A function as a CUDA graph, recorded here after three calls of it; elsewhere the function itself.
-
-    Args:
-        function: uses the same tensors in each call, and never waits for the GPU.
-        device: where it computes.
-    """
-    if device.type != "cuda":
+def _recorded(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """The function as a graph, or itself where it cannot be recorded, which a model of one's own may cause."""
+    try:
+        return recorded(function, device)
+    except NotRecorded as error:
+        getLogger().warning(f"steps of sessions are not recorded as CUDA graphs, and so are slow: {error}")
         return function
-    with torch.cuda.device(device):
-        aside, now = torch.cuda.Stream(), torch.cuda.current_stream()
-        aside.wait_stream(now)
-        with torch.cuda.stream(aside):
-            for _ in range(3):  # libraries and compilers prepare themselves in the first calls
-                function()
-        now.wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            function()
-    return graph.replay
 
 
 def _write(kept: Kept, hidden: Tensor, state: Any) -> None:

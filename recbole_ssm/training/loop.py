@@ -30,18 +30,28 @@ def train_batches(trainer: HookedTrainer, epoch: Epoch, *, show_progress: bool) 
         show_progress: whether a bar is shown.
     """
     trainer.model.train()
-    loss_of: Callable[[Interaction], Tensor] = epoch.loss_func or trainer.model.calculate_loss
     scaler = GradScaler(trainer.device.type, enabled=trainer.enable_scaler)
     for batch in _shown(epoch) if show_progress else epoch.batches:
-        trainer.optimizer.zero_grad()
-        with autocast(trainer.device.type, enabled=trainer.enable_amp):
-            loss = loss_of(on_device(batch, trainer.device))
-        trainer._check_nan(loss)
-        scaler.scale(loss).backward()
-        if trainer.clip_grad_norm:
-            clip_grad_norm_(trainer.model.parameters(), **trainer.clip_grad_norm)
+        there = on_device(batch, trainer.device)
+        if trainer.recorded is None:
+            _compute(trainer, epoch.loss_func or trainer.model.calculate_loss, there, scaler)
+        else:
+            trainer._check_nan(trainer.recorded(there))
         scaler.step(trainer.optimizer)
         scaler.update()
+
+
+def _compute(
+    trainer: HookedTrainer, loss_of: Callable[[Interaction], Tensor], batch: Interaction, scaler: GradScaler
+) -> None:
+    """The gradients of a batch."""
+    trainer.optimizer.zero_grad()
+    with autocast(trainer.device.type, enabled=trainer.enable_amp):
+        loss = loss_of(batch)
+    trainer._check_nan(loss)
+    scaler.scale(loss).backward()
+    if trainer.clip_grad_norm:
+        clip_grad_norm_(trainer.model.parameters(), **trainer.clip_grad_norm)
 
 
 def _shown(epoch: Epoch) -> Iterable[Interaction]:

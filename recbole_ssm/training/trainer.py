@@ -38,6 +38,7 @@ from recbole_ssm.training.hooks.time_budget import TimeBudget
 from recbole_ssm.training.loop import train_batches
 from recbole_ssm.training.losses import EVERY, BatchLoss, Losses
 from recbole_ssm.training.optimisation import fused_adam, parameter_groups
+from recbole_ssm.training.recording import RecordedSteps
 from recbole_ssm.training.tree_training import TreeTrainer
 
 Watch = Callable[[float, str], None]
@@ -116,6 +117,7 @@ class HookedTrainer(_Hooked):
         epoch: the epoch that is being trained, or was last.
         verbose: whether the log is told of each epoch.
         losses: of batches, as far as the hooks do not know them yet.
+        recorded: what computes losses and gradients with ``cuda_graph``; None without.
         hooks: all hooks in their order.
     """
 
@@ -140,6 +142,7 @@ class HookedTrainer(_Hooked):
         self.epoch: Epoch | None = None
         self.verbose = True
         self.losses = Losses(self._tell_loss, EVERY.get(self.device.type, 1))
+        self.recorded = RecordedSteps(self) if config.is_packed and config["cuda_graph"] else None
         loss, budget = EpochLoss(), config["time_budget"]
         self._files = Checkpointing(self)
         self._resume = Resume(self, self._files)
