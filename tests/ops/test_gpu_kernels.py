@@ -41,32 +41,57 @@ with use_backend("triton"):
 """
 
 
+INTERPRETED_SSD = """
+import torch
+import scan_contract as contract
+from recbole_ssm.ops import use_backend
+from recbole_ssm.ops.backends import choose
+from recbole_ssm.ops.backends.triton import ssd
+
+ssd._chunk_length = lambda *_: 16  # several to a sequence of few tokens
+with use_backend("triton"):
+    assert choose("ssd", torch.empty(0)) == "triton"
+    groups = {"groups": 2, "heads_per_group": 2, "headdim": 17, "d_state": 5}
+    for lengths, options in (
+        ((0, 7, 1, 40), {"d_state": 3}),
+        ((7, 1, 40, 0), {"d_state": 3, "reverse": True, "skip": False}),
+        ((3, 20, 1, 0, 1), {"initial": False, **groups}),
+    ):
+        case = contract.SsdCase(lengths, **options)
+        contract.check_recurrence(case, torch.float32)
+        contract.check_recurrence_without_states(case, torch.float32)
+    extreme = contract.SsdCase((9, 34), extreme=True)
+    contract.check_recurrence(extreme, torch.float32, contract.EXTREME_TOLERANCE)
+    contract.check_recurrence_without_states(extreme, torch.float32, contract.EXTREME_TOLERANCE)
+
+    nothing = contract.SsdCase((0, 0)).inputs(torch.float32)
+    y, states = contract.call(contract.ops.ssd, nothing, torch.tensor([0, 0, 0]), return_final_state=True)
+    assert y.shape == (0, 1, 4) and torch.equal(states, nothing["initial_state"])
+"""
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed: pip install triton")
-def test_the_triton_scan_equals_the_recurrence():
+@pytest.mark.parametrize("code", [INTERPRETED, INTERPRETED_SSD], ids=["selective_scan", "ssd"])
+def test_the_triton_scans_equal_the_recurrence(code):
     """In a process of its own: Triton reads TRITON_INTERPRET when it is imported."""
     tests = Path(__file__).parents[1]
     path = os.pathsep.join([str(tests), str(tests.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": path}
     done = subprocess.run(
-        [sys.executable, "-c", INTERPRETED], env=environment, capture_output=True, text=True, timeout=600, check=False
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-def test_the_triton_scan_on_a_gpu():
-    """The same scan compiled, against the recurrence on the CPU."""
-    from scan_contract import SelectiveScanCase, call
+@pytest.mark.parametrize("op", ["selective_scan", "ssd"])
+def test_the_triton_scans_on_a_gpu(op):
+    """The same compiled, against the op's formula."""
+    from recbole_ssm.ops.backends.triton.backend import TRITON
+    from recbole_ssm.testing import check_backend
 
-    from recbole_ssm.ops import selective_scan, use_backend
-
-    case = SelectiveScanCase((70, 1, 200), channels=40, d_state=16)
-    inputs = {name: tensor.cuda() for name, tensor in case.inputs(torch.float32).items()}
-    with use_backend("triton"):
-        y, state = call(selective_scan, inputs, case.cu_seqlens.cuda(), return_final_state=True)
-    expected, expected_state = call(case.recurrence, case.inputs(), case.cu_seqlens)
-    torch.testing.assert_close(y.cpu().double(), expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(state.cpu().double(), expected_state, rtol=1e-4, atol=1e-4)
+    check_backend(replace(TRITON, kernels={op: TRITON.kernels[op]}), device="cuda", only="reverse")
 
 
 def packages(**functions) -> dict[str, ModuleType]:

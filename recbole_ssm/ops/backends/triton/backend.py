@@ -56,6 +56,7 @@ def _cross_entropy_fits(*tensors: Tensor | None, **options: Any) -> bool:
 TRITON = Backend(
     name="triton",
     kernels={
+        "ssd": Kernel(_from("ssd", "ssd"), _from("ssd", "fits")),
         "selective_scan": Kernel(_from("selective_scan", "selective_scan")),
         "conv1d": Kernel(_from("conv1d", "conv1d"), _from("conv1d", "fits")),
         "gated_norm": Kernel(_from("gated_norm", "gated_norm"), _from("gated_norm", "fits")),

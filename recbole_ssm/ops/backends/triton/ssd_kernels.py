@@ -1,0 +1,291 @@
+"""The Triton kernels of ``ssd``, over chunks of Q tokens that cut the packed stream regardless of borders.
+
+Tokens are counted in the order of reading: k is token k of the stream, or token T - 1 - k in reverse. What several
+kernels take:
+
+- ``seq``: (T,) int32, the sequence of token k.
+- ``decay``: (2, H, T), the sum of ``dt A`` up to and with token k, from the start of the chunk, or of the sequence if
+  it starts in there. First the rounded sum, then what rounding took away, since differences are taken.
+- ``entering``: (chunks, H, P, N), the state that enters a chunk from the one before. ``leaving``: the gradient of the
+  state that leaves it for the next. Only what crosses a border of chunks is ever written or read.
+- ``initial``, ``d_final``: (S, H, P, N), read if ``INITIAL`` or ``FINAL``.
+- ``x_row`` (and dt, B, C): elements from one token to the next.
+
+A program of ``outputs`` and ``gradients`` has a chunk and some heads of a group; no result depends on the order in
+which programs end.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+LOWEST_LOG_DECAY = tl.constexpr(-20.0)
+"""Of one step: exp(-20) is less than float32 resolves next to 1."""
+
+
+@triton.jit
+def _token(k, T, REVERSE: tl.constexpr):  # type: ignore[no-untyped-def]  # in Triton's language, which has no types
+    return (T - 1 - k if REVERSE else k).to(tl.int64)
+
+
+@triton.jit
+def _rows(tensor, t, row, first, column, COLUMNS: tl.constexpr, valid):  # type: ignore[no-untyped-def]  # likewise
+    mask = valid[:, None] & (column < COLUMNS)[None, :]
+    return tl.load(tensor + t[:, None] * row + (first + column)[None, :], mask, 0.0).to(tl.float32)
+
+
+@triton.jit
+def _decays(decay, h, k, T, H: tl.constexpr, valid):  # type: ignore[no-untyped-def]  # likewise
+    at = decay + tl.cast(h, tl.int64) * T + k
+    return tl.load(at, valid, 0.0), tl.load(at + tl.cast(T, tl.int64) * H, valid, 0.0)
+
+
+@triton.jit
+def _state(kept, given, GIVEN: tl.constexpr, crosses, c, s, h, p, n, H: tl.constexpr, P: tl.constexpr, N: tl.constexpr):  # type: ignore[no-untyped-def]  # likewise
+    """Of sequence s at the border of chunk c, (p, n): kept if it ``crosses`` it, and given otherwise."""
+    is_state = (p < P)[:, None] & (n < N)[None, :]
+    at = p[:, None] * N + n[None, :]
+    state = tl.load(kept + (tl.cast(c, tl.int64) * H + h) * (P * N) + at, is_state & crosses, 0.0)
+    if GIVEN:
+        other = tl.load(given + (tl.cast(s, tl.int64) * H + h) * (P * N) + at, is_state & (crosses == 0), 0.0)
+        state += other.to(tl.float32)
+    return state
+
+
+@triton.jit
+def _ends(seq, c, T, Q: tl.constexpr):  # type: ignore[no-untyped-def]  # likewise
+    """The first sequence of a chunk, whether it is there before, the last, and whether it goes on after."""
+    start, stop = c * Q, tl.minimum(c * Q + Q, T)
+    first, last = tl.load(seq + start), tl.load(seq + stop - 1)
+    before, after = tl.load(seq + start - 1, start > 0, -1), tl.load(seq + stop, stop < T, -1)
+    return first, first == before, last, last == after
+
+
+@triton.jit
+def _range(only, some, first, last, ALL: tl.constexpr):  # type: ignore[no-untyped-def]  # likewise
+    """Sequences whose states count: one, or none, or all of the chunk."""
+    low, high = only, only + some.to(tl.int32)
+    if ALL:
+        low, high = tl.minimum(first, last), tl.maximum(first, last) + 1
+    return low, high
+
+
+@triton.jit
+def _between(high, low, sees):  # type: ignore[no-untyped-def]  # likewise
+    """The decay from token j to token i, (i, j), 0 unless i sees j; no positive number goes into exp."""
+    difference = (high[:, None] - high[None, :]) + (low[:, None] - low[None, :])
+    return tl.where(sees, tl.exp(tl.where(sees, difference, 0.0)), 0.0)
+
+
+@triton.jit
+def _within(total, begun, more, begins):  # type: ignore[no-untyped-def]  # likewise
+    return tl.where(begins > 0, more, total + more), begun | begins
+
+
+@triton.jit
+def prepare(  # type: ignore[no-untyped-def]  # likewise
+    dt, A, cu_seqlens, seq, decay, T, S, rounds, dt_row,
+    H: tl.constexpr, REVERSE: tl.constexpr, Q: tl.constexpr, BLOCK_H: tl.constexpr,
+):  # fmt: skip
+    """Write ``seq``, by bisection of the borders in so many rounds, and ``decay``. Grid: chunks, blocks of heads."""
+    k = tl.program_id(0) * Q + tl.arange(0, Q)
+    h = tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H)
+    valid = k < T
+    t = tl.where(valid, _token(k, T, REVERSE), 0)
+    low, high = tl.zeros((Q,), tl.int32), tl.zeros((Q,), tl.int32) + S
+    for _ in range(rounds):
+        middle = (low + high) // 2
+        ended = tl.load(cu_seqlens + 1 + middle, valid, 0) <= t
+        low, high = tl.where(ended, middle + 1, low), tl.where(ended, high, middle)
+    first = tl.load(cu_seqlens + low + 1, valid, 0) - 1 if REVERSE else tl.load(cu_seqlens + low, valid, 0)
+    mask = valid[:, None] & (h < H)[None, :]
+    steps = tl.load(dt + t[:, None] * dt_row + h[None, :], mask, 0.0).to(tl.float64)
+    steps = tl.maximum(steps * tl.load(A + h, h < H, 0.0).to(tl.float64)[None, :], LOWEST_LOG_DECAY)
+    begins = tl.broadcast_to((t == first).to(tl.int32)[:, None], (Q, BLOCK_H))
+    exact, _ = tl.associative_scan((steps, begins), 0, _within)
+    rounded = exact.to(tl.float32)
+    into = decay + h.to(tl.int64)[None, :] * T + k[:, None]
+    tl.store(into, rounded, mask)
+    tl.store(into + tl.cast(T, tl.int64) * H, (exact - rounded.to(tl.float64)).to(tl.float32), mask)
+    if tl.program_id(1) == 0:
+        tl.store(seq + k, low, valid)
+
+
+@triton.jit
+def carry(  # type: ignore[no-untyped-def]  # likewise
+    x, B, dt, seq, decay, cu_seqlens, start_state, kept, end_state, T, x_row, B_row, dt_row,
+    H: tl.constexpr, P: tl.constexpr, N: tl.constexpr, G: tl.constexpr, REVERSE: tl.constexpr,
+    BACKWARD: tl.constexpr, START: tl.constexpr, END: tl.constexpr,
+    Q: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Walk along a sequence and keep the state at each border of chunks that it crosses.
+
+    ``BACKWARD`` walks back with the gradient of the state: x and B are then dy and C. The state starts from
+    ``start_state`` if ``START``, and the last one is written into ``end_state`` if ``END``. Grid: sequences if ``END``,
+    and otherwise borders of chunks, each for the sequence that crosses it first; heads; blocks of P.
+    """
+    number, h = tl.program_id(0), tl.program_id(1)
+    p, n = tl.program_id(2) * BLOCK_P + tl.arange(0, BLOCK_P), tl.arange(0, BLOCK_N)
+    s = number if END else tl.load(seq + number * Q + Q - 1)
+    start, end = tl.load(cu_seqlens + s), tl.load(cu_seqlens + s + 1)
+    if REVERSE:
+        start, end = T - end, T - start
+    first, last = start // Q, (end - 1) // Q
+    if END:
+        crossed = tl.where(end > start, last - first, -1)
+        steps = crossed + 1
+    else:
+        crossed = tl.where(first == number, last - first, 0)
+        steps = crossed
+    is_state = (p < P)[:, None] & (n < N)[None, :]
+    at = h.to(tl.int64) * (P * N) + p[:, None] * N + n[None, :]
+    state = tl.zeros((BLOCK_P, BLOCK_N), tl.float32)
+    if START:
+        state += tl.load(start_state + tl.cast(s, tl.int64) * (H * P * N) + at, is_state, 0.0).to(tl.float32)
+    for i in range(steps):
+        c = last - i if BACKWARD else first + i
+        k = c * Q + tl.arange(0, Q)
+        valid = (k >= start) & (k < end)
+        t = _token(k, T, REVERSE)
+        xs = _rows(x, t, x_row, h * P, p, P, valid)
+        bs = _rows(B, t, B_row, h // (H // G) * N, n, N, valid)
+        rounded, rest = _decays(decay, h, k, T, H, valid)
+        whole, whole_rest = _decays(decay, h, tl.minimum(end, c * Q + Q) - 1, T, H, True)
+        if BACKWARD:
+            weight = tl.exp(rounded)
+        else:
+            weight = tl.exp(tl.where(valid, (whole - rounded) + (whole_rest - rest), 0.0))
+            weight *= tl.load(dt + t * dt_row + h, valid, 0.0).to(tl.float32)
+        state = state * tl.exp(whole) + tl.dot(tl.trans(xs * weight[:, None]), bs, input_precision=PRECISION)
+        beyond = tl.cast(c - 1 if BACKWARD else c + 1, tl.int64)
+        tl.store(kept + beyond * (H * P * N) + at, state, is_state & (i < crossed))
+    if END:
+        tl.store(end_state + tl.cast(s, tl.int64) * (H * P * N) + at, state, is_state)
+
+
+@triton.jit
+def outputs(  # type: ignore[no-untyped-def]  # likewise
+    x, dt, B, C, D, seq, decay, entering, initial, y, T, x_row, dt_row, B_row, C_row,
+    H: tl.constexpr, P: tl.constexpr, N: tl.constexpr, G: tl.constexpr, REVERSE: tl.constexpr,
+    HAS_D: tl.constexpr, INITIAL: tl.constexpr, HEADS: tl.constexpr,
+    Q: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Write y (T, H, P). Grid: chunks, H / HEADS."""
+    c, first_head = tl.program_id(0), tl.program_id(1) * HEADS
+    i, n = tl.arange(0, Q), tl.arange(0, BLOCK_N)
+    k = c * Q + i
+    valid, t = k < T, _token(k, T, REVERSE)
+    s_i = tl.load(seq + k, valid, -1)
+    sees = (s_i[:, None] == s_i[None, :]) & (i[:, None] >= i[None, :])
+    bs = _rows(B, t, B_row, first_head // (H // G) * N, n, N, valid)
+    cs = _rows(C, t, C_row, first_head // (H // G) * N, n, N, valid)
+    scores = tl.dot(cs, tl.trans(bs), input_precision=PRECISION)
+    first, enters, last, _ = _ends(seq, c, T, Q)
+    low, high = _range(first, enters, first, last, INITIAL)
+    for h in range(first_head, first_head + HEADS):
+        rounded, rest = _decays(decay, h, k, T, H, valid)
+        dts = tl.load(dt + t * dt_row + h, valid, 0.0).to(tl.float32)
+        weights = scores * _between(rounded, rest, sees) * dts[None, :]
+        for p0 in range(0, P, BLOCK_P):
+            p = p0 + tl.arange(0, BLOCK_P)
+            xs = _rows(x, t, x_row, h * P, p, P, valid)
+            ys = tl.dot(weights, xs, input_precision=PRECISION)
+            for s in range(low, high):
+                state = _state(entering, initial, INITIAL, (s == first) & enters, c, s, h, p, n, H, P, N)
+                carried = tl.dot(cs, tl.trans(state), input_precision=PRECISION)
+                ys += tl.where(s_i == s, tl.exp(rounded), 0.0)[:, None] * carried
+            if HAS_D:
+                ys += tl.load(D + h).to(tl.float32) * xs
+            tl.store(y + t[:, None] * (H * P) + (h * P + p)[None, :], ys, valid[:, None] & (p < P)[None, :])
+
+
+@triton.jit
+def gradients(  # type: ignore[no-untyped-def]  # likewise
+    x, dt, A, B, C, D, seq, decay, entering, initial, leaving, d_final, dy, dx, d_dt, dB, dC, dA, dD,
+    T, x_row, dt_row, B_row, C_row,
+    H: tl.constexpr, P: tl.constexpr, N: tl.constexpr, G: tl.constexpr, REVERSE: tl.constexpr,
+    HAS_D: tl.constexpr, INITIAL: tl.constexpr, FINAL: tl.constexpr, HEADS: tl.constexpr,
+    Q: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Write dx (T, H, P), d_dt (T, H), and what is yet to be summed over its first axis.
+
+    These are dB and dC (H / G / HEADS, T, G, N), and dA and dD (chunks, H). The gradient of a step's log decay is the
+    sum over all pairs of tokens with the step between them, of what the earlier gives to the later times the gradient
+    of that; states that enter or leave the chunk count as tokens before and after it. Grid: chunks, H / HEADS.
+    """
+    c, first_head = tl.program_id(0), tl.program_id(1) * HEADS
+    i, n = tl.arange(0, Q), tl.arange(0, BLOCK_N)
+    k = c * Q + i
+    valid, t = k < T, _token(k, T, REVERSE)
+    s_i = tl.load(seq + k, valid, -1)
+    same = s_i[:, None] == s_i[None, :]
+    sees, later = same & (i[:, None] >= i[None, :]), same & (i[:, None] < i[None, :])
+    end = c * Q + tl.max(tl.where(same, i[:, None], 0), 0)  # the last token of the same sequence in the chunk
+    Bs, Cs = B + first_head // (H // G) * N, C + first_head // (H // G) * N
+    bs, cs = _rows(Bs, t, B_row, 0, n, N, valid), _rows(Cs, t, C_row, 0, n, N, valid)
+    scores = tl.dot(cs, tl.trans(bs), input_precision=PRECISION)
+    d_scores = tl.zeros((Q, Q), tl.float32)
+    dBs, dCs = tl.zeros((Q, BLOCK_N), tl.float32), tl.zeros((Q, BLOCK_N), tl.float32)
+    first, enters, last, leaves = _ends(seq, c, T, Q)
+    from_low, from_high = _range(first, enters, first, last, INITIAL)
+    to_low, to_high = _range(last, leaves, first, last, FINAL)
+    for h in range(first_head, first_head + HEADS):
+        rounded, rest = _decays(decay, h, k, T, H, valid)
+        whole, whole_rest = _decays(decay, h, end, T, H, valid)
+        dts = tl.load(dt + t * dt_row + h, valid, 0.0).to(tl.float32)
+        between = _between(rounded, rest, sees)
+        rise, fall = tl.exp(rounded), tl.exp(tl.where(valid, (whole - rounded) + (whole_rest - rest), 0.0))
+        products = tl.zeros((Q, Q), tl.float32)
+        for p0 in range(0, P, BLOCK_P):
+            p = p0 + tl.arange(0, BLOCK_P)
+            xs, dys = _rows(x, t, x_row, h * P, p, P, valid), _rows(dy, t, H * P, h * P, p, P, valid)
+            products += tl.dot(dys, tl.trans(xs), input_precision=PRECISION)
+        products *= between
+        d_scores += products * dts[None, :]
+        products *= scores
+        by_input = tl.sum(products, 0)  # of the product of dt and x
+        taken = tl.sum(products * dts[None, :], 1) - by_input * dts
+        near = tl.trans(scores * between)
+        by_state, through = tl.zeros((Q,), tl.float32), tl.zeros((Q,), tl.float32)
+        by_D = tl.zeros((Q,), tl.float32)
+        for p0 in range(0, P, BLOCK_P):
+            p = p0 + tl.arange(0, BLOCK_P)
+            xs, dys = _rows(x, t, x_row, h * P, p, P, valid), _rows(dy, t, H * P, h * P, p, P, valid)
+            du = tl.dot(near, dys, input_precision=PRECISION)
+            for s in range(from_low, from_high):
+                state = _state(entering, initial, INITIAL, (s == first) & enters, c, s, h, p, n, H, P, N)
+                part = tl.dot(dys, state, input_precision=PRECISION) * tl.where(s_i == s, rise, 0.0)[:, None]
+                dCs += part
+                taken += tl.sum(part * _rows(Cs, t, C_row, 0, n, N, valid), 1)
+            for s in range(to_low, to_high):
+                d_state = _state(leaving, d_final, FINAL, (s == last) & leaves, c, s, h, p, n, H, P, N)
+                reached = tl.where(s_i == s, fall, 0.0)[:, None]
+                part = tl.dot(xs, d_state, input_precision=PRECISION) * reached
+                dBs += part * dts[:, None]
+                bs = _rows(Bs, t, B_row, 0, n, N, valid)
+                by_state += tl.sum(part * bs, 1)
+                du += tl.dot(bs, tl.trans(d_state), input_precision=PRECISION) * reached
+                state = _state(entering, initial, INITIAL, (s == first) & enters, c, s, h, p, n, H, P, N)
+                through += tl.where(s_i == s, tl.sum(tl.sum(state * d_state, 1), 0), 0.0)
+            dxs = du * dts[:, None]
+            if HAS_D:
+                dxs += tl.load(D + h).to(tl.float32) * dys
+                by_D += tl.sum(xs * dys, 1)
+            tl.store(dx + t[:, None] * (H * P) + (h * P + p)[None, :], dxs, valid[:, None] & (p < P)[None, :])
+        d_step = tl.sum(tl.where(sees, taken[:, None], 0.0), 0)
+        d_step += tl.sum(tl.where(later, (by_state * dts)[:, None], 0.0), 0) + tl.exp(whole) * through
+        a = tl.load(A + h).to(tl.float32)
+        d_step = tl.where(valid & (dts * a >= LOWEST_LOG_DECAY), d_step, 0.0)
+        tl.store(d_dt + t * H + h, by_input + by_state + a * d_step, valid)
+        tl.store(dA + c * H + h, tl.sum(d_step * dts, 0))
+        if HAS_D:
+            tl.store(dD + c * H + h, tl.sum(by_D, 0))
+    bs, cs = _rows(Bs, t, B_row, 0, n, N, valid), _rows(Cs, t, C_row, 0, n, N, valid)
+    dCs += tl.dot(d_scores, bs, input_precision=PRECISION)
+    dBs += tl.dot(tl.trans(d_scores), cs, input_precision=PRECISION)
+    split = first_head % (H // G) // HEADS
+    at = (tl.cast(split, tl.int64) * T + t)[:, None] * (G * N) + (first_head // (H // G) * N + n)[None, :]
+    mask = valid[:, None] & (n < N)[None, :]
+    tl.store(dB + at, dBs, mask)
+    tl.store(dC + at, dCs, mask)
