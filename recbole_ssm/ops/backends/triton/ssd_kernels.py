@@ -54,21 +54,26 @@ def _state(kept, given, GIVEN: tl.constexpr, crosses, c, s, h, p, n, H: tl.const
 
 
 @triton.jit
-def _ends(seq, c, T, Q: tl.constexpr):  # type: ignore[no-untyped-def]  # likewise
-    """The first sequence of a chunk, whether it is there before, the last, and whether it goes on after."""
-    start, stop = c * Q, tl.minimum(c * Q + Q, T)
-    first, last = tl.load(seq + start), tl.load(seq + stop - 1)
-    before, after = tl.load(seq + start - 1, start > 0, -1), tl.load(seq + stop, stop < T, -1)
-    return first, first == before, last, last == after
+def _chunk(seq, c, T, REVERSE: tl.constexpr, Q: tl.constexpr):  # type: ignore[no-untyped-def]  # likewise
+    """Of its tokens: number in the chunk, k, whether there is one, number in the stream, sequence."""
+    i = tl.arange(0, Q)
+    k = c * Q + i
+    valid = k < T
+    return i, k, valid, _token(k, T, REVERSE), tl.load(seq + k, valid, -1)
 
 
 @triton.jit
-def _range(only, some, first, last, ALL: tl.constexpr):  # type: ignore[no-untyped-def]  # likewise
-    """Sequences whose states count: one, or none, or all of the chunk."""
-    low, high = only, only + some.to(tl.int32)
-    if ALL:
-        low, high = tl.minimum(first, last), tl.maximum(first, last) + 1
-    return low, high
+def _borders(seq, c, T, INITIAL: tl.constexpr, FINAL: tl.constexpr, Q: tl.constexpr):  # type: ignore[no-untyped-def]  # likewise
+    """First sequence of a chunk, whether it enters, range of those with a state before; the same of last and after."""
+    start, stop = c * Q, tl.minimum(c * Q + Q, T)
+    first, last = tl.load(seq + start), tl.load(seq + stop - 1)
+    enters, leaves = first == tl.load(seq + start - 1, start > 0, -1), last == tl.load(seq + stop, stop < T, -1)
+    before, before_end, after, after_end = first, first + enters.to(tl.int32), last, last + leaves.to(tl.int32)
+    if INITIAL:
+        before, before_end = tl.minimum(first, last), tl.maximum(first, last) + 1
+    if FINAL:
+        after, after_end = tl.minimum(first, last), tl.maximum(first, last) + 1
+    return first, enters, before, before_end, last, leaves, after, after_end
 
 
 @triton.jit
@@ -173,16 +178,12 @@ def outputs(  # type: ignore[no-untyped-def]  # likewise
 ):  # fmt: skip
     """Write y (T, H, P). Grid: chunks, H / HEADS."""
     c, first_head = tl.program_id(0), tl.program_id(1) * HEADS
-    i, n = tl.arange(0, Q), tl.arange(0, BLOCK_N)
-    k = c * Q + i
-    valid, t = k < T, _token(k, T, REVERSE)
-    s_i = tl.load(seq + k, valid, -1)
+    i, k, valid, t, s_i = _chunk(seq, c, T, REVERSE, Q)
     sees = (s_i[:, None] == s_i[None, :]) & (i[:, None] >= i[None, :])
-    bs = _rows(B, t, B_row, first_head // (H // G) * N, n, N, valid)
-    cs = _rows(C, t, C_row, first_head // (H // G) * N, n, N, valid)
-    scores = tl.dot(cs, tl.trans(bs), input_precision=PRECISION)
-    first, enters, last, _ = _ends(seq, c, T, Q)
-    low, high = _range(first, enters, first, last, INITIAL)
+    n, g = tl.arange(0, BLOCK_N), first_head // (H // G) * N
+    cs = _rows(C, t, C_row, g, n, N, valid)
+    scores = tl.dot(cs, tl.trans(_rows(B, t, B_row, g, n, N, valid)), input_precision=PRECISION)
+    first, enters, before, before_end, _, _, _, _ = _borders(seq, c, T, INITIAL, False, Q)
     for h in range(first_head, first_head + HEADS):
         rounded, rest = _decays(decay, h, k, T, H, valid)
         dts = tl.load(dt + t * dt_row + h, valid, 0.0).to(tl.float32)
@@ -191,13 +192,81 @@ def outputs(  # type: ignore[no-untyped-def]  # likewise
             p = p0 + tl.arange(0, BLOCK_P)
             xs = _rows(x, t, x_row, h * P, p, P, valid)
             ys = tl.dot(weights, xs, input_precision=PRECISION)
-            for s in range(low, high):
+            for s in range(before, before_end):
                 state = _state(entering, initial, INITIAL, (s == first) & enters, c, s, h, p, n, H, P, N)
                 carried = tl.dot(cs, tl.trans(state), input_precision=PRECISION)
                 ys += tl.where(s_i == s, tl.exp(rounded), 0.0)[:, None] * carried
             if HAS_D:
                 ys += tl.load(D + h).to(tl.float32) * xs
             tl.store(y + t[:, None] * (H * P) + (h * P + p)[None, :], ys, valid[:, None] & (p < P)[None, :])
+
+
+@triton.jit
+def _among_tokens(  # type: ignore[no-untyped-def]  # likewise
+    x, dy, h, t, valid, x_row, scores, between, dts,
+    H: tl.constexpr, P: tl.constexpr, Q: tl.constexpr, BLOCK_P: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """The gradient of C B^T, that of ``dt x`` times x, and by token what it takes from earlier ones less what it gives.
+
+    All three come of the same products, so that what should cancel does.
+    """
+    products = tl.zeros((Q, Q), tl.float32)
+    for p0 in range(0, P, BLOCK_P):
+        p = p0 + tl.arange(0, BLOCK_P)
+        xs, dys = _rows(x, t, x_row, h * P, p, P, valid), _rows(dy, t, H * P, h * P, p, P, valid)
+        products += tl.dot(dys, tl.trans(xs), input_precision=PRECISION)
+    products *= between
+    d_scores = products * dts[None, :]
+    products *= scores
+    by_input = tl.sum(products, 0)
+    return d_scores, by_input, tl.sum(products * dts[None, :], 1) - by_input * dts
+
+
+@triton.jit
+def _with_states(  # type: ignore[no-untyped-def]  # likewise
+    xs, dys, Bs, Cs, dts, rise, fall, du, dBs, dCs, taken, given, through, entering, initial, leaving, d_final,
+    seq, s_i, c, T, h, p, n, H: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
+    INITIAL: tl.constexpr, FINAL: tl.constexpr, Q: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Add what states before and after the tokens take part in, to du (of ``dt x``), dB, dC and to sums by token.
+
+    These are what tokens take, ``given``, which is du times x, and ``through``: the product of the state before and the
+    gradient of the state after the tokens of a sequence.
+    """
+    first, enters, before, before_end, last, leaves, after, after_end = _borders(seq, c, T, INITIAL, FINAL, Q)
+    for s in range(before, before_end):
+        state = _state(entering, initial, INITIAL, (s == first) & enters, c, s, h, p, n, H, P, N)
+        part = tl.dot(dys, state, input_precision=PRECISION) * tl.where(s_i == s, rise, 0.0)[:, None]
+        dCs += part
+        taken += tl.sum(part * Cs, 1)
+    for s in range(after, after_end):
+        d_state = _state(leaving, d_final, FINAL, (s == last) & leaves, c, s, h, p, n, H, P, N)
+        reaching = tl.where(s_i == s, fall, 0.0)[:, None]
+        part = tl.dot(xs, d_state, input_precision=PRECISION) * reaching
+        dBs += part * dts[:, None]
+        given += tl.sum(part * Bs, 1)
+        du += tl.dot(Bs, tl.trans(d_state), input_precision=PRECISION) * reaching
+        d_state *= _state(entering, initial, INITIAL, (s == first) & enters, c, s, h, p, n, H, P, N)
+        through += tl.where(s_i == s, tl.sum(tl.sum(d_state, 1), 0), 0.0)
+    return du, dBs, dCs, taken, given, through
+
+
+@triton.jit
+def _store_steps(  # type: ignore[no-untyped-def]  # likewise
+    d_dt, dA, A, dts, by_input, taken, given, through, s_i, i, t, valid, c, h, H: tl.constexpr
+):  # fmt: skip
+    """Write the gradients of dt and A; ``by_input`` is that of ``dt x``, times x.
+
+    The gradient of a step's log decay is a sum over all pairs of tokens with the step between them, of what the earlier
+    gives to the later, times the gradient of that. States count as tokens before and after the chunk.
+    """
+    same = s_i[:, None] == s_i[None, :]
+    later, earlier = same & (i[:, None] >= i[None, :]), same & (i[:, None] < i[None, :])
+    d_step = tl.sum(tl.where(later, taken[:, None], 0.0) + tl.where(earlier, given[:, None], 0.0), 0) + through
+    a = tl.load(A + h).to(tl.float32)
+    d_step = tl.where(valid & (dts * a >= LOWEST_LOG_DECAY), d_step, 0.0)
+    tl.store(d_dt + t * H + h, by_input + a * d_step, valid)
+    tl.store(dA + c * H + h, tl.sum(d_step * dts, 0))
 
 
 @triton.jit
@@ -210,82 +279,44 @@ def gradients(  # type: ignore[no-untyped-def]  # likewise
 ):  # fmt: skip
     """Write dx (T, H, P), d_dt (T, H), and what is yet to be summed over its first axis.
 
-    These are dB and dC (H / G / HEADS, T, G, N), and dA and dD (chunks, H). The gradient of a step's log decay is the
-    sum over all pairs of tokens with the step between them, of what the earlier gives to the later times the gradient
-    of that; states that enter or leave the chunk count as tokens before and after it. Grid: chunks, H / HEADS.
+    These are dB and dC (H / G / HEADS, T, G, N), and dA and dD (chunks, H). Grid: chunks, H / HEADS.
     """
     c, first_head = tl.program_id(0), tl.program_id(1) * HEADS
-    i, n = tl.arange(0, Q), tl.arange(0, BLOCK_N)
-    k = c * Q + i
-    valid, t = k < T, _token(k, T, REVERSE)
-    s_i = tl.load(seq + k, valid, -1)
+    i, k, valid, t, s_i = _chunk(seq, c, T, REVERSE, Q)
     same = s_i[:, None] == s_i[None, :]
-    sees, later = same & (i[:, None] >= i[None, :]), same & (i[:, None] < i[None, :])
     end = c * Q + tl.max(tl.where(same, i[:, None], 0), 0)  # the last token of the same sequence in the chunk
-    Bs, Cs = B + first_head // (H // G) * N, C + first_head // (H // G) * N
-    bs, cs = _rows(Bs, t, B_row, 0, n, N, valid), _rows(Cs, t, C_row, 0, n, N, valid)
-    scores = tl.dot(cs, tl.trans(bs), input_precision=PRECISION)
-    d_scores = tl.zeros((Q, Q), tl.float32)
+    n, g = tl.arange(0, BLOCK_N), first_head // (H // G) * N
+    Bs, Cs = _rows(B, t, B_row, g, n, N, valid), _rows(C, t, C_row, g, n, N, valid)
+    scores = tl.dot(Cs, tl.trans(Bs), input_precision=PRECISION)
+    d_scores, none = tl.zeros((Q, Q), tl.float32), tl.zeros((Q,), tl.float32)
     dBs, dCs = tl.zeros((Q, BLOCK_N), tl.float32), tl.zeros((Q, BLOCK_N), tl.float32)
-    first, enters, last, leaves = _ends(seq, c, T, Q)
-    from_low, from_high = _range(first, enters, first, last, INITIAL)
-    to_low, to_high = _range(last, leaves, first, last, FINAL)
     for h in range(first_head, first_head + HEADS):
         rounded, rest = _decays(decay, h, k, T, H, valid)
         whole, whole_rest = _decays(decay, h, end, T, H, valid)
+        fall = tl.exp(tl.where(valid, (whole - rounded) + (whole_rest - rest), 0.0))
+        between = _between(rounded, rest, same & (i[:, None] >= i[None, :]))
         dts = tl.load(dt + t * dt_row + h, valid, 0.0).to(tl.float32)
-        between = _between(rounded, rest, sees)
-        rise, fall = tl.exp(rounded), tl.exp(tl.where(valid, (whole - rounded) + (whole_rest - rest), 0.0))
-        products = tl.zeros((Q, Q), tl.float32)
-        for p0 in range(0, P, BLOCK_P):
-            p = p0 + tl.arange(0, BLOCK_P)
-            xs, dys = _rows(x, t, x_row, h * P, p, P, valid), _rows(dy, t, H * P, h * P, p, P, valid)
-            products += tl.dot(dys, tl.trans(xs), input_precision=PRECISION)
-        products *= between
-        d_scores += products * dts[None, :]
-        products *= scores
-        by_input = tl.sum(products, 0)  # of the product of dt and x
-        taken = tl.sum(products * dts[None, :], 1) - by_input * dts
-        near = tl.trans(scores * between)
-        by_state, through = tl.zeros((Q,), tl.float32), tl.zeros((Q,), tl.float32)
-        by_D = tl.zeros((Q,), tl.float32)
+        more = _among_tokens(x, dy, h, t, valid, x_row, scores, between, dts, H, P, Q, BLOCK_P, PRECISION)
+        d_scores, by_input, taken = d_scores + more[0], more[1], more[2]
+        near, given, through, by_D = tl.trans(scores * between), none, none, none
         for p0 in range(0, P, BLOCK_P):
             p = p0 + tl.arange(0, BLOCK_P)
             xs, dys = _rows(x, t, x_row, h * P, p, P, valid), _rows(dy, t, H * P, h * P, p, P, valid)
             du = tl.dot(near, dys, input_precision=PRECISION)
-            for s in range(from_low, from_high):
-                state = _state(entering, initial, INITIAL, (s == first) & enters, c, s, h, p, n, H, P, N)
-                part = tl.dot(dys, state, input_precision=PRECISION) * tl.where(s_i == s, rise, 0.0)[:, None]
-                dCs += part
-                taken += tl.sum(part * _rows(Cs, t, C_row, 0, n, N, valid), 1)
-            for s in range(to_low, to_high):
-                d_state = _state(leaving, d_final, FINAL, (s == last) & leaves, c, s, h, p, n, H, P, N)
-                reached = tl.where(s_i == s, fall, 0.0)[:, None]
-                part = tl.dot(xs, d_state, input_precision=PRECISION) * reached
-                dBs += part * dts[:, None]
-                bs = _rows(Bs, t, B_row, 0, n, N, valid)
-                by_state += tl.sum(part * bs, 1)
-                du += tl.dot(bs, tl.trans(d_state), input_precision=PRECISION) * reached
-                state = _state(entering, initial, INITIAL, (s == first) & enters, c, s, h, p, n, H, P, N)
-                through += tl.where(s_i == s, tl.sum(tl.sum(state * d_state, 1), 0), 0.0)
-            dxs = du * dts[:, None]
-            if HAS_D:
-                dxs += tl.load(D + h).to(tl.float32) * dys
-                by_D += tl.sum(xs * dys, 1)
+            du, dBs, dCs, taken, given, through = _with_states(
+                xs, dys, _rows(B, t, B_row, g, n, N, valid), _rows(C, t, C_row, g, n, N, valid), dts, tl.exp(rounded),
+                fall, du, dBs, dCs, taken, given, through, entering, initial, leaving, d_final,
+                seq, s_i, c, T, h, p, n, H, P, N, INITIAL, FINAL, Q, PRECISION,
+            )  # fmt: skip
+            by_D += tl.sum(xs * dys, 1)
+            dxs = du * dts[:, None] + (tl.load(D + h).to(tl.float32) * dys if HAS_D else 0.0)
             tl.store(dx + t[:, None] * (H * P) + (h * P + p)[None, :], dxs, valid[:, None] & (p < P)[None, :])
-        d_step = tl.sum(tl.where(sees, taken[:, None], 0.0), 0)
-        d_step += tl.sum(tl.where(later, (by_state * dts)[:, None], 0.0), 0) + tl.exp(whole) * through
-        a = tl.load(A + h).to(tl.float32)
-        d_step = tl.where(valid & (dts * a >= LOWEST_LOG_DECAY), d_step, 0.0)
-        tl.store(d_dt + t * H + h, by_input + by_state + a * d_step, valid)
-        tl.store(dA + c * H + h, tl.sum(d_step * dts, 0))
+        through *= tl.exp(whole)
+        _store_steps(d_dt, dA, A, dts, by_input + given, taken, given * dts, through, s_i, i, t, valid, c, h, H)
         if HAS_D:
             tl.store(dD + c * H + h, tl.sum(by_D, 0))
-    bs, cs = _rows(Bs, t, B_row, 0, n, N, valid), _rows(Cs, t, C_row, 0, n, N, valid)
-    dCs += tl.dot(d_scores, bs, input_precision=PRECISION)
-    dBs += tl.dot(tl.trans(d_scores), cs, input_precision=PRECISION)
-    split = first_head % (H // G) // HEADS
-    at = (tl.cast(split, tl.int64) * T + t)[:, None] * (G * N) + (first_head // (H // G) * N + n)[None, :]
+    Bs, Cs = _rows(B, t, B_row, g, n, N, valid), _rows(C, t, C_row, g, n, N, valid)  # rather than hold them so long
+    at = (tl.cast(first_head % (H // G) // HEADS, tl.int64) * T + t)[:, None] * (G * N) + (g + n)[None, :]
     mask = valid[:, None] & (n < N)[None, :]
-    tl.store(dB + at, dBs, mask)
-    tl.store(dC + at, dCs, mask)
+    tl.store(dB + at, dBs + tl.dot(tl.trans(d_scores), Cs, input_precision=PRECISION), mask)
+    tl.store(dC + at, dCs + tl.dot(d_scores, Bs, input_precision=PRECISION), mask)
