@@ -1,16 +1,12 @@
 """What runs on GPUs, as far as it can be seen without one.
 
-Triton's interpreter runs this package's kernels on a CPU. The kernels of mamba-ssm and causal-conv1d are replaced by
-plain functions with their documented meaning, so that what is handed to them, and what comes back, can be checked.
+The kernels of mamba-ssm and causal-conv1d are replaced by plain functions with their documented meaning, so that what
+is handed to them, and what comes back, can be checked. This package's own are in ``test_triton_kernels.py``.
 """
 
-import os
-import subprocess
 import sys
 from dataclasses import replace
 from functools import wraps
-from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -23,75 +19,6 @@ from recbole_ssm.ops import causal_conv1d, use_backend
 from recbole_ssm.ops.backends.gpu_packages import GPU_PACKAGES
 from recbole_ssm.ops.convolution.reference import depthwise_conv1d
 from recbole_ssm.ops.state_space_duality.reference import ssd
-
-INTERPRETED = """
-import torch
-import scan_contract as contract
-from recbole_ssm.ops import use_backend
-from recbole_ssm.ops.backends import choose
-
-with use_backend("triton"):
-    assert choose("selective_scan", torch.empty(0)) == "triton"
-    for options in ({}, {"reverse": True, "skip": False}, {"initial": False, "channels": 17, "d_state": 5}):
-        case = contract.SelectiveScanCase((7, 1, 40), **({"channels": 5, "d_state": 3} | options))
-        contract.check_recurrence(case, torch.float32)
-        contract.check_recurrence_without_states(case, torch.float32)
-    extreme = contract.SelectiveScanCase((9, 34), extreme=True)
-    contract.check_recurrence(extreme, torch.float32, contract.EXTREME_TOLERANCE)
-"""
-
-
-INTERPRETED_SSD = """
-import torch
-import scan_contract as contract
-from recbole_ssm.ops import use_backend
-from recbole_ssm.ops.backends import choose
-from recbole_ssm.ops.backends.triton import ssd
-
-ssd._chunk_length = lambda *_: 16  # several to a sequence of few tokens
-with use_backend("triton"):
-    assert choose("ssd", torch.empty(0)) == "triton"
-    groups = {"groups": 2, "heads_per_group": 2, "headdim": 17, "d_state": 5}
-    for lengths, options in (
-        ((0, 7, 1, 40), {"d_state": 3}),
-        ((7, 1, 40, 0), {"d_state": 3, "reverse": True, "skip": False}),
-        ((3, 20, 1, 0, 1), {"initial": False, **groups}),
-    ):
-        case = contract.SsdCase(lengths, **options)
-        contract.check_recurrence(case, torch.float32)
-        contract.check_recurrence_without_states(case, torch.float32)
-    extreme = contract.SsdCase((9, 34), extreme=True)
-    contract.check_recurrence(extreme, torch.float32, contract.EXTREME_TOLERANCE)
-    contract.check_recurrence_without_states(extreme, torch.float32, contract.EXTREME_TOLERANCE)
-
-    nothing = contract.SsdCase((0, 0)).inputs(torch.float32)
-    y, states = contract.call(contract.ops.ssd, nothing, torch.tensor([0, 0, 0]), return_final_state=True)
-    assert y.shape == (0, 1, 4) and torch.equal(states, nothing["initial_state"])
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed: pip install triton")
-@pytest.mark.parametrize("code", [INTERPRETED, INTERPRETED_SSD], ids=["selective_scan", "ssd"])
-def test_the_triton_scans_equal_the_recurrence(code):
-    """In a process of its own: Triton reads TRITON_INTERPRET when it is imported."""
-    tests = Path(__file__).parents[1]
-    path = os.pathsep.join([str(tests), str(tests.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": path}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-@pytest.mark.parametrize("op", ["selective_scan", "ssd"])
-def test_the_triton_scans_on_a_gpu(op):
-    """The same compiled, against the op's formula."""
-    from recbole_ssm.ops.backends.triton.backend import TRITON
-    from recbole_ssm.testing import check_backend
-
-    check_backend(replace(TRITON, kernels={op: TRITON.kernels[op]}), device="cuda", only="reverse")
 
 
 def packages(**functions) -> dict[str, ModuleType]:

@@ -1,4 +1,4 @@
-"""This package's Triton kernels for layers, run by Triton's interpreter, against their formulas in float64.
+"""This package's Triton kernels for scans and layers, run by Triton's interpreter, against their formulas in float64.
 
 Run in a process of its own by ``test_triton_kernels.py``: Triton reads TRITON_INTERPRET when it is imported. Blocks are
 made small, so that short sequences have several.
@@ -7,6 +7,7 @@ made small, so that short sequences have several.
 from collections.abc import Callable
 from functools import partial
 
+import scan_contract as contract
 import torch
 from packed_cases import borders, randn, relative_error
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch import Tensor
 from recbole_ssm import ops
 from recbole_ssm.ops import use_backend
 from recbole_ssm.ops.backends import choose
-from recbole_ssm.ops.backends.triton import conv1d, gated_norm, linear_recurrence
+from recbole_ssm.ops.backends.triton import conv1d, gated_norm, linear_recurrence, selective_scan, ssd
 from recbole_ssm.ops.convolution import depthwise_conv1d
 from recbole_ssm.ops.convolution import reference as convolution
 from recbole_ssm.ops.norm import reference as norm
@@ -90,9 +91,49 @@ def check_linear_recurrence() -> None:
     check(run, formula, x.to(torch.complex64), decay.to(torch.complex64))
 
 
+def check_selective_scan() -> None:
+    """Both ways, with and without D and states; several runs of tokens, blocks of channels, sequences of a program."""
+    selective_scan._TOKENS, selective_scan._STATES, selective_scan._PROGRAMS = 4, 16, 2
+    for options in ({}, {"reverse": True, "skip": False}, {"initial": False, "channels": 5, "d_state": 5}):
+        case = contract.SelectiveScanCase((7, 0, 1, 9), **({"channels": 3, "d_state": 3} | options))
+        contract.check_recurrence(case, torch.float32)
+        contract.check_recurrence_without_states(case, torch.float32)
+    extreme = contract.SelectiveScanCase((9, 4), extreme=True)
+    contract.check_recurrence(extreme, torch.float32, contract.EXTREME_TOLERANCE)
+    run = partial(ops.selective_scan, cu_seqlens=borders(LENGTHS))
+    formula = partial(contract.SelectiveScanCase.recurrence, cu_seqlens=borders(LENGTHS))
+    shapes = ((9, 3), (9, 3), (3, 2), (9, 2), (9, 2))
+    u, dt, A, B, C = (randn(*shape, seed=k).bfloat16() for k, shape in enumerate(shapes))
+    check(run, lambda *tensors: formula(*tensors)[0], u, dt.abs(), -A.abs(), B, C)
+    none = evaluate(partial(run, cu_seqlens=borders((0,))), [u[:0], dt[:0], A, B[:0], C[:0]])
+    assert [len(tensor) for tensor in none] == [0, 0, 0, 3, 0, 0]
+    assert not none[3].any()
+
+
+def check_ssd() -> None:
+    """As the scan of Mamba, and no tokens at all."""
+    ssd._chunk_length = lambda *_: 16  # several to a sequence of few tokens
+    groups = {"groups": 2, "heads_per_group": 2, "headdim": 17, "d_state": 5}
+    for lengths, options in (
+        ((0, 7, 1, 40), {"d_state": 3}),
+        ((7, 1, 40, 0), {"d_state": 3, "reverse": True, "skip": False}),
+        ((3, 20, 1, 0, 1), {"initial": False, **groups}),
+    ):
+        case = contract.SsdCase(lengths, **options)
+        contract.check_recurrence(case, torch.float32)
+        contract.check_recurrence_without_states(case, torch.float32)
+    extreme = contract.SsdCase((9, 34), extreme=True)
+    contract.check_recurrence(extreme, torch.float32, contract.EXTREME_TOLERANCE)
+    contract.check_recurrence_without_states(extreme, torch.float32, contract.EXTREME_TOLERANCE)
+    nothing = contract.SsdCase((0, 0)).inputs(torch.float32)
+    y, states = contract.call(ops.ssd, nothing, torch.tensor([0, 0, 0]), return_final_state=True)
+    assert y.shape == (0, 1, 4)
+    assert torch.equal(states, nothing["initial_state"])
+
+
 if __name__ == "__main__":
     with use_backend("triton"):
-        for op in ("conv1d", "gated_norm", "selective_scan"):
+        for op in ("conv1d", "gated_norm", "selective_scan", "ssd"):
             assert choose(op, torch.empty(0)) == "triton"
             assert choose(op, torch.empty(0, dtype=torch.complex64)) == "torch"
         assert choose("linear_recurrence", torch.empty(0)) == "torch"
@@ -100,3 +141,5 @@ if __name__ == "__main__":
         check_conv1d()
         check_gated_norm()
         check_linear_recurrence()
+        check_selective_scan()
+        check_ssd()
