@@ -115,7 +115,7 @@ def _watched(name: str, given: argparse.Namespace, folder: Path, environment: di
     scratch.mkdir()
     process = subprocess.Popen(
         command(name, result, limit, device="cpu" if given.cpu else "cuda", tiny=given.tiny, data=given.data),
-        **ended(environment | ({"TRITON_INTERPRET": "1"} if given.cpu else {}), scratch, log),
+        **ended(environment | ({"TRITON_INTERPRET": "1"} if given.cpu and name == "right" else {}), scratch, log),
     )
     try:
         while process.poll() is None and time.monotonic() - begun < limit:

@@ -18,7 +18,11 @@ BOUND = 1e-3
 """Relative difference of an epoch's loss that rounding may make; of a wrong gradient it is larger by far."""
 
 _MAMBA2 = {"d_state": 32, "headdim": 16}
-KEYS: dict[str, dict[str, Any]] = {"SSD4Rec": _MAMBA2, "2Mamba4Rec": _MAMBA2, "Hydra4Rec": _MAMBA2}
+KEYS: dict[str, dict[str, Any]] = {
+    "SSD4Rec": {**_MAMBA2, "mask_ratio": 0.0},
+    "2Mamba4Rec": _MAMBA2,
+    "Hydra4Rec": _MAMBA2,
+}
 
 
 def measure(place: Place) -> None:

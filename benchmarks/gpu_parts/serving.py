@@ -13,6 +13,7 @@ from gpu_parts.tables import number, reasons, table
 from gpu_parts.timing import percentiles
 from gpu_parts.training import QUIET, SMALL
 from recbole_ssm import Recommender
+from recbole_ssm.system.cuda_graphs import recorded
 from recbole_ssm.training.run import run
 
 MODELS = ("2Mamba4Rec", "Mamba4Rec", "LRURec")
@@ -25,10 +26,13 @@ def measure(place: Place) -> None:
         if isinstance(file := place.tried(_checkpoint, place, model), dict):
             place.note(model, file)
             continue
-        recommender = Recommender(file, device=place.device, filter_seen=False)
-        place.attempt(f"{model}, ranking", _ranking, place, recommender)
-        for name, look in STREAMING.items():
-            place.attempt(f"{model}, {name}", look, place, recommender)
+        by_graph = Recommender(file, device=place.device, filter_seen=False)
+        by_kernel = Recommender(file, device=place.device, filter_seen=False, cuda_graph=False)
+        place.attempt(f"{model}, session", _session, place, by_graph)
+        place.attempt(f"{model}, session, no CUDA graph", _session, place, by_kernel)
+        place.attempt(f"{model}, step and ranking, CUDA graph", _graph, place, by_kernel)
+        place.attempt(f"{model}, step and ranking, no CUDA graph", _step, place, by_kernel)
+        place.attempt(f"{model}, histories", _ranking, place, by_kernel)
 
 
 def _checkpoint(place: Place, model: str) -> str:
@@ -71,43 +75,34 @@ def _session(place: Place, recommender: Recommender) -> dict[str, float]:
         session.add(item)
         session.recommend(10)
 
-    return percentiles(place, click, 5 if place.tiny else 200)
+    return percentiles(place, click, 5 if place.tiny else 300)
 
 
 def _step(place: Place, recommender: Recommender) -> dict[str, float]:
-    """The model's part of it, on the device: state, scores of all items, the best ten."""
-    return percentiles(place, _click(recommender, place.device), 5 if place.tiny else 200)
+    """The model's part of it, on the device: state, scores of all items, the best ten; kernel by kernel."""
+    return percentiles(place, _click(recommender, place.device), 5 if place.tiny else 300)
 
 
 def _graph(place: Place, recommender: Recommender) -> dict[str, float]:
-    """The same, captured once as a CUDA graph and replayed."""
+    """The same, recorded once as a CUDA graph and replayed."""
     place.needs_gpu()
-    click = _click(recommender, place.device)
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            click()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        click()
-    return percentiles(place, graph.replay, 500)
+    return percentiles(place, recorded(_click(recommender, place.device), place.device), 500)
 
 
-def _click(recommender: Recommender, device: torch.device) -> Callable[[], torch.Tensor]:
-    """A function that feeds one item, whose state is kept in place."""
+def _click(recommender: Recommender, device: torch.device) -> Callable[[], None]:
+    """A function that feeds one item and ranks all; state and ranking are kept in place."""
     model = recommender.model
     item = torch.ones(1, dtype=torch.int64, device=device)
     with recommender.computing():
         _, state = model.step(item, None)
+        best = torch.zeros(1, 10, dtype=torch.int64, device=device)
 
-    def click() -> torch.Tensor:
+    def click() -> None:
         with recommender.computing():
             hidden, new = model.step(item, state)
             for old, fresh in zip(_tensors(state), _tensors(new), strict=True):
                 old.copy_(fresh)
-            return torch.topk(hidden @ model.item_embedding.weight.T, 10).indices
+            best.copy_(torch.topk(hidden @ model.item_embedding.weight.T, 10).indices)
 
     return click
 
@@ -117,9 +112,6 @@ def _tensors(state: Any) -> list[torch.Tensor]:
     if isinstance(state, torch.Tensor):
         return [state]
     return [tensor for part in state for tensor in _tensors(part)] if isinstance(state, list | tuple) else []
-
-
-STREAMING = {"session": _session, "step": _step, "step, CUDA graph": _graph}
 
 
 def lines(result: dict) -> list[str]:

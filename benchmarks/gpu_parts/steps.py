@@ -39,6 +39,7 @@ def measure(place: Place) -> None:
         for look in (_speed, _synchronisations, _profile):
             place.attempt(look.__name__.removeprefix("_"), look, place, assembly)
         del assembly
+        place.attempt("graphs", _graphs, place, new)
         place.attempt("determinism", _determinism, place, new)
         place.attempt("amp", _amp, place, new)
 
@@ -124,6 +125,14 @@ def _covered(spans: list[tuple[int, int]]) -> int:
     return total
 
 
+def _graphs(place: Place, new: Any) -> dict[str, Any]:
+    """Speed and idle time with ``cuda_graph``, once every shape has been recorded."""
+    assembly = new(cuda_graph=True)
+    train(assembly, 3 if place.tiny else 300)
+    found = _speed(place, assembly)
+    return found | {"profile": place.tried(_profile, place, assembly)}
+
+
 def _determinism(place: Place, new: Any) -> dict[str, Any]:
     """Two trainings with the same seed: losses, and weights to the last bit."""
     losses, weights = [], []
@@ -165,6 +174,10 @@ def lines(result: dict) -> list[str]:
         rows.append(["launches of a step", number(part["launches_per_step"], ".0f")])
         rows.append(["copies of a step", number(part["copies_per_step"], ".1f")])
         rows.append(["share of time in which the GPU is idle", number(part["idle_share"], ".0%")])
+    if "seconds_per_step" in (part := result.get("graphs", {})):
+        rows.append(["milliseconds of a step, CUDA graphs", number(1e3 * part["seconds_per_step"], ".2f")])
+        if "idle_share" in part["profile"]:
+            rows.append(["... share of time in which the GPU is idle", number(part["profile"]["idle_share"], ".0%")])
     if "same_loss" in (part := result.get("determinism", {})):
         rows.append(["the same seed gives the same loss and weights", f"{part['same_loss']}, {part['same_weights']}"])
     if "amp" in (part := result.get("amp", {})):
