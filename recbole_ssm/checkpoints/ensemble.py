@@ -9,6 +9,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
+from recbole_ssm.ops.added import Added
 from recbole_ssm.ops.values import remember_total
 
 
@@ -42,7 +43,7 @@ class Ensemble(nn.Module):
         cut: Tensor | None = None,
         columns: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """What the scores are computed from, as ``encode() @ item_weights().T``, without :meth:`seen_bias`.
+        """What the scores are computed from, as ``encode() @ item_weights().T``, without :meth:`added`.
 
         Args:
             tokens: (T,) item ids.
@@ -71,10 +72,11 @@ class Ensemble(nn.Module):
         """(V, k), the embeddings of the items in all models side by side, with what is added to their scores."""
         return torch.cat([_item_weights(model) / len(self.models) for model in self._members()], 1)
 
-    def seen_bias(self) -> float:
-        """What is added to the scores of items that the history holds."""
-        biases = [model.bias_of_seen().item() for model in self._members() if model.repeat_bias is not None]
-        return float(sum(biases) / len(self.models))
+    @torch.no_grad()
+    def added(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None) -> tuple[Added, ...]:
+        """What all models add to the scores of some items; see :meth:`PackedSequentialRecommender.added`."""
+        found = [each for model in self._members() for each in model.added(tokens, cu_seqlens, readout)]
+        return tuple(each.times(1 / len(self.models)) for each in found)
 
     def _members(self) -> Sequence[Any]:
         return list(self.models)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.packed_input import PackedRecommender
 from recbole_ssm.ops import linear_cross_entropy
-from recbole_ssm.ops.packing import RowItems, items_read, last_tokens
+from recbole_ssm.ops.added import Added, AddedWhere
+from recbole_ssm.ops.packing import items_read, last_tokens
 from recbole_ssm.ops.values import remember_total
 
 _REPEAT_RATE = 10.0
@@ -104,43 +106,50 @@ class PackedSequentialRecommender(PackedRecommender):
             readout, options = last_tokens(cu_seqlens) if len(target) == len(cu_seqlens) - 1 else None, {}
         columns = self.columns_of(interaction)
         hidden = self.encode(tokens, cu_seqlens, readout, **columns, **options)
-        seen = self.items_seen(tokens, cu_seqlens, readout)
+        added = self.added(tokens, cu_seqlens, readout)
         if self.loss_type == "CE":
             teacher = None
             if self.teachers is not None:
                 teacher = self.teachers.predict(tokens, cu_seqlens, readout, columns=columns, **options)
-                if seen is None and teacher.seen_bias:
-                    seen = items_read(tokens, cu_seqlens, readout)
-            return linear_cross_entropy(
-                hidden,
-                self.item_embedding.weight,
-                target,
-                bias=self.item_bias,
-                seen=seen,
-                seen_bias=self.bias_of_seen(),
-                teacher=teacher,
-            )
+            table = self.item_embedding.weight
+            return linear_cross_entropy(hidden, table, target, bias=self.item_bias, added=added, teacher=teacher)
         negative = interaction[self.NEG_ITEM_ID].view(-1, len(target))  # (K, R): K negatives of each target
         rows = torch.arange(len(target), device=target.device)
-        return self.bpr_loss(self._score(hidden, target, seen, rows), self._score(hidden, negative, seen, rows))
+        return self.bpr_loss(self._score(hidden, target, added, rows), self._score(hidden, negative, added, rows))
 
-    def items_seen(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None) -> RowItems | None:
-        """The items that a history holds at each of the tokens ``readout``; None without ``repeat_bias``."""
-        return None if self.repeat_bias is None else items_read(tokens, cu_seqlens, readout)
+    def added(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> tuple[Added, ...]:
+        """Numbers that are added to the scores of some items, beside the bias of each.
 
-    def bias_of_seen(self) -> Tensor | None:
-        """What is added to the scores of all items of the history, (1,); None without ``repeat_bias``."""
-        return None if self.repeat_bias is None else _REPEAT_RATE * self.repeat_bias
+        Args:
+            tokens: (T,) item ids.
+            cu_seqlens: (S + 1,) borders of the sequences.
+            readout: (R,) the tokens after which items are scored; None for all.
 
-    def _score(self, hidden: Tensor, items: Tensor, seen: RowItems | None, rows: Tensor) -> Tensor:
-        """Scores (..., R) of ``items`` (..., R) for representations (R, d) of the rows (R,) of ``seen``."""
+        Returns:
+            What ``repeat_bias`` adds to the items of the history; nothing without it.
+        """
+        if self.repeat_bias is None:
+            return ()
+        seen = items_read(tokens, cu_seqlens, readout)
+        return (Added(seen, (_REPEAT_RATE * self.repeat_bias).expand(len(seen.start), 1)),)
+
+    def added_after(self, seen: Tensor) -> tuple[Added | AddedWhere, ...]:
+        """As :meth:`added`, after R histories of which only this is kept.
+
+        Args:
+            seen: (R, n_items) bool, the items of each.
+        """
+        if self.repeat_bias is None:
+            return ()
+        return (AddedWhere(seen, (_REPEAT_RATE * self.repeat_bias).expand(len(seen), 1)),)
+
+    def _score(self, hidden: Tensor, items: Tensor, added: Sequence[Added], rows: Tensor) -> Tensor:
+        """Scores (..., R) of ``items`` (..., R) for representations (R, d) of the rows (R,) of ``added``."""
         score = (hidden * self.item_embedding(items)).sum(-1)
         if self.item_bias is not None:
             score = score + self.item_bias[items]
-        bias = self.bias_of_seen()
-        if seen is not None and bias is not None:
-            row, item = seen.of_rows()
-            score = score + bias * torch.isin(rows * self.n_items + items, row * self.n_items + item)
+        for each in added:
+            score = score + each.at(rows, items)
         return score
 
     def predict(self, interaction: Interaction) -> Tensor:
@@ -148,39 +157,35 @@ class PackedSequentialRecommender(PackedRecommender):
 
         Candidate r belongs to history ``candidate_seq_idx[r]`` where the batch has that field, else to history r.
         """
-        hidden, seen = self._read(interaction)
+        hidden, added = self._read(interaction)
         items, rows = self.candidates(interaction, len(hidden))
-        return self._score(hidden[rows], items, seen, rows)
+        return self._score(hidden[rows], items, added, rows)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores (S, n_items) of every item after each history."""
         return self.score_all(*self._read(interaction))
 
-    def score_all(self, hidden: Tensor, seen: RowItems | Tensor | None = None) -> Tensor:
+    def score_all(self, hidden: Tensor, added: Sequence[Added | AddedWhere] | None = None) -> Tensor:
         """Scores (R, n_items) of every item.
 
         Args:
             hidden: (R, hidden_size) representations of histories, by :meth:`forward` or :meth:`step`.
-            seen: what these histories hold, see :meth:`items_seen`, or (R, n_items) whether they hold each item; a
-                model with ``repeat_bias`` needs it.
+            added: what is added after these histories, see :meth:`added` and :meth:`added_after`; a model with
+                ``repeat_bias`` needs it.
 
         Returns:
             The scores; column i is item i.
 
         Raises:
-            ValueError: ``seen`` is needed and not given.
+            ValueError: ``added`` is needed and not given.
         """
-        if self.repeat_bias is not None and seen is None:
-            raise ValueError("the model has a repeat_bias, for which score_all needs the items_seen of the histories")
+        if added is None and self.repeat_bias is not None:
+            raise ValueError("the model has a repeat_bias, for which score_all needs what is added after the histories")
         scores = torch.matmul(hidden, self.item_embedding.weight.T)
         if self.item_bias is not None:
             scores += self.item_bias
-        bias = self.bias_of_seen()
-        if seen is not None and bias is not None:
-            if isinstance(seen, Tensor):
-                scores += bias * seen
-            else:
-                scores[seen.of_rows()] += bias
+        for each in added or ():
+            each.add_to(scores)
         return scores
 
     def prefill(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> tuple[Tensor, list[Any]]:
@@ -218,9 +223,9 @@ class PackedSequentialRecommender(PackedRecommender):
     def _no_state(self) -> str:
         return f"{type(self).__name__} reads a history as a whole, and keeps no state of it"
 
-    def _read(self, interaction: Interaction) -> tuple[Tensor, RowItems | None]:
-        """Representation (S, hidden_size) and items of each history."""
+    def _read(self, interaction: Interaction) -> tuple[Tensor, tuple[Added, ...]]:
+        """Representation (S, hidden_size) of each history, and what is added after it."""
         tokens, cu_seqlens = self.packed(interaction)
         readout = last_tokens(cu_seqlens)
         hidden = self.encode(tokens, cu_seqlens, readout, **self.columns_of(interaction))
-        return hidden, self.items_seen(tokens, cu_seqlens, readout)
+        return hidden, self.added(tokens, cu_seqlens, readout)

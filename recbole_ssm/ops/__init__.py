@@ -4,6 +4,7 @@ Each op has a folder: what it is (``__init__.py``), its formula in plain code (`
 step (``step.py``). The code that computes it stands in ``backends/``.
 """
 
+from recbole_ssm.ops.added import Added
 from recbole_ssm.ops.attention import causal_attention
 from recbole_ssm.ops.backends import use_backend
 from recbole_ssm.ops.convolution import causal_conv1d, causal_conv1d_step, causal_conv1d_window, centred_conv1d
@@ -17,6 +18,7 @@ from recbole_ssm.ops.state_space_duality import ssd, ssd_step
 from recbole_ssm.ops.teacher import Teacher
 
 __all__ = [
+    "Added",
     "Teacher",
     "causal_attention",
     "causal_conv1d",

@@ -197,28 +197,46 @@ def share_out(sizes: torch.Tensor, parts: int) -> torch.Tensor:
 
 
 class RowItems(NamedTuple):
-    """Different items for each of R rows, as ranges of one list, which may overlap."""
+    """Items for each of R rows, in G groups, as ranges of one list, which may overlap. A group has no item twice."""
 
     items: Tensor
-    """(n,) int64; negative numbers are ignored."""
+    """(n,) whole numbers; negative ones are ignored."""
     start: Tensor
-    """(R,) int64, where the items of a row begin."""
+    """(R, G) int64, where the items of a group begin."""
     end: Tensor
-    """(R,) int64, where they end."""
+    """(R, G) int64, where they end."""
+    values: Tensor | None = None
+    """(n,) a number for each item; None for ones."""
 
-    def of_rows(self, block: slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """Row (counted from the block's first) and item of each pair in a block of rows."""
-        start, lengths = self.start[block], (self.end - self.start)[block]
-        index, cu_seqlens = gather_ranges(start, lengths)
-        row, item = sequence_index(cu_seqlens, len(index)).long(), self.items[index]
-        return row[item >= 0], item[item >= 0]
+    def of_rows(self, block: slice = slice(None)) -> RowEntries:
+        """All that a block of rows has, row by row and group by group."""
+        start, end = self.start[block].flatten(), self.end[block].flatten()
+        index, cu_seqlens = gather_ranges(start, end - start)
+        place = sequence_index(cu_seqlens, len(index)).long()
+        kept = self.items[index] >= 0
+        index, place = index[kept], place[kept]
+        values = None if self.values is None else self.values[index]
+        return RowEntries(place // self.start.shape[1], place, self.items[index].long(), values)
+
+
+class RowEntries(NamedTuple):
+    """What some rows of :class:`RowItems` have, written out."""
+
+    row: Tensor
+    """(m,) int64, counted from the first of these rows."""
+    place: Tensor
+    """(m,) int64, row times G plus group; it does not decrease."""
+    item: Tensor
+    """(m,) int64."""
+    values: Tensor | None
+    """(m,), or None for ones."""
 
 
 def items_read(tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> RowItems:
-    """The items up to each token, or up to the tokens ``readout`` (R,); each item once, padding (0) never."""
+    """The items up to each token, or up to the tokens ``readout`` (R,); one group, each once, padding (0) never."""
     sequence = sequence_index(cu_seqlens, len(tokens)).long()
     key, order = (sequence * (tokens.max() + 1) + tokens).sort(stable=True)
     fresh = tokens > 0
     fresh[order[1:]] &= key[1:] != key[:-1]
     start, end = cu_seqlens[:-1].long()[sequence], torch.arange(1, len(tokens) + 1, device=tokens.device)
-    return RowItems(tokens.where(fresh, -1), at(readout, start), at(readout, end))
+    return RowItems(tokens.where(fresh, -1), at(readout, start)[:, None], at(readout, end)[:, None])

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from recbole_ssm.ops.added import Added, check_added
+
 
 class Teacher(NamedTuple):
     """A trained model whose softmax is part of the targets (Hinton et al., arXiv 1503.02531). It gets no gradient."""
@@ -14,8 +16,8 @@ class Teacher(NamedTuple):
     """(R, k)."""
     weight: Tensor
     """(V, k): its logits are ``hidden @ weight.T``."""
-    seen_bias: float = 0.0
-    """Added to its logits of the items that a row has seen."""
+    added: tuple[Added, ...] = ()
+    """Numbers that are added to some of its logits of each row."""
     share: float = 0.5
     """The teacher's part of the targets, 0 to 1; the row's own target has the rest."""
 
@@ -38,4 +40,8 @@ class Teacher(NamedTuple):
                 f"a teacher of {len(student)} rows and {n_items} items has hidden (R, k), weight (V, k) and a share "
                 f"from 0 to 1, not {tuple(self.hidden.shape)}, {tuple(self.weight.shape)} and {self.share}"
             )
-        return self._replace(hidden=self.hidden.detach().to(student), weight=self.weight.detach().to(student))
+        check_added(self.added, rows, items)
+        added = tuple(each.like(student) for each in self.added)
+        return self._replace(
+            hidden=self.hidden.detach().to(student), weight=self.weight.detach().to(student), added=added
+        )

@@ -97,7 +97,7 @@ class Stepper:
         _write(kept, hidden, state)
 
     def _rank(self, kept: Kept, best: Tensor, filter_seen: bool) -> None:
-        scores = self._model.score_all(kept.hidden, None if self._model.repeat_bias is None else kept.seen)
+        scores = self._model.score_all(kept.hidden, self._model.added_after(kept.seen))
         scores[:, 0] = -torch.inf
         if filter_seen:
             scores.masked_fill_(kept.seen, -torch.inf)

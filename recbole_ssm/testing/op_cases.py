@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_ssm import ops
+from recbole_ssm.ops.added import Added
 from recbole_ssm.ops.attention import reference as attention
 from recbole_ssm.ops.convolution import depthwise_conv1d
 from recbole_ssm.ops.convolution import reference as convolution
@@ -178,34 +179,55 @@ def causal_attention() -> Iterator[Case]:
 
 
 def linear_cross_entropy() -> Iterator[Case]:
-    """With and without biases and a teacher; one row in three does not count."""
+    """With and without biases, additions and a teacher; one row in three does not count."""
     for (rows, items, width), biases, taught in product(((9, 7, 16), (70, 300, 6)), (False, True), (False, True)):
         target = torch.arange(rows) % items
         target[1::3] = -1
-        start = torch.arange(rows) % 4
-        seen = RowItems(torch.tensor([3, -1, 0, 6, 2, 5]), start, start + torch.arange(rows) % 3) if biases else None
-        teacher = Teacher(_normal(rows, 5, seed=4), _normal(items, 5, seed=5), 0.7 * biases, 0.4) if taught else None
+        by_teacher = tuple(_added(rows, items, seed=6)) if biases else ()
+        teacher = Teacher(_normal(rows, 5, seed=4), _normal(items, 5, seed=5), by_teacher, 0.4) if taught else None
         tensors = {"hidden": _normal(rows, width), "weight": _normal(items, width, seed=1)}
+        added = _added(rows, items) if biases else []
         if biases:
-            tensors |= {"bias": _normal(items, seed=2), "seen_bias": _normal(1, seed=3)}
+            tensors |= {"bias": _normal(items, seed=2)}
+            tensors |= {f"added{k}": each.weight for k, each in enumerate(added)}
 
-        def moved(t: Tensors, target: Tensor = target, seen: RowItems | None = seen) -> tuple[Tensor, RowItems | None]:
-            on = t["hidden"].device
-            return target.to(on), None if seen is None else RowItems(*(tensor.to(on) for tensor in seen))
+        def lists(t: Tensors, added: list[Added] = added) -> tuple[Added, ...]:
+            return tuple(Added(each.like(t["hidden"]).to, t[f"added{k}"]) for k, each in enumerate(added))
 
-        def run(t: Tensors, moved: Callable[..., Any] = moved, teacher: Teacher | None = teacher) -> Tensors:
-            target, seen = moved(t)
-            more = {"bias": t.get("bias"), "seen_bias": t.get("seen_bias"), "seen": seen, "teacher": teacher}
-            loss = ops.linear_cross_entropy(t["hidden"], t["weight"], target, ignore_index=-1, reduction="sum", **more)
-            return {"loss": loss}
+        def run(
+            t: Tensors,
+            target: Tensor = target,
+            lists: Callable[[Tensors], tuple[Added, ...]] = lists,
+            teacher: Teacher | None = teacher,
+        ) -> Tensors:
+            given = t["hidden"], t["weight"], target.to(t["hidden"].device)
+            more: dict[str, Any] = {"bias": t.get("bias"), "added": lists(t), "teacher": teacher}
+            return {"loss": ops.linear_cross_entropy(*given, ignore_index=-1, reduction="sum", **more)}
 
-        def reference(t: Tensors, moved: Callable[..., Any] = moved, teacher: Teacher | None = teacher) -> Tensors:
-            target, seen = moved(t)
-            given = t["hidden"], t["weight"], t.get("bias"), t.get("seen_bias"), target
-            return {"loss": cross_entropy.summed_cross_entropy(*given, seen=seen, teacher=teacher)}
+        def reference(
+            t: Tensors,
+            target: Tensor = target,
+            lists: Callable[[Tensors], tuple[Added, ...]] = lists,
+            teacher: Teacher | None = teacher,
+        ) -> Tensors:
+            given = t["hidden"], t["weight"], t.get("bias"), target
+            return {"loss": cross_entropy.summed_cross_entropy(*given, added=lists(t), teacher=teacher)}
 
         words = f"{rows} rows, {items} items" + ", biases" * biases + ", a teacher" * taught
-        yield Case(words, tensors, run, reference, torch.arange(rows + 1), ("hidden",))
+        tokens = ("hidden", *(name for name in tensors if name.startswith("added")))
+        yield Case(words, tensors, run, reference, torch.arange(rows + 1), tokens)
+
+
+def _added(rows: int, items: int, seed: int = 0) -> list[Added]:
+    """One group without values, and three with values that name some items more than once, or none."""
+    start = torch.arange(rows) % 4
+    seen = RowItems(torch.tensor([3, -1, 0, 6, 2, 5]), start[:, None], (start + torch.arange(rows) % 3)[:, None])
+    ids = torch.cat([torch.arange(items), torch.arange(items)]).int()
+    ids[::5] = -1
+    start = torch.stack([torch.arange(rows) % items, items - torch.arange(rows) % 3, torch.arange(rows) % 2], 1)
+    length = torch.stack([torch.full((rows,), items), torch.arange(rows) % 4, torch.zeros(rows)], 1).long()
+    memory = RowItems(ids, start, start + length, _normal(2 * items, seed=seed + 1))
+    return [Added(seen, _normal(rows, 1, seed=seed + 2)), Added(memory, _normal(rows, 3, seed=seed + 3))]
 
 
 def feed_forward() -> Iterator[Case]:

@@ -29,7 +29,7 @@ class Teachers:
 
     def __init__(self, ensemble: Ensemble, share: float):
         self._ensemble, self._share = ensemble, share
-        self._weight, self._seen_bias = ensemble.item_weights(), ensemble.seen_bias()
+        self._weight = ensemble.item_weights()
 
     def predict(
         self,
@@ -44,7 +44,7 @@ class Teachers:
         Items that are hidden from the model that learns are hidden here, too.
         """
         hidden = self._ensemble.encode(tokens, cu_seqlens, readout, cut, columns)
-        return Teacher(hidden, self._weight, self._seen_bias, self._share)
+        return Teacher(hidden, self._weight, self._ensemble.added(tokens, cu_seqlens, readout), self._share)
 
 
 def load_teachers(config: Config, dataset: Any) -> Teachers | None:

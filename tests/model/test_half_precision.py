@@ -63,5 +63,5 @@ def test_steps(name, dtype):
     followed, _ = half.step(items[:1], state)
     longer = exact.encode(torch.cat([items, items[:1]]), alone(13))[-1:]
     assert relative_error(followed, longer) < BOUND[dtype]
-    seen = half.items_seen(items, alone(12), torch.tensor([11]))
-    assert half.score_all(hidden, seen).dtype == dtype
+    added = half.added(items, alone(12), torch.tensor([11]))
+    assert half.score_all(hidden, added).dtype == dtype

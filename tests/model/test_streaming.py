@@ -47,14 +47,14 @@ def test_scores_after_a_step_are_those_of_full_ranking(model):
     batch = test.collate_fn([0, 1, 2, 3])[0]
     tokens, cu_seqlens = recommender.packed(batch)
     ends = cu_seqlens[1:].long() - 1
-    seen = recommender.items_seen(tokens, cu_seqlens, ends)
+    added = recommender.added(tokens, cu_seqlens, ends)
     hidden = []
     for first, end in zip(cu_seqlens[:-1].tolist(), cu_seqlens[1:].tolist(), strict=True):
         state = None
         for token in tokens[first:end]:
             last, state = recommender.step(token[None], state)
         hidden.append(last)
-    assert_close(recommender.score_all(torch.cat(hidden), seen), recommender.full_sort_predict(batch))
+    assert_close(recommender.score_all(torch.cat(hidden), added), recommender.full_sort_predict(batch))
     with pytest.raises(ValueError, match="repeat_bias"):
         recommender.score_all(torch.cat(hidden))
 

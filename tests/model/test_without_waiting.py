@@ -15,7 +15,7 @@ from model_cases import BIDIRECTIONAL, CAUSAL, MODELS, make, packed_batch, some_
 from recbole.data.interaction import Interaction
 
 from recbole_ssm.data.collate import cut_histories
-from recbole_ssm.ops import Teacher, linear_cross_entropy, use_backend
+from recbole_ssm.ops import Added, Teacher, linear_cross_entropy, use_backend
 from recbole_ssm.ops.backends import Kernel, triton
 from recbole_ssm.ops.backends.triton.backend import TRITON
 from recbole_ssm.ops.packing import RowItems, check_ids, check_shapes, cut_borders, gather_ranges
@@ -99,7 +99,7 @@ def test_a_step_with_cut_histories(on_a_gpu, name):
 
 
 def test_the_loss_in_pytorch_alone():
-    """Where the GPU has no Triton; but for seen items."""
+    """Where the GPU has no Triton; but for additions."""
     hidden, weight, bias = (torch.zeros(*size, device="meta", requires_grad=True) for size in ((9, 4), (7, 4), (7,)))
     teacher = Teacher(hidden, weight)
     target = torch.zeros(9, dtype=torch.int64, device="meta")
@@ -116,21 +116,22 @@ def test_the_loss_in_pytorch_alone():
         lambda: check_ids("ids", torch.tensor([2, 3]), 0, 3),
         lambda: linear_cross_entropy(torch.zeros(2, 1), torch.zeros(3, 1), torch.tensor([0, 3])),
         *(
-            lambda items=items, start=start, end=end: linear_cross_entropy(
+            lambda item=item, ends=ends: linear_cross_entropy(
                 torch.zeros(1, 1),
                 torch.zeros(3, 1),
                 torch.tensor([0]),
-                seen=RowItems(*(torch.tensor([each]) for each in (items, start, end))),
-                seen_bias=torch.zeros(1),
+                added=[
+                    Added(RowItems(torch.tensor([item]), *(torch.tensor([[each]]) for each in ends)), torch.zeros(1, 1))
+                ],
             )
-            for items, start, end in ((3, 0, 1), (2, -1, 1), (2, 0, 2))
+            for item, *ends in ((3, 0, 1), (2, -1, 1), (2, 0, 2))
         ),
     ],
 )
 def test_the_device_asserts_what_the_host_does_not_read(monkeypatch, check):
-    for module in ("packing", "cross_entropy"):
+    for module in ("packing", "added"):
         monkeypatch.setattr(f"recbole_ssm.ops.{module}.on_host", lambda tensor: False)
-    with pytest.raises(RuntimeError, match=r"must|seen has"):
+    with pytest.raises(RuntimeError, match=r"must|added has"):
         check()
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from packed_cases import randn, relative_error
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recbole_ssm.ops import Teacher, linear_cross_entropy, use_backend
+from recbole_ssm.ops import Added, Teacher, linear_cross_entropy, use_backend
 from recbole_ssm.ops.backends.native.cross_entropy import fits
 from recbole_ssm.ops.backends.native.loading import library
 from recbole_ssm.ops.packing import RowItems
@@ -40,7 +40,8 @@ def inputs_of(rows, classes, dtype=torch.float64, width=6, ignored=0.3, ignore_i
         {"target": torch.zeros(3, dtype=torch.int64)},
         {"weight": torch.zeros(20, 5)},
         {"bias": torch.zeros(4)},
-        {"seen": RowItems(*torch.zeros(3, 2, dtype=torch.int64)), "seen_bias": torch.zeros(1)},
+        {"added": [Added(RowItems(*torch.zeros(3, 2, 1, dtype=torch.int64)), torch.zeros(7, 1))]},
+        {"added": [Added(RowItems(*torch.zeros(3, 7, 1, dtype=torch.int64)), torch.zeros(7, 2))]},
     ],
     ids=lambda other: next(iter(other)),
 )
@@ -191,72 +192,110 @@ def test_second_derivative_is_right_or_refused():
     torch.testing.assert_close(*found)
 
 
-def row_items(rows, classes):
-    """Up to 20 items for each row, not the same number for each; some of them are none."""
-    generator = torch.Generator().manual_seed(rows * classes)
+def random_added(rows, classes, seed=0):
+    """Seen items, and two groups of valued ones that share items with these; some of them are none."""
+    generator = torch.Generator().manual_seed(rows * classes + seed)
     items = torch.randperm(classes, generator=generator)[:20]
     items[::4] = -1
-    start = torch.randint(0, len(items), (rows,), generator=generator)
-    return RowItems(items, start, torch.maximum(start, torch.randint(0, len(items) + 1, (rows,), generator=generator)))
+    start = torch.randint(0, len(items), (rows, 3), generator=generator)
+    end = torch.maximum(start, torch.randint(0, len(items) + 1, (rows, 3), generator=generator))
+    values = randn(len(items), seed=seed + 7)
+    weights = randn(rows, 1, seed=seed + 8), randn(rows, 2, seed=seed + 9)
+    return RowItems(items, start[:, :1], end[:, :1]), RowItems(items.int(), start[:, 1:], end[:, 1:], values), *weights
+
+
+def with_added(logits, seen, memory, by_seen, by_memory):
+    """The logits (R, V) and what is added to them, entry by entry."""
+    logits = logits + 0 * (by_seen.sum() + by_memory.sum())  # a gradient, also where no row has any
+    for row in range(len(logits)):
+        for to, weight in ((seen, by_seen), (memory, by_memory)):
+            for group in range(weight.shape[1]):
+                for place in range(to.start[row, group], to.end[row, group]):
+                    if (item := int(to.items[place])) >= 0:
+                        value = 1.0 if to.values is None else to.values[place]
+                        more = torch.zeros_like(logits)
+                        more[row, item] = value
+                        logits = logits + more * weight[row, group]
+    return logits
 
 
 @pytest.mark.slow
 @both_types
-@pytest.mark.parametrize("amount", [0.0, -2.0, 1.5])
-@pytest.mark.parametrize(("rows", "classes"), SIZES)
-def test_biases_of_classes_and_of_seen_items(rows, classes, amount, dtype):
-    """Loss and all four gradients, against logits that the biases are added to."""
+@pytest.mark.parametrize(("rows", "classes"), [(1, 2), (7, 2), (33, 3), (40, 100), (73, 64)])
+def test_biases_of_classes_and_additions_to_rows(rows, classes, dtype):
+    """Loss and all gradients, against logits that the numbers are added to one by one."""
     hidden, weight, target = inputs_of(rows, classes, dtype)
-    seen = row_items(rows, classes)
+    seen, memory, *weights = random_added(rows, classes)
 
     def leaves(dtype):
-        given = hidden, weight, randn(classes, seed=3), torch.tensor([amount])
+        given = hidden, weight, randn(classes, seed=3), *weights
         return [tensor.to(dtype).clone().requires_grad_() for tensor in given]
 
     found, want = leaves(dtype), leaves(torch.float64)
-    loss = linear_cross_entropy(*found[:2], target, bias=found[2], seen=seen, seen_bias=found[3])
-    row, item = seen.of_rows()
-    logits = (want[0] @ want[1].T + want[2]).index_put((row, item), want[3].expand(len(row)), accumulate=True)
-    expected = F.cross_entropy(logits, target)
-    assert_same_derivatives(loss, expected, found, want)
+    added = Added(seen, found[3]), Added(memory, found[4])
+    loss = linear_cross_entropy(*found[:2], target, bias=found[2], added=added)
+    logits = with_added(want[0] @ want[1].T + want[2], seen, memory, *want[3:])
+    assert_same_derivatives(loss, F.cross_entropy(logits, target), found, want)
+    with torch.no_grad():
+        again = linear_cross_entropy(*found[:2], target, bias=found[2], added=added)
+    assert relative_error(again, loss.detach()) < TOLERANCE[dtype]
 
 
-def test_seen_items_and_their_bias_go_together():
-    with pytest.raises(ValueError, match="together"):
-        linear_cross_entropy(*inputs_of(3, 4), seen=row_items(3, 4))
+def test_additions_to_more_rows_than_a_block_holds():
+    hidden, weight, target = inputs_of(450, 5000)
+    seen, memory, *weights = random_added(450, 5000)
+    leaves = [hidden, weight, *weights]
+    found, want = ([leaf.clone().requires_grad_() for leaf in leaves] for _ in range(2))
+    loss = linear_cross_entropy(*found[:2], target, added=[Added(seen, found[2]), Added(memory, found[3])])
+    logits = want[0] @ want[1].T
+    for to, by in ((seen, want[2]), (memory, want[3])):
+        entries = to.of_rows()
+        amount = by.flatten()[entries.place] * (1.0 if entries.values is None else entries.values)
+        logits = logits.index_put((entries.row, entries.item), amount, accumulate=True)
+    assert_same_derivatives(loss, F.cross_entropy(logits, target), found, want)
+
+
+def test_an_addition_to_no_class_is_refused():
+    hidden, weight, target = inputs_of(3, 4, torch.float32)
+    to = RowItems(torch.tensor([4]), torch.zeros(3, 1, dtype=torch.int64), torch.ones(3, 1, dtype=torch.int64))
+    with pytest.raises(IndexError):
+        linear_cross_entropy(hidden, weight, target, added=[Added(to, torch.ones(3, 1))])
 
 
 @pytest.mark.slow
 @both_types
 @pytest.mark.parametrize("biases", ["none", "both", "the teacher's"])
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-@pytest.mark.parametrize(("rows", "classes"), SIZES)
+@pytest.mark.parametrize(("rows", "classes"), [(1, 2), (7, 2), (33, 3), (40, 100)])
 def test_a_teacher_has_a_share_of_the_targets(rows, classes, share, biases, dtype):
     """Loss and all gradients, against ``F.cross_entropy`` of targets that are distributions."""
     hidden, weight, target = inputs_of(rows, classes, dtype)
-    seen = None if biases == "none" else row_items(rows, classes)
     taught = randn(rows, 5, seed=4), randn(classes, 5, seed=5)
+    own, others = (random_added(rows, classes, seed=seed) for seed in (0, 20))
+    by_teacher = () if biases == "none" else tuple(Added(*pair) for pair in zip(others[:2], others[2:], strict=True))
 
     def leaves(dtype):
-        given = [hidden, weight] + [randn(classes, seed=3), torch.tensor([-1.0])] * (biases == "both")
+        given = [hidden, weight] + [randn(classes, seed=3), *own[2:]] * (biases == "both")
         return [tensor.to(dtype).clone().requires_grad_() for tensor in given]
 
     found, want = leaves(dtype), leaves(torch.float64)
-    teacher = Teacher(*(tensor.to(dtype) for tensor in taught), 0.0 if seen is None else 2.0, share)
-    options = dict(zip(("bias", "seen_bias"), found[2:], strict=False))
-    loss = linear_cross_entropy(*found[:2], target, seen=seen, teacher=teacher, **options)
-    logits, predicted = want[0] @ want[1].T, taught[0] @ taught[1].T
-    if seen is not None:
-        row, item = seen.of_rows()
-        predicted[row, item] += 2.0
+    teacher = Teacher(*(tensor.to(dtype) for tensor in taught), by_teacher, share)
+    options = {}
     if biases == "both":
-        logits = (logits + want[2]).index_put((row, item), want[3].expand(len(row)), accumulate=True)
+        added = tuple(Added(*pair) for pair in zip(own[:2], found[3:], strict=True))
+        options = {"bias": found[2], "added": added}
+    loss = linear_cross_entropy(*found[:2], target, teacher=teacher, **options)
+    logits, predicted = want[0] @ want[1].T, taught[0] @ taught[1].T
+    for each in by_teacher:
+        each.add_to(predicted)
+    if biases == "both":
+        logits = with_added(logits + want[2], *own[:2], *want[3:])
     counts = target >= 0
     distribution = share * predicted.softmax(1) + (1 - share) * F.one_hot(target.clamp(min=0), classes).double()
     expected = F.cross_entropy(logits[counts], distribution[counts])
     assert_same_derivatives(loss, expected, found, want)
     with torch.no_grad():
-        again = linear_cross_entropy(*found[:2], target, seen=seen, teacher=teacher, **options)
+        again = linear_cross_entropy(*found[:2], target, teacher=teacher, **options)
     assert relative_error(again, expected) < TOLERANCE[dtype]
 
 

@@ -115,7 +115,8 @@ def test_items_read_are_those_of_the_sequence_so_far_once_each(lengths, seed):
     starts = [part.start for part in slices(lengths) for _ in range(part.start, part.stop)]
     for rows in (None, readout):
         found = {row: [] for row in range(len(tokens if rows is None else rows))}
-        for row, item in zip(*items_read(tokens, borders(lengths), rows).of_rows(), strict=True):
+        entries = items_read(tokens, borders(lengths), rows).of_rows()
+        for row, item in zip(entries.row, entries.item, strict=True):
             found[int(row)].append(int(item))
         for row, items in found.items():
             token = row if rows is None else int(rows[row])

@@ -18,14 +18,14 @@ import torch
 import torch.nn.functional as F
 from packed_cases import randn
 
-from recbole_ssm.ops import Teacher, linear_cross_entropy, use_backend
+from recbole_ssm.ops import Added, Teacher, linear_cross_entropy, use_backend
 from recbole_ssm.ops.backends import choose
 from recbole_ssm.ops.backends.triton import cross_entropy as kernel
 from recbole_ssm.ops.packing import RowItems
 from recbole_ssm.testing import unwritten_memory_is_nan
 
 ITEMS, WIDTH = 35, 6
-kernel._ALIVE, kernel._WIDEST, kernel._SEEN = 1, 32, 4  # several blocks of rows, of items, and of seen items
+kernel._ALIVE, kernel._WIDEST, kernel._ADDED = 1, 32, 4  # several blocks of rows, of items, and of additions
 
 
 def evaluate(dtype, *, rows=18, biases=True, taught=False, scale=1.0, counts=0.7):
@@ -33,14 +33,15 @@ def evaluate(dtype, *, rows=18, biases=True, taught=False, scale=1.0, counts=0.7
     target[torch.rand(rows, generator=torch.Generator().manual_seed(1)) >= counts] = -100
     items = torch.randperm(ITEMS, generator=torch.Generator().manual_seed(2))[:20]
     items[::5] = -1
-    start = torch.arange(rows) % 11
-    seen = RowItems(items, start, start + torch.arange(rows) % 7)
+    start = torch.arange(rows)[:, None] % torch.tensor([11, 7, 3])
+    end = start + torch.arange(rows)[:, None] % torch.tensor([7, 13, 1])
+    seen, memory = RowItems(items, start[:, :1], end[:, :1]), RowItems(items.int(), start, end, randn(20, seed=6))
     leaves = [scale * randn(rows, WIDTH, seed=1), randn(ITEMS, WIDTH, seed=2)]
-    leaves += [randn(ITEMS, seed=3), torch.tensor([1.5])] if biases else []
+    leaves += [randn(ITEMS, seed=3), randn(rows, 1, seed=7), randn(rows, 3, seed=8)] if biases else []
     leaves = [leaf.to(dtype).requires_grad_() for leaf in leaves]
-    options = dict(zip(("bias", "seen_bias"), leaves[2:]))
-    options |= {"seen": seen} if biases or taught else {}
-    options |= {"teacher": Teacher(randn(rows, 5, seed=4), randn(ITEMS, 5, seed=5), -0.5, 0.3)} if taught else {}
+    options = {"bias": leaves[2], "added": [Added(seen, leaves[3]), Added(memory, leaves[4])]} if biases else {}
+    by_teacher = (Added(memory, randn(rows, 3, seed=9)),)
+    options |= {"teacher": Teacher(randn(rows, 5, seed=4), randn(ITEMS, 5, seed=5), by_teacher, 0.3)} if taught else {}
     loss = linear_cross_entropy(*leaves[:2], target, **options, reduction="sum")
     if rows < 9:
         with torch.no_grad():
@@ -53,7 +54,7 @@ def check(tolerance, dtype=torch.float32, **case):
         expected = evaluate(torch.float64, **case)
     with use_backend("triton"), unwritten_memory_is_nan():
         found = evaluate(dtype, **case)
-    for name, value, wanted in zip(("loss", "hidden", "weight", "bias", "seen"), found, expected):
+    for name, value, wanted in zip(("loss", "hidden", "weight", "bias", "seen", "memory"), found, expected):
         error = (value.double() - wanted).abs().max() / wanted.abs().max().clamp(min=1e-3)
         assert error <= tolerance, f"{case}: {name} is off by {error:.1e}"
 
@@ -81,20 +82,22 @@ def test_the_loss_and_its_gradients_are_those_of_float64():
 
 
 @pytest.mark.parametrize("everything", [False, True])
-def test_the_kernel_compiles_for_a_gpu(everything):
+@pytest.mark.parametrize("name", ["_rows", "_add", "_by_weights"])
+def test_the_kernels_compile_for_a_gpu(name, everything):
     """The interpreter takes more than the compiler does."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from recbole_ssm.ops.backends.triton.cross_entropy import _rows
+    from recbole_ssm.ops.backends.triton import cross_entropy
 
-    kinds = dict.fromkeys(["BIAS", "SEEN", "TAUGHT", "TAUGHT_SEEN", "GRADIENT"], everything)
-    constants = {**kinds, "BLOCK": 4096, "BLOCK_SEEN": 128}
-    types = dict.fromkeys(["logits", "taught"], "*bf16" if everything else "*fp32")
-    types |= dict.fromkeys(["target", "items", "starts", "ends"], "*i64")
-    types |= dict.fromkeys(["bias", "seen_bias", "loss", "d_seen"], "*fp32")
-    types |= {"share": "fp32", "taught_bias": "fp32", "V": "i32", "WIDTH": "i32"}
-    signature = {name: types.get(name, "constexpr") for name in _rows.arg_names}
-    source = ASTSource(fn=_rows, signature=signature, constexprs=constants)
+    kernel = getattr(cross_entropy, name)
+    constants = dict.fromkeys(["BIAS", "TAUGHT", "GRADIENT", "VALUES"], everything) | {"BLOCK": 4096}
+    types = dict.fromkeys(["logits", "taught", "gradients"], "*bf16" if everything else "*fp32")
+    types |= dict.fromkeys(["target", "starts", "ends"], "*i64") | {"items": "*i32" if everything else "*i64"}
+    types |= dict.fromkeys(["bias", "loss", "values", "weights", "d_weights"], "*fp32")
+    types |= {"share": "fp32", "V": "i32", "WIDTH": "i32", "G": "i32"}
+    signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
+    constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
     assert triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8}).asm["cubin"]

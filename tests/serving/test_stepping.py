@@ -75,9 +75,9 @@ def test_what_is_recorded_uses_the_same_memory_in_each_call(file, monkeypatch):
         places[("read", items.data_ptr(), *(each.data_ptr() for each in stepping._leaves(state)))] += 1
         return step(items, state)
 
-    def noted_scores(hidden, seen=None):
-        places["rank", hidden.data_ptr(), None if seen is None else seen.data_ptr()] += 1
-        return score_all(hidden, seen)
+    def noted_scores(hidden, added=()):
+        places[("rank", hidden.data_ptr(), *(each.marked.data_ptr() for each in added))] += 1
+        return score_all(hidden, added)
 
     monkeypatch.setattr(recommender.model, "step", noted_step)
     monkeypatch.setattr(recommender.model, "score_all", noted_scores)

@@ -132,7 +132,7 @@ def step_latency(trainer: Any, loader: Any, seconds: float = 1.0, most: int = 20
     while len(took) < 6 or (sum(took) < seconds and len(took) <= most):
         history = loader.collate_fn(draw.choice(loader.sample_size, 1))[0].to(trainer.device)
         tokens, cu_seqlens = model.packed(history)
-        seen = model.items_seen(tokens, cu_seqlens, last_tokens(cu_seqlens))  # whoever keeps states keeps these too
+        added = model.added(tokens, cu_seqlens, last_tokens(cu_seqlens))  # whoever keeps states has it too
         columns = model.columns_of(history)
         _, state = model.step(tokens[:1], **{name: values[:1] for name, values in columns.items()})
         last = {name: values[-1:] for name, values in columns.items()}
@@ -140,7 +140,7 @@ def step_latency(trainer: Any, loader: Any, seconds: float = 1.0, most: int = 20
             torch.cuda.synchronize(trainer.device)
         start = perf_counter()
         hidden, state = model.step(tokens[-1:], state, **last)
-        torch.topk(model.score_all(hidden, seen), AT, dim=-1).indices.cpu()
+        torch.topk(model.score_all(hidden, added), AT, dim=-1).indices.cpu()
         took.append(perf_counter() - start)
     return _spread(took)
 

@@ -54,6 +54,27 @@ INLINE void VARIANT(softmax_row)(int64_t items, const float *bias, float *l, flo
     *z = VARIANT(sum_of)(sum);
 }
 
+/* Adds to the logits l of row r. */
+INLINE void VARIANT(add_to_logits)(int64_t n_added, const Added *added, int64_t r, float *l) {
+    for (const Added *a = added; a < added + n_added; a++)
+        for (int64_t at = r * a->groups; at < (r + 1) * a->groups; at++)
+            for (int64_t i = a->start[at]; i < a->end[at]; i++)
+                if (a->items[i] >= 0) l[a->items[i]] += a->weight[at] * (a->values ? a->values[i] : 1.0f);
+}
+
+/* The gradients of the weights of what is added to row r, by those of its logits: scale u - sure onehot(target). */
+INLINE void VARIANT(added_gradients)(int64_t n_added, const Added *added, int64_t r, const float *u, float scale, float sure,
+                                     int64_t target) {
+    for (const Added *a = added; a < added + n_added; a++)
+        for (int64_t at = r * a->groups; at < (r + 1) * a->groups; at++) {
+            float sum = 0.0f;
+            for (int64_t i = a->start[at]; i < a->end[at]; i++)
+                if (a->items[i] >= 0)
+                    sum += (a->values ? a->values[i] : 1.0f) * (u[a->items[i]] * scale - sure * (a->items[i] == target));
+            a->gradient[at] = sum;
+        }
+}
+
 /* The rows from first to last; returns their summed loss. Gradients of the sum, if wanted (g is not NULL), are added to. */
 static double VARIANT(cross_entropy)(const CrossEntropy *s, const CrossEntropyGradients *g, int64_t first, int64_t last,
                                      const float *panels, const float *taught_panels, float *work) {
@@ -70,15 +91,12 @@ static double VARIANT(cross_entropy)(const CrossEntropy *s, const CrossEntropyGr
         if (s->taught_hidden)
             VARIANT(logits)(n, s->items, s->taught_width, s->taught_hidden + start * s->taught_width, taught_panels, taught);
         for (int64_t r = 0; r < n; r++) {
-            const int64_t from = s->seen ? s->seen_from[start + r] : 0, to = s->seen ? s->seen_to[start + r] : 0;
             const int counts = target[r] >= 0;
             float *const l = u + r * row, *const p = taught + r * row, largest, z, taught_z = 1.0f, expected = 0.0f;
-            for (int64_t i = from; i < to; i++)
-                if (s->seen[i] >= 0) l[s->seen[i]] += s->seen_bias;
+            VARIANT(add_to_logits)(s->n_added, s->added, start + r, l);
             const float logit = counts ? l[target[r]] + (s->bias ? s->bias[target[r]] : 0.0f) : 0.0f;
             if (s->taught_hidden) {
-                for (int64_t i = from; i < to; i++)
-                    if (s->seen[i] >= 0) p[s->seen[i]] += s->taught_seen_bias;
+                VARIANT(add_to_logits)(s->n_taught_added, s->taught_added, start + r, p);
                 VARIANT(softmax_row)(s->items, NULL, p, &largest, &taught_z);
                 vec sum = {0};
                 FOR_COLUMNS(v, width, s->items) {
@@ -98,8 +116,7 @@ static double VARIANT(cross_entropy)(const CrossEntropy *s, const CrossEntropyGr
             scales[r] = counts ? 1.0f / z : 0.0f;
             for (int64_t k = 0; k < K; k += LANES)
                 VARIANT(store)(scaled + r * K + k, VARIANT(load)(hidden + r * K + k, LANES) * scales[r], LANES);
-            for (int64_t i = from; i < to; i++)
-                if (s->seen[i] >= 0) *g->seen_bias += l[s->seen[i]] * scales[r] - sure * (s->seen[i] == target[r]);
+            VARIANT(added_gradients)(s->n_added, s->added, start + r, l, scales[r], sure, target[r]);
         }
         if (!g) continue;
         float *const d_hidden = g->hidden + start * K;

@@ -86,22 +86,29 @@ typedef struct {
 } Convolution;
 
 typedef struct {
+    const int32_t *items;      /* what is negative is none */
+    const float *values;       /* of the items, or NULL for ones */
+    const int64_t *start, *end; /* (rows, groups): those of group g of row r are items[start[r, g]:end[r, g]] */
+    const float *weight;       /* (rows, groups): times the value it is added to the logit */
+    float *gradient;           /* (rows, groups), of weight; overwritten */
+    int64_t groups;
+} Added;
+
+typedef struct {
     int64_t rows, items, width;          /* the width is a multiple of 16 */
     const float *hidden, *weight, *bias; /* (rows, width), (items, width), (items) or NULL */
     const int64_t *target;               /* (rows); what is negative counts nothing */
-    const int64_t *seen;                 /* items that have seen_bias added, or NULL; what is negative is none */
-    const int64_t *seen_from, *seen_to;  /* (rows): those of row r are seen[seen_from[r]:seen_to[r]], all different */
-    float seen_bias;
-    int32_t threads;
+    const Added *added, *taught_added;   /* (n_added), to the logits, and (n_taught_added), to the teacher's */
+    int64_t n_added, n_taught_added;
     int64_t taught_width;                      /* of a teacher, whose logits are taught_weight taught_hidden */
     const float *taught_hidden, *taught_weight; /* (rows, taught_width), (items, taught_width); NULL without one */
-    float taught_seen_bias, share;             /* share of the targets that the teacher's softmax has */
+    float share;                               /* of the targets that the teacher's softmax has */
+    int32_t threads;
 } CrossEntropy;
 
 typedef struct {
     float *hidden;        /* (rows, width), overwritten */
     float *weight, *bias; /* of this thread, (items, width) and (items), added to; bias may be NULL */
-    double *seen_bias;    /* of this thread, added to */
 } CrossEntropyGradients;
 
 typedef struct {
@@ -281,7 +288,7 @@ static float *cleared(int64_t floats) {
 }
 
 /* Changes whenever a structure or a function of the interface does. */
-int recbole_ssm_interface(void) { return 9; }
+int recbole_ssm_interface(void) { return 10; }
 
 /* Uses no wider kind of machine than this (0 any, 1 AVX2, 2 AVX-512), which tests want; returns the kind in use. */
 int recbole_ssm_use(int kind) {
@@ -428,10 +435,8 @@ int recbole_ssm_conv1d_backward(const Convolution *c, const float *dy, float *dx
 }
 
 /* loss (threads) of each thread's rows. d_hidden (rows, width) is overwritten and may be NULL, as may all gradients then;
- * d_weight (threads, items, width), d_bias (threads, items) and d_seen_bias (threads) start at zero and are added to.
- * Returns as above. */
-int recbole_ssm_cross_entropy(const CrossEntropy *s, double *loss, float *d_hidden, float *d_weight, float *d_bias,
-                              double *d_seen_bias) {
+ * d_weight (threads, items, width) and d_bias (threads, items) start at zero and are added to. Returns as above. */
+int recbole_ssm_cross_entropy(const CrossEntropy *s, double *loss, float *d_hidden, float *d_weight, float *d_bias) {
     int failed = 0;
     const int64_t block = rows_together(s->items);
     const int64_t columns = panels_of(s->items) * PANEL, taught = s->taught_hidden != NULL;
@@ -443,7 +448,7 @@ int recbole_ssm_cross_entropy(const CrossEntropy *s, double *loss, float *d_hidd
 #pragma omp parallel for num_threads(s->threads) schedule(static) reduction(| : failed)
     for (int64_t thread = 0; thread < s->threads; thread++) {
         const CrossEntropyGradients g = {d_hidden, d_weight + thread * s->items * s->width,
-                                         d_bias ? d_bias + thread * s->items : NULL, d_seen_bias + thread};
+                                         d_bias ? d_bias + thread * s->items : NULL};
         const unsigned mode = flush_denormals();
         float *work = cleared(block * ((1 + taught) * row_of(s->items) + s->width + 1));
         if (work)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-_INTERFACE = 9
+_INTERFACE = 10
 """Of library.c: a library left behind by another version is not used."""
 
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recbole_ssm.ops.packing import RowItems
+from recbole_ssm.ops.added import Added
+from recbole_ssm.ops.packing import RowEntries
 from recbole_ssm.ops.precision import HALF
 from recbole_ssm.ops.teacher import Teacher
 
@@ -26,20 +27,19 @@ def cross_entropy(
     hidden: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    seen_bias: Tensor | None,
     target: Tensor,
     *,
-    seen: RowItems | None,
+    added: tuple[Added, ...],
     teacher: Teacher | None,
     product: torch.dtype,
     needs_grad: bool,
 ) -> tuple[Tensor | None, ...]:
     """The op ``summed_cross_entropy``."""
-    problem = _Problem(hidden, weight, bias, seen_bias, target, seen, teacher, product)
+    problem = _Problem(hidden, weight, bias, target, added, teacher, product)
     gradients = _Gradients(problem) if needs_grad else None
     total = hidden.new_zeros(())
     for block in problem.blocks():
-        logits, taught = problem.logits(block), problem.taught(block)
+        (logits, entries), taught = problem.logits(block), problem.taught(block)
         expected = problem.share_of_target * logits.gather(1, block.target[:, None])
         if taught is not None:
             expected += torch.linalg.vecdot(taught, logits)[:, None]
@@ -48,8 +48,8 @@ def cross_entropy(
         z = u.sum(1, keepdim=True)
         total += (z.log() + largest - expected).masked_fill_(~block.counts[:, None], 0.0).sum()
         if gradients is not None:
-            gradients.add(block, u, z, taught)
-    return (total, None, None, None, None) if gradients is None else (total, *gradients.finished())
+            gradients.add(block, u, z, taught, entries)
+    return (total, *[None] * (3 + len(added))) if gradients is None else (total, *gradients.finished())
 
 
 def _rows_per_block(n_items: int, device: torch.device) -> int:
@@ -67,8 +67,6 @@ class _Block(NamedTuple):
     """0 where the row does not count."""
     counts: Tensor
     """(R,) bool."""
-    seen: tuple[Tensor, Tensor] | None
-    """Row, counted from the block's first, and item of each pair."""
 
 
 class _Problem:
@@ -79,14 +77,13 @@ class _Problem:
         hidden: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        seen_bias: Tensor | None,
         target: Tensor,
-        seen: RowItems | None,
+        added: tuple[Added, ...],
         teacher: Teacher | None,
         product: torch.dtype,
     ):
-        self.hidden, self.weight, self.bias, self.seen_bias = hidden, weight, bias, seen_bias
-        self.target, self.seen, self.teacher, self.product = target, seen, teacher, product
+        self.hidden, self.weight, self.bias, self.target = hidden, weight, bias, target
+        self.added, self.teacher, self.product = added, teacher, product
         self.table = weight.to(product)  # (V, d)
         self.columns = self.table.T.contiguous()  # (d, V)
         self.taught_columns = None if teacher is None else teacher.weight.to(product).T.contiguous()
@@ -98,30 +95,27 @@ class _Problem:
         for start in range(0, len(self.hidden), n):
             rows = slice(start, start + n)
             target = self.target[rows]
-            seen = None if self.seen is None else self.seen.of_rows(rows)
-            yield _Block(rows, self.hidden[rows], target.clamp(min=0), target >= 0, seen)
+            yield _Block(rows, self.hidden[rows], target.clamp(min=0), target >= 0)
 
-    def logits(self, block: _Block) -> Tensor:
-        """(R, V)."""
+    def logits(self, block: _Block) -> tuple[Tensor, list[RowEntries]]:
+        """(R, V), and what was added to them."""
         logits = (block.hidden.to(self.product) @ self.columns).to(block.hidden.dtype)
         if self.bias is not None:
             logits += self.bias
-        if self.seen_bias is not None and block.seen is not None:
-            logits.index_put_(block.seen, self.seen_bias.expand(len(block.seen[0])), accumulate=True)
-        return logits
+        return logits, [each.add_to(logits, block.rows) for each in self.added]
 
     def taught(self, block: _Block) -> Tensor | None:
         """The teacher's softmax times its share, (R, V)."""
         if self.teacher is None or self.taught_columns is None:
             return None
         taught = (self.teacher.hidden[block.rows].to(self.product) @ self.taught_columns).to(block.hidden.dtype)
-        if block.seen is not None:
-            taught[block.seen] += self.teacher.seen_bias
+        for each in self.teacher.added:
+            each.add_to(taught, block.rows)
         return taught.softmax(1).mul_(self.teacher.share)
 
 
 class _Gradients:
-    """Of hidden, weight, bias and seen_bias, added up block by block.
+    """Of hidden, weight, bias and what is added, block by block.
 
     The softmax u / z is never formed: its rows are scaled where they are narrow, before and after the products. In half
     precision, which would not hold z times the teacher's softmax, it is.
@@ -132,9 +126,9 @@ class _Gradients:
         self.hidden = torch.empty_like(problem.hidden)
         self.columns = torch.zeros_like(problem.weight.T, memory_format=torch.contiguous_format)
         self.bias = None if problem.bias is None else torch.zeros_like(problem.bias)
-        self.seen_bias = None if problem.seen_bias is None else torch.zeros_like(problem.seen_bias)
+        self.added = [torch.empty_like(each.weight) for each in problem.added]
 
-    def add(self, block: _Block, u: Tensor, z: Tensor, taught: Tensor | None) -> None:
+    def add(self, block: _Block, u: Tensor, z: Tensor, taught: Tensor | None, entries: list[RowEntries]) -> None:
         """Add those of a block; u is overwritten."""
         problem, dtype = self.problem, block.hidden.dtype
         scale = block.counts[:, None] / z
@@ -145,11 +139,11 @@ class _Gradients:
             u.addcmul_(taught, z, value=-1.0)
         if self.bias is not None:
             self.bias += scale[:, 0] @ u
-        if self.seen_bias is not None and block.seen is not None:
-            row, item = block.seen
-            self.seen_bias += (u[row, item] * scale[row, 0]).sum()
-            is_target = (item == problem.target[block.rows][row]).sum()
-            self.seen_bias -= is_target.to(dtype) * problem.share_of_target
+        for gradient, (row, place, item, values) in zip(self.added, entries, strict=True):
+            is_target = item == problem.target[block.rows][row]
+            of_entries = u[row, item] * scale[row, 0] - is_target.to(dtype) * problem.share_of_target
+            of_entries = of_entries if values is None else of_entries * values
+            gradient[block.rows] = _sums(of_entries, place, gradient[block.rows])
         u = u.to(problem.product)
         at_target = problem.share_of_target * problem.weight[block.target] * block.counts[:, None]
         self.hidden[block.rows] = (u @ problem.table) * scale - at_target
@@ -166,4 +160,10 @@ class _Gradients:
         weight = self.columns.T.contiguous().index_add_(0, target, problem.hidden * counts[:, None], alpha=-share)
         if self.bias is not None:
             self.bias.index_add_(0, target, counts.to(self.bias.dtype), alpha=-share)
-        return self.hidden, weight, self.bias, self.seen_bias
+        return self.hidden, weight, self.bias, *self.added
+
+
+def _sums(values: Tensor, place: Tensor, like: Tensor) -> Tensor:
+    """Sums of the values (m,) of each place (m,), which ascend, as a tensor of another's shape."""
+    lengths = torch.bincount(place, minlength=like.numel())
+    return torch.segment_reduce(values, "sum", lengths=lengths, unsafe=True).view_as(like)

@@ -50,7 +50,7 @@ def _from(file: str, name: str) -> Callable[..., Any]:
 
 def _cross_entropy_fits(*tensors: Tensor | None, **options: Any) -> bool:
     """Whether all is in float32, as the op hands it over; matrices may still be multiplied in half precision."""
-    return all(tensor is None or tensor.dtype == torch.float32 for tensor in tensors[:4])
+    return all(tensor is None or tensor.dtype == torch.float32 for tensor in tensors[:3])
 
 
 TRITON = Backend(

@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from recbole_ssm.ops.added import Added
 from recbole_ssm.ops.packing import RowItems
 from recbole_ssm.ops.teacher import Teacher
 
@@ -25,23 +26,52 @@ _ROWS = 16
 _WIDEST = 4096
 """Logits of a row that a program reads at once."""
 
-_SEEN = 128
-"""Seen items of a row that it reads at once."""
+_ADDED = 128
+"""Additions to a row that it makes at once."""
 
 
 @triton.jit
-def _seen(items, place, end, NONE):  # type: ignore[no-untyped-def]  # in Triton's language, whose pointers have no types
+def _items(items, place, end, NONE):  # type: ignore[no-untyped-def]  # in Triton's language, whose pointers have no types
     """The items at these places; NONE, which no item is, for those that are not there."""
     item = tl.load(items + place, place < end, -1)
     return tl.where(item < 0, NONE, item)
 
 
 @triton.jit
-def _add_to_seen(row, amount, items, start, end, WIDTH, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # likewise
-    for at in range(start, end, BLOCK):
-        item = _seen(items, at + tl.arange(0, BLOCK), end, WIDTH)
-        logit = tl.load(row + item, item < WIDTH, 0.0).to(tl.float32)
-        tl.store(row + item, logit + amount, item < WIDTH)
+def _add(  # type: ignore[no-untyped-def]  # likewise
+    logits, items, values, starts, ends, weights, G, WIDTH, VALUES: tl.constexpr, BLOCK: tl.constexpr
+):
+    """Adds to the logits of a row, group by group: only within a group all items are different."""
+    r = tl.program_id(0).to(tl.int64)
+    row = logits + r * WIDTH
+    for g in range(r * G, (r + 1) * G):
+        end, weight = tl.load(ends + g), tl.load(weights + g)
+        for at in range(tl.load(starts + g), end, BLOCK):
+            place = at + tl.arange(0, BLOCK)
+            item = _items(items, place, end, WIDTH)
+            amount = weight
+            if VALUES:
+                amount *= tl.load(values + place, place < end, 0.0)
+            logit = tl.load(row + item, item < WIDTH, 0.0).to(tl.float32)
+            tl.store(row + item, logit + amount, item < WIDTH)
+        tl.debug_barrier()
+
+
+@triton.jit
+def _by_weights(  # type: ignore[no-untyped-def]  # likewise
+    gradients, items, values, starts, ends, d_weights, G, WIDTH, VALUES: tl.constexpr, BLOCK: tl.constexpr
+):
+    """The gradient of the weight of one group of a row, by the gradients of the row's logits."""
+    r, g = tl.program_id(0).to(tl.int64), tl.program_id(0).to(tl.int64) * G + tl.program_id(1)
+    end, total = tl.load(ends + g), tl.full((), 0.0, tl.float32)
+    for at in range(tl.load(starts + g), end, BLOCK):
+        place = at + tl.arange(0, BLOCK)
+        item = _items(items, place, end, WIDTH)
+        gradient = tl.load(gradients + r * WIDTH + item, item < WIDTH, 0.0).to(tl.float32)
+        if VALUES:
+            gradient *= tl.load(values + place, place < end, 0.0)
+        total += tl.sum(gradient, 0)
+    tl.store(d_weights + g, total)
 
 
 @triton.jit
@@ -77,31 +107,17 @@ def _targets(item, aim, taught_row, taught_M, taught_z, share, V, WIDTH, TAUGHT:
 
 @triton.jit
 def _rows(  # type: ignore[no-untyped-def]  # likewise
-    logits, taught, target, bias, seen_bias, items, starts, ends, loss, d_seen, share, taught_bias, V, WIDTH,
-    BIAS: tl.constexpr, SEEN: tl.constexpr, TAUGHT: tl.constexpr, TAUGHT_SEEN: tl.constexpr, GRADIENT: tl.constexpr,
-    BLOCK: tl.constexpr, BLOCK_SEEN: tl.constexpr,
+    logits, taught, target, bias, loss, share, V, WIDTH,
+    BIAS: tl.constexpr, TAUGHT: tl.constexpr, GRADIENT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The loss of a row, and in place of its logits their gradient."""
     r = tl.program_id(0).to(tl.int64)
     row, taught_row, aim = logits + r * WIDTH, taught + r * WIDTH, tl.load(target + r)
-    start, end = tl.load(starts + r), tl.load(ends + r)
-    if SEEN:
-        _add_to_seen(row, tl.load(seen_bias), items, start, end, WIDTH, BLOCK_SEEN)
-    if TAUGHT_SEEN:
-        _add_to_seen(taught_row, taught_bias, items, start, end, WIDTH, BLOCK_SEEN)
-    tl.debug_barrier()
     M, z = _largest_and_sum(row, bias, V, WIDTH, BIAS, BLOCK)
     taught_M, taught_z = M, z
     if TAUGHT:
         taught_M, taught_z = _largest_and_sum(taught_row, taught_row, V, WIDTH, False, BLOCK)
-    log_p, d_of_seen = tl.full((), 0.0, tl.float32), tl.full((), 0.0, tl.float32)
-    if SEEN:
-        for at in range(start, end, BLOCK_SEEN):
-            item = _seen(items, at + tl.arange(0, BLOCK_SEEN), end, WIDTH)
-            p = tl.exp(_logits(row, bias, item, V, WIDTH, BIAS) - M) / z
-            p -= _targets(item, aim, taught_row, taught_M, taught_z, share, V, WIDTH, TAUGHT)
-            d_of_seen += tl.sum(p, 0)
-        tl.debug_barrier()
+    log_p = tl.full((), 0.0, tl.float32)
     for at in range(0, V, BLOCK):
         item = at + tl.arange(0, BLOCK)
         logit = _logits(row, bias, item, V, WIDTH, BIAS) - M
@@ -111,17 +127,15 @@ def _rows(  # type: ignore[no-untyped-def]  # likewise
             gradient = tl.where(aim < 0, 0.0, tl.exp(logit) / z - targets)
             tl.store(row + item, gradient, item < WIDTH)
     tl.store(loss + r, tl.where(aim < 0, 0.0, tl.log(z) - log_p))
-    tl.store(d_seen + r, tl.where(aim < 0, 0.0, d_of_seen))
 
 
 def cross_entropy(
     hidden: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    seen_bias: Tensor | None,
     target: Tensor,
     *,
-    seen: RowItems | None,
+    added: tuple[Added, ...],
     teacher: Teacher | None,
     product: torch.dtype,
     needs_grad: bool,
@@ -129,44 +143,67 @@ def cross_entropy(
     """The op ``summed_cross_entropy``. Logits are kept in the type of products, and read and summed in float32."""
     (R, V), width = (len(hidden), len(weight)), triton.cdiv(len(weight), 16) * 16
     n = max(_ALIVE // width // _ROWS * _ROWS, _ROWS)
-    table, loss, d_seen = weight.to(product), hidden.new_empty(R), hidden.new_empty(R)
+    table, loss = weight.to(product), hidden.new_empty(R)
     taught_table = None if teacher is None else teacher.weight.to(product)
     buffers = hidden.new_empty(1 if teacher is None else 2, min(n, R), width, dtype=product)
-    unused = loss  # what the kernel takes and does not read
-    padded_bias = unused if bias is None else F.pad(bias, (0, width - V))
+    padded_bias = loss if bias is None else F.pad(bias, (0, width - V))  # what the kernel does not read without one
     target = target.contiguous()
-    items, starts, ends = (target,) * 3 if seen is None else (each.contiguous() for each in seen)
-    share, taught_bias = (0.0, 0.0) if teacher is None else (teacher.share, teacher.seen_bias)
-    kinds = bias is not None, seen is not None and seen_bias is not None, teacher is not None
-    sizes = min(triton.next_power_of_2(V), _WIDEST), _SEEN
-    gradients = _Gradients(hidden, weight, table, bias) if needs_grad else None
+    lists, taught_lists = _Lists(added), _Lists(() if teacher is None else teacher.added)
+    kinds = bias is not None, teacher is not None, needs_grad
+    gradients = _Gradients(hidden, weight, table, bias, added) if needs_grad else None
     for first in range(0, R, n):
         rows = slice(first, first + n)
         block = hidden[rows].to(product)
         logits, taught = buffers[0, : len(block)], buffers[-1, : len(block)]
         torch.mm(block, table.T, out=logits[:, :V])
+        lists.add(rows, logits)
         if teacher is not None and taught_table is not None:
             torch.mm(teacher.hidden[rows].to(product), taught_table.T, out=taught[:, :V])
+            taught_lists.add(rows, taught)
         _rows[(len(block),)](
-            logits, taught, target[rows], padded_bias, unused if seen_bias is None else seen_bias,
-            items, starts[rows], ends[rows], loss[rows], d_seen[rows], share, taught_bias, V, width,
-            *kinds, seen is not None and taught_bias != 0.0, needs_grad, *sizes, num_warps=8 if V > 1024 else 4,
+            logits, taught, target[rows], padded_bias, loss[rows], 0.0 if teacher is None else teacher.share, V, width,
+            *kinds, min(triton.next_power_of_2(V), _WIDEST), num_warps=8 if V > 1024 else 4,
         )  # fmt: skip
         if gradients is not None:
             gradients.add(rows, block, logits[:, :V])
+            lists.by_weights(rows, logits, gradients.added)
     if gradients is None:
-        return loss.sum(), None, None, None, None
-    by_seen_bias = None if seen_bias is None else d_seen.sum().view_as(seen_bias)
-    return loss.sum(), gradients.hidden, gradients.weight, gradients.bias, by_seen_bias
+        return loss.sum(), *[None] * (3 + len(added))
+    return loss.sum(), gradients.hidden, gradients.weight, gradients.bias, *gradients.added
+
+
+class _Lists:
+    """What is added, in memory as the kernels read it."""
+
+    def __init__(self, added: tuple[Added, ...]):
+        self.lists = [
+            Added(RowItems(*(None if each is None else each.contiguous() for each in to)), weight.contiguous())  # type: ignore[arg-type]  # only values are None
+            for to, weight in added
+        ]
+
+    def add(self, rows: slice, logits: Tensor) -> None:
+        """Add to the logits (r, width) of some rows."""
+        for (items, start, end, values), weight in self.lists:
+            given = items, items if values is None else values, start[rows], end[rows], weight[rows]
+            sizes = start.shape[1], logits.shape[1], values is not None, _ADDED
+            _add[(len(logits),)](logits, *given, *sizes, num_warps=4)
+
+    def by_weights(self, rows: slice, gradients: Tensor, d_weights: list[Tensor]) -> None:
+        """Write the gradients of the weights, given those (r, width) of the logits of some rows."""
+        for ((items, start, end, values), _), d_weight in zip(self.lists, d_weights, strict=True):
+            given = items, items if values is None else values, start[rows], end[rows], d_weight[rows]
+            sizes = start.shape[1], gradients.shape[1], values is not None, _ADDED
+            _by_weights[(len(gradients), start.shape[1])](gradients, *given, *sizes, num_warps=4)
 
 
 class _Gradients:
-    """Of hidden, weight and bias, added up block by block from those of the logits."""
+    """Of hidden, weight and bias, added up block by block from those of the logits; and room for those of weights."""
 
-    def __init__(self, hidden: Tensor, weight: Tensor, table: Tensor, bias: Tensor | None):
+    def __init__(self, hidden: Tensor, weight: Tensor, table: Tensor, bias: Tensor | None, added: tuple[Added, ...]):
         self.table = table
         self.hidden, self.weight = torch.empty_like(hidden), torch.zeros_like(weight)
         self.bias = None if bias is None else torch.zeros_like(bias)
+        self.added = [torch.empty_like(each.weight, memory_format=torch.contiguous_format) for each in added]
 
     def add(self, rows: slice, block: Tensor, gradient: Tensor) -> None:
         """Add those by the ``gradient`` (r, V) of the logits of some rows, which are ``block`` (r, d)."""
