@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
 from recbole.data.interaction import Interaction
 from recbole.utils import InputType
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recbole_ssm.config import Config
+from recbole_ssm.data.blocks import Rows, apart, blocks
 from recbole_ssm.data.collate import cut_histories, draw_cuts, mask_items
 from recbole_ssm.data.dataset import PackedDataset
 from recbole_ssm.data.recbole_types import EvalBatch, EvalLoader
@@ -32,9 +35,9 @@ class PackedTrainDataLoader(DataLoader[Any]):
     from the last of these on; and their targets ``item_id``, (R,). For a pairwise loss it has ``neg_item_id``,
     (K * targets,), K negatives of each target, by RecBole's sampler.
 
-    On a GPU batches are packed there: all histories stay on it, and a batch's samples go there in one copy. How many
-    tokens and targets a batch has is counted before, so that the host never waits for the GPU. What is drawn for
-    ``mask_ratio`` comes from the GPU's own generator, and so differs from what a CPU draws.
+    On a GPU batches are packed there, many at once (:mod:`recbole_ssm.data.blocks`): all histories stay on it, and the
+    samples go there in one copy. How many tokens and targets there are is counted before, so that the host never waits
+    for the GPU. What is drawn for ``mask_ratio`` comes from the GPU's own generator, and differs from a CPU's.
 
     Args:
         config: the configuration.
@@ -90,64 +93,70 @@ class PackedTrainDataLoader(DataLoader[Any]):
 
     def __iter__(self) -> Any:
         """The batches of the epoch that comes next, on the device."""
+        if self._there is not None:
+            return self._packed_there(self._there)
         collated = super().__iter__()
-        if self._there is None:
-            return (on_device(batch, self._device) for batch in collated)
-        return (self._packed_there(*given) for given in collated)
+        return (on_device(batch, self._device) for batch in collated)
 
-    def _collate(self, planned: PlannedBatch) -> Interaction | _Samples:
-        samples, generator = self._samples(planned)
-        return self._packed(self._dataset, samples, generator) if self._there is None else samples
+    def _packed_there(self, there: PackedDataset) -> Iterator[Interaction]:
+        """As :meth:`_collate` gives them, but for masks."""
+        target, fields = there.iid_field, [self._list_field, *there.history_columns]
+        per_token = [*fields, target] if self._whole_sequences and not self._cuts else fields
+        per_target = [] if target in per_token else [target]
+        for block in blocks(self._rows(planned) for planned in self._batches.planned()):
+            samples = self._samples(torch.cat([each.rows for each in block]), torch.cat([each.cut for each in block]))
+            n_tokens, n_targets = sum(each.n_tokens for each in block), sum(each.n_targets for each in block)
+            packed = self._packed(there, on_device(samples, self._device), n_tokens, n_targets)
+            for batch, each in zip(apart(packed, block, per_token, per_target), block, strict=True):
+                if self._mask_ratio:
+                    generator = torch.Generator(self._device).manual_seed(each.seed)
+                    batch[self._list_field] = mask_items(batch[self._list_field], self._mask_ratio, generator)
+                if each.share is not None:
+                    batch[SHARE] = each.share
+                yield batch
+        self._batches.set_epoch(self._batches.epoch + 1)
 
-    def _samples(self, planned: PlannedBatch) -> tuple[_Samples, torch.Generator]:
-        """The samples of a batch that this process computes, without their histories."""
-        rows, generator = planned.rows, torch.Generator().manual_seed(planned.seed)
-        lengths = self._dataset.inter_feat[self._dataset.item_list_length_field][rows]
-        cut = draw_cuts(lengths, generator) if self._cuts and not planned.one_way else torch.ones_like(lengths)
-        targets = lengths - cut + 1 if self._whole_sequences else torch.ones_like(lengths)
-        share = None
-        if world_size() > 1:
-            mine, share = own_rows(share_out(lengths, world_size()), targets, rank(), world_size())
-            rows, cut, lengths, targets = rows[mine], cut[mine], lengths[mine], targets[mine]
-        batch = self._dataset.samples(rows)
-        if share is not None:
-            batch[SHARE] = share
-        if self._cuts:
-            batch["cut"] = cut
-        return _Samples(batch, int(lengths.sum()), int(targets.sum()), planned.seed), generator
-
-    def _packed_there(self, *given: Any) -> Interaction:
-        samples = _Samples(*given)  # a worker process hands on a tuple
-        generator = torch.Generator(self._device).manual_seed(samples.seed)
-        there = samples._replace(batch=on_device(samples.batch, self._device))
-        assert self._there is not None
-        return self._packed(self._there, there, generator)
-
-    def _packed(self, dataset: PackedDataset, samples: _Samples, generator: torch.Generator) -> Interaction:
-        """The batch of samples with their histories, targets, negatives and masks."""
-        batch, target = samples.batch, dataset.iid_field
-        dataset.with_histories(batch, target if self._whole_sequences else None, samples.n_tokens)
-        if self._cuts:
-            cut_histories(batch, batch["cut"], target, samples.n_targets)
+    def _collate(self, planned: PlannedBatch) -> Interaction:
+        generator = torch.Generator().manual_seed(planned.seed)
+        own = self._rows(planned, generator)
+        batch = self._packed(self._dataset, self._samples(own.rows, own.cut), own.n_tokens, own.n_targets)
+        if own.share is not None:
+            batch[SHARE] = own.share
         if self._n_negatives:
-            positives = batch[target].numpy()
-            with numpy_seed(samples.seed & 0xFFFF_FFFF):  # else all workers would draw the same
+            positives = batch[self._dataset.iid_field].numpy()
+            with numpy_seed(planned.seed & 0xFFFF_FFFF):  # else all workers would draw the same
                 negatives = self._sampler.sample_by_user_ids(positives, positives, self._n_negatives)
-            batch[self.config["NEG_PREFIX"] + target] = negatives
+            batch[self.config["NEG_PREFIX"] + self._dataset.iid_field] = negatives
         if self._mask_ratio:
             batch[self._list_field] = mask_items(batch[self._list_field], self._mask_ratio, generator)
         return batch
 
+    def _rows(self, planned: PlannedBatch, generator: torch.Generator | None = None) -> Rows:
+        """What this process computes of a batch; cuts are drawn from the generator, or one with the batch's seed."""
+        rows, share = planned.rows, None
+        lengths = self._dataset.inter_feat[self._dataset.item_list_length_field][rows]
+        cut = torch.ones_like(lengths)
+        if self._cuts and not planned.one_way:
+            cut = draw_cuts(lengths, generator or torch.Generator().manual_seed(planned.seed))
+        targets = lengths - cut + 1 if self._whole_sequences else torch.ones_like(lengths)
+        if world_size() > 1:
+            mine, share = own_rows(share_out(lengths, world_size()), targets, rank(), world_size())
+            rows, cut, lengths, targets = rows[mine], cut[mine], lengths[mine], targets[mine]
+        return Rows(rows, cut, int(lengths.sum()), int(targets.sum()), share, planned.seed)
 
-class _Samples(NamedTuple):
-    """What is known of a training batch before it is packed."""
+    def _samples(self, rows: Tensor, cut: Tensor) -> Interaction:
+        """Samples without their histories, with ``cut`` where histories are cut."""
+        batch = self._dataset.samples(rows)
+        if self._cuts:
+            batch["cut"] = cut
+        return batch
 
-    batch: Interaction
-    """Its samples, one row each, with ``cut`` where histories are cut."""
-    n_tokens: int
-    n_targets: int
-    seed: int
-    """Of masks and negatives."""
+    def _packed(self, dataset: PackedDataset, batch: Interaction, n_tokens: int, n_targets: int) -> Interaction:
+        """Samples with their histories and targets, on the device that has both samples and histories."""
+        dataset.with_histories(batch, dataset.iid_field if self._whole_sequences else None, n_tokens)
+        if self._cuts:
+            cut_histories(batch, batch["cut"], dataset.iid_field, n_targets)
+        return batch
 
 
 class PackedFullSortEvalDataLoader(FullSortEvalDataLoader):

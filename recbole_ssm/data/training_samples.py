@@ -127,9 +127,13 @@ class TrainingBatches(Sampler["list[int]"]):
             yield rows[first:after]
             first, used = after, ends[after - 1]
 
+    def planned(self) -> list[PlannedBatch]:
+        """The batches of the epoch that comes next."""
+        return self._plan(self.epoch)
+
     def __iter__(self) -> Iterator[Any]:
         """Yield each :class:`PlannedBatch` of the epoch that comes next."""
-        yield from self._plan(self.epoch)
+        yield from self.planned()
         self.epoch += 1
 
     def __len__(self) -> int:

@@ -85,6 +85,7 @@ class _Step:
 
     def __init__(self, trainer: HookedTrainer, filled: FilledBatch, pool: object):
         self._trainer, self._filled, self._pool = trainer, filled, pool
+        self._parameters = list(trainer.model.parameters())
         self._loss = torch.zeros((), device=trainer.device)
         self._calls = 0
         self._replay: Callable[[], None] | None = None
@@ -99,7 +100,7 @@ class _Step:
             self._compute()
         else:
             self._replay()
-            for parameter, gradient in zip(self._trainer.model.parameters(), self._gradients, strict=True):
+            for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
                 parameter.grad = gradient
         return self._loss.clone()
 
@@ -110,7 +111,7 @@ class _Step:
             raise InputError(f"cuda_graph: the step cannot be recorded ({error}); set it to False") from error
         if replay != self._compute:
             self._replay = replay
-            self._gradients = [parameter.grad for parameter in self._trainer.model.parameters()]
+            self._gradients = [parameter.grad for parameter in self._parameters]
 
     def _compute(self) -> None:
         trainer = self._trainer
@@ -119,7 +120,7 @@ class _Step:
             loss = trainer.model.calculate_loss(self._filled.batch)
         loss.backward()
         if trainer.clip_grad_norm:
-            clip_grad_norm_(trainer.model.parameters(), **trainer.clip_grad_norm)
+            clip_grad_norm_(self._parameters, **trainer.clip_grad_norm)
         self._loss.copy_(loss.detach())
 
 

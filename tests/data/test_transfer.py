@@ -5,6 +5,7 @@ import torch
 from atomic import make_config, make_loaders
 from recbole.data.interaction import Interaction
 
+from recbole_ssm.data import blocks
 from recbole_ssm.data.shares import SHARE
 from recbole_ssm.data.transfer import KeptBatches, moved, on_device
 
@@ -44,8 +45,10 @@ LOADED = {
 }
 
 
+@pytest.mark.parametrize("tokens_of_a_block", [1, 200, 10**6])
 @pytest.mark.parametrize("keys", LOADED.values(), ids=LOADED)
-def test_batches_that_are_packed_on_a_device_are_those_of_the_cpu(tiny, keys):
+def test_batches_that_are_packed_on_a_device_are_those_of_the_cpu(tiny, keys, tokens_of_a_block, monkeypatch):
+    monkeypatch.setattr(blocks, "_TOKENS", tokens_of_a_block)
     config = make_config(tiny, train_batch_tokens=60, epochs=2, **keys)
     _, (loader, _, _) = make_loaders(config)
     _, (other, _, _) = make_loaders(config)
@@ -57,6 +60,20 @@ def test_batches_that_are_packed_on_a_device_are_those_of_the_cpu(tiny, keys):
             assert set(batch.columns) == set(there.columns)
             assert all(torch.equal(batch[name], there[name]) for name in batch)
             assert len(batch) == len(there)
+
+
+@pytest.mark.parametrize("name", ["whole sequences", "cut histories"])
+def test_nothing_is_read_of_a_device_to_pack_batches(tiny, name):
+    """A tensor of the device meta has no values: reading one is an error."""
+    keys = {"train_batch_tokens": 60, "epochs": 2, **LOADED[name]}
+    _, (loader, _, _) = make_loaders(make_config(tiny, **keys))
+    shapes = [{field: values.shape for field, values in batch.interaction.items()} for batch in loader]
+    loader._batches.set_epoch(0)
+    loader._device, loader._there = META, loader._dataset.with_history_on(META)
+    batches = list(loader)
+    assert [{field: values.shape for field, values in batch.interaction.items()} for batch in batches] == shapes
+    assert all(values.device == META for batch in batches for values in batch.interaction.values())
+    assert loader._batches.epoch == 1
 
 
 @pytest.mark.parametrize("keys", [{}, {"filter_seen": True}], ids=str)
