@@ -16,7 +16,7 @@ from recbole.data.interaction import Interaction
 
 from recbole_ssm.data.collate import cut_histories
 from recbole_ssm.ops import Added, Teacher, linear_cross_entropy, use_backend
-from recbole_ssm.ops.backends import Kernel, triton
+from recbole_ssm.ops.backends import triton
 from recbole_ssm.ops.backends.triton.backend import TRITON
 from recbole_ssm.ops.packing import RowItems, check_ids, check_shapes, cut_borders, gather_ranges
 from recbole_ssm.ops.values import remember_total
@@ -29,22 +29,6 @@ class NotRun:
 
     def __getitem__(self, grid):
         return lambda *arguments, **options: None
-
-
-def some_ssd(x, dt, A, B, C, cu_seqlens, *, D, **options):
-    return x * (dt * A * (1 if D is None else D))[..., None] * (B * C).sum((1, 2))[:, None, None]
-
-
-def some_scan(u, dt, A, B, C, cu_seqlens, *, D, **options):
-    return u * dt * D * ((B * C) @ A.T)
-
-
-DOUBLES = {
-    "ssd": Kernel(some_ssd),
-    "selective_scan": Kernel(some_scan),
-    "attention": Kernel(lambda q, k, v, cu_seqlens: q * k * v),
-}
-"""Of ops that have no kernel that does not wait."""
 
 
 def everywhere(kernel):
@@ -64,7 +48,7 @@ def on_a_gpu(monkeypatch):
         for name, value in vars(module).items():
             if isinstance(value, JITFunction):
                 monkeypatch.setattr(module, name, NotRun())
-    kernels = {op: everywhere(kernel) for op, kernel in (TRITON.kernels | DOUBLES).items()}
+    kernels = {op: everywhere(kernel) for op, kernel in TRITON.kernels.items()}
     with use_backend(replace(TRITON, kernels=kernels)):
         yield
 

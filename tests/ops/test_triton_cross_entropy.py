@@ -79,25 +79,3 @@ def test_the_loss_and_its_gradients_are_those_of_float64():
         [sys.executable, "-c", INTERPRETED], env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("everything", [False, True])
-@pytest.mark.parametrize("name", ["_rows", "_add", "_by_weights"])
-def test_the_kernels_compile_for_a_gpu(name, everything):
-    """The interpreter takes more than the compiler does."""
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    from recbole_ssm.ops.backends.triton import cross_entropy
-
-    kernel = getattr(cross_entropy, name)
-    constants = dict.fromkeys(["BIAS", "TAUGHT", "GRADIENT", "VALUES"], everything) | {"BLOCK": 4096}
-    types = dict.fromkeys(["logits", "taught", "gradients"], "*bf16" if everything else "*fp32")
-    types |= dict.fromkeys(["target", "starts", "ends"], "*i64") | {"items": "*i32" if everything else "*i64"}
-    types |= dict.fromkeys(["bias", "loss", "values", "weights", "d_weights"], "*fp32")
-    types |= {"share": "fp32", "V": "i32", "WIDTH": "i32", "G": "i32"}
-    signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
-    constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-    assert triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8}).asm["cubin"]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recbole_ssm import ops
 from recbole_ssm.ops import use_backend
+from recbole_ssm.ops.attention import reference as attention
 from recbole_ssm.ops.backends import choose
 from recbole_ssm.ops.backends.triton import conv1d, gated_norm, linear_recurrence, selective_scan, ssd
 from recbole_ssm.ops.convolution import depthwise_conv1d
@@ -23,7 +24,7 @@ from recbole_ssm.ops.recurrence import reference as recurrence
 from recbole_ssm.testing.buffers import unwritten_memory_is_nan
 
 LENGTHS = (5, 0, 1, 3)
-TOLERANCE = {torch.float32: 1e-5, torch.complex64: 1e-5, torch.bfloat16: 2e-2}
+TOLERANCE = {torch.float32: 1e-5, torch.float16: 1e-2, torch.complex64: 1e-5, torch.bfloat16: 2e-2}
 
 
 def cut_out(tensor: Tensor) -> Tensor:
@@ -131,13 +132,25 @@ def check_ssd() -> None:
     assert torch.equal(states, nothing["initial_state"])
 
 
+def check_attention() -> None:
+    """Sequences within a block, and over several of them; heads that are no power of two."""
+    for lengths, size, dtype in (((7, 1, 0, 40, 9), 5, torch.float32), ((31, 33, 3), 8, torch.float16)):
+        cu_seqlens = borders(lengths)
+        tensors = [randn(sum(lengths), 2, size, seed=seed).to(dtype) for seed in range(3)]
+        run, formula = (partial(op, cu_seqlens=cu_seqlens) for op in (ops.causal_attention, attention.causal_attention))
+        check(run, formula, *tensors)
+    none = evaluate(partial(ops.causal_attention, cu_seqlens=borders((0,))), [randn(0, 2, 8).float()] * 3)
+    assert [tensor.shape for tensor in none] == [(0, 2, 8)] * 4
+
+
 if __name__ == "__main__":
     with use_backend("triton"):
-        for op in ("conv1d", "gated_norm", "selective_scan", "ssd"):
+        for op in ("conv1d", "gated_norm", "selective_scan", "ssd", "attention"):
             assert choose(op, torch.empty(0)) == "triton"
             assert choose(op, torch.empty(0, dtype=torch.complex64)) == "torch"
         assert choose("linear_recurrence", torch.empty(0)) == "torch"
         assert choose("linear_recurrence", torch.empty(0, dtype=torch.complex64)) == "triton"
+        check_attention()
         check_conv1d()
         check_gated_norm()
         check_linear_recurrence()

@@ -4,8 +4,7 @@
 - ``torch``: PyTorch alone, on any device and in any number type.
 - ``native``: the C library. All ops but attention and the linear recurrence, on a CPU in float32.
 - ``mamba_ssm``: the packages mamba-ssm and causal-conv1d. ``ssd`` without states and causal convolutions, on a GPU.
-- ``triton``: this package's Triton kernels, on a GPU. ``ssd``, ``selective_scan``, ``conv1d``,
-  ``gated_norm``, ``linear_recurrence``, ``cross_entropy``.
+- ``triton``: this package's Triton kernels, on a GPU. All ops but the feed-forward network and dropout.
 
 What a backend lacks, or does not take, PyTorch computes. Packages may bring more, under the entry point
 ``recbole_ssm.backends``; these are used only where they are named.

@@ -62,6 +62,7 @@ TRITON = Backend(
         "gated_norm": Kernel(_from("gated_norm", "gated_norm"), _from("gated_norm", "fits")),
         "linear_recurrence": Kernel(_from("linear_recurrence", "linear_recurrence"), takes=_takes_complex),
         "cross_entropy": Kernel(_from("cross_entropy", "cross_entropy"), _cross_entropy_fits),
+        "attention": Kernel(_from("attention", "attention"), _from("attention", "fits")),
     },
     takes=takes,
     missing=_missing,

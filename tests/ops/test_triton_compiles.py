@@ -1,0 +1,49 @@
+"""Triton's compiler takes this package's kernels: the interpreter takes more than it does. This needs no GPU."""
+
+from importlib.util import find_spec
+
+import pytest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed: pip install triton"),
+]
+
+TYPES = {
+    **dict.fromkeys(["target", "starts", "ends"], "*i64"),
+    **dict.fromkeys(["bias", "values", "weights", "d_weights", "loss", "log_sums", "dy_ys"], "*fp32"),
+    **dict.fromkeys(["share", "scale"], "fp32"),
+    **dict.fromkeys(["V", "WIDTH", "G", "T", "H", "P"], "i32"),
+}
+"""Of arguments by name; others are pointers to numbers of the type that is tested, or constants."""
+
+
+def compile_for_gpu(kernel, number, constants, **types):
+    """A kernel for the type of ``number``, to the machine code of an H100."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
+    types = TYPES | types | dict.fromkeys(constants, "constexpr")
+    signature = {name: types.get(name, f"*{number}") for name in kernel.arg_names}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
+    assert triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8}).asm["cubin"]
+
+
+@pytest.mark.parametrize("everything", [False, True])
+@pytest.mark.parametrize("name", ["_rows", "_add", "_by_weights"])
+def test_cross_entropy(name, everything):
+    from recbole_ssm.ops.backends.triton import cross_entropy
+
+    kinds = dict.fromkeys(["BIAS", "TAUGHT", "GRADIENT", "VALUES"], everything)
+    number, items = ("bf16", "*i32") if everything else ("fp32", "*i64")
+    compile_for_gpu(getattr(cross_entropy, name), number, kinds | {"BLOCK": 4096}, items=items)
+
+
+@pytest.mark.parametrize("number", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", ["_forward", "_backward_of_queries", "_backward_of_keys"])
+def test_attention(name, number):
+    from recbole_ssm.ops.backends.triton import attention
+
+    compile_for_gpu(getattr(attention, name), number, {"BLOCK": 32, "BLOCK_P": 32})
