@@ -13,6 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from recbole_ssm.config.intervals import check_interval
 from recbole_ssm.config.recbole_keys import LEARNERS, recbole_keys
 from recbole_ssm.config.settings import Settings
+from recbole_ssm.config.splits import TEMPORAL, temporal_split
 from recbole_ssm.errors import InputError, did_you_mean
 from recbole_ssm.model.declarations import Key
 
@@ -96,6 +97,10 @@ def _check_split(config: Settings) -> None:
     orders = ("TO",) if config["MODEL_TYPE"] == ModelType.SEQUENTIAL else ("TO", "RO")
     if order not in orders:
         raise InputError(f"eval_args: order must be {' or '.join(orders)} for {config['model']}, but is {order!r}")
+    if temporal_split(split) is not None:
+        if config.temporal is not None:
+            _check_temporal(config)
+        return
     kind, value = next(iter(split.items())) if isinstance(split, dict) and len(split) == 1 else (None, None)
     parts = ("valid_and_test", "valid_only", "test_only")
     shares = value if isinstance(value, list) and all(isinstance(v, int | float) and v >= 0 for v in value) else []
@@ -103,11 +108,22 @@ def _check_split(config: Settings) -> None:
     if not (by_shares or (kind == "LS" and value in parts)):
         raise InputError(
             f"eval_args: split must be {{'LS': one of {', '.join(parts)}}}, or {{'RS': [0.8, 0.1, 0.1]}}, "
-            f"or TS likewise, but is {split!r}"
+            f"or TS likewise, or {{'{TEMPORAL}': {{'target': 'last'}}}}, but is {split!r}"
         )
     group_by = config["eval_args"]["group_by"]
     if kind == "RS" and str(group_by).lower() not in ("none", "user"):
         raise InputError(f"eval_args: group_by must be user or none, but is {group_by!r}")
+
+
+def _check_temporal(config: Settings) -> None:
+    order, time_order = config["eval_args"]["order"], config["time_order"]
+    if order != "TO":
+        raise InputError(f"eval_args: split: temporal needs order: TO, and order is {order}")
+    if time_order != "exact":
+        raise InputError(
+            f"eval_args: split: temporal compares times as they are, and time_order is {time_order}, which rounds "
+            "them; set --time_order=exact"
+        )
 
 
 def _check_ranking(config: Settings) -> None:

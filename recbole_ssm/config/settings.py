@@ -11,6 +11,7 @@ from recbole.utils import ModelType
 from recbole_ssm.config.defaults import ABOVE_THE_DATA, BELOW_THE_DATA, Layer, Run
 from recbole_ssm.config.given import Given
 from recbole_ssm.config.keys import keys_of
+from recbole_ssm.config.splits import TEMPORAL, TemporalSplit, split_in_words, temporal_split
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.declarations import Column
 from recbole_ssm.model.recbole_models import COUNTS_PER_BATCH, recbole_properties
@@ -74,10 +75,24 @@ class Settings(Given):
         return self["model"] in COUNTS_PER_BATCH and not draws
 
     @property
+    def temporal(self) -> TemporalSplit | None:
+        """The global temporal split that is asked for, if one is."""
+        return None if self["benchmark_filename"] is not None else temporal_split(self["eval_args"]["split"])
+
+    @property
+    def split_in_words(self) -> str:
+        """See :func:`recbole_ssm.config.splits.split_in_words`."""
+        if self["benchmark_filename"] is not None:
+            return "the files' own split; validation items not trained on"
+        return split_in_words(self["eval_args"]["split"], self["eval_args"]["group_by"])
+
+    @property
     def held_out(self) -> tuple[bool, bool]:
         """Whether there are items for validation and for the test, as far as the split says so before it is made."""
         if self["benchmark_filename"] is not None:
             return True, True
+        if self.temporal is not None:
+            return self.temporal.validation is not None, True
         kind, value = next(iter(self["eval_args"]["split"].items()))
         if kind == "LS":
             return value != "test_only", value != "valid_only"
@@ -159,12 +174,12 @@ class Settings(Given):
             internal["train_neg_sample_args"] = None
 
     def _choose_metrics(self) -> None:
-        """Where each user has one target, Recall and Hit are the same: by default the one that validates, or Hit."""
+        """Where each sample has one target, Recall and Hit are the same: by default the one that validates, or Hit."""
         internal, external = self.internal_config_dict, self.external_config_dict
         split = internal["eval_args"].get("split")
         if isinstance(external.get("eval_args"), dict):
             split = external["eval_args"].get("split", split)
-        if isinstance(split, dict) and "LS" in split:
+        if isinstance(split, dict) and not split.keys().isdisjoint(("LS", TEMPORAL)):
             validates = str(external.get("valid_metric", internal["valid_metric"])).lower()
             other = "Hit" if validates.startswith("recall") else "Recall"
             internal["metrics"] = [name for name in internal["metrics"] if name != other]

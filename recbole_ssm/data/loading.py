@@ -18,8 +18,9 @@ from recbole_ssm.data.dataset import FIELDS_OF_BATCHES, PackedDataset
 from recbole_ssm.data.order import by_user_and_time, order_in_time
 from recbole_ssm.data.pickles import is_trusted, only_trusted_pickles
 from recbole_ssm.data.presplit import load_presplit
-from recbole_ssm.data.recbole_datasets import dataset_class, load, split_as_sequences
+from recbole_ssm.data.recbole_datasets import SplitAsSequences, dataset_class, load, mixed_with
 from recbole_ssm.data.recbole_types import Dataset
+from recbole_ssm.data.temporal import SplitInTime
 from recbole_ssm.errors import InputError
 from recbole_ssm.system.terminal import recbole_warnings_hidden
 
@@ -50,11 +51,13 @@ def create_dataset(config: Config, *, packed: bool, samples: bool = True) -> Dat
     if config["eval_args"]["order"] == "TO":
         order_in_time(config, dataset)
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
-        as_sequences = "LS" in config["eval_args"]["split"] and config["eval_args"]["order"] == "TO"
-        return split_as_sequences(dataset) if as_sequences else dataset
-    if samples:
+        if "LS" in config["eval_args"]["split"] and config["eval_args"]["order"] == "TO":
+            dataset = mixed_with(SplitAsSequences, dataset)
+    elif samples:
         _check_history_lengths(dataset)
-    return PackedDataset.from_loaded(dataset) if packed and not isinstance(dataset, PackedDataset) else dataset
+    if packed and not isinstance(dataset, PackedDataset):
+        dataset = PackedDataset.from_loaded(dataset)
+    return mixed_with(SplitInTime, dataset) if samples and config.temporal is not None else dataset
 
 
 @contextmanager

@@ -43,13 +43,20 @@ def data_preparation(config: Config, dataset: Dataset) -> Loaders:
         InputError: the split leaves no training sample, or there are no items to draw where some are to be drawn.
     """
     _check_catalogue(config, dataset)
-    sequential, presplit = config["MODEL_TYPE"] == ModelType.SEQUENTIAL, config["benchmark_filename"] is not None
-    history = chronological_history(dataset) if sequential and config["filter_seen"] and not presplit else None
+    history = chronological_history(dataset) if _filters_by_history(config) else None
     interacted = np.bincount(dataset.inter_feat[dataset.iid_field].to_numpy(), minlength=dataset.item_num)
     make = _packed_loaders if isinstance(dataset, PackedDataset) else recbole_loaders
     loaders = make(config, dataset)
     rank_alike(config, loaders, history, interacted)
     return loaders
+
+
+def _filters_by_history(config: Config) -> bool:
+    """Whether seen items are filtered by the whole histories of users, and not by splits or lists."""
+    if config.temporal is not None:
+        return config.excludes_seen
+    sequential, presplit = config["MODEL_TYPE"] == ModelType.SEQUENTIAL, config["benchmark_filename"] is not None
+    return bool(sequential and config["filter_seen"] and not presplit)
 
 
 def _check_catalogue(config: Config, dataset: Dataset) -> None:

@@ -12,8 +12,16 @@ from torch import Tensor
 
 from recbole_ssm.config import Config
 from recbole_ssm.data.candidates import FixedCandidates
+from recbole_ssm.data.recbole_loaders import RowPerSample
 from recbole_ssm.data.recbole_types import EvalLoader, Loaders
-from recbole_ssm.data.seen_filter import Seen, add_seen_filter, seen_in_lists, seen_in_sequences, seen_in_splits
+from recbole_ssm.data.seen_filter import (
+    Seen,
+    add_seen_filter,
+    seen_before_places,
+    seen_in_lists,
+    seen_in_sequences,
+    seen_in_splits,
+)
 from recbole_ssm.errors import InputError
 
 
@@ -27,13 +35,13 @@ def rank_alike(
     Args:
         config: the configuration.
         loaders: of training, validation and test data; those of evaluation data are changed.
-        history: from :func:`recbole_ssm.data.order.chronological_history`, of a sequential dataset whose seen items are
-            filtered and that is not split by files; else None.
+        history: from :func:`recbole_ssm.data.order.chronological_history` where seen items are filtered of a dataset
+            that is sequential, or split in time; None if it is split by files.
         interacted: (n_items,) how many interactions each item has.
     """
     seen: Sequence[Seen | None]
     if history is not None:
-        seen = seen_in_sequences(loaders, *history)
+        seen = (seen_in_sequences if config.temporal is None else seen_before_places)(loaders, *history)
     elif not config.excludes_seen:
         seen = None, None
     else:
@@ -47,8 +55,8 @@ def rank_alike(
             )
         if seen_before is not None and mode == "full" and "gauc" in map(str.lower, config["metrics"]):
             _check_negatives(loader, seen_before)
-        if config["filter_seen"] and seen_before is not None:
-            add_seen_filter(loader, seen_before)
+        if seen_before is not None and (config["filter_seen"] or isinstance(loader, RowPerSample)):
+            add_seen_filter(loader, seen_before, keeps_targets=not config["filter_seen"])
         loader.share_repeated = None if seen_before is None else seen_before.share_repeated()
     of_test = seen[1]
     if of_test is not None and of_test.repeated.any():

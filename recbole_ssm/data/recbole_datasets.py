@@ -198,16 +198,20 @@ def _check_columns(config: Config, file: str | Path, frame: pd.DataFrame) -> Non
             )
 
 
-def split_as_sequences(dataset: Dataset) -> Dataset:
-    """A loaded dataset of RecBole for general models, whose ``leave_one_out`` splits it as if for sequential ones."""
+def mixed_with(mixin: type[Dataset], dataset: Dataset) -> Dataset:
+    """The same dataset, with methods of a mixin before those of its class."""
     kind = type(dataset)
-    new: type[Dataset] = type(kind.__name__, (_SplitAsSequences, kind), {})
-    same = object.__new__(new)
+    return as_kind(type(kind.__name__, (mixin, kind), {}), dataset)
+
+
+def as_kind(kind: type[Dataset], dataset: Dataset) -> Dataset:
+    """The same dataset as an object of another class."""
+    same = object.__new__(kind)
     same.__dict__.update(dataset.__dict__)
     return same
 
 
-class _SplitAsSequences(Dataset):
+class SplitAsSequences(Dataset):
     """Mixed into a dataset of RecBole: ``leave_one_out`` holds out the same items as for sequential models.
 
     A sequential model needs an item before a target, and one target to learn from. So the first two interactions of a

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from recbole.data import data_preparation as prepare_recbole_data
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+from recbole.data.interaction import Interaction
 from recbole.data.utils import get_dataloader, save_split_dataloaders
 from recbole.sampler import Sampler
 from recbole.utils import ModelType
 
 from recbole_ssm.config import Config
 from recbole_ssm.data.pickles import is_trusted, only_trusted_pickles
-from recbole_ssm.data.recbole_types import Dataset, Loader, Loaders
+from recbole_ssm.data.recbole_types import Dataset, EvalBatch, Loader, Loaders
 from recbole_ssm.data.shares import SharedCollate
 from recbole_ssm.errors import InputError
 from recbole_ssm.system.distributed import rank, world_size
@@ -45,7 +49,36 @@ def recbole_loaders(config: Config, dataset: Dataset) -> Loaders:
         train.collate_fn = SharedCollate(train.collate_fn, rank(), world_size())
     if config.counts_per_batch:
         _hold_no_item_twice(train)
+    if config.temporal is not None and config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+        valid, test = (
+            RowPerSample(config, loader._dataset) if isinstance(loader, FullSortEvalDataLoader) else loader
+            for loader in (valid, test)
+        )
     return train, valid, test
+
+
+class RowPerSample(FullSortEvalDataLoader):
+    """Full ranking for models that are not sequential, with a row for each sample, as sequential models have it.
+
+    RecBole's own has a row for each user, with all targets of the user at once.
+
+    Args:
+        config: the configuration.
+        dataset: of validation or test data.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset):
+        self.uid_field, self.iid_field = dataset.uid_field, dataset.iid_field
+        self.is_sequential = False
+        self.sample_size = len(dataset)
+        AbstractDataLoader.__init__(self, config, dataset, None, shuffle=False)
+
+    def collate_fn(self, index: Any) -> EvalBatch:
+        """Users with their features, nobody's history, and the rows and items of the targets."""
+        rows = torch.as_tensor(index)
+        feat = self._dataset.inter_feat
+        users = self._dataset.join(Interaction({self.uid_field: feat[self.uid_field][rows]}))
+        return users, None, torch.arange(len(rows)), feat[self.iid_field][rows]
 
 
 def _refused_by_recbole(config: Config, dataset: Dataset) -> bool:

@@ -16,6 +16,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoa
 from torch import Tensor
 
 from recbole_ssm.data.dataset import HISTORY_END
+from recbole_ssm.data.recbole_loaders import RowPerSample
 from recbole_ssm.data.recbole_types import EvalBatch, EvalLoader, Loader, Loaders
 from recbole_ssm.ops.packing import gather_ranges, sequence_index
 
@@ -91,6 +92,27 @@ def seen_in_lists(loaders: Loaders) -> list[Seen]:
     return found
 
 
+def seen_before_places(loaders: Loaders, items: Tensor, user_start: Tensor) -> list[Seen]:
+    """The items seen before each row that says where its target is in the histories of all users.
+
+    Args:
+        loaders: of training, validation and test data; the datasets of the last two have the column
+            :data:`~recbole_ssm.data.dataset.HISTORY_END`.
+        items: (n_interactions,) sorted by user and time.
+        user_start: (n_users,) where each user begins in ``items``.
+
+    Returns:
+        Those of validation and of test data.
+    """
+    first = _first_places(items, user_start, loaders[0]._dataset.item_num)
+    found = []
+    for loader in loaders[1:]:
+        (users, targets), end = _columns(loader), loader._dataset.inter_feat[HISTORY_END]
+        start = user_start[users]
+        found.append(Seen(items, start, end - start, first(users, targets) < end))
+    return found
+
+
 def _columns(loader: Loader) -> tuple[Tensor, Tensor]:
     """The users and targets of a loader's rows."""
     dataset = loader._dataset
@@ -109,10 +131,8 @@ def _seen(loaders: Loaders, items: Tensor, user_start: Tensor, *, sequential: bo
     Returns:
         Those of validation and of test data.
     """
-    n_items, n_users = loaders[0]._dataset.item_num, len(user_start)
-    owner = torch.searchsorted(user_start, torch.arange(len(items)), right=True) - 1
-    pairs, inverse = (owner * n_items + items).unique(return_inverse=True)
-    first = torch.full((len(pairs),), len(items)).scatter_reduce(0, inverse, torch.arange(len(items)), "amin")
+    n_users = len(user_start)
+    first = _first_places(items, user_start, loaders[0]._dataset.item_num)
     before = torch.ones(n_users, dtype=torch.long) if sequential else torch.zeros(n_users, dtype=torch.long)
     found = []
     for loader in loaders:
@@ -120,10 +140,26 @@ def _seen(loaders: Loaders, items: Tensor, user_start: Tensor, *, sequential: bo
         start, length = user_start[users], before[users]
         if sequential:
             length = length + _occurrences_before(users)
-        place = torch.searchsorted(pairs, users * n_items + targets)
-        found.append(Seen(items, start, length, first[place] < start + length))
+        found.append(Seen(items, start, length, first(users, targets) < start + length))
         before = before + users.bincount(minlength=n_users)
     return found[1:]
+
+
+def _first_places(items: Tensor, user_start: Tensor, n_items: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function from users (R,) and items (R,) that they have had to the places (R,) where they had them first.
+
+    Args:
+        items: (T,) all items, user by user, in the order in which they are seen.
+        user_start: (n_users,) where each user begins in ``items``.
+        n_items: number of items.
+
+    Returns:
+        The function.
+    """
+    owner = torch.searchsorted(user_start, torch.arange(len(items)), right=True) - 1
+    pairs, inverse = (owner * n_items + items).unique(return_inverse=True)
+    first = torch.full((len(pairs),), len(items)).scatter_reduce(0, inverse, torch.arange(len(items)), "amin")
+    return lambda users, wanted: first[torch.searchsorted(pairs, users * n_items + wanted)]
 
 
 class SeenFilter:
@@ -136,18 +172,23 @@ class SeenFilter:
         collate: the collate function of a full-ranking loader.
         seen: of the split.
         rows: (R,) for each of the loader's rows the row of ``seen`` that has its history.
+        keeps_targets: leave the target of a row in the ranking though it is seen, as RecBole does for general models;
+            each row has one.
     """
 
-    def __init__(self, collate: Callable[[Any], EvalBatch], seen: Seen, rows: Tensor):
-        self.collate, self.seen, self.rows = collate, seen, rows
+    def __init__(self, collate: Callable[[Any], EvalBatch], seen: Seen, rows: Tensor, *, keeps_targets: bool = False):
+        self.collate, self.seen, self.rows, self.keeps_targets = collate, seen, rows, keeps_targets
 
     def __call__(self, index: Any) -> EvalBatch:
         """The batch of the loader's rows at ``index``, with their histories."""
         interaction, _, positive_u, positive_i = self.collate(index)
         rows = self.rows[index]
         found, cu_seqlens = gather_ranges(self.seen.start[rows], self.seen.length[rows])
-        history_u = sequence_index(cu_seqlens, len(found)).long()
-        return interaction, (history_u, self.seen.items[found]), positive_u, positive_i
+        history_u, history_i = sequence_index(cu_seqlens, len(found)).long(), self.seen.items[found]
+        if self.keeps_targets:
+            others = history_i != positive_i[history_u]
+            history_u, history_i = history_u[others], history_i[others]
+        return interaction, (history_u, history_i), positive_u, positive_i
 
 
 class SeenTargetsMissed:
@@ -172,13 +213,19 @@ class SeenTargetsMissed:
         return interaction, row, positive_u, positive_i.masked_fill(self.seen.repeated[rows], 0)
 
 
-def add_seen_filter(loader: EvalLoader, seen: Seen) -> None:
-    """Filter seen items in a loader of evaluation data, by full ranking or with candidates."""
+def add_seen_filter(loader: EvalLoader, seen: Seen, *, keeps_targets: bool = False) -> None:
+    """Filter seen items in a loader of evaluation data, by full ranking or with candidates.
+
+    Args:
+        loader: is changed.
+        seen: of its split.
+        keeps_targets: see :class:`SeenFilter`; for a loader with a row for each sample.
+    """
     users, _ = _columns(loader)
     if not len(users):
         return
-    if isinstance(loader, FullSortEvalDataLoader) and loader.is_sequential:
-        loader.collate_fn = SeenFilter(loader.collate_fn, seen, torch.arange(len(users)))
+    if isinstance(loader, FullSortEvalDataLoader) and (loader.is_sequential or isinstance(loader, RowPerSample)):
+        loader.collate_fn = SeenFilter(loader.collate_fn, seen, torch.arange(len(users)), keeps_targets=keeps_targets)
         return
     of_users = torch.as_tensor(loader.uid_list)  # both kinds of loader have sorted their rows by user
     first = torch.searchsorted(users, of_users)
