@@ -38,8 +38,8 @@ class Losses:
         self._kept: list[tuple[Tensor, float, float]] = []
 
     def add(self, loss: Tensor, targets: float, weight: float) -> None:
-        """Take the loss () of the batch that comes next, with what :class:`BatchLoss` says of it."""
-        self._kept.append((loss.detach(), targets, weight))
+        """Take the loss () or (1,) of the batch that comes next, with what :class:`BatchLoss` says of it."""
+        self._kept.append((loss.detach().reshape(()), targets, weight))
         if len(self._kept) >= self._every:
             self.read()
 

@@ -16,7 +16,8 @@ def test_losses_are_told_in_their_order_once_there_are_enough_or_they_are_asked_
     told: list[BatchLoss] = []
     losses = Losses(told.append, every=3)
     for number in range(5):
-        losses.add(torch.tensor(number / 2, requires_grad=True), number, 2 * number)
+        loss = torch.tensor(number / 2, requires_grad=True)
+        losses.add(loss[None] if number == 1 else loss, number, 2 * number)  # as RecBole's Pop has it
         assert len(told) == (number + 1) // 3 * 3
     losses.read()
     losses.read()
