@@ -3,7 +3,7 @@
 It is that of "Time to Split" (Gusak et al., 2025, arXiv 2507.16289). Up to the border everything may be trained on.
 Tested are items after it, each with all that the user had before. So the input of a test may hold items after the
 border, but no training sample and no training target does. As there, users who come after the border only are tested,
-too, and so are items that nothing before the border tells of: no model can learn these, and they count as misses.
+too, and so are items that nobody had before it: no model can learn these, and they count as misses.
 """
 
 from __future__ import annotations
