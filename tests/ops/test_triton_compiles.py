@@ -47,3 +47,17 @@ def test_attention(name, number):
     from recbole_ssm.ops.backends.triton import attention
 
     compile_for_gpu(getattr(attention, name), number, {"BLOCK": 32, "BLOCK_P": 32})
+
+
+@pytest.mark.parametrize("states", [False, True])
+@pytest.mark.parametrize("name", ["prepare", "carry", "outputs", "gradients"])
+def test_ssd(name, states):
+    from recbole_ssm.ops.backends.triton import ssd_kernels
+
+    flags = dict.fromkeys(["START", "END", "INITIAL", "FINAL", "REVERSE", "BACKWARD", "HAS_D"], states)
+    given = {} if states else dict.fromkeys(["start_state", "end_state", "initial", "d_final", "D"])
+    sizes = {"H": 4, "P": 16, "N": 32, "G": 1, "HEADS": 4, "Q": 16, "BLOCK_H": 4, "BLOCK_P": 16, "BLOCK_N": 32}
+    numbers = dict.fromkeys(["S", "rounds", "x_row", "dt_row", "B_row", "C_row"], "i32")
+    tables = dict.fromkeys(["seq", "cu_seqlens"], "*i32")
+    constants = flags | given | sizes | {"PRECISION": "tf32x3"}
+    compile_for_gpu(getattr(ssd_kernels, name), "fp32", constants, **numbers, **tables)

@@ -114,7 +114,7 @@ def check_selective_scan() -> None:
 def check_ssd() -> None:
     """As the scan of Mamba, and no tokens at all."""
     ssd._chunk_length = lambda *_: 16  # several to a sequence of few tokens
-    groups = {"groups": 2, "heads_per_group": 2, "headdim": 17, "d_state": 5}
+    groups = {"groups": 2, "heads_per_group": 2, "headdim": 17, "d_state": 40}
     for lengths, options in (
         ((0, 7, 1, 40), {"d_state": 3}),
         ((7, 1, 40, 0), {"d_state": 3, "reverse": True, "skip": False}),

@@ -17,8 +17,12 @@ from torch import Tensor
 from recbole_ssm.ops.backends.triton.ssd_kernels import carry, gradients, outputs, prepare
 from recbole_ssm.ops.precision import HALF
 
-_PROGRAMS = 256
-"""As many or more keep a large GPU busy."""
+_PROGRAMS = 512
+"""As many or more keep a large GPU busy. Each has a warp for 16 rows: more would hold the same numbers again, since
+Triton gives rows of chained products to warps."""
+
+_BLOCK_N = 32
+"""Columns of B and C that a program holds at a time, but for the one that walks along sequences."""
 
 
 def ssd(
@@ -69,31 +73,29 @@ class _Plan(NamedTuple):
         """How many there are."""
         return triton.cdiv(self.T, self.chunk)
 
-    @property
-    def block_n(self) -> int:
-        """N, as a matrix has it."""
-        return max(triton.next_power_of_2(self.N), 16)
-
-    def constants(self, elements: int) -> dict[str, Any]:
-        """What the large kernels are compiled for, with so many elements of a state in a program."""
-        block_p = max(min(triton.next_power_of_2(self.P), elements // self.block_n, 64), 16)
+    def constants(self, *, whole_rows: bool = False) -> dict[str, Any]:
+        """What a kernel is compiled for; a program with ``whole_rows`` of N has fewer of them."""
+        block_n = max(triton.next_power_of_2(self.N), 16)
+        block_p = max(min(triton.next_power_of_2(self.P), 2048 // block_n if whole_rows else 32), 16)
         sizes = {"H": self.H, "P": self.P, "N": self.N, "G": self.G, "REVERSE": self.reverse}
-        blocks = {"Q": self.chunk, "BLOCK_P": block_p, "BLOCK_N": self.block_n, "PRECISION": self.precision}
-        return sizes | blocks
+        blocks = {"BLOCK_P": block_p, "BLOCK_N": block_n if whole_rows else min(block_n, _BLOCK_N)}
+        return sizes | blocks | {"Q": self.chunk, "PRECISION": self.precision}
 
 
 def _plan(x: Tensor, B: Tensor, C: Tensor, cu_seqlens: Tensor, reverse: bool) -> _Plan:
     (T, H, P), (G, N), S = x.shape, B.shape[1:], len(cu_seqlens) - 1
-    chunk = _chunk_length(T, S, N)
+    chunk = _chunk_length(T, S)
     per_group = H // G
     wanted = _PROGRAMS / max(triton.cdiv(T, chunk) * G, 1)
+    if N > _BLOCK_N:
+        wanted = per_group
     splits = next(n for n in range(1, per_group + 1) if per_group % n == 0 and (n >= wanted or n == per_group))
     return _Plan(T, S, H, P, G, N, reverse, _precision(x, B, C), chunk, splits)
 
 
-def _chunk_length(T: int, S: int, N: int) -> int:
-    """Longer chunks waste work on short sequences, and do not fit where states are large."""
-    return 64 if T >= 64 * S and N <= 64 else 32
+def _chunk_length(T: int, S: int) -> int:
+    """Longer chunks waste work on short sequences, and their matrices fill the registers."""
+    return 16 if T < 12 * S else 32
 
 
 def _precision(*tensors: Tensor) -> str:
@@ -130,7 +132,7 @@ class _Scan(torch.autograd.Function):
         outputs[(chunks, plan.G * plan.splits)](
             x, dt, B, C, D, seq, decay, entering, initial, y, T, *(tensor.stride(0) for tensor in (x, dt, B, C)),
             HAS_D=D is not None, INITIAL=initial is not None, HEADS=H // plan.G // plan.splits,
-            **plan.constants(4096), num_warps=_warps(plan),
+            **plan.constants(), num_warps=plan.chunk // 16, num_stages=1,
         )  # fmt: skip
         ctx.save_for_backward(x, dt, A, B, C, D, initial, cu_seqlens, seq, decay, entering)
         ctx.plan = plan
@@ -155,17 +157,12 @@ class _Scan(torch.autograd.Function):
             x, dt, A, B, C, D, seq, decay, entering, initial, leaving, d_final, dy, dx, d_dt, *dBC, dAD[0], dAD[-1],
             T, *(tensor.stride(0) for tensor in (x, dt, B, C)),
             HAS_D=D is not None, INITIAL=initial is not None, FINAL=d_final is not None, HEADS=H // G // plan.splits,
-            **plan.constants(4096), num_warps=_warps(plan),
+            **plan.constants(), num_warps=plan.chunk // 16, num_stages=1,
         )  # fmt: skip
         dB, dC = dBC[:, 0] if plan.splits == 1 else dBC.sum(1)
         sums = dAD.sum(1)
         dD = None if D is None else sums[1].to(D.dtype)
         return dx, d_dt, sums[0].to(A.dtype), dB.to(B.dtype), dC.to(C.dtype), dD, d_initial, None, None, None
-
-
-def _warps(plan: _Plan) -> int:
-    """One for 16 rows: more hold the same numbers again, since Triton gives rows of chained products to warps."""
-    return plan.chunk // 16
 
 
 def _carry(
@@ -181,7 +178,7 @@ def _carry(
     backward: bool = False,
 ) -> None:
     """Launch ``carry``; ``stream`` is seq, decay and cu_seqlens."""
-    constants = plan.constants(2048)
+    constants = plan.constants(whole_rows=True)
     walkers = plan.S if end is not None else max(plan.chunks - 1, 0)
     carry[(walkers, plan.H, triton.cdiv(plan.P, constants["BLOCK_P"]))](
         x, B, dt, *stream, start, kept, end, plan.T, x.stride(0), B.stride(0), dt.stride(0),

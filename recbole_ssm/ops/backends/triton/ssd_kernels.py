@@ -84,6 +84,19 @@ def _between(high, low, sees):  # type: ignore[no-untyped-def]  # likewise
 
 
 @triton.jit
+def _scores(  # type: ignore[no-untyped-def]  # likewise
+    B, C, t, B_row, C_row, g, valid, N: tl.constexpr, Q: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr
+):  # fmt: skip
+    """C B^T of a chunk, (i, j)."""
+    scores = tl.zeros((Q, Q), tl.float32)
+    for n0 in range(0, N, BLOCK_N):
+        n = n0 + tl.arange(0, BLOCK_N)
+        Bs, Cs = _rows(B, t, B_row, g, n, N, valid), _rows(C, t, C_row, g, n, N, valid)
+        scores += tl.dot(Cs, tl.trans(Bs), input_precision=PRECISION)
+    return scores
+
+
+@triton.jit
 def _within(total, begun, more, begins):  # type: ignore[no-untyped-def]  # likewise
     return tl.where(begins > 0, more, total + more), begun | begins
 
@@ -180,9 +193,8 @@ def outputs(  # type: ignore[no-untyped-def]  # likewise
     c, first_head = tl.program_id(0), tl.program_id(1) * HEADS
     i, k, valid, t, s_i = _chunk(seq, c, T, REVERSE, Q)
     sees = (s_i[:, None] == s_i[None, :]) & (i[:, None] >= i[None, :])
-    n, g = tl.arange(0, BLOCK_N), first_head // (H // G) * N
-    cs = _rows(C, t, C_row, g, n, N, valid)
-    scores = tl.dot(cs, tl.trans(_rows(B, t, B_row, g, n, N, valid)), input_precision=PRECISION)
+    g = first_head // (H // G) * N
+    scores = _scores(B, C, t, B_row, C_row, g, valid, N, Q, BLOCK_N, PRECISION)
     first, enters, before, before_end, _, _, _, _ = _borders(seq, c, T, INITIAL, False, Q)
     for h in range(first_head, first_head + HEADS):
         rounded, rest = _decays(decay, h, k, T, H, valid)
@@ -193,9 +205,11 @@ def outputs(  # type: ignore[no-untyped-def]  # likewise
             xs = _rows(x, t, x_row, h * P, p, P, valid)
             ys = tl.dot(weights, xs, input_precision=PRECISION)
             for s in range(before, before_end):
-                state = _state(entering, initial, INITIAL, (s == first) & enters, c, s, h, p, n, H, P, N)
-                carried = tl.dot(cs, tl.trans(state), input_precision=PRECISION)
-                ys += tl.where(s_i == s, tl.exp(rounded), 0.0)[:, None] * carried
+                for n0 in range(0, N, BLOCK_N):
+                    n = n0 + tl.arange(0, BLOCK_N)
+                    state = _state(entering, initial, INITIAL, (s == first) & enters, c, s, h, p, n, H, P, N)
+                    Cs = _rows(C, t, C_row, g, n, N, valid) * tl.where(s_i == s, tl.exp(rounded), 0.0)[:, None]
+                    ys += tl.dot(Cs, tl.trans(state), input_precision=PRECISION)
             if HAS_D:
                 ys += tl.load(D + h).to(tl.float32) * xs
             tl.store(y + t[:, None] * (H * P) + (h * P + p)[None, :], ys, valid[:, None] & (p < P)[None, :])
@@ -223,32 +237,65 @@ def _among_tokens(  # type: ignore[no-untyped-def]  # likewise
 
 
 @triton.jit
-def _with_states(  # type: ignore[no-untyped-def]  # likewise
-    xs, dys, Bs, Cs, dts, rise, fall, du, dBs, dCs, taken, given, through, entering, initial, leaving, d_final,
-    seq, s_i, c, T, h, p, n, H: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
-    INITIAL: tl.constexpr, FINAL: tl.constexpr, Q: tl.constexpr, PRECISION: tl.constexpr,
+def _store_inputs(  # type: ignore[no-untyped-def]  # likewise
+    dx, x, dy, B, D, leaving, d_final, near, dts, fall, seq, s_i, c, T, h, t, valid, x_row, B_row, g,
+    H: tl.constexpr, P: tl.constexpr, N: tl.constexpr, HAS_D: tl.constexpr, FINAL: tl.constexpr,
+    Q: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Add what states before and after the tokens take part in, to du (of ``dt x``), dB, dC and to sums by token.
+    """Write dx, from later tokens (``near``) and from states after them; returns the gradient of D."""
+    _, _, _, _, last, leaves, after, after_end = _borders(seq, c, T, False, FINAL, Q)
+    by_D = tl.zeros((Q,), tl.float32)
+    for p0 in range(0, P, BLOCK_P):
+        p = p0 + tl.arange(0, BLOCK_P)
+        dys = _rows(dy, t, H * P, h * P, p, P, valid)
+        du = tl.dot(near, dys, input_precision=PRECISION)
+        for s in range(after, after_end):
+            for n0 in range(0, N, BLOCK_N):
+                n = n0 + tl.arange(0, BLOCK_N)
+                d_state = _state(leaving, d_final, FINAL, (s == last) & leaves, c, s, h, p, n, H, P, N)
+                Bs = _rows(B, t, B_row, g, n, N, valid) * tl.where(s_i == s, fall, 0.0)[:, None]
+                du += tl.dot(Bs, tl.trans(d_state), input_precision=PRECISION)
+        dxs = du * dts[:, None]
+        if HAS_D:
+            dxs += tl.load(D + h).to(tl.float32) * dys
+            by_D += tl.sum(_rows(x, t, x_row, h * P, p, P, valid) * dys, 1)
+        tl.store(dx + t[:, None] * (H * P) + (h * P + p)[None, :], dxs, valid[:, None] & (p < P)[None, :])
+    return tl.sum(by_D, 0)
 
-    These are what tokens take, ``given``, which is du times x, and ``through``: the product of the state before and the
-    gradient of the state after the tokens of a sequence.
-    """
+
+@triton.jit
+def _with_states(  # type: ignore[no-untyped-def]  # likewise
+    x, dy, dts, rise, fall, dBs, dCs, through, entering, initial, leaving, d_final,
+    seq, s_i, c, T, h, t, valid, x_row, n, H: tl.constexpr, P: tl.constexpr, N: tl.constexpr,
+    INITIAL: tl.constexpr, FINAL: tl.constexpr, Q: tl.constexpr, BLOCK_P: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Add to dB (of ``dt x``) and dC what states after and before the tokens give, and to ``through`` their product."""
     first, enters, before, before_end, last, leaves, after, after_end = _borders(seq, c, T, INITIAL, FINAL, Q)
-    for s in range(before, before_end):
-        state = _state(entering, initial, INITIAL, (s == first) & enters, c, s, h, p, n, H, P, N)
-        part = tl.dot(dys, state, input_precision=PRECISION) * tl.where(s_i == s, rise, 0.0)[:, None]
-        dCs += part
-        taken += tl.sum(part * Cs, 1)
-    for s in range(after, after_end):
-        d_state = _state(leaving, d_final, FINAL, (s == last) & leaves, c, s, h, p, n, H, P, N)
-        reaching = tl.where(s_i == s, fall, 0.0)[:, None]
-        part = tl.dot(xs, d_state, input_precision=PRECISION) * reaching
-        dBs += part * dts[:, None]
-        given += tl.sum(part * Bs, 1)
-        du += tl.dot(Bs, tl.trans(d_state), input_precision=PRECISION) * reaching
-        d_state *= _state(entering, initial, INITIAL, (s == first) & enters, c, s, h, p, n, H, P, N)
-        through += tl.where(s_i == s, tl.sum(tl.sum(d_state, 1), 0), 0.0)
-    return du, dBs, dCs, taken, given, through
+    for p0 in range(0, P, BLOCK_P):
+        p = p0 + tl.arange(0, BLOCK_P)
+        for s in range(before, before_end):
+            state = _state(entering, initial, INITIAL, (s == first) & enters, c, s, h, p, n, H, P, N)
+            dys = _rows(dy, t, H * P, h * P, p, P, valid) * tl.where(s_i == s, rise, 0.0)[:, None]
+            dCs += tl.dot(dys, state, input_precision=PRECISION)
+        for s in range(after, after_end):
+            d_state = _state(leaving, d_final, FINAL, (s == last) & leaves, c, s, h, p, n, H, P, N)
+            xs = _rows(x, t, x_row, h * P, p, P, valid) * tl.where(s_i == s, fall, 0.0)[:, None]
+            dBs += tl.dot(xs, d_state, input_precision=PRECISION)
+            d_state *= _state(entering, initial, INITIAL, (s == first) & enters, c, s, h, p, n, H, P, N)
+            through += tl.where(s_i == s, tl.sum(tl.sum(d_state, 1), 0), 0.0)
+    return dBs, dCs, through
+
+
+@triton.jit
+def _store_B_and_C(  # type: ignore[no-untyped-def]  # likewise
+    dB, dC, Bs, Cs, dBs, dCs, d_scores, split, T, t, g, n, valid, G: tl.constexpr, N: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Write dB and dC, from states and from scores."""
+    at = (tl.cast(split, tl.int64) * T + t)[:, None] * (G * N) + (g + n)[None, :]
+    mask = valid[:, None] & (n < N)[None, :]
+    tl.store(dB + at, dBs + tl.dot(tl.trans(d_scores), Cs, input_precision=PRECISION), mask)
+    tl.store(dC + at, dCs + tl.dot(d_scores, Bs, input_precision=PRECISION), mask)
 
 
 @triton.jit
@@ -279,17 +326,17 @@ def gradients(  # type: ignore[no-untyped-def]  # likewise
 ):  # fmt: skip
     """Write dx (T, H, P), d_dt (T, H), and what is yet to be summed over its first axis.
 
-    These are dB and dC (H / G / HEADS, T, G, N), and dA and dD (chunks, H). Grid: chunks, H / HEADS.
+    These are dB and dC (H / G / HEADS, T, G, N), and dA and dD (chunks, H). HEADS is 1 if N exceeds its block. Grid:
+    chunks, H / HEADS.
     """
     c, first_head = tl.program_id(0), tl.program_id(1) * HEADS
     i, k, valid, t, s_i = _chunk(seq, c, T, REVERSE, Q)
     same = s_i[:, None] == s_i[None, :]
     end = c * Q + tl.max(tl.where(same, i[:, None], 0), 0)  # the last token of the same sequence in the chunk
-    n, g = tl.arange(0, BLOCK_N), first_head // (H // G) * N
-    Bs, Cs = _rows(B, t, B_row, g, n, N, valid), _rows(C, t, C_row, g, n, N, valid)
-    scores = tl.dot(Cs, tl.trans(Bs), input_precision=PRECISION)
-    d_scores, none = tl.zeros((Q, Q), tl.float32), tl.zeros((Q,), tl.float32)
-    dBs, dCs = tl.zeros((Q, BLOCK_N), tl.float32), tl.zeros((Q, BLOCK_N), tl.float32)
+    n, g, split = tl.arange(0, BLOCK_N), first_head // (H // G) * N, first_head % (H // G) // HEADS
+    scores = _scores(B, C, t, B_row, C_row, g, valid, N, Q, BLOCK_N, PRECISION)
+    d_scores, nothing = tl.zeros((Q, Q), tl.float32), tl.zeros((Q, BLOCK_N), tl.float32)
+    dBs, dCs, none = nothing, nothing, tl.zeros((Q,), tl.float32)
     for h in range(first_head, first_head + HEADS):
         rounded, rest = _decays(decay, h, k, T, H, valid)
         whole, whole_rest = _decays(decay, h, end, T, H, valid)
@@ -297,26 +344,26 @@ def gradients(  # type: ignore[no-untyped-def]  # likewise
         between = _between(rounded, rest, same & (i[:, None] >= i[None, :]))
         dts = tl.load(dt + t * dt_row + h, valid, 0.0).to(tl.float32)
         more = _among_tokens(x, dy, h, t, valid, x_row, scores, between, dts, H, P, Q, BLOCK_P, PRECISION)
-        d_scores, by_input, taken = d_scores + more[0], more[1], more[2]
-        near, given, through, by_D = tl.trans(scores * between), none, none, none
-        for p0 in range(0, P, BLOCK_P):
-            p = p0 + tl.arange(0, BLOCK_P)
-            xs, dys = _rows(x, t, x_row, h * P, p, P, valid), _rows(dy, t, H * P, h * P, p, P, valid)
-            du = tl.dot(near, dys, input_precision=PRECISION)
-            du, dBs, dCs, taken, given, through = _with_states(
-                xs, dys, _rows(B, t, B_row, g, n, N, valid), _rows(C, t, C_row, g, n, N, valid), dts, tl.exp(rounded),
-                fall, du, dBs, dCs, taken, given, through, entering, initial, leaving, d_final,
-                seq, s_i, c, T, h, p, n, H, P, N, INITIAL, FINAL, Q, PRECISION,
+        d_scores, by_input, taken, given, through = d_scores + more[0], more[1], more[2], none, none
+        by_D = _store_inputs(
+            dx, x, dy, B, D, leaving, d_final, tl.trans(scores * between), dts, fall, seq, s_i, c, T, h, t, valid,
+            x_row, B_row, g, H, P, N, HAS_D, FINAL, Q, BLOCK_P, BLOCK_N, PRECISION,
+        )  # fmt: skip
+        for n0 in range(0, N, BLOCK_N):
+            Bs, Cs = _rows(B, t, B_row, g, n0 + n, N, valid), _rows(C, t, C_row, g, n0 + n, N, valid)
+            B_part, C_part, through = _with_states(
+                x, dy, dts, tl.exp(rounded), fall, nothing, nothing, through, entering, initial, leaving, d_final, seq,
+                s_i, c, T, h, t, valid, x_row, n0 + n, H, P, N, INITIAL, FINAL, Q, BLOCK_P, PRECISION,
             )  # fmt: skip
-            by_D += tl.sum(xs * dys, 1)
-            dxs = du * dts[:, None] + (tl.load(D + h).to(tl.float32) * dys if HAS_D else 0.0)
-            tl.store(dx + t[:, None] * (H * P) + (h * P + p)[None, :], dxs, valid[:, None] & (p < P)[None, :])
+            given, taken = given + tl.sum(B_part * Bs, 1), taken + tl.sum(C_part * Cs, 1)
+            dBs, dCs = dBs + B_part * dts[:, None], dCs + C_part
+            if N > BLOCK_N:
+                _store_B_and_C(dB, dC, Bs, Cs, dBs, dCs, d_scores, split, T, t, g, n0 + n, valid, G, N, PRECISION)
+                dBs, dCs = nothing, nothing
         through *= tl.exp(whole)
         _store_steps(d_dt, dA, A, dts, by_input + given, taken, given * dts, through, s_i, i, t, valid, c, h, H)
         if HAS_D:
-            tl.store(dD + c * H + h, tl.sum(by_D, 0))
-    Bs, Cs = _rows(B, t, B_row, g, n, N, valid), _rows(C, t, C_row, g, n, N, valid)  # rather than hold them so long
-    at = (tl.cast(first_head % (H // G) // HEADS, tl.int64) * T + t)[:, None] * (G * N) + (g + n)[None, :]
-    mask = valid[:, None] & (n < N)[None, :]
-    tl.store(dB + at, dBs + tl.dot(tl.trans(d_scores), Cs, input_precision=PRECISION), mask)
-    tl.store(dC + at, dCs + tl.dot(d_scores, Bs, input_precision=PRECISION), mask)
+            tl.store(dD + c * H + h, by_D)
+    if N <= BLOCK_N:
+        Bs, Cs = _rows(B, t, B_row, g, n, N, valid), _rows(C, t, C_row, g, n, N, valid)
+        _store_B_and_C(dB, dC, Bs, Cs, dBs, dCs, d_scores, split, T, t, g, n, valid, G, N, PRECISION)
