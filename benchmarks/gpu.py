@@ -25,7 +25,7 @@ from gpu_parts.children import Ended, command, end, ended
 from gpu_parts.files import read, write
 
 ALL = 540
-"""Seconds that the limits of all parts add up to, about."""
+"""Seconds that all parts may take."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(page(read(given.table / "results.json" if given.table.is_dir() else given.table)))
         return 0
     parts = given.parts.split(",")
+    given.data = given.data.absolute()
     if unknown := sorted(set(parts) - LIMITS.keys()):
         parser.error(f"--parts: {', '.join(unknown)} is none of {','.join(LIMITS)}")
     given.out.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,7 @@ def _run(parts: Sequence[str], given: argparse.Namespace, folder: Path) -> int:
     if given.tiny:
         given.data = folder / "dataset"
     results = {"date": time.strftime("%Y-%m-%d"), "tiny": given.tiny, "parts": {}}
-    file, share = given.out / "results.json", given.seconds / ALL
+    file, share = given.out / "results.json", given.seconds / sum(LIMITS[name] for name in parts)
     with (given.out / "log.txt").open("w", encoding="utf-8") as log:
         for name in ("machine", *parts):
             left = given.seconds - (time.monotonic() - begun)

@@ -6,5 +6,5 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 
-LIMITS = {"right": 120, "models": 70, "throughput": 100, "ml1m": 80, "paper": 60, "serving": 45, "steps": 55}
-"""Seconds that a part may take, when all of them are to end within nine minutes."""
+LIMITS = {"right": 110, "models": 65, "throughput": 95, "ml1m": 95, "paper": 55, "serving": 45, "steps": 55}
+"""Seconds that a part may take when all run, and more where fewer run in the same time; the most telling first."""

@@ -38,7 +38,14 @@ def job(place: Place, names: str) -> None:
 
 def _model(place: Place, name: str) -> dict:
     dataset, keys = place.dataset("ml-100k")
-    keys |= {**QUIET, "epochs": 2, "dropout_prob": 0.0, "train_batch_tokens": 4096, **KEYS.get(name, {})}
+    keys |= {
+        **QUIET,
+        "epochs": 2,
+        "dropout_prob": 0.0,
+        "num_layers": 1,
+        "train_batch_tokens": 4096,
+        **KEYS.get(name, {}),
+    }
     if place.tiny:
         keys |= {"hidden_size": 8} | ({"headdim": 4, "d_state": 4} if name in KEYS else {})
 

@@ -25,8 +25,8 @@ BACKENDS = {backend.name: backend for backend in (TRITON, GPU_PACKAGES, PYTORCH)
 
 PRECISIONS = {
     "float32": (torch.float32, False, 1e-5),
-    "tf32": (torch.float32, True, 5e-3),
     "bfloat16": (torch.bfloat16, False, 2e-2),
+    "tf32": (torch.float32, True, 5e-3),
     "float16": (torch.float16, False, 1e-2),
 }
 """Number type, whether PyTorch may round factors of products to TF32, and the relative error that is allowed."""
@@ -54,10 +54,10 @@ def measure(place: Place) -> None:
 def job(place: Place, names: str) -> None:
     """Ops of backends in all precisions."""
     found: dict[str, dict] = {name: {} for name in names.split("+")}
-    for kind, look in (("", _contract), ("long, ", _long)):
-        for name, precision in product(found, ("float32", "bfloat16") if place.tiny else PRECISIONS):
-            backend, _, op = name.partition("/")
-            alone = replace(BACKENDS[backend], kernels={op: BACKENDS[backend].kernels[op]})
+    for precision, name in product(("float32", "bfloat16") if place.tiny else PRECISIONS, found):
+        backend, _, op = name.partition("/")
+        alone = replace(BACKENDS[backend], kernels={op: BACKENDS[backend].kernels[op]})
+        for kind, look in (("long, ", _long), ("", _contract)):
             found[name][kind + precision] = place.tried(look, place, alone, op, precision)
             place.note(name, found[name])
 

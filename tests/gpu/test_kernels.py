@@ -6,10 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from recbole_ssm import ops
+from recbole_ssm.ops import use_backend
 from recbole_ssm.ops.backends.gpu_packages import GPU_PACKAGES
 from recbole_ssm.ops.backends.pytorch.backend import PYTORCH
 from recbole_ssm.ops.backends.triton.backend import TRITON
 from recbole_ssm.ops.packing import cumulative_lengths
+from recbole_ssm.system.cuda_graphs import recorded
 from recbole_ssm.testing import check_backend
 
 pytestmark = [
@@ -18,6 +21,7 @@ pytestmark = [
 ]
 
 BACKENDS = (TRITON, GPU_PACKAGES, PYTORCH)
+DEVICE = "cuda"
 HEADS, HEADDIM, STATES, TOKENS = 4, 16, 32, 300
 
 
@@ -32,26 +36,40 @@ def test_the_contract_of_backends(backend, op, dtype):
 
 
 def normal(*shape, seed=0):
-    return torch.randn(*shape, device="cuda", generator=torch.Generator("cuda").manual_seed(seed))
+    return torch.randn(*shape, device=DEVICE, generator=torch.Generator(DEVICE).manual_seed(seed))
+
+
+def call(op, leaves, others):
+    """The op on tensors that get gradients, and on others."""
+    options = {"ssd": {}, "selective_scan": {}, "gated_norm": {"eps": 1e-5, "norm_before_gate": False}}
+    function = getattr(ops, NAMES.get(op, op))
+    return function(*leaves, *others, **options.get(op, {}))
+
+
+NAMES = {"conv1d": "causal_conv1d", "gated_norm": "gated_rms_norm", "cross_entropy": "linear_cross_entropy"}
 
 
 def inputs(op):
-    """Tensors that get gradients, and the other arguments, of a kernel."""
-    borders = cumulative_lengths(torch.tensor([1, 70, 200, 29])).cuda()
+    """Tensors that get gradients, and the others, of an op."""
+    borders = cumulative_lengths(torch.tensor([1, 70, 200, 29])).to(DEVICE)
+    ones = torch.ones(64, 16, device=DEVICE)
     if op == "ssd":
-        tensors = [normal(TOKENS, HEADS, HEADDIM), F.softplus(normal(TOKENS, HEADS) - 4), -torch.ones(HEADS).cuda()]
-        tensors += [normal(TOKENS, 1, STATES), normal(TOKENS, 1, STATES)]
-        more = {"D": None, "reverse": False, "initial_state": None, "return_final_state": False}
-        return tensors, [borders], more
+        leaves = [normal(TOKENS, HEADS, HEADDIM), F.softplus(normal(TOKENS, HEADS) - 4), -ones[0, :HEADS]]
+        return [*leaves, normal(TOKENS, 1, STATES), normal(TOKENS, 1, STATES)], [borders]
     if op == "selective_scan":
-        tensors = [normal(TOKENS, 64), F.softplus(normal(TOKENS, 64) - 4), -torch.ones(64, 16).cuda()]
-        tensors += [normal(TOKENS, 16), normal(TOKENS, 16)]
-        more = {"D": None, "reverse": False, "initial_state": None, "return_final_state": False}
-        return tensors, [borders], more
+        leaves = [normal(TOKENS, 64), F.softplus(normal(TOKENS, 64) - 4), -ones]
+        return [*leaves, normal(TOKENS, 16), normal(TOKENS, 16)], [borders]
     if op == "conv1d":
-        return [normal(TOKENS, 64), normal(64, 4), normal(64)], [borders], {"ahead": 0, "activation": "silu"}
+        return [normal(TOKENS, 64), normal(64, 4), normal(64)], [borders]
     if op == "gated_norm":
-        return [normal(TOKENS, 64), normal(TOKENS, 64), normal(64)], [], {"eps": 1e-5, "norm_before_gate": False}
+        return [normal(TOKENS, 64), normal(TOKENS, 64), normal(64)], []
+    if op == "linear_recurrence":
+        return [
+            torch.complex(normal(TOKENS, 8), normal(TOKENS, 8, seed=1)),
+            0.9 * torch.polar(ones[:8, 0], ones[:8, 1]),
+        ], [borders]
+    if op == "cross_entropy":
+        return [normal(TOKENS, 32), normal(90, 32)], [torch.arange(TOKENS, device=DEVICE) % 90]
     pytest.skip(f"no inputs for {op} here")
 
 
@@ -60,28 +78,21 @@ def test_kernels_can_be_captured_in_a_cuda_graph(op):
     """Forward and backward; a replay on other inputs gives what a call gives."""
     if TRITON.missing() is not None:
         pytest.skip(TRITON.missing())
-    tensors, others, options = inputs(op)
+    tensors, others = inputs(op)
     static = [tensor.clone().requires_grad_() for tensor in tensors]
+    found = []
 
     def both_ways(leaves):
-        y = TRITON.kernels[op].run(*leaves, *others, **options)
-        return y, *torch.autograd.grad(y, leaves, torch.ones_like(y))
+        with use_backend(TRITON):
+            y = call(op, leaves, others)
+            return [y, *torch.autograd.grad(y, leaves, torch.ones_like(y))]
 
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(2):
-            both_ways(static)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = both_ways(static)
+    replay = recorded(lambda: found.append(both_ways(static)), torch.device(DEVICE))
     fresh = [tensor * 0.5 for tensor in tensors]
     with torch.no_grad():
         for leaf, value in zip(static, fresh, strict=True):
             leaf.copy_(value)
-    graph.replay()
-    torch.cuda.synchronize()
+    replay()
     expected = both_ways([tensor.requires_grad_() for tensor in fresh])
-    for found, wanted in zip(captured, expected, strict=True):
-        torch.testing.assert_close(found, wanted)
+    for captured, wanted in zip(found[-1], expected, strict=True):
+        torch.testing.assert_close(captured, wanted)

@@ -51,7 +51,7 @@ def test_a_step_does_not_wait_for_the_gpu(model, tiny):
     trainer, train = assembly.trainer, assembly.loaders.train
     with computing(config):
         trainer._train_epoch(train, 0)
-        batches = [batch.to("cuda", non_blocking=True) for batch in train]
+        batches = list(train)
         torch.cuda.synchronize()
         torch.cuda.set_sync_debug_mode("error")
         try:
