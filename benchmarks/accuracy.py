@@ -5,6 +5,7 @@
 
 A recipe is a file of ``properties/recipe/``, named MODEL-DATASET. ``wide/MODEL-DATASET`` is one of twice the width,
 ``paper/MODEL-DATASET`` one of the published settings; their runs are MODEL-DATASET-wide and MODEL-DATASET-paper.
+``default/MODEL-DATASET`` is no file: the settings follow from the data.
 
 Each run is a process of its own and leaves ``results/runs/NAME-SEED.json``. The command can be repeated after an
 interruption: a run whose file is there with these settings is not run again, and an interrupted one goes on from its
@@ -66,11 +67,12 @@ def command_of(recipe: str, seed: int, data_path: str | None, changes: list[str]
     folder, _, name = recipe.rpartition("/")
     model, _, dataset = name.partition("-")
     given = [f"--data_path={data_path}"] if data_path else []
+    files = [*([] if folder == "default" else [f"{folder or 'recipe'}/{name}"]), *files]
     return [
         f"--model={model}",
         f"--dataset={dataset}",
         *given,
-        "--config_files=" + ",".join([f"{folder or 'recipe'}/{name}", *files]),
+        *(["--config_files=" + ",".join(files)] if files else []),
         f"--seed={seed}",
         *(f"--{change}" for change in changes),
     ]
@@ -95,8 +97,8 @@ def settings_of(arguments: list[str]) -> dict:
 def divided(arguments: list[str]) -> tuple[str, str, list[str], list[str]]:
     """Arguments of run_recbole_ssm.py: model, dataset, config files, the others."""
     values = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
-    model, dataset, files = (values.pop(key) for key in ("model", "dataset", "config_files"))
-    return model, dataset, files.split(","), [f"--{key}={value}" for key, value in values.items()]
+    model, dataset, files = values.pop("model"), values.pop("dataset"), values.pop("config_files", "")
+    return model, dataset, files.split(",") if files else [], [f"--{key}={value}" for key, value in values.items()]
 
 
 def differing(one: dict, other: dict) -> str:
@@ -150,6 +152,7 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path, pa
         os.environ["OMP_NUM_THREADS"] = str(threads)  # which holds
         torch.set_num_threads(threads)
     from recbole_ssm.checkpoints import format as checkpoint
+    from recbole_ssm.config.config import Config
     from recbole_ssm.studies.worker import OF_RUN, end_with_parent, train_once
     from recbole_ssm.training.evaluation import evaluate
 
@@ -162,14 +165,16 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path, pa
     keys += ["--topk=[10,20]", "--metrics=['Hit','NDCG','MRR']", "--show_progress=False", f"--checkpoint_dir={folder}"]
     asked = {"model": model, "dataset": dataset, "files": files, "keys": keys}
     result = train_once(asked, folder / "trained.json")
-    config = checkpoint.read(result["checkpoint"])["config"]
-    tested = {}
+    asked_for = Config(model, dataset, files, command_line=keys, trains=False).external_config_dict
+    state = checkpoint.read(result["checkpoint"])
+    config, tested = state["config"], {}
     for kind, filter_seen in (("unfiltered", False), ("filtered", True)):
         found = evaluate(result["checkpoint"], command_line=[f"--filter_seen={filter_seen}"])
         tested[kind] = {"valid": found["valid_result"], "test": found["test_result"]}
     return {
         **circumstances,
         "settings": settings,
+        "from_data": {key: value for key, value in state["given"].items() if key not in asked_for},
         "model": model,
         "dataset": dataset,
         "time_order": config["time_order"],
