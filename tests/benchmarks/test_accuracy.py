@@ -117,6 +117,20 @@ def test_a_changed_recipe_needs_a_name(change, accuracy):
 
 
 DEFAULTS = ("defaults", "paper")
+
+
+def test_default_settings_are_no_file(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    from accuracy import command_of, divided, settings_of
+
+    words = command_of("default/2Mamba4Rec-ml-100k", 1, None, ["time_order=recbole"], ["protocol/no_validation"])
+    assert divided(words) == ("2Mamba4Rec", "ml-100k", ["protocol/no_validation"], ["--seed=1", "--time_order=recbole"])
+    words = command_of("default/2Mamba4Rec-ml-100k", 1, None, [], [])
+    assert divided(words) == ("2Mamba4Rec", "ml-100k", [], ["--seed=1"])
+    assert settings_of(words) == {"defaults": "data"}
+    assert settings_of([*words, "--defaults=paper", "--epochs=3"]) == {"epochs": 3}
+
+
 RECIPES = [path for folder in ("recipe", "wide") for path in sorted((properties_folder() / folder).glob("*.yaml"))]
 
 

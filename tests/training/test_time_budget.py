@@ -63,3 +63,9 @@ def test_too_few_seconds_for_an_epoch_are_an_error_long_before_its_end(tiny, clo
         train(tiny, clock, 10, model="GRU4Rec", epochs=5, time_budget=100, train_batch_size=5)
     assert clock.seconds == 40  # of a first batch, which tells nothing, and three others
     assert not list(Path("saved").glob("*.latest.pth"))
+
+
+@pytest.mark.parametrize(("schedule", "told"), [("one_cycle", True), ("constant", False)])
+def test_a_cycle_that_does_not_end_is_told(tiny, clock, caplog, schedule, told):
+    train(tiny, clock, 10, epochs=1000, stopping_step=1000, time_budget=35, lr_schedule=schedule)
+    assert ("the training ends after 4 of 1000 epochs, before its learning rate has fallen" in caplog.text) == told

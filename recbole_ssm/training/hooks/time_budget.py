@@ -38,6 +38,12 @@ class TimeBudget(Hook):
             yield
         except _BudgetSpent:
             self._trainer.logger.info(f"time_budget: {self._budget} seconds are spent")
+            if self._trainer.config["lr_schedule"] == "one_cycle":
+                done = len(self._trainer.history)
+                self._trainer.logger.warning(
+                    f"the training ends after {done} of {self._trainer.epochs} epochs, before its learning rate has "
+                    f"fallen: with epochs: {done} it would end with a low rate"
+                )
 
     @contextmanager
     def around_epoch(self, epoch: Epoch) -> Iterator[None]:
