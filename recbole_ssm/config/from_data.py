@@ -91,13 +91,18 @@ def _length(data: Statistics, config: Configuration, given: Collection[str]) -> 
     number = config["epochs"] if "epochs" in given else epochs(data.interactions)
     found = {"epochs": number, "stopping_step": number}
     if config["train_samples"] == "prefix_lm":
-        found["causal_epochs"] = number * 2 // 3
+        found["causal_epochs"] = causal_epochs(number, data.per_item)
     return found
 
 
 def epochs(interactions: int) -> int:
     """12 for a million interactions, and half as many for eight times that; 2 to 40."""
     return _within(2, round(12 * (1e6 / max(interactions, 1)) ** (1 / 3)), 40)
+
+
+def causal_epochs(number: int, per_item: float) -> int:
+    """Of so many epochs two thirds for 300 interactions of an item, and none for 77 or fewer."""
+    return int(number * 2 / 3 * max(0.0, 1 - 2 * _rareness(per_item)))
 
 
 def batch_tokens(interactions: int) -> int:
@@ -110,7 +115,7 @@ def dropout(per_item: float, *, after_norm: bool = False) -> float:
 
     Where it comes after the norms, and so takes from the residual stream itself, half of that, and at most 0.1.
     """
-    found = 0.05 + 0.45 * _within(0.0, log(300 / max(per_item, 1e-9)) / log(300 / 20), 1.0)
+    found = 0.05 + 0.45 * _rareness(per_item)
     return round(min(found / 2, 0.1) if after_norm else found, 2)
 
 
@@ -122,6 +127,11 @@ def weight_decay(per_item: float) -> float:
 def learning_rate(hidden_size: int) -> float:
     """0.004; above width 64 it falls with the root of the width."""
     return float(f"{0.004 * min(1.0, sqrt(64 / hidden_size)):.2g}")
+
+
+def _rareness(per_item: float) -> float:
+    """1 up to 20 interactions of an item, 0 from 300 on, and a line along the logarithm between them."""
+    return _within(0.0, log(300 / max(per_item, 1e-9)) / log(300 / 20), 1.0)
 
 
 def _within(low: Any, value: Any, high: Any) -> Any:

@@ -110,8 +110,15 @@ def test_what_belongs_to_another_choice_is_left_out():
     assert settled(hidden_size=256)["learning_rate"] == 0.002
 
 
+@pytest.mark.parametrize(("per_item", "expected"), [(1, 0), (60, 0), (139, 3), (292, 7), (1000, 8)])
+def test_histories_are_first_read_in_one_direction_where_items_are_frequent(per_item, expected):
+    config = settled("SSD4Rec", Statistics(1000 * per_item, 100, 1000), epochs=12)
+    assert config["causal_epochs"] == expected
+    assert settled("2Mamba4Rec", Statistics(10**6, 100, 1000))["causal_epochs"] is None
+
+
 def test_causal_epochs_fit_the_epochs():
-    assert settled("SSD4Rec", epochs=1)["causal_epochs"] == 0
+    assert settled("SSD4Rec", Statistics(10**6, 6000, 3000), epochs=1)["causal_epochs"] == 0
     with pytest.raises(InputError, match="causal_epochs 30 leaves none of 21 epochs"):
         settled("SSD4Rec", causal_epochs=30)
 

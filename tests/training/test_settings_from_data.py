@@ -42,12 +42,12 @@ def test_a_run_has_the_settings_of_its_data_and_they_stay_with_its_model(tiny, c
     caplog.set_level("INFO")
     result = run("SSD4Rec", "tiny", config_dict=FEW | {"epochs": 2, "num_layers": 1})
     state = checkpoint.read(result["checkpoint"])
-    expected = {"dropout_prob": dropout(tiny.per_item, after_norm=True), "stopping_step": 2, "causal_epochs": 1}
+    expected = {"dropout_prob": dropout(tiny.per_item, after_norm=True), "stopping_step": 2, "causal_epochs": 0}
     for kept in (state["config"], state["given"]):
         assert {key: kept[key] for key in expected} == expected
         assert (kept["epochs"], kept["num_layers"], kept["d_state"]) == (2, 1, 32)
     assert caplog.text.count("Settings from the data") == 1
-    assert re.search(rf"stopping_step 2, causal_epochs 1: for {tiny.interactions} interactions", caplog.text)
+    assert re.search(rf"stopping_step 2, causal_epochs 0: for {tiny.interactions} interactions", caplog.text)
     assert evaluate(result["checkpoint"], command_line=["--data_path=data"])["test_result"] == result["test_result"]
     assert len(Recommender(result["checkpoint"]).recommend([["i1", "i2"]], k=3)[0]) == 3
 
