@@ -4,7 +4,8 @@ A program has a sequence and a block of channels, whose states stay in registers
 takes some tokens at a time, so that it waits for memory once for all of them. Nothing is kept for the backward pass but
 the inputs: that pass walks forward again to note the state before each such run of tokens, and then back, one run after
 another, with the states of a run in registers. Each program adds up gradients over its sequences and channels, and
-PyTorch the programs, so that results do not depend on the order in which programs end.
+PyTorch the programs, so that results do not depend on the order in which programs end. Sizes of rows are constants of
+the compiled kernels: else the addresses of a run's tokens would take more registers than its states.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def _step(h, u, dt, a, b):  # type: ignore[no-untyped-def]  # likewise
 
 @triton.jit
 def _forward(  # type: ignore[no-untyped-def]  # likewise
-    u, u_row, dt, dt_row, A, B, B_row, C, C_row, D, cu_seqlens, initial, y, final, kept, E, N,
+    u, u_row: tl.constexpr, dt, dt_row: tl.constexpr, A, B, B_row: tl.constexpr, C, C_row: tl.constexpr, D,
+    cu_seqlens, initial, y, final, kept, E: tl.constexpr, N: tl.constexpr,
     REVERSE: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """``y`` and the ``final`` states, or, where ``kept`` is given, only the state before each run but the first."""
@@ -86,7 +88,8 @@ def _forward(  # type: ignore[no-untyped-def]  # likewise
 
 @triton.jit
 def _note(  # type: ignore[no-untyped-def]  # likewise
-    u, u_row, dt, dt_row, B, B_row, dy, dy_row, h, a, start, end, done, e, n, is_e, is_n,
+    u, u_row: tl.constexpr, dt, dt_row: tl.constexpr, B, B_row: tl.constexpr, dy, dy_row: tl.constexpr,
+    h, a, start, end, done, e, n, is_e, is_n,
     REVERSE: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
     """The states around each token of a run, which are one more than its tokens, and what goes into each of these."""
@@ -102,8 +105,9 @@ def _note(  # type: ignore[no-untyped-def]  # likewise
 
 @triton.jit(do_not_specialize=["T", "S", "programs"])
 def _backward(  # type: ignore[no-untyped-def]  # likewise
-    u, u_row, dt, dt_row, A, B, B_row, C, C_row, D, cu_seqlens, initial, kept, dy, dy_row, d_final,
-    du, d_dt, dA, dB, dC, dD, d_initial, T, S, E, N, programs,
+    u, u_row: tl.constexpr, dt, dt_row: tl.constexpr, A, B, B_row: tl.constexpr, C, C_row: tl.constexpr, D,
+    cu_seqlens, initial, kept, dy, dy_row: tl.constexpr, d_final,
+    du, d_dt, dA, dB, dC, dD, d_initial, T, S, E: tl.constexpr, N: tl.constexpr, programs,
     REVERSE: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     program, block = tl.program_id(0), tl.program_id(1)
