@@ -12,7 +12,7 @@ kernels take:
 - ``x_row`` (and dt, B, C): elements from one token to the next.
 
 A program of ``outputs`` and ``gradients`` has a chunk and some heads of a group; no result depends on the order in
-which programs end.
+which programs end. Nothing is compiled again for another number of tokens or sequences.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _within(total, begun, more, begins):  # type: ignore[no-untyped-def]  # like
     return tl.where(begins > 0, more, total + more), begun | begins
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T", "S", "rounds"])
 def prepare(  # type: ignore[no-untyped-def]  # likewise
     dt, A, cu_seqlens, seq, decay, T, S, rounds, dt_row,
     H: tl.constexpr, REVERSE: tl.constexpr, Q: tl.constexpr, BLOCK_H: tl.constexpr,
@@ -130,7 +130,7 @@ def prepare(  # type: ignore[no-untyped-def]  # likewise
         tl.store(seq + k, low, valid)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 def carry(  # type: ignore[no-untyped-def]  # likewise
     x, B, dt, seq, decay, cu_seqlens, start_state, kept, end_state, T, x_row, B_row, dt_row,
     H: tl.constexpr, P: tl.constexpr, N: tl.constexpr, G: tl.constexpr, REVERSE: tl.constexpr,
@@ -182,7 +182,7 @@ def carry(  # type: ignore[no-untyped-def]  # likewise
         tl.store(end_state + tl.cast(s, tl.int64) * (H * P * N) + at, state, is_state)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 def outputs(  # type: ignore[no-untyped-def]  # likewise
     x, dt, B, C, D, seq, decay, entering, initial, y, T, x_row, dt_row, B_row, C_row,
     H: tl.constexpr, P: tl.constexpr, N: tl.constexpr, G: tl.constexpr, REVERSE: tl.constexpr,
@@ -316,7 +316,7 @@ def _store_steps(  # type: ignore[no-untyped-def]  # likewise
     tl.store(dA + c * H + h, tl.sum(d_step * dts, 0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 def gradients(  # type: ignore[no-untyped-def]  # likewise
     x, dt, A, B, C, D, seq, decay, entering, initial, leaving, d_final, dy, dx, d_dt, dB, dC, dA, dD,
     T, x_row, dt_row, B_row, C_row,
