@@ -15,6 +15,7 @@ from recbole_ssm.checkpoints.configuration import stored_config, usable_backend
 from recbole_ssm.checkpoints.load import stored_model
 from recbole_ssm.data import create_dataset
 from recbole_ssm.data.order import chronological_column, chronological_history
+from recbole_ssm.data.transfer import moved, on_device
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.backends import check_backend, use_backend
 from recbole_ssm.ops.packing import cumulative_lengths, sequence_index
@@ -130,13 +131,13 @@ class Recommender:
     def _batch(self, numbers: Sequence[list[int]], values: Mapping[str, Sequence[list[float]]]) -> Interaction:
         """A packed batch of what the model reads of histories."""
         latest = slice(-self._longest, None) if self._longest else slice(None)
-        read = [torch.tensor(history[latest]) for history in numbers]
-        fields = {self.model.ITEM_SEQ: torch.cat(read)}
+        read = [history[latest] for history in numbers]
+        fields = {self.model.ITEM_SEQ: torch.tensor([number for history in read for number in history])}
         fields["cu_seqlens"] = cumulative_lengths(torch.tensor([len(history) for history in read]))
         for name, column in self._columns.items():
             flat = torch.tensor([value for each in values[name] for value in each[latest]], dtype=torch.float64)
             fields[self.model.field_of(column)] = column.values(flat)
-        return Interaction(fields).to(self.device)
+        return on_device(Interaction(fields), self.device)
 
     def _values(
         self,
@@ -231,10 +232,10 @@ class Recommender:
         scores[:, 0] = -torch.inf
         if self.filter_seen:
             borders = cumulative_lengths(torch.tensor([len(history) for history in histories]))
-            seen = torch.tensor([number for history in histories for number in history])
-            scores[sequence_index(borders, len(seen)).long(), seen] = -torch.inf
-        values, items = (each.tolist() for each in torch.topk(scores, min(k, scores.shape[1])))
-        return [self._named(*row) for row in zip(values, items, strict=True)]
+            items = torch.tensor([number for history in histories for number in history])
+            scores[tuple(moved([sequence_index(borders, len(items)).long(), items], self.device))] = -torch.inf
+        best = torch.topk(scores, min(k, scores.shape[1]))
+        return [self._named(*row) for row in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
 
     def _named(self, scores: list[float], items: list[int]) -> list[tuple[str, float]]:
         """Names and scores of the best items, without those that are left out."""
