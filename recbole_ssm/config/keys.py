@@ -137,7 +137,7 @@ OF_TRAINING = (
         "cuda_graph",
         bool,
         "batches are filled up to few shapes, and on a GPU the training step of each shape is a CUDA graph, launched "
-        "at once; for loss_type CE, and not with prefix_lm, a teacher, enable_scaler or several processes",
+        "at once; for loss_type CE, and not with a teacher, enable_scaler or several processes",
         False,
     ),
     Key("teacher_share", float, "part of the targets that the predictions of teacher are", 0.5, low=0, high=1),

@@ -115,7 +115,6 @@ def _check_cuda_graph(config: Settings) -> None:
     if not config["cuda_graph"]:
         return
     hinder = {
-        f"train_samples: {config['train_samples']}": config["train_samples"] == "prefix_lm",
         f"loss_type: {config['loss_type']}": config["loss_type"] != "CE",
         "a teacher": bool(config["teacher"]),
         "enable_scaler: True": bool(config["enable_scaler"]),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from recbole_ssm.training.trainer import HookedTrainer
 
 _TOKENS = 256
-"""Batches are filled up to a multiple of so many tokens,"""
+"""Batches are filled up to a multiple of so many tokens (and of targets, where histories are cut),"""
 _SEQUENCES = 8
 """and to this number of sequences or a power of two times it."""
 
@@ -37,15 +37,34 @@ class Shape(NamedTuple):
 
     tokens: int
     sequences: int
+    targets: int
 
 
-def filled_up(n_tokens: int, n_sequences: int) -> Shape:
-    """The shape for a batch: at least one sequence more, and one token for each sequence that is added."""
+def filled_up(n_tokens: int, n_sequences: int, n_targets: int, *, cut: bool = False) -> Shape:
+    """The shape for a batch: at least one sequence more, and one token for each sequence that is added.
+
+    Args:
+        n_tokens: of the batch.
+        n_sequences: of the batch.
+        n_targets: as many as tokens, or as sequences, or with ``cut`` any number.
+        cut: whether histories are cut, see :func:`recbole_ssm.data.collate.cut_histories`.
+
+    Returns:
+        A shape of which there are few.
+    """
     sequences = _SEQUENCES
     while sequences <= n_sequences:
         sequences *= 2
-    needed = n_tokens + sequences - n_sequences
-    return Shape(needed + -needed % _TOKENS, sequences)
+    added = sequences - n_sequences
+    if cut:
+        targets = _rounded_up(n_targets + added)
+        return Shape(_rounded_up(n_tokens + targets - n_targets), sequences, targets)
+    tokens = _rounded_up(n_tokens + added)
+    return Shape(tokens, sequences, tokens if n_targets == n_tokens else sequences)
+
+
+def _rounded_up(number: int) -> int:
+    return number + -number % _TOKENS
 
 
 class FilledBatch:
@@ -55,29 +74,37 @@ class FilledBatch:
         shape: of the batches.
         batch: the first of them, for the number types of its fields.
         fields: those that have a value for each token.
-        target: the field of targets, one for each token or for each sequence.
+        target: the field of targets.
     """
 
     def __init__(self, shape: Shape, batch: Interaction, fields: tuple[str, ...], target: str):
         self._shape, self._fields, self._target = shape, fields, target
-        per_token = len(batch[target]) == len(batch[fields[0]])
-        sizes = dict.fromkeys(fields, shape.tokens) | {
-            target: shape.tokens if per_token else shape.sequences,
-            "cu_seqlens": shape.sequences + 1,
-        }
+        sizes = dict.fromkeys(fields, shape.tokens) | {target: shape.targets, "cu_seqlens": shape.sequences + 1}
+        if "cut" in batch:
+            sizes |= {"cut": shape.sequences, "readout": shape.targets}
         self.batch = Interaction({field: batch[field].new_zeros(size) for field, size in sizes.items()})
 
     def fill(self, batch: Interaction) -> None:
         """Take a batch. What is added to it are sequences of one token, and a last one of all tokens that are left."""
-        for field in self._fields:
-            self.batch[field][: len(batch[field])].copy_(batch[field])  # after these stays what was there before
-        target, borders = self.batch[self._target], self.batch["cu_seqlens"]
-        n_tokens, n_borders = len(batch[self._fields[0]]), len(batch["cu_seqlens"])
-        target[: len(batch[self._target])].copy_(batch[self._target])
-        target[len(batch[self._target]) :].fill_(_NO_TARGET)
-        borders[:n_borders].copy_(batch["cu_seqlens"])
-        torch.arange(n_tokens + 1, n_tokens + 1 + len(borders) - n_borders, out=borders[n_borders:])
+        for field, values in self.batch.interaction.items():
+            values[: len(batch[field])].copy_(batch[field])  # after these, tokens stay what they were before
+        n_tokens, n_targets = len(batch[self._fields[0]]), len(batch[self._target])
+        self.batch[self._target][n_targets:].fill_(_NO_TARGET)
+        borders = self.batch["cu_seqlens"][len(batch["cu_seqlens"]) :]
+        torch.arange(n_tokens + 1, n_tokens + 1 + len(borders), out=borders)
         borders[-1:].fill_(self._shape.tokens)
+        if "cut" in batch:
+            self._fill_cuts(batch, n_tokens, n_targets)
+
+    def _fill_cuts(self, batch: Interaction, n_tokens: int, n_targets: int) -> None:
+        """Cut the last sequence where it must be, so that there are as many targets as the shape has."""
+        cut, readout = self.batch["cut"][len(batch["cut"]) :], self.batch["readout"][n_targets:]
+        alone = len(cut) - 1
+        last = len(readout) - alone  # targets of the last sequence
+        cut.fill_(1)
+        cut[-1:].fill_(self._shape.tokens - n_tokens - alone - last + 1)
+        torch.arange(n_tokens, n_tokens + alone, out=readout[:alone])
+        torch.arange(self._shape.tokens - last, self._shape.tokens, out=readout[alone:])
 
 
 class _Step:
@@ -141,7 +168,8 @@ class RecordedSteps:
 
     def __call__(self, batch: Interaction) -> Tensor:
         """The loss () of a batch; its gradients are those of the parameters."""
-        shape = filled_up(len(batch[self._fields[0]]), len(batch["cu_seqlens"]) - 1)
+        sizes = len(batch[self._fields[0]]), len(batch["cu_seqlens"]) - 1, len(batch[self._target])
+        shape = filled_up(*sizes, cut="cut" in batch)
         if shape not in self._steps:
             filled = FilledBatch(shape, batch, self._fields, self._target)
             self._steps[shape] = _Step(self._trainer, filled, self._pool)

@@ -24,7 +24,7 @@ RECORDED = {
     "LRURec": {},
     "PackedSASRec": {},
     "SSD4Rec": {**MAMBA2, **PREFIXES, "mask_ratio": 0.2},
-    "Hydra4Rec": {**MAMBA2, **PREFIXES},
+    "Hydra4Rec": {**MAMBA2, "train_samples": "prefix_lm"},
 }
 STREAMING = ("2Mamba4Rec", "Mamba4Rec", "LRURec")
 
