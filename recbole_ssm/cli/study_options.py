@@ -23,6 +23,11 @@ def add_study_options(parser: VerbParser) -> None:
     text = "seconds of training and validation after which a run begins no further epoch"
     parser.option("budget", "SECONDS", text, type=types.seconds)
     text = (
+        "beyond accuracy, separated by commas: ItemCoverage, GiniIndex, AveragePopularity, ShannonEntropy, "
+        "TailPercentage, Novelty; default ItemCoverage,GiniIndex,AveragePopularity,Novelty"
+    )
+    parser.option("metrics", "NAME,NAME", text, type=types.names)
+    text = (
         "folder for report.html (self-contained), table.md, table.tex, table.csv, results.json, figures/ and the log "
         "of each run"
     )
@@ -32,4 +37,5 @@ def add_study_options(parser: VerbParser) -> None:
 
 def study_settings(given: Namespace) -> dict[str, Any]:
     """What :class:`recbole_ssm.studies.compare.Study` takes of them."""
-    return {"dataset": given.dataset, "seeds": given.seeds, "files": given.config_files, "budget": given.budget}
+    found = {"dataset": given.dataset, "seeds": given.seeds, "files": given.config_files, "budget": given.budget}
+    return found if given.metrics is None else found | {"metrics": given.metrics}

@@ -26,9 +26,9 @@ def evaluate(
         others: checkpoints of more models of this package, trained on the same data: all of them rank together.
 
     Returns:
-        ``valid_result`` and ``test_result``, None where the split leaves no such items; ``time_order`` and
-        ``filter_seen``, under which they hold; and whether the training data are those that the model had, in the same
-        order of rows (``same_training_data``).
+        ``valid_result`` and ``test_result``, None where the split leaves no such items; ``split`` in words,
+        ``time_order`` and ``filter_seen``, under which they hold; and whether the training data are those that the
+        model had, in the same order of rows (``same_training_data``).
 
     Raises:
         CheckpointError: the file cannot be read, or the dataset has other items.
@@ -44,6 +44,7 @@ def evaluate(
     return {
         "valid_result": valid_result,
         "test_result": test_result,
+        "split": config.split_in_words,
         "time_order": config.order_of_histories,
         "filter_seen": config["filter_seen"],
         "same_training_data": fingerprint(data) == state["dataset"],

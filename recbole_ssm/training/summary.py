@@ -37,6 +37,7 @@ def log_summary(config: Config, result: Mapping[str, Any], *, tested: bool) -> N
     """Tell the log what a run came to."""
     seconds, body = result["seconds_per_epoch"], result["parameters_without_item_embedding"]
     lines = {
+        "split": config.split_in_words,
         "order, filter": f"time_order {config.order_of_histories}, {config.rule_of_seen}",
         "best valid": metrics_in_words(result["best_valid_result"]),
         **({"test result": metrics_in_words(result["test_result"])} if tested else {}),

@@ -52,7 +52,7 @@ def compare(study: Study, baseline: str | None = None, command: str = "", parame
         model = study.variants[0].model
         heading, first = f"{model} on {study.dataset} by {parameter}", by_value(rows, model, parameter)
     shown = tables.tables(rows, baseline), tables.footnotes(rows, baseline), [*first, *figures(rows)]
-    write(study, rows, baseline, Report(heading, command, *shown, failed))
+    write(study, rows, baseline, Report(heading, command, *shown, failed, tables.protocol(rows)))
     console.tell(f"report: {study.folder / 'report.html'}")
     if failed:
         raise InputError("these runs failed, and the report is without them: " + "; ".join(failed))
@@ -66,7 +66,7 @@ def values_of(parameter: str, values: list[str], model: str) -> list[Variant]:
 
 def write(study: Study, rows: list[Row], baseline: str, report: Report) -> None:
     """Write the report in all formats."""
-    records = [tables.record(row) for row in rows]
+    records = [tables.record(row, tables.beyond_names(rows)) for row in rows]
     found = {
         "dataset": study.dataset,
         "baseline": baseline,

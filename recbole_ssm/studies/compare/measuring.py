@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
@@ -14,6 +15,7 @@ from recbole.utils import ModelType
 from recbole_ssm.config.config import Config
 from recbole_ssm.data.dataloader import full_ranking
 from recbole_ssm.ops.packing import last_tokens
+from recbole_ssm.studies.compare.beyond import novelty, training_popularity
 
 METRICS = {"hit": "HR", "ndcg": "NDCG", "mrr": "MRR"}
 """Names of the compared metrics in RecBole, and in papers."""
@@ -31,15 +33,26 @@ class SampleEvaluator(Evaluator):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.samples: dict[str, np.ndarray] = {}
+        self.recommended: np.ndarray = np.zeros((0, AT), dtype=np.int64)
+        self.popularity: np.ndarray = np.zeros(0, dtype=np.int64)
+        self.means: dict[str, float] = {}
+        for metric in self.metric_class.values():
+            metric.decimal_place = 15  # which rounds no more than the last digits
 
     def evaluate(self, dataobject: DataStruct) -> dict[str, float]:
-        """Compute the metrics as RecBole does, and fill ``samples``: an array (rows,) in float64 for each metric."""
+        """Compute the metrics as RecBole does, and fill ``samples``: an array (rows,) in float64 for each metric.
+
+        ``means`` gets all metrics, not rounded, and ``recommended`` the items (rows, 10), if a metric needs them.
+        """
         for name in METRICS:
             metric = self.metric_class[name]
             positives, lengths = metric.used_info(dataobject)
             values = metric.metric_info(positives, lengths) if name == "ndcg" else metric.metric_info(positives)
             self.samples[name] = values[:, AT - 1].astype(np.float64)
-        return super().evaluate(dataobject)
+        if "rec.items" in dataobject:
+            self.recommended = dataobject.get("rec.items")[:, :AT].numpy()
+        self.means = super().evaluate(dataobject)
+        return self.means
 
 
 @torch.no_grad()
@@ -57,6 +70,10 @@ def by_sample(trainer: Any, train: Any, loader: Any) -> dict[str, np.ndarray]:
         read it, and ``popularity``: how often the item is a training target.
     """
     evaluator = trainer.evaluator = SampleEvaluator(trainer.config)
+    if "data.count_items" in trainer.eval_collector.data_struct:
+        evaluator.popularity = training_popularity(train._dataset)
+        counts = {item: int(evaluator.popularity[item]) for item in np.flatnonzero(evaluator.popularity).tolist()}
+        trainer.eval_collector.data_struct.set("data.count_items", counts)
     trainer.evaluate(loader, load_best_model=False)
     found = evaluator.samples
     dataset = loader._dataset
@@ -72,6 +89,24 @@ def by_sample(trainer: Any, train: Any, loader: Any) -> dict[str, np.ndarray]:
     found["item"] = names
     found["user"] = dataset.id2token(dataset.uid_field, users)
     return found
+
+
+def beyond_accuracy(trainer: Any, names: Sequence[str]) -> dict[str, float]:
+    """Metrics beyond accuracy of the evaluation that :func:`by_sample` has made.
+
+    Args:
+        trainer: as :func:`by_sample` left it; its configuration has the metrics of
+            :func:`recbole_ssm.studies.compare.beyond.to_evaluate`.
+        names: of the metrics.
+
+    Returns:
+        The value of each by its name in small letters.
+    """
+    evaluator: SampleEvaluator = trainer.evaluator
+    of_recbole = {name: float(evaluator.means[f"{name}@{AT}"]) for name in map(str.lower, names) if name != "novelty"}
+    if len(of_recbole) == len(names):
+        return of_recbole
+    return of_recbole | {"novelty": novelty(evaluator.recommended, evaluator.popularity)}
 
 
 @torch.no_grad()

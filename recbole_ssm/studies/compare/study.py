@@ -16,6 +16,7 @@ from recbole_ssm.config.config import Config
 from recbole_ssm.data.atomic_files import check_atomic_files
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.registry import MODELS, model_class
+from recbole_ssm.studies.compare.beyond import DEFAULT, check_names
 from recbole_ssm.studies.compare.fairness import check_ranked_alike, check_same_test_items
 from recbole_ssm.studies.compare.measuring import AT
 from recbole_ssm.studies.progress import bar
@@ -64,6 +65,7 @@ class Study:
         files: config files for all variants.
         keys: arguments ``--key=value`` for all variants.
         budget: seconds of training of each run, or None.
+        metrics: beyond accuracy; see :mod:`recbole_ssm.studies.compare.beyond`.
     """
 
     variants: list[Variant]
@@ -73,6 +75,7 @@ class Study:
     files: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     budget: float | None = None
+    metrics: list[str] = field(default_factory=lambda: list(DEFAULT))
 
     def check(self) -> list[str]:
         """Check the configuration of each variant before anything is trained.
@@ -84,6 +87,7 @@ class Study:
             InputError: something cannot be used, or the folder has runs of other settings.
         """
         self._check_keys()
+        check_names(self.metrics)
         configs = {variant.name: self._checked_config(variant) for variant in self.variants}
         check_ranked_alike(configs)
         check_same_test_items(configs)
@@ -217,4 +221,5 @@ class Study:
         keys = [*self.keys, *variant.keys, *(f"--{key}={value}" for key, value in fixed.items())]
         of_model: Any = model_class(model)
         same_split = [] if of_model.type == ModelType.SEQUENTIAL else ["protocol/leave_one_out"]
-        return {"model": model, "dataset": self.dataset, "files": same_split + self.files, "keys": keys}
+        files = same_split + self.files
+        return {"model": model, "dataset": self.dataset, "files": files, "keys": keys, "beyond": self.metrics}

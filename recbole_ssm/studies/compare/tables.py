@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import itemgetter
 from statistics import mean, stdev
 
 import numpy as np
 from rich.console import Group
 
+from recbole_ssm.studies.compare.beyond import LEGENDS
 from recbole_ssm.studies.compare.measuring import AT, METRICS
 from recbole_ssm.studies.compare.significance import stars
 from recbole_ssm.studies.compare.summary import Row, spread
@@ -50,13 +52,16 @@ def tables(rows: list[Row], baseline: str) -> list[Table]:
 
     Columns that are empty in all rows are left out, and so are tables without columns.
     """
-    words = [cells(row) for row in rows]
+    words = [cells(row) | beyond_cells(row) for row in rows]
+    beyond = {_head(name): LEGENDS.get(name, (name, f"RecBole's {name}"))[1] for name in beyond_names(rows)}
+    all_tables = {"Accuracy": TABLES["Accuracy"], "Beyond accuracy": beyond, **TABLES}
     best = [(int(np.argmax([mean(row.scores(m)) for row in rows])), column) for column, m in enumerate(METRICS)]
     found = []
-    for name, all_columns in TABLES.items():
-        columns = {column: text for column, text in all_columns.items() if any(own[column] for own in words)}
+    for name, all_columns in all_tables.items():
+        columns = {column: text for column, text in all_columns.items() if any(own.get(column) for own in words)}
         if columns:
-            lines = [(title(row, baseline), [own[c] for c in columns]) for row, own in zip(rows, words, strict=True)]
+            cells_of = [[own.get(column, "") for column in columns] for own in words]
+            lines = [(title(row, baseline), own) for row, own in zip(rows, cells_of, strict=True)]
             stands_out = frozenset(best if name == "Accuracy" and len(rows) > 1 else ())
             found.append(Table(name, columns, lines, stands_out))
     return found
@@ -86,6 +91,26 @@ def cells(row: Row) -> dict[str, str]:
     }
 
 
+def beyond_names(rows: list[Row]) -> list[str]:
+    """The metrics beyond accuracy that a run has, by their names in small letters."""
+    return list(dict.fromkeys(name for row in rows for run in row.runs for name in run.get("beyond", {})))
+
+
+def beyond_cells(row: Row) -> dict[str, str]:
+    """The text of a row for each metric beyond accuracy that all its runs have."""
+    return {_head(name): spread(each, 4 if max(each) < 1 else 2) for name, each in beyond_values(row).items()}
+
+
+def beyond_values(row: Row) -> dict[str, list[float]]:
+    """The values of all runs for each metric beyond accuracy that they have."""
+    found = {name: [run.get("beyond", {}).get(name) for run in row.runs] for name in beyond_names([row])}
+    return {name: each for name, each in found.items() if None not in each}
+
+
+def _head(name: str) -> str:
+    return f"{LEGENDS.get(name, (name, ''))[0]}@{AT}"
+
+
 def latency(row: Row, kind: str, what: str) -> float | None:
     """The median of a latency over runs; None where a run has none, as in results of earlier versions."""
     return row.middle(lambda run: (run.get(kind) or {}).get(what))
@@ -98,18 +123,27 @@ def users_per_second(row: Row) -> float | None:
     )
 
 
-def footnotes(rows: list[Row], baseline: str) -> list[str]:
-    """Notes on protocol, tests and machine."""
-    machine = rows[0].runs[0]["machine"]
+def protocol(rows: list[Row]) -> str:
+    """What all rows have in common: split, order and filter, and whether validation items were trained on."""
     runs = [run for row in rows for run in row.runs]
+    splits = " or ".join(sorted({run["split"] for run in runs if "split" in run}))  # earlier versions kept none
     orders = " or ".join(sorted({run["time_order"] for run in runs}))
     rules = "; ".join(sorted({run.get("rule_of_seen", f"filter_seen {run['filter_seen']}") for run in runs}))
     repeated = max((run.get("repeated_targets") or 0.0 for run in runs), default=0.0)
+    told = [
+        f"{splits[:1].upper()}{splits[1:]}." if splits else "",
+        f"time_order {orders}; {rules}.",
+        f"{repeated:.1%} of the test targets are items that their users have had before." if repeated else "",
+    ]
+    return " ".join(filter(None, told))
+
+
+def footnotes(rows: list[Row], baseline: str) -> list[str]:
+    """Notes on tests and machine."""
+    machine = rows[0].runs[0]["machine"]
     history = next((run["latency_one"]["mean_history"] for row in rows for run in row.runs if run["latency_one"]), None)
     tested = f"epoch with the best validation NDCG@{AT}" if any(row.validated for row in rows) else "last epoch"
     return [
-        f"time_order {orders}; {rules}."
-        + (f" {repeated:.1%} of the test targets are items that their users have had before." if repeated else ""),
         f"The model of the {tested}; mean ± standard deviation over seeds, times and memory medians over seeds.",
         f"Stars: paired permutation test over users (all seeds together) against {baseline}, Holm-corrected: "
         "* p < .05, ** p < .01, *** p < .001.",
@@ -119,18 +153,21 @@ def footnotes(rows: list[Row], baseline: str) -> list[str]:
 
 
 def terminal(rows: list[Row], baseline: str) -> Group:
-    """The tables and the footnotes, for rich to print."""
-    return Group(*(table.terminal() for table in tables(rows, baseline)), *footnotes(rows, baseline))
+    """The protocol, the tables and the footnotes, for rich to print."""
+    return Group(protocol(rows), *(table.terminal() for table in tables(rows, baseline)), *footnotes(rows, baseline))
 
 
-def record(row: Row) -> dict:
-    """The numbers of a row as a flat record."""
+def record(row: Row, beyond: Sequence[str]) -> dict:
+    """The numbers of a row as a flat record, with the metrics of :func:`beyond_names` of all rows."""
     found: dict = {"name": row.name, "seeds": len(row.runs)}
     for metric, name in METRICS.items():
         scores = row.scores(metric)
         found[f"{name}@{AT}"] = mean(scores)
         found[f"{name}@{AT} deviation"] = stdev(scores) if len(scores) > 1 else 0.0
         found[f"{name}@{AT} p"] = row.p_values.get(metric)
+    for name in beyond:
+        values = beyond_values(row).get(name)
+        found[f"{name}@{AT}"] = None if values is None else mean(values)
     for kind in ("latency_one", "latency_step", "latency_many"):
         for what in ("users", "median_ms", "p99_ms", "mean_history"):
             found[f"{kind} {what}"] = latency(row, kind, what)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from recbole_ssm.errors import CheckpointNotWritten, InputError
-from recbole_ssm.studies.compare.measuring import by_sample, latency, step_latency
+from recbole_ssm.studies.compare.beyond import to_evaluate
+from recbole_ssm.studies.compare.measuring import METRICS, beyond_accuracy, by_sample, latency, step_latency
 from recbole_ssm.studies.run_store import StudyRun
 from recbole_ssm.studies.worker import OF_RUN, end_with_parent, train_once
 from recbole_ssm.system.atomic_write import atomic_write
@@ -35,16 +36,22 @@ def train_and_measure(asked: dict, files: StudyRun) -> tuple[dict, dict[str, np.
     """
     result = train_once(asked, files.trained_file, files.watch())
     files.watch()(1.0, "measuring")
-    cache = [key for key in asked["keys"] if key.startswith("--dataset_cache=")]
-    with loaded(result["checkpoint"], command_line=cache) as (config, _, (train, _, test), trainer):
+    names = asked.get("beyond", [])
+    keys = [key for key in asked["keys"] if key.startswith("--dataset_cache=")]
+    keys.append(f"--metrics={[*map(str.capitalize, METRICS), *to_evaluate(names)]}")
+    with loaded(result["checkpoint"], command_line=keys) as (config, _, (train, _, test), trainer):
         samples = by_sample(trainer, train, test)
+        ranks_all = config["eval_args"]["mode"]["test"] == "full"
+        beyond = beyond_accuracy(trainer, names) if ranks_all else {}
         one, many, step = latency(trainer, test, 1), latency(trainer, test, 1024), step_latency(trainer, test)
         settings = {"time_order": config.order_of_histories} | {key: config[key] for key in ("filter_seen", "seed")}
-        settings |= {"rule_of_seen": config.rule_of_seen, "repeated_targets": test.share_repeated}
+        settings |= {"split": config.split_in_words, "rule_of_seen": config.rule_of_seen}
+        settings |= {"repeated_targets": test.share_repeated}
         threads = torch.get_num_threads()
     measured = {
         **settings,
         "test_result": result["test_result"],
+        "beyond": beyond,
         **{key: result[key] for key in OF_RUN},
         "latency_one": one,
         "latency_many": many,

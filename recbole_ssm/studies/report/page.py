@@ -26,6 +26,7 @@ class Report:
         notes: paragraphs below the tables.
         figures: plots.
         failed: runs that are missing from it.
+        protocol: a paragraph above the tables.
     """
 
     heading: str
@@ -34,6 +35,7 @@ class Report:
     notes: Sequence[str]
     figures: Sequence[Figure]
     failed: Sequence[str] = ()
+    protocol: str = ""
 
     def write(self, folder: Path, name: str) -> None:
         """Write ``report.html``, ``NAME.md``, ``NAME.tex`` (for LaTeX with booktabs) and ``figures/`` (SVG and PDF).
@@ -49,7 +51,8 @@ class Report:
         drawn = [(figure.title, figure.write(folder / "figures")) for figure in self.figures]
         columns = {name: text for table in self.tables for name, text in table.columns.items()}
         page = environment.get_template("page.html.j2").render(report=self, drawn=drawn, columns=columns)
-        markdown = "\n".join([*(table.markdown() for table in self.tables), "\n\n".join(self.notes)])
+        above = [f"{self.protocol}\n"] if self.protocol else []
+        markdown = "\n".join([*above, *(table.markdown() for table in self.tables), "\n\n".join(self.notes)])
         latex = "% \\usepackage{booktabs}\n" + "\n".join(table.latex() for table in self.tables)
         for file, text in (("report.html", page), (f"{name}.md", markdown + "\n"), (f"{name}.tex", latex)):
             (folder / file).write_text(text, encoding="utf-8")
