@@ -140,25 +140,30 @@ def cross_entropy(
     product: torch.dtype,
     needs_grad: bool,
 ) -> tuple[Tensor | None, ...]:
-    """The op ``summed_cross_entropy``. Logits are kept in the type of products, and read and summed in float32."""
+    """The op ``summed_cross_entropy``.
+
+    Logits are kept in the type of products, and read and summed in float32; in float32 where something is added to
+    them, which would be rounded each time.
+    """
     (R, V), width = (len(hidden), len(weight)), triton.cdiv(len(weight), 16) * 16
     n = max(_ALIVE // width // _ROWS * _ROWS, _ROWS)
     table, loss = weight.to(product), hidden.new_empty(R)
     taught_table = None if teacher is None else teacher.weight.to(product)
-    buffers = hidden.new_empty(1 if teacher is None else 2, min(n, R), width, dtype=product)
     padded_bias = loss if bias is None else F.pad(bias, (0, width - V))  # what the kernel does not read without one
     target = target.contiguous()
     lists, taught_lists = _Lists(added), _Lists(() if teacher is None else teacher.added)
+    kept = torch.float32 if lists.lists or taught_lists.lists else product
+    buffers = hidden.new_empty(1 if teacher is None else 2, min(n, R), width, dtype=kept)
     kinds = bias is not None, teacher is not None, needs_grad
     gradients = _Gradients(hidden, weight, table, bias, added) if needs_grad else None
     for first in range(0, R, n):
         rows = slice(first, first + n)
         block = hidden[rows].to(product)
         logits, taught = buffers[0, : len(block)], buffers[-1, : len(block)]
-        torch.mm(block, table.T, out=logits[:, :V])
+        _multiply(block, table, logits[:, :V])
         lists.add(rows, logits)
         if teacher is not None and taught_table is not None:
-            torch.mm(teacher.hidden[rows].to(product), taught_table.T, out=taught[:, :V])
+            _multiply(teacher.hidden[rows].to(product), taught_table, taught[:, :V])
             taught_lists.add(rows, taught)
         _rows[(len(block),)](
             logits, taught, target[rows], padded_bias, loss[rows], 0.0 if teacher is None else teacher.share, V, width,
@@ -170,6 +175,14 @@ def cross_entropy(
     if gradients is None:
         return loss.sum(), *[None] * (3 + len(added))
     return loss.sum(), gradients.hidden, gradients.weight, gradients.bias, *gradients.added
+
+
+def _multiply(block: Tensor, table: Tensor, logits: Tensor) -> None:
+    """Write the logits (r, V) of rows (r, d), in any type."""
+    if logits.dtype == table.dtype:
+        torch.mm(block, table.T, out=logits)
+    else:
+        logits.copy_(block @ table.T)
 
 
 class _Lists:
@@ -207,10 +220,11 @@ class _Gradients:
 
     def add(self, rows: slice, block: Tensor, gradient: Tensor) -> None:
         """Add those by the ``gradient`` (r, V) of the logits of some rows, which are ``block`` (r, d)."""
-        self.hidden[rows] = gradient @ self.table
+        factor = gradient.to(block.dtype)
+        self.hidden[rows] = factor @ self.table
         if block.dtype == self.weight.dtype:
-            self.weight.addmm_(gradient.T, block)
+            self.weight.addmm_(factor.T, block)
         else:
-            self.weight += gradient.T @ block
+            self.weight += factor.T @ block
         if self.bias is not None:
             self.bias += gradient.sum(0, dtype=self.bias.dtype)
