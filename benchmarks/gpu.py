@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(parts: Sequence[str], given: argparse.Namespace, folder: Path) -> int:
     begun = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends, too
     environment = _environment(given, folder)
     if given.tiny:
         given.data = folder / "dataset"

@@ -15,7 +15,7 @@ from recbole_ssm import ops as recbole_ssm_ops
 from recbole_ssm.ops.backends import compute
 from recbole_ssm.ops.packing import cumulative_lengths
 
-__all__ = ["Problem", "borders_like", "long_problems", "scan_inputs"]
+__all__ = ["Problem", "at_least_float32", "borders_like", "long_problems", "scan_inputs"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,18 @@ class Problem:
     name: str
     tensors: dict[str, Tensor]
     run: Callable[[dict[str, Tensor]], Tensor]
+
+    def rounded(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """The tensors in a number type; step sizes and what a model learns of them are float32 at least."""
+        return {
+            name: tensor.to(torch.complex64 if tensor.is_complex() else at_least_float32(name, dtype))
+            for name, tensor in self.tensors.items()
+        }
+
+
+def at_least_float32(name: str, dtype: torch.dtype) -> torch.dtype:
+    """The number type that a tensor of a scan has under autocast."""
+    return torch.float32 if name in ("dt", "A", "D") else dtype
 
 
 def borders_like(kind: str, n_tokens: int, device: torch.device) -> Tensor:

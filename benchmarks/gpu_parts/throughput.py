@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gpu_parts import attention
 from gpu_parts.place import Place, Skipped
-from gpu_parts.streams import borders_like, scan_inputs
+from gpu_parts.streams import at_least_float32, borders_like, scan_inputs
 from gpu_parts.tables import number, reasons, table
 from gpu_parts.timing import compare, seconds_of
 from recbole_ssm.config.config import Config
@@ -70,7 +70,10 @@ def _mixers(place: Place, width: int, kind: str, dtype: torch.dtype) -> dict[str
     """Forward and backward of SSD, and of attention of the same width, over one stream."""
     T = 64 if place.tiny else 65_536
     borders, sizes = borders_like(kind, T, place.device), SIZES[width]
-    inputs = {name: t.to(dtype).requires_grad_() for name, t in scan_inputs(T, **sizes, device=place.device).items()}
+    inputs = {
+        name: tensor.to(at_least_float32(name, dtype)).requires_grad_()
+        for name, tensor in scan_inputs(T, **sizes, device=place.device).items()
+    }
     exact = _exact(inputs, borders)
     scans = {FIRST: _backend("triton", inputs, borders), "ours, PyTorch": _backend("torch", inputs, borders)}
     scans["mamba-ssm"] = _backend("mamba_ssm", inputs, borders)
@@ -79,7 +82,7 @@ def _mixers(place: Place, width: int, kind: str, dtype: torch.dtype) -> dict[str
     qkv = [torch.randn(shape, device=place.device, dtype=dtype, requires_grad=True) for _ in range(3)]
     variants = {name: both_ways(run, list(inputs.values())) for name, run in scans.items()}
     variants |= {name: both_ways(run, leaves) for name, run, leaves in attention.variants(qkv, borders)}
-    found = compare(place, variants, FIRST if _runs(place) else "ours, PyTorch")
+    found = compare(place, variants, FIRST if place.on_gpu else "ours, PyTorch")
     peak = place.result.get("peak", {}).get("tf32" if dtype == torch.float32 else "bfloat16")
     for name, each in found.items():
         if "seconds" in each:
@@ -90,19 +93,14 @@ def _mixers(place: Place, width: int, kind: str, dtype: torch.dtype) -> dict[str
     return found
 
 
-def _runs(place: Place) -> bool:
-    """Whether our kernel of SSD is there; without a GPU Triton's interpreter runs it."""
-    return "ssd" in TRITON.kernels and TRITON.missing() is None
-
-
 def _backend(name: str, inputs: dict[str, Tensor], borders: Tensor) -> Callable[[], Tensor]:
     """SSD on a backend; Skipped where that has no such kernel."""
 
     def run() -> Tensor:
         if name == "mamba_ssm" and (missing := GPU_PACKAGES.missing()):
             raise Skipped(missing)
-        if name == "triton" and ("ssd" not in TRITON.kernels or TRITON.missing()):
-            raise Skipped(TRITON.missing() or "there is no such kernel")
+        if name == "triton" and not TRITON.computes("ssd", *inputs.values()):
+            raise Skipped(TRITON.missing() or "it needs a GPU")
         with use_backend(name):
             given = (inputs[key] for key in ("x", "dt", "A", "B", "C"))
             return ssd(*given, borders, D=inputs["D"])
@@ -120,9 +118,9 @@ def _simple_gla(inputs: dict[str, Tensor], borders: Tensor) -> Tensor:
         raise Skipped("it needs a GPU")
     x, dt, A, B, C, D = inputs.values()
     q, k = (t.expand(-1, x.shape[1], -1)[None].contiguous() for t in (C, B))
-    v, g = (dt[..., None] * x)[None], (dt.float() * A.float())[None]
+    v, g = (dt[..., None] * x).to(x.dtype)[None], (dt * A)[None]
     y, _ = chunk_simple_gla(q, k, v, g=g, scale=1.0, cu_seqlens=borders.long())
-    return y[0] + D[:, None] * x
+    return (y[0] + D[:, None] * x).to(x.dtype)
 
 
 def both_ways(run: Callable[[], Tensor], leaves: list[Tensor]) -> Callable[[], None]:
