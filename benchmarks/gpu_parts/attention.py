@@ -1,4 +1,4 @@
-"""Causal attention over a packed stream, in the forms that PyTorch has."""
+"""Causal attention over a packed stream: this package's, and the forms that PyTorch has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpu_parts.place import Skipped
-from recbole_ssm.ops import causal_attention
+from recbole_ssm.ops import causal_attention, use_backend
 
 
 def variants(qkv: list[Tensor], borders: Tensor) -> Iterator[tuple[str, Callable[[], Tensor], list[Tensor]]]:
@@ -25,12 +25,19 @@ def variants(qkv: list[Tensor], borders: Tensor) -> Iterator[tuple[str, Callable
     """
     lengths = borders.diff().long()
     most = int(lengths.max())
-    yield "attention, packed by length (ours)", lambda: causal_attention(*qkv, borders), qkv
+    yield "attention, ours", lambda: causal_attention(*qkv, borders), qkv
+    yield "attention, SDPA, by length", lambda: _by_length(qkv, borders), qkv
     yield "attention, varlen flash", lambda: _varlen(qkv, borders, most), qkv
     valid = torch.arange(most, device=borders.device) < lengths[:, None]
     padded = [_rows(tensor, valid).requires_grad_() for tensor in qkv]
     yield "attention, SDPA, padded", lambda: F.scaled_dot_product_attention(*padded, is_causal=True), padded
     yield "attention, SDPA, nested", lambda: _nested(qkv, borders, most), qkv
+
+
+def _by_length(qkv: list[Tensor], borders: Tensor) -> Tensor:
+    """Sequences of about the same length together."""
+    with use_backend("torch"):
+        return causal_attention(*qkv, borders)
 
 
 def _rows(tensor: Tensor, valid: Tensor) -> Tensor:

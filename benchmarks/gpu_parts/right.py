@@ -55,7 +55,8 @@ def job(place: Place, names: str) -> None:
     """Ops of backends in all precisions."""
     found: dict[str, dict] = {name: {} for name in names.split("+")}
     interpreted = place.tiny and TRITON.name in names  # tests/ops has their contract, which takes minutes
-    for precision, name in product(("float32", "bfloat16") if place.tiny else PRECISIONS, found):
+    half = "float16" if interpreted else "bfloat16"  # Triton's interpreter cannot multiply matrices in bfloat16
+    for precision, name in product(("float32", half) if place.tiny else PRECISIONS, found):
         backend, _, op = name.partition("/")
         alone = replace(BACKENDS[backend], kernels={op: BACKENDS[backend].kernels[op]})
         for kind, look in (("long, ", _long), *([] if interpreted else [("", _contract)])):
