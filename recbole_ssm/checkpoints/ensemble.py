@@ -73,9 +73,11 @@ class Ensemble(nn.Module):
         return torch.cat([_item_weights(model) / len(self.models) for model in self._members()], 1)
 
     @torch.no_grad()
-    def added(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None) -> tuple[Added, ...]:
+    def added(
+        self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None, target: Tensor | None = None
+    ) -> tuple[Added, ...]:
         """What all models add to the scores of some items; see :meth:`PackedSequentialRecommender.added`."""
-        found = [each for model in self._members() for each in model.added(tokens, cu_seqlens, readout)]
+        found = [each for model in self._members() for each in model.added(tokens, cu_seqlens, readout, target)]
         return tuple(each.times(1 / len(self.models)) for each in found)
 
     def _members(self) -> Sequence[Any]:

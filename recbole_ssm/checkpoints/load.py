@@ -15,6 +15,7 @@ from recbole_ssm.checkpoints.fingerprint import fingerprint
 from recbole_ssm.config.config import Config
 from recbole_ssm.config.keys import keys_of
 from recbole_ssm.errors import CheckpointError
+from recbole_ssm.layers import TransitionMemory
 from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.catalogue import Catalogue
 from recbole_ssm.model.registry import MODELS, model_class
@@ -127,10 +128,14 @@ def _check_sizes(config: Config | _Stored, catalogue: Any, weights: dict[str, Te
         raise ValueError("it has more layers than weights")
     with torch.device("meta"):
         made = model_class(config["model"])(config, catalogue).state_dict()
-    if {name: weight.shape for name, weight in made.items()} != {
-        name: weight.shape for name, weight in weights.items()
-    }:
+    if _shapes(made) != _shapes(weights):
         raise ValueError("it has other weights")
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size | None]:
+    """The shape of each weight; None for what is as long as there are data."""
+    memory = {f"memory.{name}" for name in TransitionMemory.OF_DATA}
+    return {name: None if name in memory else weight.shape for name, weight in weights.items()}
 
 
 def check_fits(config: Config, dataset: Any, weights: dict[str, Tensor]) -> None:

@@ -7,5 +7,6 @@ from recbole_ssm.layers.hydra import Hydra
 from recbole_ssm.layers.lru import LRU
 from recbole_ssm.layers.mamba import Mamba
 from recbole_ssm.layers.mamba2 import Mamba2
+from recbole_ssm.layers.transition_memory import TransitionMemory
 
-__all__ = ["LRU", "CausalSelfAttention", "Dropout", "FeedForward", "Hydra", "Mamba", "Mamba2"]
+__all__ = ["LRU", "CausalSelfAttention", "Dropout", "FeedForward", "Hydra", "Mamba", "Mamba2", "TransitionMemory"]

@@ -11,6 +11,7 @@ from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 
 from recbole_ssm.model.declarations import Configuration, Key
+from recbole_ssm.model.memory import MEMORY_KEYS, make_memory
 from recbole_ssm.model.packed_input import PackedRecommender
 from recbole_ssm.ops import linear_cross_entropy
 from recbole_ssm.ops.added import Added, AddedWhere
@@ -50,6 +51,7 @@ class PackedSequentialRecommender(PackedRecommender):
         Key("initializer_range", float, "standard deviation of the initial weights", 0.02, low=0),
         Key("item_bias", bool, "learn a number for each item that is added to its score", False),
         Key("repeat_bias", bool, "learn one number that is added to the scores of all items of the history", False),
+        *MEMORY_KEYS,
     )
     """The keys of the configuration that it reads. A subclass with more of them repeats these:
     ``keys = (*PackedSequentialRecommender.keys, Key(...))``."""
@@ -62,6 +64,7 @@ class PackedSequentialRecommender(PackedRecommender):
         self.item_embedding = nn.Embedding(self.n_items, self.hidden_size, padding_idx=padding_idx)
         self.item_bias = nn.Parameter(torch.zeros(self.n_items)) if config["item_bias"] else None
         self.repeat_bias = nn.Parameter(torch.zeros(1)) if config["repeat_bias"] else None
+        self.memory = make_memory(config, dataset, self.n_items) if config["transition_memory"] else None
         self.bpr_loss = BPRLoss()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -106,42 +109,55 @@ class PackedSequentialRecommender(PackedRecommender):
             readout, options = last_tokens(cu_seqlens) if len(target) == len(cu_seqlens) - 1 else None, {}
         columns = self.columns_of(interaction)
         hidden = self.encode(tokens, cu_seqlens, readout, **columns, **options)
-        added = self.added(tokens, cu_seqlens, readout)
+        counted = target if self.training else None
+        added = self.added(tokens, cu_seqlens, readout, counted)
         if self.loss_type == "CE":
             teacher = None
             if self.teachers is not None:
-                teacher = self.teachers.predict(tokens, cu_seqlens, readout, columns=columns, **options)
+                teacher = self.teachers.predict(tokens, cu_seqlens, readout, columns=columns, target=counted, **options)
             table = self.item_embedding.weight
             return linear_cross_entropy(hidden, table, target, bias=self.item_bias, added=added, teacher=teacher)
         negative = interaction[self.NEG_ITEM_ID].view(-1, len(target))  # (K, R): K negatives of each target
         rows = torch.arange(len(target), device=target.device)
         return self.bpr_loss(self._score(hidden, target, added, rows), self._score(hidden, negative, added, rows))
 
-    def added(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> tuple[Added, ...]:
+    def added(
+        self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, target: Tensor | None = None
+    ) -> tuple[Added, ...]:
         """Numbers that are added to the scores of some items, beside the bias of each.
 
         Args:
             tokens: (T,) item ids.
             cu_seqlens: (S + 1,) borders of the sequences.
             readout: (R,) the tokens after which items are scored; None for all.
+            target: (R,) in training the items that come after these tokens, so that ``transition_memory`` leaves out
+                what it knows from these sequences.
 
         Returns:
-            What ``repeat_bias`` adds to the items of the history; nothing without it.
+            What ``repeat_bias`` adds to the items of the history, and what ``transition_memory`` adds.
         """
-        if self.repeat_bias is None:
-            return ()
-        seen = items_read(tokens, cu_seqlens, readout)
-        return (Added(seen, (_REPEAT_RATE * self.repeat_bias).expand(len(seen.start), 1)),)
+        found: tuple[Added, ...] = ()
+        if self.repeat_bias is not None:
+            seen = items_read(tokens, cu_seqlens, readout)
+            found = (Added(seen, (_REPEAT_RATE * self.repeat_bias).expand(len(seen.start), 1)),)
+        return found if self.memory is None else found + self.memory(tokens, cu_seqlens, readout, target)
 
-    def added_after(self, seen: Tensor) -> tuple[Added | AddedWhere, ...]:
+    @property
+    def n_recent(self) -> int:
+        """How many latest items :meth:`added_after` reads."""
+        return 0 if self.memory is None else self.memory.n_recent
+
+    def added_after(self, seen: Tensor, latest: Tensor) -> tuple[Added | AddedWhere, ...]:
         """As :meth:`added`, after R histories of which only this is kept.
 
         Args:
             seen: (R, n_items) bool, the items of each.
+            latest: (R, n_recent) int64, the latest items of each, the newest first; 0 where there are fewer.
         """
-        if self.repeat_bias is None:
-            return ()
-        return (AddedWhere(seen, (_REPEAT_RATE * self.repeat_bias).expand(len(seen), 1)),)
+        found: tuple[Added | AddedWhere, ...] = ()
+        if self.repeat_bias is not None:
+            found = (AddedWhere(seen, (_REPEAT_RATE * self.repeat_bias).expand(len(seen), 1)),)
+        return found if self.memory is None else (*found, self.memory.after(latest))
 
     def _score(self, hidden: Tensor, items: Tensor, added: Sequence[Added], rows: Tensor) -> Tensor:
         """Scores (..., R) of ``items`` (..., R) for representations (R, d) of the rows (R,) of ``added``."""
@@ -171,7 +187,7 @@ class PackedSequentialRecommender(PackedRecommender):
         Args:
             hidden: (R, hidden_size) representations of histories, by :meth:`forward` or :meth:`step`.
             added: what is added after these histories, see :meth:`added` and :meth:`added_after`; a model with
-                ``repeat_bias`` needs it.
+                ``repeat_bias`` or ``transition_memory`` needs it.
 
         Returns:
             The scores; column i is item i.
@@ -179,8 +195,11 @@ class PackedSequentialRecommender(PackedRecommender):
         Raises:
             ValueError: ``added`` is needed and not given.
         """
-        if added is None and self.repeat_bias is not None:
-            raise ValueError("the model has a repeat_bias, for which score_all needs what is added after the histories")
+        if added is None and (self.repeat_bias is not None or self.memory is not None):
+            raise ValueError(
+                "the model has a repeat_bias or a transition_memory, for which score_all needs what is added after the "
+                "histories"
+            )
         scores = torch.matmul(hidden, self.item_embedding.weight.T)
         if self.item_bias is not None:
             scores += self.item_bias

@@ -22,7 +22,7 @@ class Added(NamedTuple):
 
     def check(self, rows: int, n_items: int) -> None:
         """Raise ValueError unless it is for so many rows; on a GPU let that assert that it is for so many items."""
-        items, start, end, values = self.to
+        items, start, end, values, _ = self.to
         shape = rows, start.shape[-1]
         check_each(
             start_of_added_items=(start, shape),
@@ -38,13 +38,32 @@ class Added(NamedTuple):
         """The same with weights and values of the number type of another tensor, on its device, without gradients."""
         values = None if self.to.values is None else self.to.values.to(other)
         items, start, end = (tensor.to(other.device) for tensor in (self.to.items, self.to.start, self.to.end))
-        return Added(RowItems(items, start, end, values), self.weight.detach().to(other))
+        return Added(RowItems(items, start, end, values, self.to.longest), self.weight.detach().to(other))
 
     def times(self, share: float) -> Added:
         """The same with other weights."""
         return self._replace(weight=share * self.weight)
 
-    def add_to(self, scores: Tensor, block: slice = slice(None)) -> RowEntries:
+    def add_to(self, scores: Tensor) -> None:
+        """Add to scores (R, V), in place; a GPU is not waited for if :attr:`RowItems.longest` is known."""
+        if on_host(scores) or self.to.longest is None:
+            self.add_to_block(scores, slice(None))
+        elif len(self.to.items):
+            self._add_by_groups(scores, self.to.longest)
+
+    def _add_by_groups(self, scores: Tensor, longest: int) -> None:
+        """In shapes that do not depend on where groups end."""
+        items, start, end, values, _ = self.to
+        for group in range(start.shape[1]):
+            place = start[:, group, None] + torch.arange(longest, device=start.device)
+            there = place < end[:, group, None]
+            place = place.where(there, 0)
+            item, amount = items[place].long(), self.weight[:, group, None].expand(place.shape)
+            amount = amount if values is None else amount * values[place]
+            kept = there & (item >= 0)
+            scores.scatter_add_(1, item.where(kept, 0), amount.where(kept, 0).to(scores.dtype))
+
+    def add_to_block(self, scores: Tensor, block: slice) -> RowEntries:
         """Add to scores (r, V) of a block of rows, in place.
 
         Args:

@@ -207,6 +207,8 @@ class RowItems(NamedTuple):
     """(R, G) int64, where they end."""
     values: Tensor | None = None
     """(n,) a number for each item; None for ones."""
+    longest: int | None = None
+    """The most items of a group, if the host knows it."""
 
     def of_rows(self, block: slice = slice(None)) -> RowEntries:
         """All that a block of rows has, row by row and group by group."""

@@ -22,6 +22,11 @@ class SparseRows(NamedTuple):
     values: Tensor
     """(n,) float32."""
 
+    @classmethod
+    def of_none(cls, n_items: int) -> SparseRows:
+        """Nothing has followed any item."""
+        return cls(torch.zeros(n_items + 1, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+
     def of_row(self) -> Tensor:
         """The row (n,) of each value."""
         return torch.arange(len(self.start) - 1).repeat_interleave(self.start.diff())
@@ -32,12 +37,23 @@ class SparseRows(NamedTuple):
 
     def strongest(self, most: int) -> SparseRows:
         """The ``most`` largest values of each row; of equal ones those of the lower columns."""
-        length, row = self.start.diff(), self.of_row()
-        order = torch.from_numpy(np.lexsort((-self.values.numpy(), row.numpy())))  # stable, row by row
-        place = torch.arange(len(row)) - self.start[:-1].repeat_interleave(length)
+        length = self.start.diff()
+        order, place = self._by_value()
         kept = order[place < most].sort().values
         start = torch.cat([self.start.new_zeros(1), length.clamp(max=most).cumsum(0)])
         return SparseRows(start, self.items[kept], self.values[kept])
+
+    def largest_but(self, most: int) -> Tensor:
+        """The largest value (n_items,) of each row that is not among its ``most`` largest; 0 where all are."""
+        order, place = self._by_value()
+        best = order[place == most]
+        return torch.zeros(len(self.start) - 1).index_put((self.of_row()[best],), self.values[best])
+
+    def _by_value(self) -> tuple[Tensor, Tensor]:
+        """The values' places, row by row, and in each row the largest value first; and their ranks in their rows."""
+        row = self.of_row()
+        order = torch.from_numpy(np.lexsort((-self.values.numpy(), row.numpy())))  # stable
+        return order, torch.arange(len(row)) - self.start[:-1].repeat_interleave(self.start.diff())
 
 
 def check_rows(rows: SparseRows, n_items: int) -> None:

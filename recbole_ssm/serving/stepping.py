@@ -27,6 +27,8 @@ class Kept(NamedTuple):
     """(1, hidden_size), what the model makes of the history."""
     seen: Tensor
     """(1, n_items) bool, the items of the history."""
+    latest: Tensor
+    """(1, n_recent) int64, its latest items, the newest first; 0 where there are fewer."""
     state: Any
     """The model's, with which :meth:`recbole_ssm.model.base.PackedSequentialRecommender.step` goes on."""
 
@@ -47,8 +49,9 @@ class Stepper:
         there = {name: values.to(device) for name, values in columns.items()}
         hidden, self._state = model.prefill(item, borders, **there)
         seen = torch.zeros(1, model.n_items, dtype=torch.bool, device=device)
-        self._kinds = [(each.shape, each.dtype) for each in (hidden, seen, *_leaves(self._state))]
-        sizes = [each.numel() * each.element_size() for each in (hidden, seen, *_leaves(self._state))]
+        parts = (hidden, seen, item.new_zeros(1, model.n_recent), *_leaves(self._state))
+        self._kinds = [(each.shape, each.dtype) for each in parts]
+        sizes = [each.numel() * each.element_size() for each in parts]
         self._sizes = [size + -size % _ALIGNED for size in sizes]
 
     def memory(self, hidden: Tensor, state: Any, items: Sequence[int]) -> Tensor:
@@ -61,18 +64,21 @@ class Stepper:
         """
         memory = torch.zeros(sum(self._sizes), dtype=torch.uint8, device=self._device)
         kept = self.kept(memory)
-        kept.seen[0, torch.tensor(items, device=self._device)] = True
+        read = torch.tensor(items, device=self._device)
+        kept.seen[0, read] = True
+        latest = read.flip(0)[: self._model.n_recent]
+        kept.latest[0, : len(latest)] = latest
         _write(kept, hidden, state)
         return memory
 
     def kept(self, memory: Tensor) -> Kept:
         """The parts of a memory."""
         parts = memory.split_with_sizes(self._sizes)
-        hidden, seen, *state = (
+        hidden, seen, latest, *state = (
             part[: shape.numel() * dtype.itemsize].view(dtype).view(shape)
             for part, (shape, dtype) in zip(parts, self._kinds, strict=True)
         )
-        return Kept(hidden, seen, _like(self._state, iter(state)))
+        return Kept(hidden, seen, latest, _like(self._state, iter(state)))
 
     def read(self, memory: Tensor, item: int, columns: Mapping[str, Tensor]) -> None:
         """Let a session read its next item.
@@ -94,10 +100,11 @@ class Stepper:
     def _read(self, kept: Kept, item: Tensor, columns: Mapping[str, Tensor]) -> None:
         hidden, state = self._model.step(item, kept.state, **columns)
         kept.seen.scatter_(1, item[:, None], True)
+        kept.latest.copy_(torch.cat([item[:, None], kept.latest], 1)[:, : self._model.n_recent])
         _write(kept, hidden, state)
 
     def _rank(self, kept: Kept, best: Tensor, filter_seen: bool) -> None:
-        scores = self._model.score_all(kept.hidden, self._model.added_after(kept.seen))
+        scores = self._model.score_all(kept.hidden, self._model.added_after(kept.seen, kept.latest))
         scores[:, 0] = -torch.inf
         if filter_seen:
             scores.masked_fill_(kept.seen, -torch.inf)

@@ -38,13 +38,15 @@ class Teachers:
         readout: Tensor | None,
         cut: Tensor | None = None,
         columns: Mapping[str, Tensor] | None = None,
+        target: Tensor | None = None,
     ) -> Teacher:
         """The targets after each token of ``readout``, without dropout; arguments as in :meth:`Ensemble.encode`.
 
-        Items that are hidden from the model that learns are hidden here, too.
+        With ``target`` (R,), a teacher's memory leaves out what it knows from these sequences. Items that are hidden
+        from the model that learns are hidden here, too.
         """
         hidden = self._ensemble.encode(tokens, cu_seqlens, readout, cut, columns)
-        return Teacher(hidden, self._weight, self._ensemble.added(tokens, cu_seqlens, readout), self._share)
+        return Teacher(hidden, self._weight, self._ensemble.added(tokens, cu_seqlens, readout, target), self._share)
 
 
 def load_teachers(config: Config, dataset: Any) -> Teachers | None:

@@ -23,10 +23,19 @@ def test_additions_to_one_score_add_up():
     some().add_to(scores)
     assert torch.equal(scores, EXPECTED)
     second = torch.zeros(1, 6, dtype=torch.float64)
-    some().add_to(second, slice(1, 2))
+    some().add_to_block(second, slice(1, 2))
     assert torch.equal(second, EXPECTED[1:])
     some().times(-1.0).add_to(scores)
     assert not scores.any()
+
+
+def test_additions_of_known_length_do_not_wait_for_a_gpu(monkeypatch):
+    monkeypatch.setattr("recbole_ssm.ops.added.on_host", lambda tensor: False)
+    scores = torch.zeros(2, 6, dtype=torch.float64)
+    added = some()
+    added._replace(to=added.to._replace(longest=3)).add_to(scores)
+    assert torch.equal(scores, EXPECTED)
+    added._replace(to=added.to._replace(longest=3)).add_to(torch.zeros(2, 6, device="meta"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

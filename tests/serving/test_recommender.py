@@ -53,6 +53,8 @@ def evaluated(tiny, file, model, **keys):
     [
         *((model, {}) for model in MODELS),
         ("2Mamba4Rec", {"repeat_bias": True, "item_bias": True}),
+        ("2Mamba4Rec", {"repeat_bias": True, "transition_memory": True, "memory_items": 3}),
+        ("SSD4Rec", {"transition_memory": True, "MAX_ITEM_LIST_LENGTH": 4}),
         ("Mamba4Rec", {"MAX_ITEM_LIST_LENGTH": 3}),
     ],
     ids=str,

@@ -14,7 +14,7 @@ from recbole_ssm.serving.stepping import RecordedStepper
 
 MODELS = {
     "Mamba4Rec": {"num_layers": 2},
-    "2Mamba4Rec": {"repeat_bias": True, "item_bias": True},
+    "2Mamba4Rec": {"repeat_bias": True, "item_bias": True, "transition_memory": True, "memory_items": 3},
     "LRURec": {"repeat_bias": True},
 }
 CLICKS = ["i3", "i7", "i3", "i11", "i5"]
@@ -76,7 +76,7 @@ def test_what_is_recorded_uses_the_same_memory_in_each_call(file, monkeypatch):
         return step(items, state)
 
     def noted_scores(hidden, added=()):
-        places[("rank", hidden.data_ptr(), *(each.marked.data_ptr() for each in added))] += 1
+        places[("rank", hidden.data_ptr(), *(each[0].data_ptr() for each in added[:1]))] += 1
         return score_all(hidden, added)
 
     monkeypatch.setattr(recommender.model, "step", noted_step)

@@ -6,9 +6,10 @@ from model_cases import MODELS
 from torch import nn
 
 from recbole_ssm.model.base import PackedSequentialRecommender
+from recbole_ssm.model.catalogue import Catalogue
 from recbole_ssm.model.declarations import Column
 from recbole_ssm.ops import linear_recurrence
-from recbole_ssm.ops.packing import at, flip_index
+from recbole_ssm.ops.packing import at, cumulative_lengths, flip_index
 from recbole_ssm.testing import check_model
 from recbole_ssm.testing.models import CHECKS
 
@@ -20,6 +21,25 @@ SETTINGS = {"hidden_size": 8, "loss_type": "CE", "initializer_range": 0.02, "MAX
 def test_the_models_of_this_package_keep_the_contract(name, dtype):
     model, settings = MODELS[name]
     check_model(model, settings, dtype=dtype)
+
+
+class Counted(Catalogue):
+    """Random sequences for models that count them."""
+
+    def whole_sequences(self):
+        lengths = torch.randint(2, 20, (40,), generator=torch.Generator().manual_seed(0))
+        tokens = torch.randint(1, self.item_num, (int(lengths.sum()),), generator=torch.Generator().manual_seed(1))
+        return tokens, cumulative_lengths(lengths)
+
+
+@pytest.mark.parametrize(
+    "name", ["2Mamba4Rec, biases", *(pytest.param(each, marks=pytest.mark.slow) for each in ("SSD4Rec", "LRURec"))]
+)
+@pytest.mark.parametrize("loss_type", ["CE", "BPR"])
+def test_they_keep_it_with_a_memory_of_transitions(name, loss_type):
+    model, settings = MODELS[name]
+    more = {"loss_type": loss_type, "transition_memory": True, "memory_items": 4}
+    check_model(model, settings | more, dataset=Counted(50), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("name", ["2Mamba4Rec, biases", "SSD4Rec"])

@@ -33,7 +33,10 @@ from recbole_ssm.training.run import run
 BPR = {"loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
 ALL_BUT_LAST = {**LEAVE_ONE_OUT, "split": {"LS": "test_only"}}
 TRAININGS = {
-    "one cycle": ("2Mamba4Rec", {"lr_schedule": "one_cycle", "repeat_bias": True, "train_batch_tokens": 40}),
+    "one cycle": (
+        "2Mamba4Rec",
+        {"lr_schedule": "one_cycle", "repeat_bias": True, "transition_memory": True, "train_batch_tokens": 40},
+    ),
     "masks, cuts": (
         "SSD4Rec",
         {"mask_ratio": 0.2, "train_samples": "prefix_lm", "causal_epochs": 1, "train_batch_tokens": 60},

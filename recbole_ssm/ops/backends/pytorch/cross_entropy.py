@@ -102,7 +102,7 @@ class _Problem:
         logits = (block.hidden.to(self.product) @ self.columns).to(block.hidden.dtype)
         if self.bias is not None:
             logits += self.bias
-        return logits, [each.add_to(logits, block.rows) for each in self.added]
+        return logits, [each.add_to_block(logits, block.rows) for each in self.added]
 
     def taught(self, block: _Block) -> Tensor | None:
         """The teacher's softmax times its share, (R, V)."""
@@ -110,7 +110,7 @@ class _Problem:
             return None
         taught = (self.teacher.hidden[block.rows].to(self.product) @ self.taught_columns).to(block.hidden.dtype)
         for each in self.teacher.added:
-            each.add_to(taught, block.rows)
+            each.add_to_block(taught, block.rows)
         return taught.softmax(1).mul_(self.teacher.share)
 
 

@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from recbole_ssm.ops.added import Added
-from recbole_ssm.ops.packing import RowItems
+from recbole_ssm.ops.backends.layout import contiguous
 from recbole_ssm.ops.teacher import Teacher
 
 _ALIVE = 1 << 25
@@ -189,21 +189,21 @@ class _Lists:
     """What is added, in memory as the kernels read it."""
 
     def __init__(self, added: tuple[Added, ...]):
-        self.lists = [
-            Added(RowItems(*(None if each is None else each.contiguous() for each in to)), weight.contiguous())  # type: ignore[arg-type]  # only values are None
-            for to, weight in added
-        ]
+        self.lists = []
+        for to, weight in added:
+            start, end, weights = to.start.contiguous(), to.end.contiguous(), weight.contiguous()
+            self.lists.append((to.items.contiguous(), start, end, weights, contiguous(to.values)))
 
     def add(self, rows: slice, logits: Tensor) -> None:
         """Add to the logits (r, width) of some rows."""
-        for (items, start, end, values), weight in self.lists:
+        for items, start, end, weight, values in self.lists:
             given = items, items if values is None else values, start[rows], end[rows], weight[rows]
             sizes = start.shape[1], logits.shape[1], values is not None, _ADDED
             _add[(len(logits),)](logits, *given, *sizes, num_warps=4)
 
     def by_weights(self, rows: slice, gradients: Tensor, d_weights: list[Tensor]) -> None:
         """Write the gradients of the weights, given those (r, width) of the logits of some rows."""
-        for ((items, start, end, values), _), d_weight in zip(self.lists, d_weights, strict=True):
+        for (items, start, end, _, values), d_weight in zip(self.lists, d_weights, strict=True):
             given = items, items if values is None else values, start[rows], end[rows], d_weight[rows]
             sizes = start.shape[1], gradients.shape[1], values is not None, _ADDED
             _by_weights[(len(gradients), start.shape[1])](gradients, *given, *sizes, num_warps=4)

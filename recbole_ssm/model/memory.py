@@ -1,0 +1,37 @@
+"""The memory of transitions that models may have: its keys, and how it is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole_ssm.layers.transition_memory import Counting, TransitionMemory
+from recbole_ssm.model.declarations import Configuration, Key
+
+MEMORY_KEYS = (
+    Key(
+        "transition_memory",
+        bool,
+        "add what the counted transitions from the latest items say of each item, with learned weights",
+        False,
+    ),
+    Key("memory_items", int, "latest items of the history that the memory looks up", 10, low=1, high=100),
+    Key("memory_window", int, "largest distance at which it counts one item after another", 10, low=1, high=100),
+    Key("memory_power", float, "a transition over d places counts d to the power of minus this", 0.5, low=0),
+    Key("memory_smoothing", float, "the memory adds log(1 + count / this)", 0.1, low=1e-6),
+    Key("memory_strongest", int, "largest counts after each item that the memory keeps", 200, low=1),
+)
+
+
+def make_memory(config: Configuration, dataset: Any, n_items: int) -> TransitionMemory:
+    """The memory of the sequences of a training split; an empty one for what stands for a dataset.
+
+    Args:
+        config: the configuration.
+        dataset: the training split, or a :class:`recbole_ssm.model.catalogue.Catalogue`.
+        n_items: number of items, with the padding item 0.
+    """
+    counting = Counting(*(config[f"memory_{key}"] for key in ("window", "power", "smoothing", "strongest")))
+    memory = TransitionMemory(n_items, config["memory_items"], counting)
+    if hasattr(dataset, "whole_sequences") and memory.parameter.device.type == "cpu":  # not while sizes are compared
+        memory.learn(*dataset.whole_sequences())
+    return memory
