@@ -23,6 +23,8 @@ def parser() -> VerbParser:
     )
     found.option("checkpoint", "FILE[,FILE...]", text, type=types.names, needed=True)
     found.option("dataset", "NAME", "another one, with the same items; default the one of the training")
+    text = "before the test, let a transition_memory, or a model that counts, take in the validation items"
+    found.option("update", "True", text, type=types.switch)
     found.option("json", "FILE", "file to write the numbers to, for programs", type=types.output_file)
     return found
 
@@ -32,4 +34,4 @@ def call(given: Namespace, keys: list[str]) -> None:
     from recbole_ssm.training.evaluation import evaluate
 
     file, *others = given.checkpoint
-    print_table(evaluate(file, given.dataset, keys, others=others), given.json)
+    print_table(evaluate(file, given.dataset, keys, others=others, update=bool(given.update)), given.json)

@@ -199,6 +199,20 @@ class PackedDataset(FromCache, AtomicFiles, SequentialDataset):
         index, cu_seqlens = gather_ranges(start, self.inter_feat[HISTORY_END][rows] + 1 - start)
         return self.history[index], cu_seqlens
 
+    def sequences_to_targets(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The sequence of each user in this split, from the first item of all to the last target.
+
+        Returns:
+            items (T,) int64, the oldest of each user first, ``cu_seqlens`` (S + 1,) int32, and whether each item is a
+            target of this split, (T,) bool.
+        """
+        users, ends = self.inter_feat[self.uid_field], self.inter_feat[HISTORY_END]
+        last = torch.zeros_like(self.user_start).scatter_reduce(0, users, ends, "amax")
+        found = users.unique()
+        index, cu_seqlens = gather_ranges(self.user_start[found], last[found] + 1 - self.user_start[found])
+        is_target = torch.zeros(len(self.history), dtype=torch.bool).index_fill(0, ends, True)
+        return self.history[index], cu_seqlens, is_target[index]
+
     def begins(self, samples: Interaction) -> Tensor:
         """Whether the history of each sample (S,) is its user's first item, and nothing more."""
         return samples[HISTORY_END] - 1 == self.user_start[samples[self.uid_field]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from recbole_ssm.ops.transitions import SparseRows, check_rows, count_transition
 _RATE = 10.0
 """The weights are the parameter times this: Adam moves all parameters at the same rate, and these go a long way."""
 
-_FIRST_WEIGHT, _DECAY = 0.5, 0.6
+_FIRST_WEIGHT, _DECAY = 1.0, 0.6
 """At first the j-th latest item has the first number times the second to the power of j as weight."""
 
 
@@ -23,13 +24,14 @@ class Counting(NamedTuple):
     """How transitions count.
 
     ``C[b, a] = sum_d d^-power N_d[b, a]``, where ``N_d[b, a]`` counts item a exactly d places after b; as evidence
-    ``log(1 + C[b, a] / smoothing)`` (PCTM, RecSys 2026).
+    ``E[b, a] = log(1 + C[b, a] / s) / log(1 + 1 / s)``, which is 1 for a count of 1 (PCTM, RecSys 2026).
     """
 
     window: int
     """The largest distance d."""
     power: float
     smoothing: float
+    """s."""
     strongest: int
     """How many of the largest counts of each row are kept."""
 
@@ -39,14 +41,15 @@ class Counting(NamedTuple):
 
 
 class TransitionMemory(nn.Module):
-    """Adds ``sum_j theta_j log(1 + C[h_j, a] / smoothing)`` to the score of item a, h_j being the j-th latest item.
+    """Adds ``sum_j theta_j E[h_j, a]`` to the score of item a, h_j being the j-th latest item.
 
-    The counts C are buffers. The weights theta are learned.
+    The counts of which the evidence E is made are buffers. The weights theta are learned.
 
     Args:
         n_items: number of items, with the padding item 0.
         n_recent: how many latest items are looked up.
         counting: how transitions count.
+        dropout: share of the rows to which nothing is added in training, so that the model learns to do without, too.
 
     Attributes:
         start: (n_items + 1,) int64, items and counts of row b are ``start[b]:start[b + 1]``.
@@ -66,9 +69,9 @@ class TransitionMemory(nn.Module):
     evidence: Tensor
     gamma: Tensor
 
-    def __init__(self, n_items: int, n_recent: int, counting: Counting):
+    def __init__(self, n_items: int, n_recent: int, counting: Counting, dropout: float = 0.0):
         super().__init__()
-        self.n_items, self.n_recent, self.counting = n_items, n_recent, counting
+        self.n_items, self.n_recent, self.counting, self.dropout = n_items, n_recent, counting, dropout
         self.parameter = nn.Parameter(_FIRST_WEIGHT / _RATE * _DECAY ** torch.arange(n_recent))
         self.register_buffer("gamma", counting.distance_weights(), persistent=False)
         for name in self.OF_DATA:
@@ -88,6 +91,17 @@ class TransitionMemory(nn.Module):
         kept = counts.strongest(self.counting.strongest)
         self._keep(kept, counts.largest_but(self.counting.strongest))
 
+    def update(self, tokens: Tensor, cu_seqlens: Tensor, new: Tensor) -> None:
+        """Count more transitions: those to the ``new`` (T,) tokens of sequences; see :meth:`learn`.
+
+        Transitions that were not kept before begin at 0.
+        """
+        before = SparseRows(self.start.cpu(), self.items.long().cpu(), self.counts.cpu())
+        weights = self.counting.distance_weights()
+        counts = before.plus(count_transitions(tokens, cu_seqlens, weights, self.n_items, new))
+        lost = counts.largest_but(self.counting.strongest)
+        self._keep(counts.strongest(self.counting.strongest), lost.maximum(self.pruned.cpu()))
+
     def _keep(self, counts: SparseRows, pruned: Tensor) -> None:
         device = self.parameter.device
         self.start, self.counts = counts.start.to(device), counts.values.to(device)
@@ -96,7 +110,8 @@ class TransitionMemory(nn.Module):
         self._longest = int(counts.start.diff().max())
 
     def _evidence_of(self, counts: Tensor) -> Tensor:
-        return torch.log1p(counts / self.counting.smoothing)
+        s = self.counting.smoothing
+        return torch.log1p(counts / s) / math.log1p(1 / s)
 
     def forward(
         self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, target: Tensor | None = None
@@ -123,6 +138,9 @@ class TransitionMemory(nn.Module):
             start = (recent * self.counting.window + age.clamp(max=self.counting.window)).where(there, 0)
             end = ((recent + 1) * self.counting.window).where(there, 0)
             found.append(Added(RowItems(to[0], start, end, to[1]), self.theta().expand(start.shape)))
+        if self.training and self.dropout:
+            kept = torch.rand(len(rows), 1, device=rows.device) >= self.dropout
+            found = [each._replace(weight=each.weight * kept) for each in found]
         return tuple(found)
 
     def theta(self) -> Tensor:

@@ -142,6 +142,13 @@ class PackedSequentialRecommender(PackedRecommender):
             found = (Added(seen, (_REPEAT_RATE * self.repeat_bias).expand(len(seen.start), 1)),)
         return found if self.memory is None else found + self.memory(tokens, cu_seqlens, readout, target)
 
+    def update(self, tokens: Tensor, cu_seqlens: Tensor, new: Tensor) -> None:
+        """See :meth:`PackedRecommender.update`; ``transition_memory`` counts the transitions to the new items."""
+        if self.memory is None:
+            super().update(tokens, cu_seqlens, new)
+        else:
+            self.memory.update(tokens, cu_seqlens, new)
+
     @property
     def n_recent(self) -> int:
         """How many latest items :meth:`added_after` reads."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.packed_input import PackedRecommender
-from recbole_ssm.ops.packing import positions
+from recbole_ssm.ops.packing import positions, sequence_index
 from recbole_ssm.ops.transitions import SparseRows, check_rows, count_transitions, sum_rows
 
 WINDOW = Key("window", int, "largest distance at which one item follows another", 10, low=1)
@@ -33,8 +33,10 @@ class CountingRecommender(PackedRecommender):
         dataset: the training split, or for a model from a checkpoint what stands for it.
 
     Attributes:
+        counts: of the transitions, weighted by their distances.
         rows: R.
         frequency: (n_items,) int64, interactions of each item in the training sequences.
+        holders: (n_items,) int64, how many training sequences hold each item.
         n_sequences: number of training sequences.
     """
 
@@ -48,17 +50,34 @@ class CountingRecommender(PackedRecommender):
             self._tie = torch.rand(self.n_items, generator=torch.Generator().manual_seed(0)) * _TIE
             nobody = torch.zeros(0, dtype=torch.int64), torch.zeros(1, dtype=torch.int32)
             tokens, cu_seqlens = dataset.whole_sequences() if hasattr(dataset, "whole_sequences") else nobody
-            self.frequency = torch.bincount(tokens, minlength=self.n_items)
-            self.n_sequences = len(cu_seqlens) - 1
-            counts = count_transitions(tokens, cu_seqlens, self.distance_weights(config), self.n_items)
-            self.rows = self.evidence(counts, config, tokens, cu_seqlens)
+            nothing = torch.zeros(self.n_items, dtype=torch.int64)
+            self._take(SparseRows.of_none(self.n_items), nothing, nothing, 0)
+            self._distance_weights = self.distance_weights(config)
+            self.update(tokens, cu_seqlens, torch.ones_like(tokens, dtype=torch.bool))
+
+    def update(self, tokens: Tensor, cu_seqlens: Tensor, new: Tensor) -> None:
+        """See :meth:`PackedRecommender.update`."""
+        counts = count_transitions(tokens, cu_seqlens, self._distance_weights, self.n_items, new)
+        sequence = sequence_index(cu_seqlens, len(tokens)).long()
+        pairs, which = torch.unique(sequence * self.n_items + tokens, return_inverse=True)
+        had = torch.zeros(len(pairs), dtype=torch.bool).index_fill(0, which[~new], True)
+        holders = torch.bincount(pairs[~had] % self.n_items, minlength=self.n_items)
+        begun = int(new[cu_seqlens[:-1].long()].sum())
+        frequency = torch.bincount(tokens[new], minlength=self.n_items)
+        self._take(
+            self.counts.plus(counts), self.frequency + frequency, self.holders + holders, self.n_sequences + begun
+        )
+
+    def _take(self, counts: SparseRows, frequency: Tensor, holders: Tensor, n_sequences: int) -> None:
+        self.counts, self.frequency, self.holders, self.n_sequences = counts, frequency, holders, n_sequences
+        self.rows = self.evidence(counts)
 
     def distance_weights(self, config: Configuration) -> Tensor:
         """The weight (W,) of the distances 1 to W in the counts."""
         raise NotImplementedError
 
-    def evidence(self, counts: SparseRows, config: Configuration, tokens: Tensor, cu_seqlens: Tensor) -> SparseRows:
-        """The matrix R, made of the counts and of the training sequences (T,) with borders (S + 1,)."""
+    def evidence(self, counts: SparseRows) -> SparseRows:
+        """The matrix R, made of the counts."""
         raise NotImplementedError
 
     def history_weights(self, age: Tensor, length: Tensor) -> Tensor:
@@ -92,8 +111,8 @@ class CountingRecommender(PackedRecommender):
 
     def other_parameter(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the weights: the counts."""
-        rows = {f"rows_{name}": values for name, values in self.rows._asdict().items()}
-        return {**rows, "frequency": self.frequency, "n_sequences": self.n_sequences}
+        counts = {f"counts_{name}": values for name, values in self.counts._asdict().items()}
+        return {**counts, "frequency": self.frequency, "holders": self.holders, "n_sequences": self.n_sequences}
 
     def load_other_parameter(self, kept: Mapping[str, Any] | None) -> None:
         """Take over what a checkpoint has kept.
@@ -106,14 +125,15 @@ class CountingRecommender(PackedRecommender):
         """
         kept = kept or {}
         try:
-            rows = SparseRows(*(kept[f"rows_{name}"].cpu() for name in SparseRows._fields))
-            frequency, n_sequences = kept["frequency"].cpu(), int(kept["n_sequences"])
-            check_rows(rows, self.n_items)
+            counts = SparseRows(*(kept[f"counts_{name}"].cpu() for name in SparseRows._fields))
+            frequency, holders = kept["frequency"].cpu(), kept["holders"].cpu()
+            n_sequences = int(kept["n_sequences"])
+            check_rows(counts, self.n_items)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError("it does not hold counts of transitions") from error
-        if frequency.shape != (self.n_items,) or frequency.dtype != torch.int64:
+        if any(each.shape != (self.n_items,) or each.dtype != torch.int64 for each in (frequency, holders)):
             raise ValueError("its frequencies are not those of the items")
-        self.rows, self.frequency, self.n_sequences = rows, frequency, n_sequences
+        self._take(counts, frequency, holders, n_sequences)
 
 
 def _keep(kept: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Tensor]:

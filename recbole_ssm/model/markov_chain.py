@@ -17,7 +17,7 @@ class MarkovChain(CountingRecommender):
         """Right after it, and no later."""
         return torch.ones(1)
 
-    def evidence(self, counts: SparseRows, config: Configuration, tokens: Tensor, cu_seqlens: Tensor) -> SparseRows:
+    def evidence(self, counts: SparseRows) -> SparseRows:
         """The share of each item among those that came next."""
         return counts._replace(values=counts.values / counts.sums()[counts.of_row()])
 

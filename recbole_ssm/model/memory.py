@@ -15,9 +15,10 @@ MEMORY_KEYS = (
         False,
     ),
     Key("memory_items", int, "latest items of the history that the memory looks up", 10, low=1, high=100),
-    Key("memory_window", int, "largest distance at which it counts one item after another", 10, low=1, high=100),
+    Key("memory_window", int, "largest distance at which it counts one item after another", 20, low=1, high=100),
     Key("memory_power", float, "a transition over d places counts d to the power of minus this", 0.5, low=0),
-    Key("memory_smoothing", float, "the memory adds log(1 + count / this)", 0.1, low=1e-6),
+    Key("memory_smoothing", float, "the memory adds log(1 + count / this) / log(1 + 1 / this)", 1.0, low=1e-6),
+    Key("memory_dropout", float, "share of training targets that the memory adds nothing to", 0.5, low=0, high=1),
     Key("memory_strongest", int, "largest counts after each item that the memory keeps", 200, low=1),
 )
 
@@ -31,7 +32,7 @@ def make_memory(config: Configuration, dataset: Any, n_items: int) -> Transition
         n_items: number of items, with the padding item 0.
     """
     counting = Counting(*(config[f"memory_{key}"] for key in ("window", "power", "smoothing", "strongest")))
-    memory = TransitionMemory(n_items, config["memory_items"], counting)
+    memory = TransitionMemory(n_items, config["memory_items"], counting, config["memory_dropout"] or 0.0)
     if hasattr(dataset, "whole_sequences") and memory.parameter.device.type == "cpu":  # not while sizes are compared
         memory.learn(*dataset.whole_sequences())
     return memory

@@ -9,6 +9,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
 
+from recbole_ssm.errors import InputError
 from recbole_ssm.model.declarations import Column, Configuration, Key
 from recbole_ssm.ops.packing import check_each, check_ids, check_shapes, pack_padded
 from recbole_ssm.ops.values import demand, on_host
@@ -41,6 +42,22 @@ class PackedRecommender(SequentialRecommender):
     @classmethod
     def check_config(cls, config: Configuration) -> None:
         """Raise InputError where values of its keys do not fit one another. Each by itself has been checked."""
+
+    def update(self, tokens: Tensor, cu_seqlens: Tensor, new: Tensor) -> None:
+        """Let what it counts take in new interactions, without training.
+
+        Args:
+            tokens: (T,) items of histories, on the CPU.
+            cu_seqlens: (S + 1,) borders of the histories.
+            new: (T,) bool, the items that were not counted before. They are the last of their histories.
+
+        Raises:
+            InputError: it counts nothing.
+        """
+        raise InputError(
+            f"this {type(self).__name__} counts nothing that could take in new interactions; train it with "
+            "transition_memory, or use a model that counts, such as PCTM"
+        )
 
     @property
     def streams(self) -> bool:

@@ -52,7 +52,7 @@ class PCTM(CountingRecommender):
         self._base, self._recent, self._share = (
             config[key] for key in ("history_base", "recent_items", "recent_share")
         )
-        self._popularity_weight = config["popularity_weight"]
+        self._popularity_weight, self._smoothing = config["popularity_weight"], config["smoothing"]
         super().__init__(config, dataset)
 
     def distance_weights(self, config: Configuration) -> Tensor:
@@ -60,9 +60,9 @@ class PCTM(CountingRecommender):
         distance = torch.arange(1.0, config["window"] + 1)
         return distance ** -config["distance_power"] * config["distance_base"] ** (distance - 1)
 
-    def evidence(self, counts: SparseRows, config: Configuration, tokens: Tensor, cu_seqlens: Tensor) -> SparseRows:
+    def evidence(self, counts: SparseRows) -> SparseRows:
         """``log(1 + C / s)``."""
-        return counts._replace(values=torch.log1p(counts.values / config["smoothing"]))
+        return counts._replace(values=torch.log1p(counts.values / self._smoothing))
 
     def history_weights(self, age: Tensor, length: Tensor) -> Tensor:
         """w, whose sum over each history is 1."""

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from recbole_ssm.model.counting import RECENT_ITEMS, WINDOW, CountingRecommender
 from recbole_ssm.model.declarations import Configuration, Key
-from recbole_ssm.ops.packing import sequence_index
 from recbole_ssm.ops.transitions import SparseRows
 
 _DECAYS = {
@@ -44,18 +43,19 @@ class SeqRules(CountingRecommender):
 
     def __init__(self, config: Configuration, dataset: Any):
         self._decay, self._recent = _DECAYS[config["history_decay"]], config["recent_items"]
+        self._idf, self._max_rules = config["idf"], config["max_rules"]
         super().__init__(config, dataset)
 
     def distance_weights(self, config: Configuration) -> Tensor:
         """The weights g of the distances 1 to ``window``."""
         return _DECAYS[config["distance_decay"]](torch.arange(1.0, config["window"] + 1))
 
-    def evidence(self, counts: SparseRows, config: Configuration, tokens: Tensor, cu_seqlens: Tensor) -> SparseRows:
+    def evidence(self, counts: SparseRows) -> SparseRows:
         """The rules that are kept."""
-        if config["idf"]:
-            idf = _idf(tokens, cu_seqlens, self.n_items)
+        if self._idf:
+            idf = _idf(self.holders, self.n_sequences)
             counts = counts._replace(values=counts.values * idf[counts.of_row()])
-        return counts if config["max_rules"] is None else counts.strongest(config["max_rules"])
+        return counts if self._max_rules is None else counts.strongest(self._max_rules)
 
     def history_weights(self, age: Tensor, length: Tensor) -> Tensor:
         """The weights v of the latest items, and 0 of those before them."""
@@ -63,13 +63,10 @@ class SeqRules(CountingRecommender):
         return weights if self._recent is None else weights.where(age < self._recent, 0.0)
 
 
-def _idf(tokens: Tensor, cu_seqlens: Tensor, n_items: int) -> Tensor:
-    """Inverse document frequency of each item in the sequences, from 0 (most frequent) to 1, (n_items,)."""
-    sequence = sequence_index(cu_seqlens, len(tokens)).long()
-    of_sequences = torch.unique(sequence * n_items + tokens) % n_items
-    frequency = torch.bincount(of_sequences, minlength=n_items)
-    idf = torch.log((len(cu_seqlens) - 1) / frequency.clamp(min=1).float())
-    known = idf[frequency > 0]
+def _idf(holders: Tensor, n_sequences: int) -> Tensor:
+    """Inverse document frequency of items that so many sequences hold, from 0 (most frequent) to 1, (n_items,)."""
+    idf = torch.log(n_sequences / holders.clamp(min=1).float())
+    known = idf[holders > 0]
     if not len(known) or known.min() == known.max():
-        return torch.ones(n_items)
+        return torch.ones_like(idf)
     return ((idf - known.min()) / (known.max() - known.min())).clamp(0.0, 1.0)

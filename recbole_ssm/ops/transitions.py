@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 
-from recbole_ssm.ops.packing import check_ids, check_shapes, sequence_index
+from recbole_ssm.ops.packing import check_each, check_ids, check_shapes, sequence_index
 
 
 class SparseRows(NamedTuple):
@@ -26,6 +26,10 @@ class SparseRows(NamedTuple):
     def of_none(cls, n_items: int) -> SparseRows:
         """Nothing has followed any item."""
         return cls(torch.zeros(n_items + 1, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+
+    def plus(self, other: SparseRows) -> SparseRows:
+        """The sum of two matrices."""
+        return _from_scipy(_to_scipy(self) + _to_scipy(other))
 
     def of_row(self) -> Tensor:
         """The row (n,) of each value."""
@@ -69,7 +73,9 @@ def check_rows(rows: SparseRows, n_items: int) -> None:
         raise ValueError("values must be finite")
 
 
-def count_transitions(tokens: Tensor, cu_seqlens: Tensor, weights: Tensor, n_items: int) -> SparseRows:
+def count_transitions(
+    tokens: Tensor, cu_seqlens: Tensor, weights: Tensor, n_items: int, new: Tensor | None = None
+) -> SparseRows:
     """``C[b, a] = sum_d weights[d - 1] N_d[b, a]``, where ``N_d`` counts item a exactly d places after item b.
 
     Args:
@@ -77,6 +83,7 @@ def count_transitions(tokens: Tensor, cu_seqlens: Tensor, weights: Tensor, n_ite
         cu_seqlens: (S + 1,) borders; pairs do not cross them.
         weights: (W,) of the distances 1 to W.
         n_items: number of rows and columns.
+        new: (T,) bool, the tokens a that count as coming after others; None for all.
 
     Returns:
         C; its time is O(T W).
@@ -85,6 +92,7 @@ def count_transitions(tokens: Tensor, cu_seqlens: Tensor, weights: Tensor, n_ite
         ValueError: the borders are not those of the tokens, or an id is not below ``n_items``.
     """
     check_shapes(cu_seqlens, len(tokens))
+    check_each(new=(new, tokens.shape))
     check_ids("tokens", tokens, 0, n_items)
     ids, sequence = tokens.numpy(), sequence_index(cu_seqlens, len(tokens)).numpy()
     total = sparse.csr_matrix((n_items, n_items), dtype=np.float32)
@@ -92,12 +100,24 @@ def count_transitions(tokens: Tensor, cu_seqlens: Tensor, weights: Tensor, n_ite
         if distance >= len(ids):
             break
         together = sequence[distance:] == sequence[:-distance]
+        if new is not None:
+            together &= new.numpy()[distance:]
         before, after = ids[:-distance][together], ids[distance:][together]
         values = np.full(len(before), weight, dtype=np.float32)
         total = total + sparse.csr_matrix((values, (before, after)), shape=total.shape)
-    total.sort_indices()
-    start, items = (torch.from_numpy(each.astype(np.int64)) for each in (total.indptr, total.indices))
-    return SparseRows(start, items, torch.from_numpy(total.data))
+    return _from_scipy(total)
+
+
+def _to_scipy(rows: SparseRows) -> Any:
+    n_items = len(rows.start) - 1
+    parts = tuple(each.cpu().numpy() for each in (rows.values, rows.items, rows.start))
+    return sparse.csr_matrix(parts, shape=(n_items, n_items))
+
+
+def _from_scipy(matrix: Any) -> SparseRows:
+    matrix.sort_indices()
+    start, items = (torch.from_numpy(each.astype(np.int64)) for each in (matrix.indptr, matrix.indices))
+    return SparseRows(start, items, torch.from_numpy(matrix.data))
 
 
 def sum_rows(rows: SparseRows, tokens: Tensor, weights: Tensor, cu_seqlens: Tensor) -> Tensor:
@@ -112,12 +132,9 @@ def sum_rows(rows: SparseRows, tokens: Tensor, weights: Tensor, cu_seqlens: Tens
     Returns:
         y (S, n_items) float32, on the device of ``tokens``.
     """
-    n_items = len(rows.start) - 1
-    matrix = sparse.csr_matrix(
-        tuple(each.cpu().numpy() for each in (rows.values, rows.items, rows.start)), shape=(n_items, n_items)
-    )
+    matrix = _to_scipy(rows)
     history = sparse.csr_matrix(
         tuple(each.cpu().numpy() for each in (weights.float(), tokens, cu_seqlens)),
-        shape=(len(cu_seqlens) - 1, n_items),
+        shape=(len(cu_seqlens) - 1, matrix.shape[0]),
     )
     return torch.from_numpy((history @ matrix).toarray()).to(tokens.device)

@@ -128,6 +128,38 @@ class Recommender:
                 found[row] = items
         return found
 
+    def update(
+        self, histories: Sequence[Sequence[str]], new: Sequence[int] | None = None, *, skip_unknown: bool = False
+    ) -> None:
+        """Let what the model counts take in new interactions, without training.
+
+        That is the ``transition_memory`` of a trained model, and all that PCTM, SeqRules and MarkovChain know. Sessions
+        go on, and use the new counts. The checkpoint's file stays as it is.
+
+        Args:
+            histories: the item names of each history, the latest last.
+            new: how many of the latest items of each history are new; None: all are.
+            skip_unknown: pass over items that the model does not know.
+
+        Raises:
+            InputError: the model counts nothing, a history has an unknown item, or ``new`` does not fit.
+        """
+        new = [len(history) for history in histories] if new is None else list(new)
+        if len(new) != len(histories) or any(not 0 <= n <= len(each) for n, each in zip(new, histories, strict=False)):
+            raise InputError("new must be a number for each history, from 0 to the number of its items")
+        numbers, fresh = [], []
+        for history, n in zip(histories, new, strict=True):
+            before = self._numbers(history[: len(history) - n], skip_unknown)
+            after = self._numbers(history[len(history) - n :], skip_unknown)
+            numbers.append(before + after)
+            fresh += [False] * len(before) + [True] * len(after)
+        numbers = [each for each in numbers if each]
+        tokens = torch.tensor([number for each in numbers for number in each], dtype=torch.int64)
+        self.model.update(
+            tokens, cumulative_lengths(torch.tensor([len(each) for each in numbers])), torch.tensor(fresh)
+        )
+        self._steppers.clear()  # what they have recorded reads the counts of before
+
     def _batch(self, numbers: Sequence[list[int]], values: Mapping[str, Sequence[list[float]]]) -> Interaction:
         """A packed batch of what the model reads of histories."""
         latest = slice(-self._longest, None) if self._longest else slice(None)

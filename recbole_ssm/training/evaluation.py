@@ -9,13 +9,21 @@ from typing import Any
 
 from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.configuration import stored_config, understood
+from recbole_ssm.checkpoints.ensemble import Ensemble
 from recbole_ssm.checkpoints.fingerprint import fingerprint
 from recbole_ssm.checkpoints.load import load_ensemble
+from recbole_ssm.data import PackedDataset
+from recbole_ssm.errors import InputError
 from recbole_ssm.training.assembly import Assembly, assemble_trained, computing
 
 
 def evaluate(
-    file: str | Path, dataset: str | None = None, command_line: Iterable[str] = (), *, others: Sequence[str | Path] = ()
+    file: str | Path,
+    dataset: str | None = None,
+    command_line: Iterable[str] = (),
+    *,
+    others: Sequence[str | Path] = (),
+    update: bool = False,
 ) -> dict[str, Any]:
     """Validate and test the model of a checkpoint, as it was configured but for what is given here.
 
@@ -24,11 +32,13 @@ def evaluate(
         dataset: another dataset with the same items; None for the one that it was trained on.
         command_line: arguments ``--key=value``, for example ``--filter_seen=True`` or ``--topk=[5,20]``.
         others: checkpoints of more models of this package, trained on the same data: all of them rank together.
+        update: before the test, let what the models count take in the validation items, without training.
 
     Returns:
         ``valid_result`` and ``test_result``, None where the split leaves no such items; ``split`` in words,
-        ``time_order`` and ``filter_seen``, under which they hold; and whether the training data are those that the
-        model had, in the same order of rows (``same_training_data``).
+        ``time_order`` and ``filter_seen``, under which they hold; whether the test knew the validation items by
+        ``update`` (``updated``); and whether the training data are those that the model had, in the same order of rows
+        (``same_training_data``).
 
     Raises:
         CheckpointError: the file cannot be read, or the dataset has other items.
@@ -39,7 +49,10 @@ def evaluate(
         data = loaders.train._dataset
         if others:
             trainer.model = load_ensemble([file, *others], config, data, {file: state})
-        results = [trainer.evaluate(loader, load_best_model=False) for loader in (loaders.valid, loaders.test)]
+        valid_result = trainer.evaluate(loaders.valid, load_best_model=False)
+        if update:
+            _update(trainer.model, loaders.valid)
+        results = valid_result, trainer.evaluate(loaders.test, load_best_model=False)
     valid_result, test_result = (found and {name: float(value) for name, value in found.items()} for found in results)
     return {
         "valid_result": valid_result,
@@ -47,8 +60,18 @@ def evaluate(
         "split": config.split_in_words,
         "time_order": config.order_of_histories,
         "filter_seen": config["filter_seen"],
+        "updated": update,
         "same_training_data": fingerprint(data) == state["dataset"],
     }
+
+
+def _update(model: Any, valid: Any) -> None:
+    """Let a model, or each of an ensemble, count the transitions to the validation items."""
+    if valid is None or not isinstance(valid._dataset, PackedDataset):
+        raise InputError("--update=True needs validation items and a model of this package")
+    members: list[Any] = list(model.models) if isinstance(model, Ensemble) else [model]
+    for each in members:
+        each.update(*valid._dataset.sequences_to_targets())
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The memory of transitions: what it adds, and that training data tell nothing of their own targets."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -36,6 +38,10 @@ def counted(sequences, counting):
     return C
 
 
+def evidence_of(counts, counting):
+    return torch.log(1 + counts / counting.smoothing) / math.log(1 + 1 / counting.smoothing)
+
+
 def memory_of(sequences, counting, n_recent=3):
     memory = TransitionMemory(N_ITEMS, n_recent, counting)
     memory.learn(*packed(sequences))
@@ -56,7 +62,7 @@ def added(memory, *arguments):
 def expected_after(history, rows_of, memory):
     """What it must add after a history, where ``rows_of(b)`` is the row of C after item b."""
     latest = history[::-1][: memory.n_recent]
-    evidence = [torch.log1p(rows_of(before) / memory.counting.smoothing) for before in latest]
+    evidence = [evidence_of(rows_of(before), memory.counting) for before in latest]
     return sum(weight * each for weight, each in zip(memory.theta().detach().double(), evidence, strict=False))
 
 
@@ -83,7 +89,7 @@ def left_out(memory, sequence, place, known):
             own[sequence[later]] += sum((later - p) ** -counting.power for p in earlier if sequence[p] == before)
         to_come = {sequence[k] for k in known if place < k <= place - age + counting.window}
         own = own.where(torch.tensor([item in to_come for item in range(N_ITEMS)]), 0)
-        total += weight * torch.log1p((memory.dense[before] - own).clamp(min=0) / counting.smoothing)
+        total += weight * evidence_of((memory.dense[before] - own).clamp(min=0), counting)
     return total
 
 
@@ -118,7 +124,7 @@ def test_evidence_of_the_own_sequence_alone_is_none():
     for row, target in enumerate([2, 3, 4]):
         assert abs(found[row, target]) < 1e-6
     assert not found[2, 5:].any()
-    assert added(memory, torch.tensor([1, 2, 3]), torch.tensor([0, 3]))[0, 2] > 1
+    assert added(memory, torch.tensor([1, 2, 3]), torch.tensor([0, 3]))[0, 2] > 0.5
 
 
 def test_items_that_are_hidden_or_ignored_have_no_evidence():
@@ -169,6 +175,20 @@ def test_random_data_give_no_training_loss_below_chance():
 
     assert chance - 0.005 < best_loss(targets) < chance + 0.03
     assert best_loss() < chance - 0.05  # with what the sequences themselves have counted
+
+
+def test_a_memory_that_is_brought_up_to_date_has_counted_all():
+    counting, sequences = Counting(4, 0.5, 0.3, 100), sequences_of(0)
+    memory = memory_of([each[:-2] for each in sequences if len(each) > 3], counting)
+    grown = [each for each in sequences if len(each) > 3]
+    new = [k >= len(each) - 2 for each in grown for k in range(len(each))]
+    memory.update(*packed(grown), torch.tensor(new))
+    expected = memory_of(grown, counting)
+    assert torch.equal(memory.items, expected.items)
+    torch.testing.assert_close(memory.counts, expected.counts)
+    tokens, cu_seqlens = packed(sequences_of(5, n=3))
+    found, wanted = (added(each, tokens, cu_seqlens) for each in (memory, expected))
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_counts_come_back_from_a_state_dict():

@@ -152,6 +152,28 @@ def test_only_what_is_trained_on_is_counted(tiny, name):
     assert int(model.frequency.sum()) == sum(map(len, found.values()))
 
 
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [("PCTM", {"popularity_weight": -0.4}), ("SeqRules", {"idf": True, "max_rules": 3}), ("MarkovChain", {})],
+)
+def test_a_model_that_is_brought_up_to_date_is_one_that_counted_all(tiny, name, keys):
+    """In two steps: items are added to sequences, and whole sequences."""
+    everything = draw(0)
+    config = make_config(tiny, name, **keys)
+    expected = config.model_class(config, Sequences(everything, 12)).eval()
+    begun = [sequence[: 1 + len(sequence) // 2] for sequence in everything[:12]]
+    model = config.model_class(config, Sequences(begun, 12)).eval()
+    tokens, cu_seqlens = packed(everything[:12])
+    new = torch.tensor([k >= 1 + len(one) // 2 for one in everything[:12] for k in range(len(one))])
+    model.update(tokens, cu_seqlens, new)
+    tokens, cu_seqlens = packed(everything[12:])
+    model.update(tokens, cu_seqlens, torch.ones_like(tokens, dtype=torch.bool))
+    assert torch.equal(model.frequency, expected.frequency)
+    assert torch.equal(model.holders, expected.holders)
+    assert model.n_sequences == expected.n_sequences
+    torch.testing.assert_close(scores_of(model, draw(5)), scores_of(expected, draw(5)), atol=2e-6, rtol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def counted(tiny, tmp_path_factory):
     settings = {"data_path": str(tiny), "use_gpu": False, "show_progress": False}
@@ -173,15 +195,16 @@ def test_a_run_counts_once_and_says_which_keys_do_nothing(counted, tiny):
     "change",
     [
         lambda kept: kept.clear(),
-        lambda kept: kept.update(rows_items=kept["rows_items"] + 1000),
-        lambda kept: kept.update(rows_items=-kept["rows_items"]),
-        lambda kept: kept.update(rows_start=kept["rows_start"].flip(0)),
-        lambda kept: kept.update(rows_start=kept["rows_start"][:-1]),
-        lambda kept: kept.update(rows_values=kept["rows_values"][1:]),
-        lambda kept: kept.update(rows_values=kept["rows_values"] * math.nan),
-        lambda kept: kept.update(rows_values=kept["rows_values"].double()),
+        lambda kept: kept.update(counts_items=kept["counts_items"] + 1000),
+        lambda kept: kept.update(counts_items=-kept["counts_items"]),
+        lambda kept: kept.update(counts_start=kept["counts_start"].flip(0)),
+        lambda kept: kept.update(counts_start=kept["counts_start"][:-1]),
+        lambda kept: kept.update(counts_values=kept["counts_values"][1:]),
+        lambda kept: kept.update(counts_values=kept["counts_values"] * math.nan),
+        lambda kept: kept.update(counts_values=kept["counts_values"].double()),
         lambda kept: kept.update(frequency=kept["frequency"][1:]),
         lambda kept: kept.update(frequency="many"),
+        lambda kept: kept.update(holders=kept["holders"].float()),
         lambda kept: kept.update(n_sequences="many"),
     ],
 )
