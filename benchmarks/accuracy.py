@@ -50,7 +50,7 @@ INTRODUCTION = """# Results
 `python benchmarks/accuracy.py --tables` writes this page from `runs/*.json`. Each of these files has its command,
 commit and versions, its hardware and every epoch. [NOTES.md](NOTES.md) says what else was tried.
 
-- **What is tested.** Leave one out, ranking of all items. The model is that of the epoch with the best validation
+- **What is tested.** Leave one out, ranking of all items, where a heading names no other split. The model is that of the epoch with the best validation
   NDCG@10. Where the validation items were trained on, too, it is that of the last epoch, with settings found before.
 - **Numbers.** Mean ± standard deviation over seeds. `epochs` are those trained; a `time_budget` ends them early. Times
   are medians: training per epoch, and training and validation up to the epoch that is tested (s to best). GiB: peak
@@ -228,8 +228,11 @@ def table(runs: list[dict], published: list[dict], filtered: str) -> list[str]:
 
 def protocol(run: dict) -> tuple[str, str, str]:
     """Of a run or of a published figure: what must be the same where two are compared."""
+    from recbole_ssm.config.splits import split_in_words
+
     split = run.get("split", {"LS": "valid_and_test"})
-    return run["dataset"], run["time_order"], SPLITS.get(split.get("LS"), f", split {split}")
+    words = SPLITS[split["LS"]] if split.get("LS") in SPLITS else f", {split_in_words(split)}"
+    return run["dataset"], run["time_order"], words
 
 
 def read_run(file: Path) -> dict:
