@@ -50,8 +50,8 @@ INTRODUCTION = """# Results
 `python benchmarks/accuracy.py --tables` writes this page from `runs/*.json`. Each of these files has its command,
 commit and versions, its hardware and every epoch. [NOTES.md](NOTES.md) says what else was tried.
 
-- **What is tested.** Leave one out, ranking of all items, where a heading names no other split. The model is that of the
-  epoch with the best validation NDCG@10. Where the validation items were trained on, too, it is that of the last epoch,
+- **What is tested.** Leave one out, ranking of all items, where a heading names no other split. The model is that of
+  the epoch with the best validation NDCG@10. Where validation items were trained on, too, it is that of the last epoch,
   with settings found before.
 - **Numbers.** Mean ± standard deviation over seeds. `epochs` are those trained; a `time_budget` ends them early. Times
   are medians: training per epoch, and training and validation up to the epoch that is tested (s to best). GiB: peak
