@@ -50,6 +50,8 @@ class TransitionMemory(nn.Module):
         n_recent: how many latest items are looked up.
         counting: how transitions count.
         dropout: share of the rows to which nothing is added in training, so that the model learns to do without, too.
+        scale: in use theta is this times what was learned. In training all other weights come to know the targets, and
+            so the memory seems less useful than it is.
 
     Attributes:
         start: (n_items + 1,) int64, items and counts of row b are ``start[b]:start[b + 1]``.
@@ -69,9 +71,10 @@ class TransitionMemory(nn.Module):
     evidence: Tensor
     gamma: Tensor
 
-    def __init__(self, n_items: int, n_recent: int, counting: Counting, dropout: float = 0.0):
+    def __init__(self, n_items: int, n_recent: int, counting: Counting, dropout: float = 0.0, scale: float = 1.0):
         super().__init__()
-        self.n_items, self.n_recent, self.counting, self.dropout = n_items, n_recent, counting, dropout
+        self.n_items, self.n_recent, self.counting = n_items, n_recent, counting
+        self.dropout, self.scale = dropout, scale
         self.parameter = nn.Parameter(_FIRST_WEIGHT / _RATE * _DECAY ** torch.arange(n_recent))
         self.register_buffer("gamma", counting.distance_weights(), persistent=False)
         for name in self.OF_DATA:
@@ -144,8 +147,8 @@ class TransitionMemory(nn.Module):
         return tuple(found)
 
     def theta(self) -> Tensor:
-        """The weights (n_recent,)."""
-        return _RATE * self.parameter
+        """The weights (n_recent,), in training or in use."""
+        return _RATE * self.parameter * (1.0 if self.training else self.scale)
 
     def after(self, latest: Tensor) -> Added:
         """What is added after histories whose latest items are ``latest`` (R, n_recent); 0 is no item."""

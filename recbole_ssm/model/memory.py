@@ -19,6 +19,7 @@ MEMORY_KEYS = (
     Key("memory_power", float, "a transition over d places counts d to the power of minus this", 0.5, low=0),
     Key("memory_smoothing", float, "the memory adds log(1 + count / this) / log(1 + 1 / this)", 1.0, low=1e-6),
     Key("memory_dropout", float, "share of training targets that the memory adds nothing to", 0.5, low=0, high=1),
+    Key("memory_scale", float, "in use the learned weights of the memory are multiplied by this", 3.0, low=0),
     Key("memory_strongest", int, "largest counts after each item that the memory keeps", 200, low=1),
 )
 
@@ -32,7 +33,9 @@ def make_memory(config: Configuration, dataset: Any, n_items: int) -> Transition
         n_items: number of items, with the padding item 0.
     """
     counting = Counting(*(config[f"memory_{key}"] for key in ("window", "power", "smoothing", "strongest")))
-    memory = TransitionMemory(n_items, config["memory_items"], counting, config["memory_dropout"] or 0.0)
+    memory = TransitionMemory(
+        n_items, config["memory_items"], counting, config["memory_dropout"], config["memory_scale"]
+    )
     if hasattr(dataset, "whole_sequences") and memory.parameter.device.type == "cpu":  # not while sizes are compared
         memory.learn(*dataset.whole_sequences())
     return memory

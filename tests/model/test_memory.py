@@ -10,6 +10,7 @@ from recbole_ssm.ops.packing import last_tokens
 from recbole_ssm.ops.transitions import count_transitions
 
 MEMORY = {"transition_memory": True, "memory_items": 3, "memory_window": 4, "memory_strongest": 1000}
+MEMORY |= {"memory_dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,18 @@ def test_what_a_session_keeps_is_enough(folder):
         torch.testing.assert_close(scores, model.full_sort_predict(batch))
     with pytest.raises(ValueError, match="transition_memory"):
         model.score_all(hidden)
+
+
+def test_dropout_and_scale_are_those_of_training_and_use(folder):
+    model, (train, _, _) = made(folder, memory_dropout=0.5, memory_scale=3.0)
+    batch = next(iter(train))
+    tokens, cu_seqlens = batch["item_id_list"], batch["cu_seqlens"]
+    (used,) = model.eval().added(tokens, cu_seqlens)
+    whole, own = model.train().added(tokens, cu_seqlens, None, torch.ones_like(tokens))
+    kept = whole.weight[:, 0] != 0
+    assert 0.2 < kept.double().mean() < 0.8
+    torch.testing.assert_close(3 * whole.weight[kept], used.weight[kept])
+    assert torch.equal(whole.weight, own.weight)
 
 
 def test_it_is_off_unless_it_is_asked_for(folder):

@@ -66,7 +66,13 @@ SAMPLED = {"train_samples": "sampled_prefixes", "prefixes_per_user": 8}
 RUNS = {
     "whole sequences": (
         "2Mamba4Rec",
-        {"lr_schedule": "one_cycle", "repeat_bias": True, "transition_memory": True, "train_batch_tokens": 60},
+        {
+            "lr_schedule": "one_cycle",
+            "repeat_bias": True,
+            "transition_memory": True,
+            "memory_dropout": 0.0,
+            "train_batch_tokens": 60,
+        },
     ),
     "prefixes": ("SSD4Rec", {**SAMPLED, "mask_ratio": 0.0, "train_batch_tokens": 60, "filter_seen": True}),
     "cut histories": ("Hydra4Rec", {"train_samples": "prefix_lm", "train_batch_tokens": 60}),
