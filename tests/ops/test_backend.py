@@ -15,6 +15,7 @@ from scan_contract import SelectiveScanCase, SsdCase
 from recbole_ssm import ops
 from recbole_ssm.ops import causal_conv1d, use_backend
 from recbole_ssm.ops.backends import OPS, Backend, Kernel, backend_names, check_backend, choose, describe_backends
+from recbole_ssm.ops.backends.native import loading
 from recbole_ssm.ops.backends.native.loading import library
 from recbole_ssm.ops.convolution.reference import depthwise_conv1d
 
@@ -176,3 +177,14 @@ def test_convolution_on_every_machine(machine, channels, width):
     expected = torch.nn.functional.silu(depthwise_conv1d(*inputs, borders(lengths), ahead=0))
     found = causal_conv1d(*(tensor.float() for tensor in inputs), borders(lengths))
     assert relative_error(found, expected) < 1e-6
+
+
+@needs_library
+def test_a_library_of_other_sources_is_told_of_and_not_used(monkeypatch, caplog):
+    """As after git pull in a checkout, where nothing is built anew."""
+    monkeypatch.setattr(loading, "_INTERFACE", 0)
+    monkeypatch.setattr(loading, "_found", loading._found.__wrapped__)
+    assert loading.library() is None
+    assert "install the package again" in caplog.text
+    with pytest.raises(ValueError, match="built from other sources of this package"):
+        check_backend("native")

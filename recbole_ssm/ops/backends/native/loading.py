@@ -5,29 +5,56 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from functools import cache
+from logging import getLogger
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 _INTERFACE = 10
-"""Of library.c: a library left behind by another version is not used."""
+"""Of library.c."""
+
+
+_NOT_BUILT = (
+    "no C compiler was found when this package was installed (install one, and install the package again), or this is "
+    "a checkout that was not installed with pip install -e"
+)
+_OTHER_SOURCES = (
+    "the C library was built from other sources of this package, so that PyTorch computes, several times slower; "
+    "install the package again (in a checkout: pip install -e .)"
+)
+
+
+class _Found(NamedTuple):
+    """What is there of the library."""
+
+    library: ctypes.CDLL | None
+    missing: str | None
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """The library, or None where it was not built."""
+def _found() -> _Found:
     older = Path(__file__).parents[2] / "native" / "_library.so"  # where it was built before it moved here
+    why = _NOT_BUILT
     for file in (Path(__file__).with_name("_library.so"), older):
         try:
             loaded = ctypes.CDLL(str(file))
-            if loaded.recbole_ssm_interface() != _INTERFACE:
-                continue
-        except (OSError, AttributeError):  # not built, built for another machine, or from other sources
+            interface = loaded.recbole_ssm_interface()
+        except (OSError, AttributeError):  # not built, or built for another machine
             continue
-        loaded.recbole_ssm_scan_segment.restype = ctypes.c_int64
-        return loaded
-    return None
+        if interface == _INTERFACE:
+            loaded.recbole_ssm_scan_segment.restype = ctypes.c_int64
+            return _Found(loaded, None)
+        why = _OTHER_SOURCES
+    if why == _OTHER_SOURCES:
+        getLogger().warning(why)
+    return _Found(None, why)
+
+
+def library() -> ctypes.CDLL | None:
+    """The library, or None where it was not built. One that another version left behind is told of, and not used."""
+    return _found().library
 
 
 def loaded() -> ctypes.CDLL:
@@ -40,12 +67,7 @@ def loaded() -> ctypes.CDLL:
 
 def missing() -> str | None:
     """What to do where the library was not built; None where it was."""
-    if library() is not None:
-        return None
-    return (
-        "no C compiler was found when this package was installed (install one, and install the package again), or this "
-        "is a checkout that was not installed with pip install -e"
-    )
+    return None if library() is not None else _found().missing or _NOT_BUILT
 
 
 def takes(tensor: Tensor) -> bool:
