@@ -13,7 +13,7 @@ from recbole_ssm.config.given import Given
 from recbole_ssm.config.keys import keys_of
 from recbole_ssm.config.splits import TEMPORAL, TemporalSplit, split_in_words, temporal_split
 from recbole_ssm.errors import InputError
-from recbole_ssm.model.declarations import Column
+from recbole_ssm.model.declarations import Column, Configuration
 from recbole_ssm.model.recbole_models import COUNTS_PER_BATCH, recbole_properties
 from recbole_ssm.system.distributed import init_process_group, rank, world_size
 from recbole_ssm.system.environment import parse_gpu_id, show_gpus, visible_gpus
@@ -66,7 +66,11 @@ class Settings(Given):
     @property
     def columns(self) -> tuple[Column, ...]:
         """What the model reads of each interaction beside the item; of RecBole's models it is not known."""
-        return self.model_class.columns if self.is_packed else ()
+        return self._columns_read(self)
+
+    def _columns_read(self, given: Configuration) -> tuple[Column, ...]:
+        declared: tuple[Column, ...] = self.model_class.columns if self.is_packed else ()
+        return tuple(column for column in declared if column.is_read(given))
 
     @property
     def counts_per_batch(self) -> bool:
@@ -189,7 +193,9 @@ class Settings(Given):
         internal, external = self.internal_config_dict, self.external_config_dict
         given = internal | external
         eval_args, columns = external.get("eval_args"), internal.get("load_col")
-        wanted = [column.field(given) for column in self.columns]
+        wanted = [column.field(given) for column in self._columns_read(given)]
+        if wanted:
+            internal["normalize_all"] = False  # RecBole's ml-100k.yaml has True; the model reads values of the file
         if isinstance(eval_args, dict) and eval_args.get("order") == "TO":
             wanted = [given["TIME_FIELD"], *wanted]
         if wanted and isinstance(columns, dict):

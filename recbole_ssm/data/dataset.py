@@ -213,6 +213,15 @@ class PackedDataset(FromCache, AtomicFiles, SequentialDataset):
         is_target = torch.zeros(len(self.history), dtype=torch.bool).index_fill(0, ends, True)
         return self.history[index], cu_seqlens, is_target[index]
 
+    def steps_of_column(self, field: str) -> Tensor:
+        """How much a column grows from the last item of each sample's history to its target, (n_samples,) float64.
+
+        Args:
+            field: of :attr:`history_columns`.
+        """
+        values, target = self.history_columns[field], self.inter_feat[HISTORY_END]
+        return values[target] - values[target - 1]
+
     def begins(self, samples: Interaction) -> Tensor:
         """Whether the history of each sample (S,) is its user's first item, and nothing more."""
         return samples[HISTORY_END] - 1 == self.user_start[samples[self.uid_field]]

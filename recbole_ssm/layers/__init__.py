@@ -7,6 +7,17 @@ from recbole_ssm.layers.hydra import Hydra
 from recbole_ssm.layers.lru import LRU
 from recbole_ssm.layers.mamba import Mamba
 from recbole_ssm.layers.mamba2 import Mamba2
+from recbole_ssm.layers.time_gaps import TimeGaps
 from recbole_ssm.layers.transition_memory import TransitionMemory
 
-__all__ = ["LRU", "CausalSelfAttention", "Dropout", "FeedForward", "Hydra", "Mamba", "Mamba2", "TransitionMemory"]
+__all__ = [
+    "LRU",
+    "CausalSelfAttention",
+    "Dropout",
+    "FeedForward",
+    "Hydra",
+    "Mamba",
+    "Mamba2",
+    "TimeGaps",
+    "TransitionMemory",
+]

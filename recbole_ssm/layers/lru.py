@@ -7,9 +7,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from recbole_ssm.ops import linear_recurrence
-from recbole_ssm.ops.packing import at, last_tokens
+from recbole_ssm.layers.time_gaps import gap_weight, step_size
+from recbole_ssm.ops import linear_recurrence, selective_scan
+from recbole_ssm.ops.packing import at, last_tokens, positions
 from recbole_ssm.ops.precision import without_half
+
+_SOFTPLUS_1 = math.log(math.e - 1)
+"""Its softplus is 1."""
 
 
 class LRU(nn.Module):
@@ -20,37 +24,73 @@ class LRU(nn.Module):
         expand: states over ``d_model``.
         r_min: least magnitude of an initial decay.
         r_max: greatest magnitude.
+        time_gaps: how many numbers of the gap before each token scale how much is forgotten of all before it, with
+            weights of each state.
     """
 
-    def __init__(self, d_model: int, expand: int = 2, r_min: float = 0.8, r_max: float = 0.99):
+    def __init__(self, d_model: int, expand: int = 2, r_min: float = 0.8, r_max: float = 0.99, time_gaps: int = 0):
         super().__init__()
         size = expand * d_model
         magnitude = torch.sqrt(torch.rand(size) * (r_max**2 - r_min**2) + r_min**2)  # even over the ring
         self.nu_log = nn.Parameter(torch.log(-torch.log(magnitude)))
         self.theta_log = nn.Parameter(torch.log(2 * math.pi * torch.rand(size).clamp(min=1e-6)))
         self.gamma_log = nn.Parameter(torch.log(torch.sqrt(1 - magnitude**2)))
+        self.gap_weight = gap_weight(time_gaps, size)
         self.in_proj = nn.Linear(d_model, 2 * size)
         self.out_proj = nn.Linear(2 * size, d_model)
 
-    def forward(self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
+    def forward(
+        self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, *, gaps: Tensor | None = None
+    ) -> Tensor:
         """As :meth:`recbole_ssm.layers.Mamba2.forward`."""
-        return self._output(linear_recurrence(*self._inputs(hidden), cu_seqlens), readout)
+        return self._output(self._states(hidden, cu_seqlens, gaps), readout)
 
-    def prefill(self, hidden: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Tensor]:
+    def prefill(self, hidden: Tensor, cu_seqlens: Tensor, *, gaps: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As :meth:`recbole_ssm.layers.Mamba2.prefill`."""
-        h = linear_recurrence(*self._inputs(hidden), cu_seqlens)
+        h = self._states(hidden, cu_seqlens, gaps)
         return self._output(h), h[last_tokens(cu_seqlens)]
 
-    def step(self, hidden: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def step(self, hidden: Tensor, state: Tensor | None = None, *, gaps: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As :meth:`recbole_ssm.layers.Mamba2.step`; the state is h (R, expand * d_model), complex (of two float32)."""
         h, decay = self._inputs(hidden)
+        if state is not None and gaps is not None:
+            nu, theta = self._rates()
+            decay = torch.polar(torch.exp(-nu * self._elapsed(gaps)), theta.expand_as(h.real))
         if state is not None:
             h = h + decay * state
         return self._output(h), h
 
+    def _states(self, hidden: Tensor, cu_seqlens: Tensor, gaps: Tensor | None) -> Tensor:
+        """``h`` of all tokens, (T, size) complex.
+
+        With gaps the magnitude of a decay depends on the token, ``exp(-nu elapsed)``, and its angle does not. In a
+        frame that turns by this angle from token to token the decay is real, and h is a scan of two real parts.
+        """
+        inputs, decay = self._inputs(hidden)
+        if gaps is None:
+            return linear_recurrence(inputs, decay, cu_seqlens)
+        nu, theta = self._rates()
+        elapsed = self._elapsed(gaps)
+        turned = positions(cu_seqlens, len(hidden))[:, None] * theta.double()
+        frame = torch.polar(torch.ones_like(turned), turned).to(inputs.dtype)
+        parts = torch.view_as_real(inputs * frame.conj() / elapsed).flatten(1)
+        steps, rates = elapsed.repeat_interleave(2, dim=1), -nu.repeat_interleave(2)[:, None]
+        ones = parts.new_ones(len(parts), 1)
+        h = selective_scan(parts, steps, rates, ones, ones, cu_seqlens)
+        return torch.view_as_complex(h.unflatten(1, (-1, 2)).contiguous()) * frame
+
+    def _elapsed(self, gaps: Tensor) -> Tensor:
+        """The step of each state, (R, size): 1 where the weights of the gaps are 0."""
+        return step_size(gaps.new_tensor(_SOFTPLUS_1), gaps, self.gap_weight).to(self.nu_log.dtype)
+
+    def _rates(self) -> tuple[Tensor, Tensor]:
+        """Rate and angle of the decays, (size,) each."""
+        return torch.exp(without_half(self.nu_log)), torch.exp(without_half(self.theta_log))
+
     def _inputs(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """``gamma B x`` (R, size) and decay (size,), complex."""
-        nu, theta, gamma = (torch.exp(without_half(log)) for log in (self.nu_log, self.theta_log, self.gamma_log))
+        nu, theta = self._rates()
+        gamma = torch.exp(without_half(self.gamma_log))
         decay = torch.polar(torch.exp(-nu), theta)
         inputs = self.in_proj(hidden).to(gamma.dtype).unflatten(-1, (2, -1))  # float32 under autocast too
         real, imaginary = (inputs * gamma).unbind(-2)

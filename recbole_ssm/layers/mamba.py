@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_ssm.layers.initialisation import inverse_softplus_dt
+from recbole_ssm.layers.time_gaps import gap_weight, step_size
 from recbole_ssm.ops import causal_conv1d, causal_conv1d_step, causal_conv1d_window, selective_scan, selective_scan_step
 from recbole_ssm.ops.packing import at
 
@@ -25,9 +26,10 @@ class Mamba(nn.Module):
         d_state: states N of each channel.
         d_conv: width of the causal convolution.
         expand: ``d_inner = expand * d_model``.
+        time_gaps: how many numbers of the gap before each token scale its dt, with weights of each channel.
     """
 
-    def __init__(self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2):
+    def __init__(self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2, time_gaps: int = 0):
         super().__init__()
         self.d_inner = expand * d_model
         self.d_state = d_state
@@ -39,38 +41,47 @@ class Mamba(nn.Module):
         nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
         self.dt_proj.bias = nn.Parameter(inverse_softplus_dt(self.d_inner))
         setattr(self.dt_proj.bias, "_no_reinit", True)  # noqa: B010  (as mamba_ssm marks it)
+        self.gap_weight = gap_weight(time_gaps, self.d_inner)
         self.A_log = nn.Parameter(torch.arange(1.0, d_state + 1).log().repeat(self.d_inner, 1))
         self.D = nn.Parameter(torch.ones(self.d_inner))
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
 
-    def forward(self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
+    def forward(
+        self, hidden: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, *, gaps: Tensor | None = None
+    ) -> Tensor:
         """(T, d_model) to (T, d_model), within the sequences that ``cu_seqlens`` (S + 1,) marks.
 
-        With ``readout`` (R,) int64 only the outputs of those tokens are computed: (R, d_model).
+        With ``readout`` (R,) int64 only the outputs of those tokens are computed: (R, d_model). ``gaps`` (T, time_gaps)
+        are :class:`recbole_ssm.layers.TimeGaps`'s; None for none.
         """
         x, z = self.in_proj(hidden).chunk(2, dim=-1)
         x = causal_conv1d(x, self.conv1d.weight.squeeze(1), self.conv1d.bias, cu_seqlens)
-        u, dt, A, B, C = self._selected(x)
+        u, dt, A, B, C = self._selected(x, gaps)
         y = selective_scan(u, dt, A, B, C, cu_seqlens, D=self.D)
         return self.out_proj(at(readout, y) * F.silu(at(readout, z)))
 
-    def prefill(self, hidden: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def prefill(
+        self, hidden: Tensor, cu_seqlens: Tensor, *, gaps: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """As :meth:`recbole_ssm.layers.Mamba2.prefill`."""
         x, z = self.in_proj(hidden).chunk(2, dim=-1)
         weight = self.conv1d.weight.squeeze(1)
         window = causal_conv1d_window(x, cu_seqlens, weight.shape[1])
         x = causal_conv1d(x, weight, self.conv1d.bias, cu_seqlens)
-        u, dt, A, B, C = self._selected(x)
+        u, dt, A, B, C = self._selected(x, gaps)
         y, states = selective_scan(u, dt, A, B, C, cu_seqlens, D=self.D, return_final_state=True)
         return self.out_proj(y * F.silu(z)), (window, states)
 
-    def step(self, hidden: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def step(
+        self, hidden: Tensor, state: tuple[Tensor, Tensor] | None = None, *, gaps: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """What :meth:`forward` would give for the next token of R sequences.
 
         Args:
             hidden: (R, d_model).
             state: after the tokens before: inputs of the convolution (R, d_inner, d_conv - 1) and states
                 (R, d_inner, d_state); None at the start.
+            gaps: (R, time_gaps) of the gap before each token.
 
         Returns:
             (R, d_model), and the state after this token.
@@ -81,10 +92,10 @@ class Mamba(nn.Module):
             state = x.new_zeros(*x.shape, width), x.new_zeros(*x.shape, self.d_state)
         window, states = state
         x, window = causal_conv1d_step(window, x, self.conv1d.weight.squeeze(1), self.conv1d.bias)
-        y, states = selective_scan_step(states, *self._selected(x), D=self.D)
+        y, states = selective_scan_step(states, *self._selected(x, gaps), D=self.D)
         return self.out_proj(y * F.silu(z)), (window, states)
 
-    def _selected(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _selected(self, x: Tensor, gaps: Tensor | None) -> tuple[Tensor, ...]:
         """What the scan takes of tokens (R, d_inner): x, dt, A, B, C."""
         dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        return x, F.softplus(self.dt_proj(dt)), -torch.exp(self.A_log), B, C
+        return x, step_size(self.dt_proj(dt), gaps, self.gap_weight), -torch.exp(self.A_log), B, C

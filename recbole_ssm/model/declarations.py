@@ -104,11 +104,17 @@ class Column:
         source: the column of the ``.inter`` file, or a key of the configuration that names it, such as
             ``TIME_FIELD``; empty for a column of the same name.
         read: what the model gets for the values of the file, (n,) float64: a tensor (n,), value by value.
+        when: a key of the configuration; the column is read where its value is true. Empty for always.
     """
 
     name: str
     source: str = ""
     read: Callable[[Tensor], Tensor] = _as_it_is
+    when: str = ""
+
+    def is_read(self, config: Configuration) -> bool:
+        """Whether the model reads it, under a configuration."""
+        return not self.when or (self.when in config and bool(config[self.when]))
 
     def field(self, config: Configuration) -> str:
         """The column of the ``.inter`` file, under a configuration."""

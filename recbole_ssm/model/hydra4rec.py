@@ -8,6 +8,7 @@ from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.mamba4rec import Mamba4Rec
 from recbole_ssm.model.shared_keys import D_STATE, DROPOUT_PROB, EXPAND, HEADDIM, NUM_LAYERS, check_heads
+from recbole_ssm.model.time_gaps import TIME_GAPS, n_gap_features
 
 
 class Hydra4Rec(Mamba4Rec):
@@ -15,7 +16,7 @@ class Hydra4Rec(Mamba4Rec):
 
     keys = (
         *PackedSequentialRecommender.keys,
-        *(NUM_LAYERS, DROPOUT_PROB, D_STATE, EXPAND, HEADDIM),
+        *(NUM_LAYERS, DROPOUT_PROB, D_STATE, EXPAND, HEADDIM, TIME_GAPS),
         Key("d_conv", int, "width of the centred convolution; must be odd", 7, low=1),
     )
     causal = False
@@ -23,6 +24,7 @@ class Hydra4Rec(Mamba4Rec):
     @classmethod
     def check_config(cls, config: Configuration) -> None:
         """See :meth:`PackedSequentialRecommender.check_config`."""
+        super().check_config(config)
         check_heads(config)
         if config["d_conv"] % 2 == 0:
             raise InputError(
@@ -31,4 +33,5 @@ class Hydra4Rec(Mamba4Rec):
 
     def make_mixer(self, config: Configuration) -> Hydra:
         """The token mixer of one layer."""
-        return Hydra(self.hidden_size, config["d_state"], config["d_conv"], config["expand"], config["headdim"])
+        sizes = {key: config[key] for key in ("d_state", "d_conv", "expand", "headdim")}
+        return Hydra(self.hidden_size, time_gaps=n_gap_features(config), **sizes)

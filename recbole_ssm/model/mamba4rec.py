@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from recbole_ssm.layers import Dropout, FeedForward, Mamba
 from recbole_ssm.model.base import PackedSequentialRecommender
-from recbole_ssm.model.declarations import Configuration
+from recbole_ssm.model.declarations import Column, Configuration
 from recbole_ssm.model.shared_keys import D_CONV, D_STATE, DROPOUT_PROB, EXPAND, NUM_LAYERS
+from recbole_ssm.model.time_gaps import TIME, TIME_GAPS, check_time_gaps, make_time_gaps, n_gap_features
 from recbole_ssm.ops.packing import at, check_each, check_ids, last_tokens
 
 
@@ -30,14 +31,14 @@ class MixerLayer(nn.Module):
         mixed = self.mixer(hidden, cu_seqlens, readout, **options)
         return self._combine(mixed, at(readout, hidden))
 
-    def prefill(self, hidden: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, object]:
+    def prefill(self, hidden: Tensor, cu_seqlens: Tensor, **options: Tensor) -> tuple[Tensor, object]:
         """As the mixer's ``prefill``."""
-        mixed, state = self.mixer.prefill(hidden, cu_seqlens)
+        mixed, state = self.mixer.prefill(hidden, cu_seqlens, **options)
         return self._combine(mixed, hidden), state
 
-    def step(self, hidden: Tensor, state: object = None) -> tuple[Tensor, object]:
+    def step(self, hidden: Tensor, state: object = None, **options: Tensor) -> tuple[Tensor, object]:
         """As the mixer's ``step``."""
-        mixed, state = self.mixer.step(hidden, state)
+        mixed, state = self.mixer.step(hidden, state, **options)
         return self._combine(mixed, hidden), state
 
     def _combine(self, mixed: Tensor, hidden: Tensor) -> Tensor:
@@ -51,13 +52,20 @@ class Mamba4Rec(PackedSequentialRecommender):
     2Mamba4Rec, Hydra4Rec, LRURec and PackedSASRec are this model with another mixer.
     """
 
-    keys = (*PackedSequentialRecommender.keys, NUM_LAYERS, DROPOUT_PROB, D_STATE, D_CONV, EXPAND)
+    keys = (*PackedSequentialRecommender.keys, NUM_LAYERS, DROPOUT_PROB, D_STATE, D_CONV, EXPAND, TIME_GAPS)
+    columns: tuple[Column, ...] = (TIME,)
 
     residual_of_one_layer = False
     """Whether a single layer, as each of several, has a residual around its mixer. Mamba4Rec's has none."""
 
+    @classmethod
+    def check_config(cls, config: Configuration) -> None:
+        """See :meth:`PackedSequentialRecommender.check_config`."""
+        check_time_gaps(config)
+
     def __init__(self, config: Configuration, dataset: Any):
         super().__init__(config, dataset)
+        self.time_gaps = make_time_gaps(self, config, dataset)
         n_layers, dropout = config["num_layers"], config["dropout_prob"]
         residual = n_layers > 1 or self.residual_of_one_layer
         self.dropout = Dropout(dropout)
@@ -69,7 +77,7 @@ class Mamba4Rec(PackedSequentialRecommender):
 
     def make_mixer(self, config: Configuration) -> nn.Module:
         """The token mixer of one layer."""
-        return Mamba(self.hidden_size, config["d_state"], config["d_conv"], config["expand"])
+        return Mamba(self.hidden_size, config["d_state"], config["d_conv"], config["expand"], n_gap_features(config))
 
     def embed(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> Tensor:
         """What goes into the first layer, before dropout and LayerNorm: (T, hidden_size).
@@ -82,6 +90,8 @@ class Mamba4Rec(PackedSequentialRecommender):
         """See :meth:`PackedSequentialRecommender.encode`; options are the columns, and the mixers'."""
         *layers, last = self.layers
         columns = {column.name: options.pop(column.name) for column in self.columns}
+        if self.time_gaps is not None:
+            options["gaps"] = self.time_gaps(columns.pop(TIME.name), cu_seqlens)
         hidden = self.norm(self.dropout(self.embed(tokens, cu_seqlens, **columns)))
         for layer in layers:
             hidden = layer(hidden, cu_seqlens, **options)
@@ -97,12 +107,17 @@ class Mamba4Rec(PackedSequentialRecommender):
         if not self.streams:
             return super().prefill(tokens, cu_seqlens, **columns)
         self.check_histories(tokens, cu_seqlens)
+        options, states = {}, []
+        last = last_tokens(cu_seqlens)
+        if self.time_gaps is not None:
+            time = columns.pop(TIME.name)
+            options["gaps"] = self.time_gaps(time, cu_seqlens)
+            states.append(time[last])
         hidden = self.norm(self.dropout(self.embed(tokens, cu_seqlens, **columns)))
-        states = []
         for layer in self.layers:
-            hidden, state = layer.prefill(hidden, cu_seqlens)
+            hidden, state = layer.prefill(hidden, cu_seqlens, **options)
             states.append(state)
-        return hidden[last_tokens(cu_seqlens)], states
+        return hidden[last], states
 
     def step(self, items: Tensor, state: list[Any] | None = None, **columns: Tensor) -> tuple[Tensor, list[Any]]:
         """See :meth:`PackedSequentialRecommender.step`."""
@@ -111,9 +126,13 @@ class Mamba4Rec(PackedSequentialRecommender):
         check_each(items=(items, (items.numel(),)))
         check_ids(self.ITEM_ID, items, 0, self.n_items)
         alone = torch.arange(len(items) + 1, dtype=torch.int32, device=items.device)
+        options, after, states = {}, [], iter(state or [])
+        if self.time_gaps is not None:
+            time = columns.pop(TIME.name)
+            options["gaps"] = self.time_gaps.of(time - next(states, time))
+            after.append(time)
         hidden = self.norm(self.dropout(self.embed(items, alone, **columns)))
-        after = []
-        for layer, before in zip(self.layers, state or [None] * len(self.layers), strict=True):
-            hidden, remembered = layer.step(hidden, before)
+        for layer in self.layers:
+            hidden, remembered = layer.step(hidden, next(states, None), **options)
             after.append(remembered)
         return hidden, after

@@ -33,11 +33,13 @@ class PackedRecommender(SequentialRecommender):
     ``keys = (*Base.keys, Key(...))``."""
 
     columns: tuple[Column, ...] = ()
-    """What it reads of each interaction beside the item; :meth:`encode` gets it by name."""
+    """What it reads of each interaction beside the item; :meth:`encode` gets it by name. Of a model that is made, those
+    that its configuration asks for."""
 
     def __init__(self, config: Configuration, dataset: Any):
         super().__init__(config, dataset)
         self._list_suffix = config["LIST_SUFFIX"]
+        self.columns = tuple(column for column in type(self).columns if column.is_read(config))
 
     @classmethod
     def check_config(cls, config: Configuration) -> None:

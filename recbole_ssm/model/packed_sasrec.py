@@ -32,6 +32,8 @@ class PackedSASRec(Mamba4Rec):
         Key("max_positions", int, "positions with an embedding of their own", 2048, low=1),
     )
 
+    columns = ()
+
     residual_of_one_layer = True
 
     @classmethod

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from recbole_ssm.layers import Dropout, FeedForward, Mamba2
 from recbole_ssm.model.base import PackedSequentialRecommender
-from recbole_ssm.model.declarations import Configuration, Key
+from recbole_ssm.model.declarations import Column, Configuration, Key
 from recbole_ssm.model.shared_keys import D_CONV, D_STATE, DROPOUT_PROB, EXPAND, HEADDIM, NUM_LAYERS, check_heads
+from recbole_ssm.model.time_gaps import TIME, TIME_GAPS, check_time_gaps, make_time_gaps, n_gap_features
 from recbole_ssm.ops.packing import at, cut_borders, flip_index, gather_ranges
 
 
@@ -28,7 +29,8 @@ class BiSSDLayer(nn.Module):
     def __init__(self, config: Configuration):
         super().__init__()
         d_model, dropout = config["hidden_size"], config["dropout_prob"]
-        self.mixer = Mamba2(d_model, config["d_state"], config["d_conv"], config["expand"], config["headdim"])
+        sizes = {key: config[key] for key in ("d_state", "d_conv", "expand", "headdim")}
+        self.mixer = Mamba2(d_model, time_gaps=n_gap_features(config), **sizes)
         self.beta = config["beta"]
         self.align_backward = config["align_backward"]
         self.norm = nn.LayerNorm(d_model, eps=1e-12)
@@ -37,30 +39,45 @@ class BiSSDLayer(nn.Module):
         self.ffn = FeedForward(d_model, 4 * d_model, dropout, dropout_after_norm=self.dropout_after_norm)
 
     def forward(
-        self, x: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, *, cut: Tensor | None = None
+        self,
+        x: Tensor,
+        cu_seqlens: Tensor,
+        readout: Tensor | None = None,
+        *,
+        cut: Tensor | None = None,
+        gaps: Tensor | None = None,
     ) -> Tensor:
         """(T, d_model) to (T, d_model), or to (R, d_model) for the tokens ``readout`` (R,).
 
         With ``cut`` (S,) the b of a token has read at most the first ``cut`` tokens of the sequence. A later token
         gets the b of the last of these; with ``align_backward`` it gets one that has read that last token only.
+        ``gaps`` are those before the tokens; b reads the one after each token that it reads.
         """
         projected = self.mixer.in_proj(x)
-        y = self.mixer.mix(projected, cu_seqlens, readout)
-        y = y + self.beta * self._backward(projected, cu_seqlens, readout, cut)
+        y = self.mixer.mix(projected, cu_seqlens, readout, gaps=gaps)
+        y = y + self.beta * self._backward(projected, cu_seqlens, readout, cut, gaps)
         if self.dropout_after_norm:
             return self.ffn(self.dropout(self.norm(y + at(readout, x))))
         return self.ffn(self.norm(self.dropout(y) + at(readout, x)))
 
-    def _backward(self, projected: Tensor, cu_seqlens: Tensor, readout: Tensor | None, cut: Tensor | None) -> Tensor:
+    def _backward(
+        self,
+        projected: Tensor,
+        cu_seqlens: Tensor,
+        readout: Tensor | None,
+        cut: Tensor | None,
+        gaps: Tensor | None,
+    ) -> Tensor:
         """The b of each token, or of those of ``readout``."""
         if self.align_backward:
             borders = cu_seqlens if cut is None else cut_borders(cu_seqlens, len(projected), cut)
-            return self.mixer.mix(projected, borders, readout, reverse=True)
+            return self.mixer.mix(projected, borders, readout, reverse=True, gaps=gaps)
         mirrored = at(readout, flip_index(cu_seqlens, len(projected), cut))
         if cut is None:
-            return self.mixer.mix(projected, cu_seqlens, mirrored, reverse=True)
+            return self.mixer.mix(projected, cu_seqlens, mirrored, reverse=True, gaps=gaps)
         prefix, borders = gather_ranges(cu_seqlens[:-1], cut)
-        return at(mirrored, self.mixer.mix(at(prefix, projected), borders, reverse=True))
+        gaps = None if gaps is None else at(prefix, gaps)
+        return at(mirrored, self.mixer.mix(at(prefix, projected), borders, reverse=True, gaps=gaps))
 
 
 class SSD4Rec(PackedSequentialRecommender):
@@ -72,7 +89,7 @@ class SSD4Rec(PackedSequentialRecommender):
 
     keys = (
         *PackedSequentialRecommender.keys,
-        *(NUM_LAYERS, DROPOUT_PROB, D_STATE, D_CONV, EXPAND, HEADDIM),
+        *(NUM_LAYERS, DROPOUT_PROB, D_STATE, D_CONV, EXPAND, HEADDIM, TIME_GAPS),
         Key("beta", float, "weight of the backward direction", 0.1),
         Key("norm_embedding", bool, "whether the embedding has a dropout and a LayerNorm", True),
         Key(
@@ -88,15 +105,18 @@ class SSD4Rec(PackedSequentialRecommender):
             False,
         ),
     )
+    columns: tuple[Column, ...] = (TIME,)
     causal = False
 
     @classmethod
     def check_config(cls, config: Configuration) -> None:
         """See :meth:`PackedSequentialRecommender.check_config`."""
+        check_time_gaps(config)
         check_heads(config)
 
     def __init__(self, config: Configuration, dataset: Any):
         super().__init__(config, dataset, padding_idx=None)
+        self.time_gaps = make_time_gaps(self, config, dataset)
         self.norm_embedding = config["norm_embedding"]
         if self.norm_embedding:
             self.dropout = Dropout(config["dropout_prob"])
@@ -119,9 +139,10 @@ class SSD4Rec(PackedSequentialRecommender):
     ) -> Tensor:
         """See :meth:`PackedSequentialRecommender.encode`."""
         *layers, last = self.layers
+        gaps = None if self.time_gaps is None else self.time_gaps(columns.pop(TIME.name), cu_seqlens)
         hidden = self.embed(tokens, cu_seqlens, **columns)
         if self.norm_embedding:
             hidden = self.norm(self.dropout(hidden))
         for layer in layers:
-            hidden = layer(hidden, cu_seqlens, cut=cut)
-        return last(hidden, cu_seqlens, readout, cut=cut)
+            hidden = layer(hidden, cu_seqlens, cut=cut, gaps=gaps)
+        return last(hidden, cu_seqlens, readout, cut=cut, gaps=gaps)

@@ -6,6 +6,7 @@ from recbole_ssm.layers import Mamba2
 from recbole_ssm.model.declarations import Configuration
 from recbole_ssm.model.mamba4rec import Mamba4Rec
 from recbole_ssm.model.shared_keys import HEADDIM, check_heads
+from recbole_ssm.model.time_gaps import n_gap_features
 
 
 class TwoMamba4Rec(Mamba4Rec):
@@ -16,8 +17,10 @@ class TwoMamba4Rec(Mamba4Rec):
     @classmethod
     def check_config(cls, config: Configuration) -> None:
         """See :meth:`PackedSequentialRecommender.check_config`."""
+        super().check_config(config)
         check_heads(config)
 
     def make_mixer(self, config: Configuration) -> Mamba2:
         """The token mixer of one layer."""
-        return Mamba2(self.hidden_size, config["d_state"], config["d_conv"], config["expand"], config["headdim"])
+        sizes = {key: config[key] for key in ("d_state", "d_conv", "expand", "headdim")}
+        return Mamba2(self.hidden_size, time_gaps=n_gap_features(config), **sizes)

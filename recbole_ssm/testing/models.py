@@ -40,7 +40,7 @@ def check_model(
         settings: keys of the configuration; the others have their defaults.
         dataset: what the model is built from; by default an object that knows only the number of items, 50.
         column_values: values that a column of the model may have, by the column's name. Columns that are not named
-            here get increasing Unix times.
+            here get increasing Unix times, not evenly.
         dtype: number type of the weights, float32 or float64. float64 finds smaller errors, if the model computes
             everything in it.
 

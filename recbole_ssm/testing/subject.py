@@ -26,7 +26,7 @@ class Subject:
         settings: keys of the configuration.
         dataset: what the model is built from; by default a :class:`Catalogue`.
         column_values: values that a column of the model may have, by the column's name. Columns that are not named
-            here get increasing Unix times.
+            here get increasing Unix times, not evenly.
         dtype: number type of the weights.
 
     Attributes:
@@ -168,7 +168,8 @@ class Subject:
                 generator = torch.Generator().manual_seed(2)
                 raw = choices[torch.randint(len(choices), (n_tokens,), generator=generator)]
             else:
-                raw = 1.6e9 + 5000.0 * torch.arange(n_tokens, dtype=torch.float64)
+                place = torch.arange(n_tokens, dtype=torch.float64)
+                raw = 1.6e9 + 5000 * place + 700 * (place**2 % 7)
             found[self.model.field_of(column)] = column.values(raw)
         return found
 
