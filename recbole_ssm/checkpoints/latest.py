@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ssm.checkpoints import format as checkpoint
+from recbole_ssm.config.keys import defaults_of
 from recbole_ssm.errors import CheckpointError
 
 SUFFIX = ".latest.pth"
@@ -57,9 +58,17 @@ def decisive(settings: dict[str, Any]) -> dict[str, Any]:
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
     """The :func:`decisive` keys in which two configurations (in plain values) differ, with both values in words."""
-    before, now = decisive(before), decisive(now)
-    keys = sorted(before.keys() | now.keys())
+    before, now = decisive(_with_later_keys(before, now)), decisive(now)
+    keys = sorted(before.keys() | now.keys(), key=lambda key: (key != "defaults", key))  # from which others follow
     return {key: f"{key} {before.get(key)!r} (now {now.get(key)!r})" for key in keys if before.get(key) != now.get(key)}
+
+
+def _with_later_keys(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the keys that its version did not have, at the values with which they change nothing."""
+    later = {key: value for key, value in defaults_of(now.get("model", "")).items() if key in now}
+    if "defaults" in later:
+        later["defaults"] = "paper"
+    return later | {"time_order": checkpoint.time_order(before)} | before
 
 
 def check_configuration(file: str | Path, given: dict[str, Any], *, trust: bool = False) -> None:
@@ -83,5 +92,4 @@ def check_configuration(file: str | Path, given: dict[str, Any], *, trust: bool 
 def _other_settings(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
     """Why a training with the one configuration cannot go on with the other."""
     may_differ = {"epochs"} if given.get("lr_schedule") == "constant" else set()
-    stored = stored | {"time_order": checkpoint.time_order(stored)}
     return [words for key, words in differences(stored, given).items() if key not in may_differ]

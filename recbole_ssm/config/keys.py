@@ -164,6 +164,12 @@ def keys_of_shipped_models() -> dict[str, tuple[Key, ...]]:
     return {name: model.keys for name, model in shipped_models().items()}
 
 
+def defaults_of(model: str) -> dict[str, Any]:
+    """The default of each key of this package that may apply to the model of this name."""
+    keys = FOR_ALL_MODELS + FOR_OUR_MODELS + keys_of_shipped_models().get(model, ())
+    return {key.name: key.default for key in keys}
+
+
 def names_for_our_models() -> frozenset[str]:
     """Names of all keys of this package that do not apply to RecBole's models."""
     of_models = {key.name for keys in keys_of_shipped_models().values() for key in keys}

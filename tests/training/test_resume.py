@@ -21,7 +21,7 @@ from atomic import (
 )
 
 from recbole_ssm.checkpoints import format as checkpoint
-from recbole_ssm.checkpoints.latest import find_latest
+from recbole_ssm.checkpoints.latest import differences, find_latest
 from recbole_ssm.cli.main import main
 from recbole_ssm.errors import CheckpointError
 from recbole_ssm.model.registry import model_class
@@ -174,6 +174,19 @@ def test_of_several_trainings_the_one_of_this_configuration_is_resumed(tiny):
         given = plain(config_of(tiny, "one cycle", seed=seed).final_config_dict)
         assert find_latest("saved", "2Mamba4Rec", "tiny", given) == file
     assert find_latest("saved", "2Mamba4Rec", "tiny") == begun[2]
+
+
+def test_a_training_of_an_earlier_version_lacks_keys_and_not_their_defaults(tiny):
+    now = plain(config_of(tiny, "one cycle", defaults="paper", time_order="recbole").final_config_dict)
+    later = ("cuda_graph", "defaults", "memory_power", "time_order", "time_budget")
+    assert all(key in now for key in later)
+    before = {key: value for key, value in now.items() if key not in later}
+    assert not differences(before, now)
+    assert list(differences(before, now | {"defaults": "data", "cuda_graph": True})) == ["defaults", "cuda_graph"]
+    assert list(differences(before, now | {"memory_power": 0.7, "time_order": "exact"})) == [
+        "memory_power",
+        "time_order",
+    ]
 
 
 def test_a_finished_training_is_not_trained_again(tiny, caplog):
