@@ -17,6 +17,7 @@ INTERPRETED = """
 import torch
 import torch.nn.functional as F
 from packed_cases import randn
+from triton_watched import watched
 
 from recbole_ssm.ops import Added, Teacher, linear_cross_entropy, use_backend
 from recbole_ssm.ops.backends import choose
@@ -52,7 +53,7 @@ def evaluate(dtype, *, rows=18, biases=True, taught=False, scale=1.0, counts=0.7
 def check(tolerance, dtype=torch.float32, **case):
     with use_backend("torch"):
         expected = evaluate(torch.float64, **case)
-    with use_backend("triton"), unwritten_memory_is_nan():
+    with use_backend("triton"), unwritten_memory_is_nan(), watched():
         found = evaluate(dtype, **case)
     for name, value, wanted in zip(("loss", "hidden", "weight", "bias", "seen", "memory"), found, expected):
         error = (value.double() - wanted).abs().max() / wanted.abs().max().clamp(min=1e-3)
@@ -73,7 +74,9 @@ check(2e-2, torch.bfloat16, rows=3, taught=True)
 def test_the_loss_and_its_gradients_are_those_of_float64():
     """In a process of its own: Triton reads TRITON_INTERPRET when it is imported."""
     tests = Path(__file__).parents[1]
-    path = os.pathsep.join([str(tests), str(tests.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join(
+        [str(tests), str(tests / "ops"), str(tests.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": path}
     done = subprocess.run(
         [sys.executable, "-c", INTERPRETED], env=environment, capture_output=True, text=True, timeout=600, check=False

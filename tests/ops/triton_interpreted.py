@@ -1,7 +1,7 @@
 """This package's Triton kernels for scans and layers, run by Triton's interpreter, against their formulas in float64.
 
 Run in a process of its own by ``test_triton_kernels.py``: Triton reads TRITON_INTERPRET when it is imported. Blocks are
-made small, so that short sequences have several.
+made small, so that short sequences have several. No kernel may touch memory beyond its tensors.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import scan_contract as contract
 import torch
 from packed_cases import borders, randn, relative_error
 from torch import Tensor
+from triton_watched import watched
 
 from recbole_ssm import ops
 from recbole_ssm.ops import use_backend
@@ -144,7 +145,7 @@ def check_attention() -> None:
 
 
 if __name__ == "__main__":
-    with use_backend("triton"):
+    with use_backend("triton"), watched():
         for op in ("conv1d", "gated_norm", "selective_scan", "ssd", "attention"):
             assert choose(op, torch.empty(0)) == "triton"
             assert choose(op, torch.empty(0, dtype=torch.complex64)) == "torch"
