@@ -30,7 +30,7 @@ MODELS = {
     "LRURec": ("LRURec", {"hidden_size": 16, "num_layers": 2, "item_bias": False}),
     "PackedSASRec": ("PackedSASRec", {"hidden_size": 16, "num_layers": 2, "max_positions": 20}),
     "2Mamba4Rec, biases": ("2Mamba4Rec", SMALL | HEADS | BIASES),
-    "2Mamba4Rec, memory": ("2Mamba4Rec", SMALL | HEADS | {"transition_memory": True}),
+    "2Mamba4Rec, memory": ("2Mamba4Rec", SMALL | HEADS | {"transition_memory": True, "memory_dropout": 0.0}),
     "SSD4Rec, biases": ("SSD4Rec", SMALL | HEADS | BIASES),
 }
 CAUSAL = ["Mamba4Rec", "Mamba4Rec, 1 layer", "2Mamba4Rec", "LRURec", "PackedSASRec"]

@@ -43,13 +43,14 @@ class Counting(NamedTuple):
 class TransitionMemory(nn.Module):
     """Adds ``sum_j theta_j E[h_j, a]`` to the score of item a, h_j being the j-th latest item.
 
-    The counts of which the evidence E is made are buffers. The weights theta are learned.
+    The counts of which the evidence E is made are buffers. The weights theta are learned unless ``dropout`` is 1.
 
     Args:
         n_items: number of items, with the padding item 0.
         n_recent: how many latest items are looked up.
         counting: how transitions count.
         dropout: share of the rows to which nothing is added in training, so that the model learns to do without, too.
+            With 1 the weights stay what they are at first.
         scale: in use theta is this times what was learned. In training all other weights come to know the targets, and
             so the memory seems less useful than it is.
 
@@ -129,8 +130,10 @@ class TransitionMemory(nn.Module):
                 what the sequence itself has counted of it and of later targets is left out. None: nothing is.
 
         Returns:
-            One or two :class:`Added`.
+            Up to two :class:`Added`.
         """
+        if self.training and self.dropout >= 1:
+            return ()
         place = positions(cu_seqlens, len(tokens))
         rows = at(readout, torch.arange(len(tokens), device=tokens.device))[:, None]
         age = torch.arange(self.n_recent, device=tokens.device)

@@ -11,15 +11,15 @@ MEMORY_KEYS = (
     Key(
         "transition_memory",
         bool,
-        "add what the counted transitions from the latest items say of each item, with learned weights",
+        "add what the counted transitions from the latest items say of each item",
         False,
     ),
     Key("memory_items", int, "latest items of the history that the memory looks up", 10, low=1, high=100),
     Key("memory_window", int, "largest distance at which it counts one item after another", 20, low=1, high=100),
     Key("memory_power", float, "a transition over d places counts d to the power of minus this", 0.5, low=0),
     Key("memory_smoothing", float, "the memory adds log(1 + count / this) / log(1 + 1 / this)", 1.0, low=1e-6),
-    Key("memory_dropout", float, "share of training targets that the memory adds nothing to", 0.5, low=0, high=1),
-    Key("memory_scale", float, "in use the learned weights of the memory are multiplied by this", 3.0, low=0),
+    Key("memory_dropout", float, "share of training targets that the memory adds nothing to", 1.0, low=0, high=1),
+    Key("memory_scale", float, "in use the weights of the memory are multiplied by this", 1.75, low=0),
     Key("memory_strongest", int, "largest counts after each item that the memory keeps", 200, low=1),
 )
 

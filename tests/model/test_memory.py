@@ -105,6 +105,14 @@ def test_what_a_session_keeps_is_enough(folder):
         model.score_all(hidden)
 
 
+def test_by_default_training_is_as_without_it(folder):
+    model, (train, _, _) = made(folder, memory_dropout=1.0)
+    batch = next(iter(train))
+    loss = model.train().calculate_loss(batch)
+    model.memory = None
+    assert torch.equal(loss, model.calculate_loss(batch))
+
+
 def test_dropout_and_scale_are_those_of_training_and_use(folder):
     model, (train, _, _) = made(folder, memory_dropout=0.5, memory_scale=3.0)
     batch = next(iter(train))

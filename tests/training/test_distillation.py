@@ -16,7 +16,7 @@ from recbole_ssm.training.distillation import load_teachers
 from recbole_ssm.training.hooks.stopping import Interrupted
 from recbole_ssm.training.run import run
 
-BIASES = {"repeat_bias": True, "item_bias": True, "transition_memory": True}
+BIASES = {"repeat_bias": True, "item_bias": True, "transition_memory": True, "memory_dropout": 0.0}
 
 
 def train(folder, model="2Mamba4Rec", **keys) -> dict:

@@ -35,7 +35,13 @@ ALL_BUT_LAST = {**LEAVE_ONE_OUT, "split": {"LS": "test_only"}}
 TRAININGS = {
     "one cycle": (
         "2Mamba4Rec",
-        {"lr_schedule": "one_cycle", "repeat_bias": True, "transition_memory": True, "train_batch_tokens": 40},
+        {
+            "lr_schedule": "one_cycle",
+            "repeat_bias": True,
+            "transition_memory": True,
+            "memory_dropout": 0.5,
+            "train_batch_tokens": 40,
+        },
     ),
     "masks, cuts": (
         "SSD4Rec",
