@@ -165,7 +165,7 @@ class Given(RecBoleConfig):
         self._check_names(name, dataset)
         found = registry.model_class(name) if isinstance(model, str) else model
         if hasattr(found, "packed"):
-            registry.check_declarations(found)
+            registry.check_declarations(found, self.external_config_dict)
         return name, found, dataset
 
     def _check_names(self, model: str, dataset: str) -> None:

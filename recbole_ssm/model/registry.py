@@ -13,7 +13,7 @@ import torch
 from recbole.utils import get_model
 
 from recbole_ssm.errors import InputError, did_you_mean
-from recbole_ssm.model.declarations import Column, Key
+from recbole_ssm.model.declarations import Column, Configuration, Key
 from recbole_ssm.model.packed_input import PackedRecommender
 from recbole_ssm.model.recbole_models import check_packages, recbole_models
 from recbole_ssm.system.plugins import load_plugin
@@ -86,8 +86,13 @@ def _packed_model(name: str) -> type[PackedRecommender]:
     return found
 
 
-def check_declarations(model: type[PackedRecommender]) -> None:
-    """Raise InputError unless what a model declares is well-formed, and its ``encode`` takes the columns."""
+def check_declarations(model: type[PackedRecommender], given: Configuration) -> None:
+    """Raise InputError unless what a model declares is well-formed, and its ``encode`` takes the columns.
+
+    Args:
+        model: the class.
+        given: keys that are given; they decide which columns are read.
+    """
     name = model.__name__
     for attribute, kind in (("keys", Key), ("columns", Column)):
         declared = getattr(model, attribute)
@@ -101,7 +106,9 @@ def check_declarations(model: type[PackedRecommender]) -> None:
             raise InputError(f"{name}.{attribute} declares {twice[0]!r} twice; remove one")
     for column in model.columns:
         takes = inspect.signature(model.encode).parameters.values()
-        if not any(each.name == column.name or each.kind == each.VAR_KEYWORD for each in takes):
+        if column.is_read(given) and not any(
+            each.name == column.name or each.kind == each.VAR_KEYWORD for each in takes
+        ):
             raise InputError(f"{name}.encode must take {column.name!r}, which is one of the columns that it declares")
 
 

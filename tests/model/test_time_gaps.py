@@ -7,6 +7,7 @@ from atomic import interactions, make_config, make_loaders, small, write_dataset
 
 from recbole_ssm import InputError, Recommender, run
 from recbole_ssm.config.config import Config
+from recbole_ssm.model.mamba4rec import Mamba4Rec
 from recbole_ssm.testing import check_model
 
 SMALL = {"hidden_size": 8, "num_layers": 2, "time_gaps": True}
@@ -101,6 +102,14 @@ def test_histories_must_be_in_order_of_time(tmp_path, frame):
 
 def test_a_model_without_a_recurrence_reads_no_times(tmp_path, frame):
     assert make_config(tmp_path, "PackedSASRec", time_gaps=True).columns == ()
+
+
+def test_an_encode_that_takes_no_times_is_refused_only_with_the_key(tmp_path, frame):
+    blind = type("Mamba4Rec", (Mamba4Rec,), {"encode": lambda self, tokens, cu_seqlens, readout=None: tokens})
+    settings = make_config(tmp_path, "Mamba4Rec").external_config_dict
+    assert Config(blind, "tiny", config_dict=settings).columns == ()
+    with pytest.raises(InputError, match="encode must take 'time'"):
+        Config(blind, "tiny", config_dict=settings | {"time_gaps": True})
 
 
 def test_without_the_key_no_times_are_read(tmp_path, frame):
