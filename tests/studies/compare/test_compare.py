@@ -174,6 +174,7 @@ def test_a_run_that_fails_ends_no_other(folder, capsys, monkeypatch):
         "--out=found",
         *KEYS[:2],
         "--filter_seen=True",
+        "--defaults=paper",
     ]
     # Scores that are no numbers: seen only in the training.
     assert main([*arguments, "--learning_rate=1e30"]) == 2
