@@ -96,3 +96,36 @@ def test_kernels_can_be_captured_in_a_cuda_graph(op):
     expected = both_ways([tensor.requires_grad_() for tensor in fresh])
     for captured, wanted in zip(found[-1], expected, strict=True):
         torch.testing.assert_close(captured, wanted)
+
+
+@pytest.mark.parametrize("size", [32, 64, 128])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_attention_of_heads_of_any_width(dtype, size):
+    """More than 32 numbers in half precision: a block of 64 tokens."""
+    borders = cumulative_lengths(torch.tensor([1, 70, 200, 29])).to(DEVICE)
+    tensors = [normal(TOKENS, HEADS, size, seed=seed).to(dtype).requires_grad_() for seed in range(4)]
+    *leaves, upstream = tensors
+    found = []
+    for backend, kind in ((TRITON, dtype), (PYTORCH, torch.float64)):
+        if backend.missing() is not None:
+            pytest.skip(backend.missing())
+        with use_backend(backend):
+            y = ops.causal_attention(*(leaf.to(kind) for leaf in leaves), borders)
+            found.append([y, *torch.autograd.grad(y, leaves, upstream.detach().to(kind))])
+    tolerance = 1e-4 if dtype == torch.float32 else 5e-2
+    for value, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(value.double(), wanted.double(), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one GPU here")
+@pytest.mark.parametrize("op", TRITON.kernels)
+def test_tensors_may_be_on_another_gpu_than_the_current_one(op):
+    tensors, others = inputs(op)
+    found = []
+    for device in ("cuda:0", "cuda:1"):
+        leaves = [tensor.to(device).requires_grad_() for tensor in tensors]
+        with use_backend(TRITON):
+            y = call(op, leaves, [tensor.to(device) for tensor in others])
+        found.append([y, *torch.autograd.grad(y, leaves, torch.ones_like(y))])
+    for value, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(value.cpu(), wanted.cpu())

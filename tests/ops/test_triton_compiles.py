@@ -1,5 +1,6 @@
 """Triton's compiler takes this package's kernels: the interpreter takes more than it does. This needs no GPU."""
 
+import re
 from importlib.util import find_spec
 
 import pytest
@@ -18,8 +19,8 @@ TYPES = {
 """Of arguments by name; others are pointers to numbers of the type that is tested, or constants."""
 
 
-def compile_for_gpu(kernel, number, constants, **types):
-    """A kernel for the type of ``number``, to the machine code of an H100."""
+def compile_for_gpu(kernel, number, constants, *, num_warps=8, **types):
+    """A kernel for the type of ``number``, to the machine code of an H100; what the compiler made on the way."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -28,7 +29,9 @@ def compile_for_gpu(kernel, number, constants, **types):
     types = TYPES | types | dict.fromkeys(constants, "constexpr")
     signature = {name: types.get(name, f"*{number}") for name in kernel.arg_names}
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-    assert triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8}).asm["cubin"]
+    made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": num_warps}).asm
+    assert made["cubin"]
+    return made
 
 
 @pytest.mark.parametrize("everything", [False, True])
@@ -41,12 +44,21 @@ def test_cross_entropy(name, everything):
     compile_for_gpu(getattr(cross_entropy, name), number, kinds | {"BLOCK": 4096}, items=items)
 
 
+@pytest.mark.parametrize("size", [32, 64, 128])
 @pytest.mark.parametrize("number", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", ["_forward", "_backward_of_queries", "_backward_of_keys"])
-def test_attention(name, number):
+def test_attention(name, number, size):
+    """Groups of 4 warps multiply 64 rows at once: no more of them than there are such rows."""
+    import torch
+
     from recbole_ssm.ops.backends.triton import attention
 
-    compile_for_gpu(getattr(attention, name), number, {"BLOCK": 32, "BLOCK_P": 32})
+    block, width, warps = attention.cut({"fp32": torch.float32, "bf16": torch.bfloat16}[number], size)
+    sizes, tables = {"BLOCK": block, "BLOCK_P": width}, dict.fromkeys(["starts", "ends"], "*i32")
+    made = compile_for_gpu(getattr(attention, name), number, sizes, num_warps=warps, **tables)
+    groups = re.findall(r"versionMajor = 3, .*warpsPerCTA = \[(\d+)", made["ttgir"])
+    assert bool(groups) == (block == 64)
+    assert all(16 * int(along_rows) <= block for along_rows in groups)
 
 
 @pytest.mark.parametrize("states", [False, True])

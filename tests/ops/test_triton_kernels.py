@@ -3,10 +3,14 @@
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
+
+from recbole_ssm.ops.backends.triton.backend import TRITON
 
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed: pip install triton")
 
@@ -23,3 +27,23 @@ def test_kernels_equal_their_formulas_and_keep_to_their_memory(script):
         [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@needs_triton
+def test_kernels_are_launched_on_the_gpu_that_has_the_tensors(monkeypatch):
+    """Triton launches on the current one."""
+    from recbole_ssm.ops.backends.triton import attention
+
+    current = []
+
+    @contextmanager
+    def device_of(tensor):
+        current.append(tensor)
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    monkeypatch.setattr(attention, "attention", lambda *_: list(current))
+    q = torch.zeros(2)
+    assert TRITON.kernels["attention"].run(q, torch.zeros(3)) == [q]
+    assert not current

@@ -11,7 +11,7 @@ import scan_contract as contract
 import torch
 from packed_cases import borders, randn, relative_error
 from torch import Tensor
-from triton_watched import watched
+from triton_watched import launches, watched
 
 from recbole_ssm import ops
 from recbole_ssm.ops import use_backend
@@ -133,6 +133,17 @@ def check_ssd() -> None:
     assert torch.equal(states, nothing["initial_state"])
 
 
+def check_ssd_is_compiled_once() -> None:
+    """Two heads, and each number of chunks: no kernel gets tensors of another alignment."""
+    ssd._chunk_length = lambda *_: 16
+    with launches() as found:
+        for n_chunks in range(1, 5):
+            case = contract.SsdCase((16 * n_chunks,), headdim=4, d_state=4, heads_per_group=2)
+            contract.check_recurrence(case, torch.float32)
+    assert {name for name, _ in found} == {"prepare", "carry", "outputs", "gradients"}
+    assert len(set(found)) == 4
+
+
 def check_attention() -> None:
     """Sequences within a block, and over several of them; heads that are no power of two."""
     for lengths, size, dtype in (((7, 1, 0, 40, 9), 5, torch.float32), ((31, 33, 3), 8, torch.float16)):
@@ -157,3 +168,4 @@ if __name__ == "__main__":
         check_linear_recurrence()
         check_selective_scan()
         check_ssd()
+        check_ssd_is_compiled_once()

@@ -69,6 +69,25 @@ class Launch:
 
 
 @contextmanager
+def launches() -> Iterator[list[tuple[str, tuple[bool, ...]]]]:
+    """Yield what grows by each launch: the kernel, and whether each tensor begins at an aligned address.
+
+    For each such pattern a kernel is compiled anew.
+    """
+    found: list[tuple[str, tuple[bool, ...]]] = []
+    call = interpreter.GridExecutor.__call__
+
+    def noting_call(self, *arguments, **options):
+        given = [*arguments, *options.values()]
+        aligned = tuple(each.data_ptr() % 16 == 0 for each in given if isinstance(each, torch.Tensor))
+        found.append((self.fn.__name__, aligned))
+        call(self, *arguments, **options)
+
+    with patch.object(interpreter.GridExecutor, "__call__", noting_call):
+        yield found
+
+
+@contextmanager
 def watched() -> Iterator[None]:
     """Within the block each launch is watched; an AssertionError ends the first that does what it must not."""
     builder, executor = interpreter.InterpreterBuilder, interpreter.GridExecutor

@@ -42,7 +42,7 @@ def _scores(q, k, i, j, start, scale):  # type: ignore[no-untyped-def]  # likewi
     return tl.where(visible, scale * tl.dot(q, tl.trans(k), input_precision="ieee"), float("-inf"))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 def _forward(  # type: ignore[no-untyped-def]  # likewise
     q, k, v, starts, y, log_sums, scale, T, H, P, BLOCK: tl.constexpr, BLOCK_P: tl.constexpr
 ):  # fmt: skip
@@ -71,7 +71,7 @@ def _d_scores(q, k, v, dy, i, j, start, log_sum, dy_y, scale):  # type: ignore[n
     return weight, weight * (tl.dot(dy, tl.trans(v), input_precision="ieee") - dy_y[:, None]) * scale
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 def _backward_of_queries(  # type: ignore[no-untyped-def]  # likewise
     q, k, v, starts, log_sums, dy, dy_ys, dq, scale, T, H, P, BLOCK: tl.constexpr, BLOCK_P: tl.constexpr
 ):  # fmt: skip
@@ -89,7 +89,7 @@ def _backward_of_queries(  # type: ignore[no-untyped-def]  # likewise
     _write(dq, dq_i, i, head, T, H, P, BLOCK_P)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 def _backward_of_keys(  # type: ignore[no-untyped-def]  # likewise
     q, k, v, starts, ends, log_sums, dy, dy_ys, dk, dv, scale, T, H, P, BLOCK: tl.constexpr, BLOCK_P: tl.constexpr
 ):  # fmt: skip
@@ -122,14 +122,23 @@ def attention(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor) -> Tensor:
 
 
 def _launch(kernel: Any, q: Tensor, *others: Tensor) -> None:
-    """Run a kernel on all blocks of tokens and all heads. Blocks are such that few registers are spilled."""
+    """Run a kernel on all blocks of tokens and all heads."""
     T, H, P = q.shape
-    width = max(triton.next_power_of_2(P), 16)
-    block = 64 if q.dtype in HALF and width <= 64 else 32
+    block, width, warps = cut(q.dtype, P)
     if T:
-        warps = 4 if width <= 32 else 8
         grid = triton.cdiv(T, block), H
         kernel[grid](q, *others, P**-0.5, T, H, P, block, width, num_warps=warps, num_stages=2)
+
+
+def cut(dtype: torch.dtype, P: int) -> tuple[int, int, int]:
+    """Tokens and columns of a block, such that few registers are spilled, and the warps of a program.
+
+    A block of 64 tokens has 4 warps, which multiply 64 rows at once on an H100. Of 8 warps, both halves would compute
+    the same scores.
+    """
+    width = max(triton.next_power_of_2(P), 16)
+    block = 64 if dtype in HALF and width <= 64 else 32
+    return block, width, 4 if block == 64 or width <= 32 else 8
 
 
 class _Attention(torch.autograd.Function):

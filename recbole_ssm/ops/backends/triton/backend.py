@@ -42,8 +42,10 @@ def _takes_complex(tensor: Tensor) -> bool:
 def _from(file: str, name: str) -> Callable[..., Any]:
     """A function of a file of this folder, which is imported at the first call: Triton may be missing."""
 
-    def call(*arguments: Any, **options: Any) -> Any:
-        return getattr(import_module(f"{__package__}.{file}"), name)(*arguments, **options)
+    def call(first: Tensor, *others: Any, **options: Any) -> Any:
+        function = getattr(import_module(f"{__package__}.{file}"), name)
+        with torch.cuda.device_of(first):  # Triton launches on the current GPU, wherever the tensors are
+            return function(first, *others, **options)
 
     return call
 
