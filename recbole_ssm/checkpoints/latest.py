@@ -68,7 +68,9 @@ def _with_later_keys(before: dict[str, Any], now: dict[str, Any]) -> dict[str, A
     later = {key: value for key, value in defaults_of(now.get("model", "")).items() if key in now}
     if "defaults" in later:
         later["defaults"] = "paper"
-    return later | {"time_order": checkpoint.time_order(before)} | before
+    if "time_order" in now:
+        later["time_order"] = checkpoint.time_order(before)
+    return later | before
 
 
 def check_configuration(file: str | Path, given: dict[str, Any], *, trust: bool = False) -> None:
