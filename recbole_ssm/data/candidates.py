@@ -17,7 +17,7 @@ class FixedCandidates:
 
     RecBole draws from numpy's global generator, so that each evaluation ranks against other items. Here the candidates
     depend on seed, split and user alone: they are the same in every epoch and for every model. As in RecBole an item
-    may be drawn twice, and never one of the user's targets.
+    may be drawn twice, and never one of the targets that are ranked with it.
 
     Args:
         seed: of the run.

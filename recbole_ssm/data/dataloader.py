@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
+from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 from torch import Tensor
@@ -18,6 +18,7 @@ from recbole_ssm.config import Config
 from recbole_ssm.data.blocks import Rows, apart, blocks
 from recbole_ssm.data.collate import cut_histories, draw_cuts, mask_items
 from recbole_ssm.data.dataset import PackedDataset
+from recbole_ssm.data.recbole_loaders import SampledRowPerSample
 from recbole_ssm.data.recbole_types import EvalBatch, EvalLoader
 from recbole_ssm.data.shares import SHARE, own_rows
 from recbole_ssm.data.training_samples import PlannedBatch, TrainingBatches
@@ -184,7 +185,7 @@ class PackedFullSortEvalDataLoader(FullSortEvalDataLoader):
         return self._kept.of(batches)
 
 
-class PackedNegSampleEvalDataLoader(NegSampleEvalDataLoader):
+class PackedNegSampleEvalDataLoader(SampledRowPerSample):
     """RecBole's sampled evaluation, with each history packed once, and not once for each of its candidates.
 
     A batch of S histories and R candidates has the packed fields of the histories, ``item_id`` (R,) and
@@ -195,7 +196,7 @@ class PackedNegSampleEvalDataLoader(NegSampleEvalDataLoader):
         super().__init__(config, _SampleRows.from_loaded(dataset), sampler, shuffle)
 
     def collate_fn(self, index: Any) -> EvalBatch:
-        """As in RecBole: the batch, each candidate's user in the batch, and the users and items of the positives."""
+        """As in RecBole: the batch, each candidate's row in the batch, and the rows and items of the positives."""
         candidates, row, positive_u, positive_i = super().collate_fn(index)
         ranges, candidate_seq_idx = torch.unique(
             torch.stack([candidates["history_start"], candidates["history_end"]]), dim=1, return_inverse=True

@@ -17,6 +17,7 @@ from recbole_ssm.data.recbole_types import EvalLoader, Loaders
 from recbole_ssm.data.seen_filter import (
     Seen,
     add_seen_filter,
+    columns_of_samples,
     seen_before_places,
     seen_in_lists,
     seen_in_sequences,
@@ -69,9 +70,10 @@ def rank_alike(
 def _fix_candidates(loader: EvalLoader, candidates: FixedCandidates) -> None:
     """Draw a loader's candidates from these; raises InputError where no item is left for a user."""
     loader._sampler = candidates
-    targets = loader._dataset.inter_feat[loader._dataset.iid_field].numpy()
-    for user in loader.uid_list:
-        candidates.left_out(user, targets[loader.uid2index[user]])
+    users, targets = (column.numpy() for column in columns_of_samples(loader))
+    for row in loader.uid_list:
+        samples = loader.uid2index[row]
+        candidates.left_out(int(users[samples][0]), targets[samples])
 
 
 def _check_negatives(loader: EvalLoader, seen: Seen) -> None:
@@ -93,8 +95,10 @@ def _check_negatives(loader: EvalLoader, seen: Seen) -> None:
 def _excluded(config: Config, loader: EvalLoader, seen: Seen | None) -> Callable[[int], NDArray[np.int64]]:
     """The items that are not drawn as candidates for a user."""
     if config["filter_seen"] and seen is not None:
-        rows = {user: range(loader.uid2index[user].start, loader.uid2index[user].stop) for user in loader.uid_list}
-        return lambda user: np.concatenate([seen.of_row(row).numpy() for row in rows[user]])
+        users = columns_of_samples(loader)[0].numpy()  # sorted
+        return lambda user: np.concatenate(
+            [seen.of_row(row).numpy() for row in range(*np.searchsorted(users, [user, user + 1]).tolist())]
+        )
     if config.excludes_seen:
         used = loader._sampler.used_ids
         return lambda user: np.fromiter(used[user], np.int64)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.data import data_preparation as prepare_recbole_data
-from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
 from recbole.data.utils import get_dataloader, save_split_dataloaders
@@ -49,12 +49,16 @@ def recbole_loaders(config: Config, dataset: Dataset) -> Loaders:
         train.collate_fn = SharedCollate(train.collate_fn, rank(), world_size())
     if config.counts_per_batch:
         _hold_no_item_twice(train)
-    if config.temporal is not None and config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
-        valid, test = (
-            RowPerSample(config, loader._dataset) if isinstance(loader, FullSortEvalDataLoader) else loader
-            for loader in (valid, test)
-        )
+    if config.temporal is not None:
+        valid, test = (_with_row_per_sample(config, loader) for loader in (valid, test))
     return train, valid, test
+
+
+def _with_row_per_sample(config: Config, loader: Loader) -> Loader:
+    """An evaluation loader that ranks each sample on its own."""
+    if isinstance(loader, NegSampleEvalDataLoader):
+        return SampledRowPerSample(config, loader._dataset, loader._sampler)
+    return loader if config["MODEL_TYPE"] == ModelType.SEQUENTIAL else RowPerSample(config, loader._dataset)
 
 
 class RowPerSample(FullSortEvalDataLoader):
@@ -79,6 +83,21 @@ class RowPerSample(FullSortEvalDataLoader):
         feat = self._dataset.inter_feat
         users = self._dataset.join(Interaction({self.uid_field: feat[self.uid_field][rows]}))
         return users, None, torch.arange(len(rows)), feat[self.iid_field][rows]
+
+
+class SampledRowPerSample(NegSampleEvalDataLoader):
+    """Sampled evaluation in which a temporal split has a row for each sample, as full ranking has it.
+
+    RecBole's own has a row for each user: all targets of a user, each after another history, are ranked together.
+    """
+
+    def _init_batch_size_and_step(self) -> None:
+        n = len(self._dataset)
+        if n and self.config.temporal is not None and self.neg_sample_args["distribution"] != "none":
+            self.uid_list, self.uid2items_num = np.arange(n), np.ones(n, dtype=np.int64)
+            self.uid2index = [slice(row, row + 1) for row in range(n)]
+            self.sample_size = n
+        super()._init_batch_size_and_step()
 
 
 def _refused_by_recbole(config: Config, dataset: Dataset) -> bool:

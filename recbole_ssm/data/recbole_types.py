@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -107,8 +107,9 @@ class EvalLoader(Loader, Protocol):
     _sampler: Any
     is_sequential: bool
     uid_list: NDArray[np.int64]
-    uid2index: NDArray[Any]
-    """By user the slice of the loader's rows that are the user's."""
+    """What the loader has a row for: users, or where it ranks each sample alone the numbers of samples."""
+    uid2index: Sequence[Any]
+    """By what is in ``uid_list`` the slice of its samples."""
     share_repeated: float | None
     """The share of targets that their users have had before; None where items of the history are ranked like others."""
 

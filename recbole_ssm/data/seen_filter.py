@@ -65,7 +65,7 @@ def seen_in_sequences(loaders: Loaders, items: Tensor, user_start: Tensor) -> li
 
 def seen_in_splits(loaders: Loaders) -> list[Seen]:
     """The items seen before by users of a model that is not sequential: those of earlier splits."""
-    users, items = (torch.cat([_columns(loader)[column] for loader in loaders]) for column in (0, 1))
+    users, items = (torch.cat([columns_of_samples(loader)[column] for loader in loaders]) for column in (0, 1))
     order = users.argsort(stable=True)
     user_start = torch.searchsorted(users[order], torch.arange(loaders[0]._dataset.user_num))
     return _seen(loaders, items[order], user_start, sequential=False)
@@ -82,7 +82,7 @@ def seen_in_lists(loaders: Loaders) -> list[Seen]:
     """
     found, files = [], loaders[0]._dataset  # the histories of all three
     for loader in loaders[1:]:
-        end, (_, targets) = loader._dataset.inter_feat[HISTORY_END], _columns(loader)
+        end, (_, targets) = loader._dataset.inter_feat[HISTORY_END], columns_of_samples(loader)
         start = files.history_start[torch.searchsorted(files.history_end, end)]
         places, cu_seqlens = gather_ranges(start, end - start)
         row = sequence_index(cu_seqlens, len(places)).long()
@@ -107,13 +107,13 @@ def seen_before_places(loaders: Loaders, items: Tensor, user_start: Tensor) -> l
     first = _first_places(items, user_start, loaders[0]._dataset.item_num)
     found = []
     for loader in loaders[1:]:
-        (users, targets), end = _columns(loader), loader._dataset.inter_feat[HISTORY_END]
+        (users, targets), end = columns_of_samples(loader), loader._dataset.inter_feat[HISTORY_END]
         start = user_start[users]
         found.append(Seen(items, start, end - start, first(users, targets) < end))
     return found
 
 
-def _columns(loader: Loader) -> tuple[Tensor, Tensor]:
+def columns_of_samples(loader: Loader) -> tuple[Tensor, Tensor]:
     """The users and targets of a loader's rows."""
     dataset = loader._dataset
     return dataset.inter_feat[dataset.uid_field], dataset.inter_feat[dataset.iid_field]
@@ -136,7 +136,7 @@ def _seen(loaders: Loaders, items: Tensor, user_start: Tensor, *, sequential: bo
     before = torch.ones(n_users, dtype=torch.long) if sequential else torch.zeros(n_users, dtype=torch.long)
     found = []
     for loader in loaders:
-        users, targets = _columns(loader)
+        users, targets = columns_of_samples(loader)
         start, length = user_start[users], before[users]
         if sequential:
             length = length + _occurrences_before(users)
@@ -199,15 +199,15 @@ class SeenTargetsMissed:
     Args:
         collate: the collate function of a loader with candidates.
         seen: of the split.
-        first: (U,) the first row of each of the loader's users.
-        count: (U,) how many rows the user has.
+        first: (U,) the first sample of each of the loader's rows.
+        count: (U,) how many samples the row has.
     """
 
     def __init__(self, collate: Callable[[Any], EvalBatch], seen: Seen, first: Tensor, count: Tensor):
         self.collate, self.seen, self.first, self.count = collate, seen, first, count
 
     def __call__(self, index: Any) -> EvalBatch:
-        """The batch of the loader's users at ``index``, with seen targets replaced."""
+        """The batch of the loader's rows at ``index``, with seen targets replaced."""
         interaction, row, positive_u, positive_i = self.collate(index)
         rows, _ = gather_ranges(self.first[index], self.count[index])
         return interaction, row, positive_u, positive_i.masked_fill(self.seen.repeated[rows], 0)
@@ -221,18 +221,18 @@ def add_seen_filter(loader: EvalLoader, seen: Seen, *, keeps_targets: bool = Fal
         seen: of its split.
         keeps_targets: see :class:`SeenFilter`; for a loader with a row for each sample.
     """
-    users, _ = _columns(loader)
+    users, _ = columns_of_samples(loader)
     if not len(users):
         return
     if isinstance(loader, FullSortEvalDataLoader) and (loader.is_sequential or isinstance(loader, RowPerSample)):
         loader.collate_fn = SeenFilter(loader.collate_fn, seen, torch.arange(len(users)), keeps_targets=keeps_targets)
         return
-    of_users = torch.as_tensor(loader.uid_list)  # both kinds of loader have sorted their rows by user
-    first = torch.searchsorted(users, of_users)
     if isinstance(loader, NegSampleEvalDataLoader):
-        count = torch.searchsorted(users, of_users, right=True) - first
-        loader.collate_fn = SeenTargetsMissed(loader.collate_fn, seen, first, count)
-    else:
+        samples = [loader.uid2index[each] for each in loader.uid_list]
+        first, end = (torch.tensor([getattr(each, name) for each in samples]) for name in ("start", "stop"))
+        loader.collate_fn = SeenTargetsMissed(loader.collate_fn, seen, first, end - first)
+    else:  # which has sorted its rows by user
+        first = torch.searchsorted(users, torch.as_tensor(loader.uid_list))
         loader.collate_fn = SeenFilter(loader.collate_fn, seen, first)
 
 

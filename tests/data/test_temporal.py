@@ -111,6 +111,32 @@ def test_all_kinds_of_models_are_tested_on_the_same_rows_in_the_same_order(tmp_p
     assert all(each == found[0] for each in found)
 
 
+@pytest.mark.parametrize("filter_seen", [True, False])
+def test_each_target_is_ranked_alone_against_its_own_candidates(tmp_path, filter_seen):
+    """RecBole would rank all targets of a user, each after another history, together."""
+    frame = times_of_all_sorts()
+    write_dataset(tmp_path, frame)
+    expected = by_hand(frame, target="successive")[2]
+    found = []
+    for model in KINDS[:4] if filter_seen else SEQUENTIAL:  # else RecBole draws otherwise for BPR
+        given = keys(target="successive")
+        given["eval_args"]["mode"] = "uni3"
+        dataset, (_, _, test) = make_loaders(make_config(tmp_path, model, filter_seen=filter_seen, **given))
+        ranked = []
+        for batch, row, positive_u, positive_i in test:
+            assert positive_u.tolist() == list(range(len(positive_i)))
+            items = dataset.id2token("item_id", batch["item_id"].numpy())
+            targets = dataset.id2token("item_id", positive_i.numpy())
+            ranked += [(target, tuple(items[(row == each).numpy()])) for each, target in enumerate(targets)]
+        found.append(ranked)
+        assert all(len(items) == 4 and items[0] not in items[1:] for _, items in ranked)
+        assert Counter(items[0] for _, items in ranked) == Counter(item for *_, item in expected)
+        seen = Counter(item for _, history, item in expected if item in history)
+        missed = Counter(items[0] for target, items in ranked if target == "[PAD]")
+        assert missed == (seen if filter_seen else Counter())
+    assert all(each == found[0] for each in found)
+
+
 @pytest.mark.parametrize("model", KINDS)
 @pytest.mark.parametrize("target", ["last", "successive"])
 @pytest.mark.parametrize("filter_seen", [True, False])
