@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -73,25 +74,32 @@ def _with_later_keys(before: dict[str, Any], now: dict[str, Any]) -> dict[str, A
     return later | before
 
 
-def check_configuration(file: str | Path, given: dict[str, Any], *, trust: bool = False) -> None:
+def check_configuration(
+    file: str | Path, given: dict[str, Any], *, from_data: Collection[str] = (), trust: bool = False
+) -> None:
     """Raise :class:`CheckpointError` if a training was begun with another configuration than the given one.
 
     Args:
         file: the checkpoint; one that RecBole wrote says too little, and is not checked.
         given: the configuration of this run, in plain values.
+        from_data: the keys whose values nobody has given: they follow from the data.
         trust: as :func:`recbole_ssm.checkpoints.format.read` has it.
     """
     stored = checkpoint.read(file, trust=trust)["config"]
     if not isinstance(stored, dict):
         return
     if other := _other_settings(stored, given):
-        raise CheckpointError(
-            f"{file} was begun with {', '.join(other[:5])}; resume it with the same configuration, or start anew "
-            "without --resume"
-        )
+        why, same = "", "with the same configuration"
+        if other.keys() <= set(from_data):
+            why, same = (
+                ", which nobody gave: they follow from the size of the data, and that has changed",
+                "on the same data",
+            )
+        begun = ", ".join([*other.values()][:5])
+        raise CheckpointError(f"{file} was begun with {begun}{why}; resume it {same}, or start anew without --resume")
 
 
-def _other_settings(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
-    """Why a training with the one configuration cannot go on with the other."""
+def _other_settings(stored: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
+    """By key why a training with the one configuration cannot go on with the other."""
     may_differ = {"epochs"} if given.get("lr_schedule") == "constant" else set()
-    return [words for key, words in differences(stored, given).items() if key not in may_differ]
+    return {key: words for key, words in differences(stored, given).items() if key not in may_differ}

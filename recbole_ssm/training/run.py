@@ -164,5 +164,6 @@ def _begun(config: Config, resume: bool | str | Path) -> str | Path | None:
     if file is None:
         getLogger().warning(f"{config['checkpoint_dir']} holds nothing to resume: the training begins anew")
     else:
-        check_configuration(file, given, trust=bool(config["trust_checkpoint"]))
+        from_data = {key for group in config.from_data for key in group.settings}
+        check_configuration(file, given, from_data=from_data, trust=bool(config["trust_checkpoint"]))
     return file
