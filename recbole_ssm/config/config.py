@@ -63,6 +63,7 @@ class Config(Settings):
         """
         if self["defaults"] != "data":
             return
+        self.from_data = []
         names = {key.name for key in keys_of(self.model_class)} | _OF_RECBOLE
         kept = self.external_config_dict.keys() | self.above_the_data | self._assigned()
         for why, settings in settings_from(data, self, kept):

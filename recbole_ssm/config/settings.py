@@ -85,10 +85,13 @@ class Settings(Given):
 
     @property
     def split_in_words(self) -> str:
-        """See :func:`recbole_ssm.config.splits.split_in_words`."""
-        if self["benchmark_filename"] is not None:
-            return "the files' own split; validation items not trained on"
-        return split_in_words(self["eval_args"]["split"], self["eval_args"]["group_by"])
+        """The split in words, and what targets are ranked against if not all items; see ``config.splits``."""
+        args, mode = self["eval_args"], self["eval_args"]["mode"]["test"]
+        words = "the files' own split; validation items not trained on"
+        if self["benchmark_filename"] is None:
+            words = split_in_words(args["split"], args["group_by"])
+        how = {"uni": "", "pop": " by popularity"}.get(mode[:3])
+        return words if how is None else f"{words}; ranked against {mode[3:]} items drawn{how}"
 
     @property
     def held_out(self) -> tuple[bool, bool]:

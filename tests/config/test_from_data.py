@@ -99,6 +99,27 @@ def test_what_is_set_later_stays():
     assert (config["num_layers"], config["d_state"]) == (3, 32)
 
 
+def test_a_configuration_that_is_used_again_has_each_setting_once():
+    config = Config("2Mamba4Rec", "ml-100k")
+    config.settle(BEAUTY)
+    before = config.from_data
+    config.settle(BEAUTY)
+    assert config.from_data == before
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("full", ""),
+        ("uni100", "; ranked against 100 items drawn"),
+        ("pop5", "; ranked against 5 items drawn by popularity"),
+    ],
+)
+def test_results_say_if_targets_are_ranked_against_some_items_only(mode, words):
+    config = Config("2Mamba4Rec", "ml-100k", config_dict={"eval_args": {"mode": mode}})
+    assert config.split_in_words == "leave one out; validation items not trained on" + words
+
+
 def test_what_belongs_to_another_choice_is_left_out():
     published = Config("2Mamba4Rec", "ml-100k")
     constant = settled(lr_schedule="constant")
