@@ -27,6 +27,12 @@ class TemporalSplit(NamedTuple):
 def temporal_split(split: object) -> TemporalSplit | None:
     """The temporal split that ``eval_args: split`` asks for; None if it asks for another split.
 
+    Args:
+        split: the value of ``split``.
+
+    Returns:
+        All its parts, with defaults for those that are left out.
+
     Raises:
         InputError: a name in it is unknown, or a value cannot be used.
     """

@@ -214,10 +214,13 @@ class PackedDataset(FromCache, AtomicFiles, SequentialDataset):
         return self.history[index], cu_seqlens, is_target[index]
 
     def steps_of_column(self, field: str) -> Tensor:
-        """How much a column grows from the last item of each sample's history to its target, (n_samples,) float64.
+        """How much a column grows from the last item of each sample's history to its target.
 
         Args:
             field: of :attr:`history_columns`.
+
+        Returns:
+            (n_samples,) float64.
         """
         values, target = self.history_columns[field], self.inter_feat[HISTORY_END]
         return values[target] - values[target - 1]

@@ -67,7 +67,10 @@ class SplitInTime(Dataset):
     """
 
     def build(self) -> list[Dataset]:
-        """The parts of training, validation and test, of the class without this mixin.
+        """Split as ``eval_args`` says.
+
+        Returns:
+            The parts of training, validation and test, of the class without this mixin.
 
         Raises:
             InputError: the times say nothing about the order of interactions of different users, or a part is empty.

@@ -109,13 +109,16 @@ class Hydra(nn.Module):
     def _steps(
         self, dt: Tensor, gaps: Tensor | None, prefix: Tensor | None, both_ways: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Step sizes (T, nheads) reading forward, and those of the tokens ``prefix`` reading backward.
+        """Step sizes in both directions.
 
         Args:
             dt: (T, 2 * nheads), what the contents say of them.
             gaps: (T, time_gaps) of the gap before each token.
             prefix: the tokens that are read in both directions; None for all.
             both_ways: borders of these.
+
+        Returns:
+            (T, nheads) reading forward, and those of the tokens ``prefix`` reading backward.
         """
         forward, backward = (dt.unflatten(-1, (2, self.nheads)) + self.dt_bias).unbind(-2)
         ahead, back = (None, None) if self.gap_weight is None else self.gap_weight.chunk(2, dim=1)

@@ -29,11 +29,14 @@ class TimeGaps(nn.Module):
         self.register_buffer("scale", torch.tensor(scale))
 
     def forward(self, time: Tensor, cu_seqlens: Tensor) -> Tensor:
-        """(T, n_features) of the gap before each token, which is 0 before the first one of a sequence.
+        """Features of the gap before each token, which is 0 before the first one of a sequence.
 
         Args:
             time: (T,) float64. A difference below 0, which an order by rounded times leaves, counts as 0.
             cu_seqlens: (S + 1,) int, borders of the sequences.
+
+        Returns:
+            (T, n_features).
         """
         first = positions(cu_seqlens, len(time)) == 0
         return self.of((time - time.roll(1)).masked_fill(first, 0.0))
@@ -49,6 +52,9 @@ def gaps_after(gaps: Tensor, cu_seqlens: Tensor) -> Tensor:
     Args:
         gaps: (T, n_features), from :class:`TimeGaps`.
         cu_seqlens: (S + 1,) int, borders of the sequences.
+
+    Returns:
+        (T, n_features).
     """
     last = (positions(cu_seqlens, len(gaps)) == 0).roll(-1)
     return gaps.roll(-1, 0).masked_fill(last[:, None], 0.0)

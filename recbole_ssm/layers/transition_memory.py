@@ -161,6 +161,12 @@ class TransitionMemory(nn.Module):
     def _own(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None, target: Tensor) -> tuple[Tensor, Tensor]:
         """What the sequences have themselves counted.
 
+        Args:
+            tokens: as in :meth:`forward`.
+            cu_seqlens: as in :meth:`forward`.
+            readout: as in :meth:`forward`.
+            target: as in :meth:`forward`.
+
         Returns:
             (T W,) items, those up to W places after each token, and what evidence of them is without the sequence's
             own count, less what it is with that. An item that comes more than once is -1 but for the last time.

@@ -160,6 +160,9 @@ class PackedSequentialRecommender(PackedRecommender):
         Args:
             seen: (R, n_items) bool, the items of each.
             latest: (R, n_recent) int64, the latest items of each, the newest first; 0 where there are fewer.
+
+        Returns:
+            What is added to their scores.
         """
         found: tuple[Added | AddedWhere, ...] = ()
         if self.repeat_bias is not None:

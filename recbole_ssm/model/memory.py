@@ -25,12 +25,15 @@ MEMORY_KEYS = (
 
 
 def make_memory(config: Configuration, dataset: Any, n_items: int) -> TransitionMemory:
-    """The memory of the sequences of a training split; an empty one for what stands for a dataset.
+    """The memory that the keys ask for.
 
     Args:
         config: the configuration.
         dataset: the training split, or a :class:`recbole_ssm.model.catalogue.Catalogue`.
         n_items: number of items, with the padding item 0.
+
+    Returns:
+        A memory of the sequences of the training split; an empty one for what stands for a dataset.
     """
     counting = Counting(*(config[f"memory_{key}"] for key in ("window", "power", "smoothing", "strongest")))
     memory = TransitionMemory(

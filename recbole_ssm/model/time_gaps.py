@@ -29,7 +29,7 @@ def n_gap_features(config: Configuration) -> int:
 
 
 def make_time_gaps(model: Any, config: Configuration, dataset: Any) -> TimeGaps | None:
-    """What makes gaps of the times; None without ``time_gaps``, or for a model without that key.
+    """What makes gaps of the times.
 
     The scale is the median of all gaps above 0 before the targets of the training split; 1 where there are no data.
 
@@ -37,6 +37,9 @@ def make_time_gaps(model: Any, config: Configuration, dataset: Any) -> TimeGaps 
         model: that will read them.
         config: the configuration.
         dataset: the training split, or a :class:`recbole_ssm.model.catalogue.Catalogue`.
+
+    Returns:
+        The layer; None without ``time_gaps``, or for a model without that key.
 
     Raises:
         InputError: the model has other columns, or no time of the data says anything.

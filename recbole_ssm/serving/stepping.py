@@ -55,12 +55,15 @@ class Stepper:
         self._sizes = [size + -size % _ALIGNED for size in sizes]
 
     def memory(self, hidden: Tensor, state: Any, items: Sequence[int]) -> Tensor:
-        """The memory of a new session, (bytes,) uint8.
+        """The memory of a new session.
 
         Args:
             hidden: (1, hidden_size) of the model after its history.
             state: of the model.
             items: the numbers in the history.
+
+        Returns:
+            (bytes,) uint8.
         """
         memory = torch.zeros(sum(self._sizes), dtype=torch.uint8, device=self._device)
         kept = self.kept(memory)

@@ -45,13 +45,16 @@ def to_evaluate(names: Sequence[str]) -> list[str]:
 
 
 def training_popularity(dataset: Any) -> np.ndarray:
-    """How often each item occurs in the training histories of two items or more, (n_items,) int64.
+    """How often each item occurs in the training histories of two items or more.
 
     RecBole counts the samples, and so for a sequential model leaves out each user's first item. This is the same for
     models of all kinds.
 
     Args:
         dataset: the training split.
+
+    Returns:
+        (n_items,) int64.
     """
     matrix = dataset.inter_matrix(form="coo")
     several = np.bincount(matrix.row, minlength=dataset.user_num)[matrix.row] > 1
