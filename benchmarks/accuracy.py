@@ -57,8 +57,8 @@ commit and versions, its hardware and every epoch. [NOTES.md](NOTES.md) says wha
   are medians: training per epoch, and training and validation up to the epoch that is tested (s to best). GiB: peak
   memory.
 - **(b)**: with `repeat_bias`, one learned number on the items of the history.
-- **-default**: [settings from the data](../docs/defaults.md), no recipe. These runs had other work beside them: their
-  times say little.
+- **-default**: [settings from the data](../docs/defaults.md), no recipe. **-memory**: with `transition_memory`; on
+  amazon-toys the other settings are those from the data. These runs had other work beside them: their times say little.
 - **(t)**: with a `teacher`, whose own training is not in the times.
 - ***Italics*** are published figures. Those in RecBole's order have the same protocol and nearly the same test items:
   half of the times in the file of ml-1m-original-order that was used here are estimates

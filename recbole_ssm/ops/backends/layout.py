@@ -7,8 +7,8 @@ from torch import Tensor
 
 
 def rows_contiguous(tensor: Tensor) -> Tensor:
-    """The tensor (T, n), copied where a row's elements do not lie side by side."""
-    return tensor if tensor.stride(1) == 1 else tensor.contiguous()
+    """The tensor (T, ...), copied where a row's elements do not lie side by side."""
+    return tensor if tensor[:1].is_contiguous() else tensor.contiguous()
 
 
 def contiguous(tensor: Tensor | None) -> Tensor | None:

@@ -14,6 +14,7 @@ import torch
 import triton
 from torch import Tensor
 
+from recbole_ssm.ops.backends.layout import rows_contiguous
 from recbole_ssm.ops.backends.triton.ssd_kernels import carry, gradients, outputs, prepare
 from recbole_ssm.ops.precision import HALF
 
@@ -106,16 +107,11 @@ def _precision(*tensors: Tensor) -> str:
     return "tf32" if setting == "tf32" or (setting is None and matmul.allow_tf32) else "tf32x3"
 
 
-def _by_rows(tensor: Tensor) -> Tensor:
-    """A tensor whose rows are contiguous, as slices of a wider one are."""
-    return tensor if tensor[:1].is_contiguous() else tensor.contiguous()
-
-
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
         x, dt, A, B, C, D, initial, cu_seqlens, reverse, wants_final = arguments
-        x, dt, B, C = (_by_rows(tensor) for tensor in (x, dt, B, C))
+        x, dt, B, C = (rows_contiguous(tensor) for tensor in (x, dt, B, C))
         A, D, initial = (None if tensor is None else tensor.contiguous() for tensor in (A, D, initial))
         cu_seqlens = cu_seqlens.to(torch.int32).contiguous()
         plan = _plan(x, B, C, cu_seqlens, reverse)
