@@ -46,7 +46,12 @@ def call(op, leaves, others):
     return function(*leaves, *others, **options.get(op, {}))
 
 
-NAMES = {"conv1d": "causal_conv1d", "gated_norm": "gated_rms_norm", "cross_entropy": "linear_cross_entropy"}
+NAMES = {
+    "attention": "causal_attention",
+    "conv1d": "causal_conv1d",
+    "cross_entropy": "linear_cross_entropy",
+    "gated_norm": "gated_rms_norm",
+}
 
 
 def inputs(op):
@@ -70,7 +75,9 @@ def inputs(op):
         ], [borders]
     if op == "cross_entropy":
         return [normal(TOKENS, 32), normal(90, 32)], [torch.arange(TOKENS, device=DEVICE) % 90]
-    pytest.skip(f"no inputs for {op} here")
+    if op == "attention":
+        return [normal(TOKENS, HEADS, HEADDIM, seed=seed) for seed in range(3)], [borders]
+    raise NotImplementedError(f"give inputs of {op} here")
 
 
 @pytest.mark.parametrize("op", TRITON.kernels)
