@@ -155,12 +155,15 @@ def test_the_pages_on_training_and_recommending_can_be_followed(monkeypatch, cap
     for name in ("training.md", "recommend.md"):
         page = (ROOT / "docs" / name).read_text(encoding="utf-8")
         blocks = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
-        (block,) = (block for block in blocks if re.match("import|from", block))  # one that stands alone
+        if name == "training.md":
+            blocks = [block for block in blocks if re.match("import|from", block)]  # one that stands alone
+        block = "\n".join(blocks)
         if name == "recommend.md":  # its checkpoint has the date of another training
             block = re.sub(r"saved/.*?\.pth", lambda _: space["result"]["checkpoint"], block)
         exec(compile(block, name, "exec"), space)
     assert "ndcg@10" in capsys.readouterr().out
     assert len(space["session"].recommend(k=3)) == 3
+    assert len(space["recommender"].similar(["50"], k=3)[0]) == 3
 
 
 WITH_COMMANDS = [

@@ -186,24 +186,15 @@ class TransitionMemory(nn.Module):
             self.gamma.to(torch.float64).expand_as(item).masked_fill(none, 0).flatten(),
         ).view_as(item)
         item = item.masked_fill(~_last_of_equals(item), -1)
-        known, floor = self._look_up(before, item), self.pruned[before]
+        known, floor = self.count(before, item), self.pruned[before]
         left = (known - own.to(known.dtype)).clamp(min=0)
         left = left.where((left > floor) & (left > 0.5 * self.gamma[-1]), 0)
         change = (self._evidence_of(left) - self._evidence_of(known)).masked_fill(item < 0, 0)
         return item.flatten(), change.flatten()
 
-    def _look_up(self, before: Tensor, item: Tensor) -> Tensor:
-        """The counts of ``item`` after ``before``, of one shape; 0 where nothing is known. By bisection."""
-        low, end = self.start[before], self.start[before + 1]
-        if not len(self.items):
-            return torch.zeros_like(item, dtype=self.counts.dtype)
-        high, last = end, len(self.items) - 1
-        for _ in range(self._longest.bit_length()):
-            middle = (low + high) // 2
-            less = (self.items[middle.clamp(max=last)] < item) & (low < high)
-            low, high = (middle + 1).where(less, low), high.where(less, middle)
-        low = low.clamp(max=last)
-        return self.counts[low].where((low < end) & (self.items[low] == item), 0)
+    def count(self, before: Tensor, item: Tensor) -> Tensor:
+        """The counts of ``item`` after ``before``, int64 of one shape; 0 where nothing is known."""
+        return SparseRows(self.start, self.items, self.counts).at(before, item, self._longest)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any) -> None:
         """Take over counts of another number of transitions, too."""

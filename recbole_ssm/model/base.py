@@ -149,6 +149,14 @@ class PackedSequentialRecommender(PackedRecommender):
         else:
             self.memory.update(tokens, cu_seqlens, new)
 
+    def item_vectors(self) -> Tensor | None:
+        """The embedding of each item, (n_items, hidden_size)."""
+        return self.item_embedding.weight.detach()
+
+    def transitions(self, before: Tensor, after: Tensor) -> Tensor | None:
+        """See :meth:`PackedRecommender.transitions`; those of ``transition_memory``."""
+        return None if self.memory is None else self.memory.count(before, after)
+
     @property
     def n_recent(self) -> int:
         """How many latest items :meth:`added_after` reads."""

@@ -68,6 +68,10 @@ class CountingRecommender(PackedRecommender):
             self.counts.plus(counts), self.frequency + frequency, self.holders + holders, self.n_sequences + begun
         )
 
+    def transitions(self, before: Tensor, after: Tensor) -> Tensor | None:
+        """See :meth:`PackedRecommender.transitions`."""
+        return self.counts.at(before.cpu(), after.cpu())
+
     def _take(self, counts: SparseRows, frequency: Tensor, holders: Tensor, n_sequences: int) -> None:
         self.counts, self.frequency, self.holders, self.n_sequences = counts, frequency, holders, n_sequences
         self.rows = self.evidence(counts)

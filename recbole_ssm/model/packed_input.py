@@ -61,6 +61,22 @@ class PackedRecommender(SequentialRecommender):
             "transition_memory, or use a model that counts, such as PCTM"
         )
 
+    def item_vectors(self) -> Tensor | None:
+        """The vector of each item, (n_items, d); None for a model without any."""
+        return None
+
+    def transitions(self, before: Tensor, after: Tensor) -> Tensor | None:
+        """How often items came after others in the training's histories, weighted by their distances.
+
+        Args:
+            before: (n,) int64 items.
+            after: (n,) int64 items.
+
+        Returns:
+            (n,), 0 also for what was too rare to be kept; None for a model that has not counted.
+        """
+        return None
+
     @property
     def streams(self) -> bool:
         """Whether :meth:`prefill` and :meth:`step` can be used: it keeps a state of constant size, not the history."""

@@ -53,6 +53,29 @@ class SparseRows(NamedTuple):
         best = order[place == most]
         return torch.zeros(len(self.start) - 1).index_put((self.of_row()[best],), self.values[best])
 
+    def at(self, row: Tensor, column: Tensor, longest: int | None = None) -> Tensor:
+        """Some values, by bisection.
+
+        Args:
+            row: int64, of any shape.
+            column: of the same shape.
+            longest: how many values a row has at most; None to count.
+
+        Returns:
+            A value for each, 0 where the matrix has none.
+        """
+        low, end = self.start[row], self.start[row + 1]
+        if not len(self.items):
+            return torch.zeros_like(column, dtype=self.values.dtype)
+        longest = int(self.start.diff().max()) if longest is None else longest
+        high, last = end, len(self.items) - 1
+        for _ in range(longest.bit_length()):
+            middle = (low + high) // 2
+            less = (self.items[middle.clamp(max=last)] < column) & (low < high)
+            low, high = (middle + 1).where(less, low), high.where(less, middle)
+        low = low.clamp(max=last)
+        return self.values[low].where((low < end) & (self.items[low] == column), 0)
+
     def _by_value(self) -> tuple[Tensor, Tensor]:
         """The values' places, row by row, and in each row the largest value first; and their ranks in their rows."""
         row = self.of_row()

@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_ssm.checkpoints import format as checkpoint
-from recbole_ssm.checkpoints.configuration import stored_config, usable_backend
+from recbole_ssm.checkpoints.configuration import usable_backend
 from recbole_ssm.checkpoints.load import stored_model
-from recbole_ssm.data import create_dataset
-from recbole_ssm.data.order import chronological_column, chronological_history
-from recbole_ssm.data.transfer import moved, on_device
+from recbole_ssm.data.transfer import on_device
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.backends import check_backend, use_backend
-from recbole_ssm.ops.packing import cumulative_lengths, sequence_index
+from recbole_ssm.ops.packing import cumulative_lengths
+from recbole_ssm.serving.choice import Choice, Items, best_items, read_choice
 from recbole_ssm.serving.columns import read_columns
+from recbole_ssm.serving.names import ItemNames
+from recbole_ssm.serving.nearness import Part, nearest, parts
 from recbole_ssm.serving.session import Session, read_count
 from recbole_ssm.serving.stepping import RecordedStepper, Stepper
+from recbole_ssm.serving.user_histories import read_histories
 
 _SCORES, _TOKENS = 2**24, 2**16
 """The most scores and the most items of histories in one batch, unless one history alone has more."""
@@ -42,6 +45,7 @@ class Recommender:
     Attributes:
         model: the model, in evaluation mode.
         items: name of each item by its number; number 0 is the padding.
+        names: the same, to look up numbers.
         columns: names of the columns that the model reads beside the items, as in the data that it was trained on.
 
     Raises:
@@ -58,17 +62,16 @@ class Recommender:
         ssm_backend: str | None = None,
         cuda_graph: bool = True,
     ):
-        if not isinstance(filter_seen, bool | None):
-            raise InputError(f"filter_seen must be True, False or None, but is {filter_seen!r}")
         self.device = _usable_device(device)
         state = checkpoint.read(file)
         self._backend = _usable_backend(ssm_backend, state["config"].get("ssm_backend"), self.device)
         self.model = stored_model(state, self.device, file)
         self.items: list[str] = state["item_vocabulary"]
-        self.filter_seen = bool(state["config"].get("filter_seen")) if filter_seen is None else filter_seen
+        self.filter_seen = bool(state["config"].get("filter_seen"))
+        self.filter_seen = self.filters_seen(filter_seen)
         self._stored = {key: state[key] for key in ("config", "given")}
         self._longest = state["config"].get("MAX_ITEM_LIST_LENGTH")
-        self._number = {name: number for number, name in enumerate(self.items) if number > 0}
+        self.names = ItemNames(self.items)
         self._columns = {column.field(state["config"]): column for column in self.model.columns}
         self.columns = list(self._columns)
         self._cuda_graph = cuda_graph and self.device.type == "cuda"
@@ -76,7 +79,7 @@ class Recommender:
 
     def __contains__(self, item: str) -> bool:
         """Whether the model knows an item of this name."""
-        return item in self._number
+        return item in self.names
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -89,6 +92,9 @@ class Recommender:
         histories: Sequence[Sequence[str]],
         k: int = 10,
         *,
+        candidates: Items | Sequence[Items | None] | None = None,
+        exclude: Items | Sequence[Items | None] | None = None,
+        filter_seen: bool | None = None,
         skip_unknown: bool = False,
         columns: Mapping[str, Sequence[Sequence[float]]] | None = None,
     ) -> list[list[tuple[str, float]]]:
@@ -97,6 +103,10 @@ class Recommender:
         Args:
             histories: the item names of each history, the latest last.
             k: how many items are wanted.
+            candidates: names of the items that alone may be recommended; or for each history such a list, or None for
+                all items. In place of names numbers, an int64 tensor (n,).
+            exclude: names of items that may not be recommended, in the same ways.
+            filter_seen: whether items of the history are left out; None for what the recommender has.
             skip_unknown: pass over items that the model does not know. A history without any other gets no items.
             columns: for each of :attr:`columns`, its values in each history: one for each item.
 
@@ -104,29 +114,75 @@ class Recommender:
             For each history the names and scores of the best ``k`` items, the best first; fewer if no more are left.
 
         Raises:
-            InputError: a history is empty or has an unknown item, ``k`` is not a whole number above 0, or ``columns``
-                do not fit.
+            InputError: a history is empty, an item is unknown, ``k`` is not a whole number above 0, or something else
+                does not fit.
         """
-        k = read_count(k)
+        k, filter_seen = read_count(k), self.filters_seen(filter_seen)
         if not isinstance(histories, Iterable):
             raise InputError(f"histories are a list of lists of names of items, and not {histories!r}")
         histories = list(histories)
-        numbers = [self._numbers(history, skip_unknown) for history in histories]
+        numbers = [self.names.numbers(history, skip_unknown=skip_unknown) for history in histories]
         values = self._values(histories, columns)
-        rows = [row for row, history in enumerate(numbers) if history]
-        if len(rows) < len(numbers) and not skip_unknown:
+        choice = self._choice(candidates, exclude, len(histories), skip_unknown)
+        if not skip_unknown and not all(numbers):
             raise InputError("a history is empty; leave it out: nothing can be recommended for it")
+        return self._best(numbers, values, choice.without(numbers) if filter_seen else choice, k)
+
+    def _best(
+        self, numbers: Sequence[list[int]], values: Mapping[str, Sequence[list[float]]], choice: Choice, k: int
+    ) -> list[list[tuple[str, float]]]:
         found: list[list[tuple[str, float]]] = [[] for _ in numbers]
-        for some in self._batches(rows, numbers):
+        for some in self._batches([row for row, history in enumerate(numbers) if history], numbers):
             batch = self._batch(
                 [numbers[row] for row in some], {name: [of[row] for row in some] for name, of in values.items()}
             )
             with self.computing():
-                scores = self.model.full_sort_predict(batch)
-                best = self._best(scores, [numbers[row] for row in some], k)
+                best = best_items(self.model, batch, choice.of(some), k)
             for row, items in zip(some, best, strict=True):
-                found[row] = items
+                found[row] = self._named(*items)
         return found
+
+    def filters_seen(self, asked: bool | None) -> bool:
+        """Whether items of the history are left out: as is asked for, or as the recommender does; else InputError."""
+        if not isinstance(asked, bool | None):
+            raise InputError(f"filter_seen must be True, False or None, but is {asked!r}")
+        return self.filter_seen if asked is None else asked
+
+    def similar(self, items: Sequence[str], k: int = 10) -> list[list[tuple[str, float]]]:
+        """The items whose embeddings are nearest to those of some items, by cosine.
+
+        Args:
+            items: names.
+            k: how many are wanted for each.
+
+        Returns:
+            For each item names and cosines of ``k`` others, the nearest first.
+
+        Raises:
+            InputError: an item is unknown, ``k`` is not a whole number above 0, or the model has no embeddings.
+        """
+        k, numbers = read_count(k), self.names.numbers(items, what="items")
+        return [self._named(*found) for found in nearest(self.model, numbers, k)]
+
+    def explain(self, history: Sequence[str], item: str) -> list[Part]:
+        """What each item of a history says for another item.
+
+        Similarities and counts go beside the score, and do not add up to it: the model reads the history as a whole.
+
+        Args:
+            history: names of items.
+            item: name of the other item.
+
+        Returns:
+            A part for each item of the history, in its order.
+
+        Raises:
+            InputError: an item is unknown.
+        """
+        (number,) = self.names.numbers([item], what="item")
+        with self.computing():
+            found = parts(self.model, self.names.numbers(history), number)
+        return [Part(*each) for each in zip(history, *found, strict=True)]
 
     def update(
         self, histories: Sequence[Sequence[str]], new: Sequence[int] | None = None, *, skip_unknown: bool = False
@@ -149,8 +205,8 @@ class Recommender:
             raise InputError("new must be a number for each history, from 0 to the number of its items")
         numbers, fresh = [], []
         for history, n in zip(histories, new, strict=True):
-            before = self._numbers(history[: len(history) - n], skip_unknown)
-            after = self._numbers(history[len(history) - n :], skip_unknown)
+            before = self.names.numbers(history[: len(history) - n], skip_unknown=skip_unknown)
+            after = self.names.numbers(history[len(history) - n :], skip_unknown=skip_unknown)
             numbers.append(before + after)
             fresh += [False] * len(before) + [True] * len(after)
         numbers = [each for each in numbers if each]
@@ -159,6 +215,9 @@ class Recommender:
             tokens, cumulative_lengths(torch.tensor([len(each) for each in numbers])), torch.tensor(fresh)
         )
         self._steppers.clear()  # what they have recorded reads the counts of before
+
+    def _choice(self, candidates: Any, exclude: Any, histories: int, skip_unknown: bool) -> Choice:
+        return read_choice(self.names, len(self.items), candidates, exclude, histories, skip_unknown=skip_unknown)
 
     def _batch(self, numbers: Sequence[list[int]], values: Mapping[str, Sequence[list[float]]]) -> Interaction:
         """A packed batch of what the model reads of histories."""
@@ -222,52 +281,11 @@ class Recommender:
         Raises:
             InputError: the data cannot be read.
         """
-        everybody = dict.fromkeys(("user_inter_num_interval", "item_inter_num_interval"), "[0,inf)")
-        config = stored_config(self._stored, dataset, command_line, **everybody)
-        if config["benchmark_filename"] is not None:
-            raise InputError(
-                "benchmark_filename: such files have no whole histories; give one (--history), or with "
-                "--benchmark_filename=None a dataset of one file"
-            )
-        data = create_dataset(config, packed=True, samples=False)
-        items, start = chronological_history(data)
-        names = data.field2id_token[data.iid_field][items.numpy()].tolist()
-        users = data.field2id_token[data.uid_field].tolist()
-        borders = [*start.tolist(), len(names)]
-
-        def by_user(flat: list) -> dict[str, list]:
-            return {users[user]: flat[borders[user] : borders[user + 1]] for user in range(1, len(users))}
-
-        return by_user(names), {name: by_user(chronological_column(data, name).tolist()) for name in self.columns}
+        return read_histories(self._stored, dataset, command_line, self.columns)
 
     def session(self, history: Iterable[str] = (), columns: Mapping[str, Sequence[float]] | None = None) -> Session:
         """A history that grows by one item at a time; see :class:`recbole_ssm.serving.session.Session`."""
         return Session(self, history, columns)
-
-    def _numbers(self, history: Iterable[str], skip_unknown: bool = False) -> list[int]:
-        if isinstance(history, str) or not isinstance(history, Iterable):
-            raise InputError(f"a history is a list of names of items, and not {history!r}")
-        numbers = []
-        for name in history:
-            if not isinstance(name, str):
-                raise InputError(f"names of items are words, such as {str(name)!r}, and not {type(name).__name__}s")
-            if name in self._number:
-                numbers.append(self._number[name])
-            elif not skip_unknown:
-                raise InputError(
-                    f"the model knows no item {name!r}; it was not in the data of the training, or was too rare there"
-                )
-        return numbers
-
-    def _best(self, scores: Tensor, histories: Sequence[Sequence[int]], k: int) -> list[list[tuple[str, float]]]:
-        """The best ``k`` items of each row of scores (R, n_items), which are changed."""
-        scores[:, 0] = -torch.inf
-        if self.filter_seen:
-            borders = cumulative_lengths(torch.tensor([len(history) for history in histories]))
-            items = torch.tensor([number for history in histories for number in history])
-            scores[tuple(moved([sequence_index(borders, len(items)).long(), items], self.device))] = -torch.inf
-        best = torch.topk(scores, min(k, scores.shape[1]))
-        return [self._named(*row) for row in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
 
     def _named(self, scores: list[float], items: list[int]) -> list[tuple[str, float]]:
         """Names and scores of the best items, without those that are left out."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from recbole_ssm.errors import InputError
+from recbole_ssm.serving.choice import Items
 
 if TYPE_CHECKING:
     from recbole_ssm.serving.recommender import Recommender
@@ -41,7 +42,7 @@ class Session:
         self._memory: Tensor | None = None
         """What it keeps on the device, by :class:`recbole_ssm.serving.stepping.Stepper`; None before the first item."""
         names = list(history) if isinstance(history, Iterable) and not isinstance(history, str) else history
-        numbers = recommender._numbers(names)
+        numbers = recommender.names.numbers(names)
         if columns is None and not names:
             columns = {name: [] for name in recommender.columns}
         values = recommender._values([names], _of_one(columns))
@@ -75,7 +76,7 @@ class Session:
         Raises:
             InputError: the model does not know the item, or ``columns`` do not fit; the history is as before.
         """
-        numbers = self._recommender._numbers([item])
+        numbers = self._recommender.names.numbers([item])
         values = self._recommender._values([[item]], _of_one(columns, single=True))
         if self._memory is not None:
             with self._recommender.computing():
@@ -87,17 +88,43 @@ class Session:
         for name, ((value,),) in values.items():
             self.columns[name].append(value)
 
-    def recommend(self, k: int = 10) -> list[tuple[str, float]]:
-        """The names and scores of the best ``k`` items after this history; see :meth:`Recommender.recommend`."""
-        k = read_count(k)
+    def recommend(
+        self,
+        k: int = 10,
+        *,
+        candidates: Items | None = None,
+        exclude: Items | None = None,
+        filter_seen: bool | None = None,
+        skip_unknown: bool = False,
+    ) -> list[tuple[str, float]]:
+        """The names and scores of the best ``k`` items after this history.
+
+        Args:
+            k: see :meth:`Recommender.recommend`.
+            candidates: names of the items that alone may be recommended, or their numbers; None for all.
+            exclude: names or numbers of items that may not be recommended.
+            filter_seen: see :meth:`Recommender.recommend`.
+            skip_unknown: pass over ``candidates`` and ``exclude`` that the model does not know.
+
+        Returns:
+            Names and scores, the best first.
+
+        Raises:
+            InputError: see :meth:`Recommender.recommend`.
+        """
+        recommender = self._recommender
+        k, filter_seen = read_count(k), recommender.filters_seen(filter_seen)
+        choice = recommender._choice(candidates, exclude, 1, skip_unknown)
         if self._memory is None:
             columns = {name: [values] for name, values in self.columns.items()}
-            return self._recommender.recommend([self.history], k, columns=columns)[0]
-        recommender = self._recommender
+            numbers = [items for (items,) in choice]
+            return recommender.recommend(
+                [self.history], k, candidates=numbers[0], exclude=numbers[1], filter_seen=filter_seen, columns=columns
+            )[0]
         with recommender.computing():
-            k = min(k, len(recommender.items))
+            k, allowed = min(k, len(recommender.items)), choice.allowed(len(recommender.items))
             return recommender._named(
-                *recommender._stepper().rank(self._memory, k, filter_seen=recommender.filter_seen)
+                *recommender._stepper().rank(self._memory, k, filter_seen=filter_seen, allowed=allowed)
             )
 
 

@@ -94,10 +94,23 @@ class Stepper:
         there = {name: values.to(self._device) for name, values in columns.items()}
         self._read(self.kept(memory), torch.tensor([item], device=self._device), there)
 
-    def rank(self, memory: Tensor, k: int, *, filter_seen: bool) -> tuple[list[float], list[int]]:
-        """The scores and numbers of the best ``k`` items, the best first; those left out have a score of -inf."""
+    def rank(
+        self, memory: Tensor, k: int, *, filter_seen: bool, allowed: Tensor | None = None
+    ) -> tuple[list[float], list[int]]:
+        """The best items after a session's history.
+
+        Args:
+            memory: of the session.
+            k: how many are wanted, at most the number of items.
+            filter_seen: whether items of the history are left out.
+            allowed: (n_items,) bool on the CPU, the items that are not left out; None for all.
+
+        Returns:
+            Scores and numbers of the items, the best first; those left out have a score of -inf.
+        """
         best = torch.empty(2, k, dtype=torch.float64, device=self._device)
-        self._rank(self.kept(memory), best, filter_seen)
+        there = None if allowed is None else allowed.to(self._device)
+        self._rank(self.kept(memory), best, filter_seen, there)
         return _numbers(best)
 
     def _read(self, kept: Kept, item: Tensor, columns: Mapping[str, Tensor]) -> None:
@@ -106,11 +119,13 @@ class Stepper:
         kept.latest.copy_(torch.cat([item[:, None], kept.latest], 1)[:, : self._model.n_recent])
         _write(kept, hidden, state)
 
-    def _rank(self, kept: Kept, best: Tensor, filter_seen: bool) -> None:
+    def _rank(self, kept: Kept, best: Tensor, filter_seen: bool, allowed: Tensor | None) -> None:
         scores = self._model.score_all(kept.hidden, self._model.added_after(kept.seen, kept.latest))
         scores[:, 0] = -torch.inf
         if filter_seen:
             scores.masked_fill_(kept.seen, -torch.inf)
+        if allowed is not None:
+            scores.masked_fill_(~allowed, -torch.inf)
         for part, found in zip(best, torch.topk(scores[0], best.shape[1]), strict=True):
             part.copy_(found)
 
@@ -123,6 +138,7 @@ class RecordedStepper(Stepper):
         self._lock = Lock()
         self._memory = torch.zeros(sum(self._sizes), dtype=torch.uint8, device=device)
         self._item = torch.zeros(1, dtype=torch.int64, device=device)
+        self._allowed = torch.ones(model.n_items, dtype=torch.bool, device=device)
         self._columns = {name: values.to(device, copy=True) for name, values in columns.items()}
         self._recorded: dict[Any, tuple[Callable[[], None], Tensor]] = {}
 
@@ -140,19 +156,25 @@ class RecordedStepper(Stepper):
             self._recorded["read"][0]()
             memory.copy_(self._memory)
 
-    def rank(self, memory: Tensor, k: int, *, filter_seen: bool) -> tuple[list[float], list[int]]:
+    def rank(
+        self, memory: Tensor, k: int, *, filter_seen: bool, allowed: Tensor | None = None
+    ) -> tuple[list[float], list[int]]:
         """See :meth:`Stepper.rank`."""
         with self._lock:
-            if (k, filter_seen) not in self._recorded:
-                kept, best = self.kept(self._memory), torch.empty(2, k, dtype=torch.float64, device=self._device)
-                self._recorded[k, filter_seen] = (
-                    _recorded(lambda: self._rank(kept, best, filter_seen), self._device),
-                    best,
-                )
-            run, best = self._recorded[k, filter_seen]
+            key = k, filter_seen, allowed is not None
+            if key not in self._recorded:
+                self._recorded[key] = self._recorded_rank(*key)
+            run, best = self._recorded[key]
             self._memory.copy_(memory)
+            if allowed is not None:
+                self._allowed.copy_(allowed)
             run()
             return _numbers(best)
+
+    def _recorded_rank(self, k: int, filter_seen: bool, some: bool) -> tuple[Callable[[], None], Tensor]:
+        kept, best = self.kept(self._memory), torch.empty(2, k, dtype=torch.float64, device=self._device)
+        allowed = self._allowed if some else None
+        return _recorded(lambda: self._rank(kept, best, filter_seen, allowed), self._device), best
 
 
 def _recorded(function: Callable[[], None], device: torch.device) -> Callable[[], None]:

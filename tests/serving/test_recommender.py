@@ -19,22 +19,6 @@ from recbole_ssm.model.registry import MODELS
 from recbole_ssm.ops import use_backend
 
 
-@pytest.fixture(scope="module")
-def trained(tiny, tmp_path_factory):
-    """A checkpoint of each model, by name and keys; trained once."""
-    files: dict = {}
-
-    def train(model: str, **keys) -> str:
-        key = (model, *sorted(keys.items()))
-        if key not in files:
-            fixed = {"data_path": str(tiny), "checkpoint_dir": str(tmp_path_factory.mktemp("checkpoints"))}
-            settings = {"use_gpu": False, "show_progress": False, "epochs": 1, **small(model), **keys, **fixed}
-            files[key] = run(model, "tiny", config_dict=settings)["checkpoint"]
-        return files[key]
-
-    return train
-
-
 def evaluated(tiny, file, model, **keys):
     """The test loader's histories by user, and the scores that an evaluation gives them."""
     config = make_config(tiny, model, **keys)
