@@ -1,0 +1,134 @@
+"""From a table to a data set on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_ssm.data.importing.frames import read_frame
+from recbole_ssm.data.importing.options import Options, check_name, make_options
+from recbole_ssm.data.importing.report import Report
+from recbole_ssm.data.importing.table import Allocate, Table, compact, drop_duplicates, keep_core, split_sessions
+from recbole_ssm.data.importing.writing import REPORT, write_interactions, write_report
+from recbole_ssm.errors import InputError
+from recbole_ssm.system.atomic_folder import atomic_folder
+from recbole_ssm.system.atomic_write import check_writable
+
+
+@dataclass(frozen=True)
+class ImportedData:
+    """A data set that was made of a table.
+
+    Attributes:
+        name: of the data set, for ``dataset``.
+        data_path: the folder that holds it, for ``data_path``.
+        report: what was read, left out and why, and what the data are like.
+    """
+
+    name: str
+    data_path: str
+    report: dict[str, Any]
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{self.report[key]:,} {key}" for key in ("interactions", "users", "items"))
+        return f"ImportedData({str(Path(self.data_path) / self.name)!r}: {sizes})"
+
+
+def from_dataframe(
+    df: pd.DataFrame,
+    name: str | None = None,
+    *,
+    user: str | None = None,
+    item: str | None = None,
+    time: str | None = None,
+    path: str | Path = "dataset",
+    **options: Any,
+) -> ImportedData:
+    """Make a data set of a DataFrame.
+
+    Args:
+        df: a row for each interaction, in any order. It is not changed.
+        name: of the data set. Without one it is called after a hash of rows and options, and what was imported before is
+            not imported again.
+        user: the column of users; None to guess it by its name.
+        item: the column of items; None to guess it.
+        time: the column of times: numbers, dates, or words that are either; None to guess it.
+        path: the folder in which the data set's folder is made.
+        **options: others of :class:`recbole_ssm.data.importing.options.Options`.
+
+    Returns:
+        The name of the data set, its place, and a report.
+
+    Raises:
+        InputError: something in the arguments or the rows cannot be used, or the data set exists already.
+    """
+    if not isinstance(df, pd.DataFrame):
+        raise InputError(f"from_dataframe takes a pandas DataFrame, not a {type(df).__name__}")
+    how = make_options({"user": user, "item": item, "time": time, **options})
+    if name is None:
+        name = f"table-{_digest(df, how)}"
+        known = Path(path) / name / REPORT
+        if known.is_file():
+            return ImportedData(name, str(path), json.loads(known.read_text(encoding="utf-8")))
+    folder = check_target(path, name, how)
+    report = Report(["DataFrame"])
+    finish(read_frame(df, how, report), folder, how, report)
+    return ImportedData(name, str(path), report.content())
+
+
+def check_target(path: str | Path, name: str, options: Options) -> Path:
+    """The folder of a data set that is to be written; InputError if it cannot be, or is there and is to stay."""
+    folder = Path(path) / check_name(name)
+    if folder.exists():
+        if not options.overwrite:
+            raise InputError(f"the data set {folder} exists; give another name, or replace it with overwrite=True")
+        if not (folder / REPORT).is_file():
+            raise InputError(f"{folder} was not made by an import, and is not replaced; move it away")
+    check_writable(Path(path), f"the folder {path}")
+    return folder
+
+
+def finish(table: Table, folder: Path, options: Options, report: Report, allocate: Allocate = np.empty) -> None:
+    """Filter the interactions, and write them.
+
+    Args:
+        table: all interactions that can be used.
+        folder: of the data set.
+        options: what to leave out.
+        report: gets what was left out, and what the data are like.
+        allocate: makes large arrays.
+
+    Raises:
+        InputError: nothing is left, or the files cannot be written.
+    """
+    if options.session_gap is not None:
+        table = split_sessions(table, options.session_gap, allocate)
+    keep = np.ones(len(table), bool)
+    report.duplicates = drop_duplicates(table, options.duplicates, keep)
+    report.core = keep_core(table, options.cores, keep)
+    if not keep.any():
+        raise InputError(f"no row is left of {report.read:,}: {report.left_out()}; loosen the filters")
+    table = compact(table, keep, allocate)
+    report.describe(table)
+    try:
+        with atomic_folder(folder) as unfinished:
+            write_interactions(table, unfinished / f"{folder.name}.inter")
+            write_report(report, unfinished)
+    except OSError as error:
+        raise InputError(f"the data set {folder} cannot be written: {error.strerror or error}") from error
+
+
+def _digest(df: pd.DataFrame, options: Options) -> str:
+    """A short hash of rows and options."""
+    digest = blake2b(repr((options, list(df.columns))).encode(), digest_size=6)
+    try:
+        digest.update(pd.util.hash_pandas_object(df, index=False).to_numpy().tobytes())
+    except TypeError:
+        digest.update(df.to_csv(index=False).encode())
+    return digest.hexdigest()
