@@ -54,8 +54,8 @@ def from_dataframe(
 
     Args:
         df: a row for each interaction, in any order. It is not changed.
-        name: of the data set. Without one it is called after a hash of rows and options, and what was imported before is
-            not imported again.
+        name: of the data set. Without one it is called after a hash of rows and options, and what was imported
+            before is not imported again.
         user: the column of users; None to guess it by its name.
         item: the column of items; None to guess it.
         time: the column of times: numbers, dates, or words that are either; None to guess it.
