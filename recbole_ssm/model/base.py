@@ -93,7 +93,7 @@ class PackedSequentialRecommender(PackedRecommender):
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Representation (S, hidden_size) of each history."""
-        return self._read(interaction)[0]
+        return self.represent(interaction)[0]
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean loss over the targets ``item_id``: of each history, of each token, or of each of ``readout`` (R,).
@@ -119,7 +119,9 @@ class PackedSequentialRecommender(PackedRecommender):
             return linear_cross_entropy(hidden, table, target, bias=self.item_bias, added=added, teacher=teacher)
         negative = interaction[self.NEG_ITEM_ID].view(-1, len(target))  # (K, R): K negatives of each target
         rows = torch.arange(len(target), device=target.device)
-        return self.bpr_loss(self._score(hidden, target, added, rows), self._score(hidden, negative, added, rows))
+        return self.bpr_loss(
+            self.score_items(hidden, target, added, rows), self.score_items(hidden, negative, added, rows)
+        )
 
     def added(
         self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, target: Tensor | None = None
@@ -177,8 +179,18 @@ class PackedSequentialRecommender(PackedRecommender):
             found = (AddedWhere(seen, (_REPEAT_RATE * self.repeat_bias).expand(len(seen), 1)),)
         return found if self.memory is None else (*found, self.memory.after(latest))
 
-    def _score(self, hidden: Tensor, items: Tensor, added: Sequence[Added], rows: Tensor) -> Tensor:
-        """Scores (..., R) of ``items`` (..., R) for representations (R, d) of the rows (R,) of ``added``."""
+    def score_items(self, hidden: Tensor, items: Tensor, added: Sequence[Added | AddedWhere], rows: Tensor) -> Tensor:
+        """Scores of some items.
+
+        Args:
+            hidden: (R, hidden_size) representations of histories.
+            items: (..., R) ids.
+            added: what is added after histories, see :meth:`added` and :meth:`added_after`.
+            rows: (R,) int64, the row of ``added`` that belongs to each row of ``hidden``.
+
+        Returns:
+            (..., R).
+        """
         score = (hidden * self.item_embedding(items)).sum(-1)
         if self.item_bias is not None:
             score = score + self.item_bias[items]
@@ -191,13 +203,13 @@ class PackedSequentialRecommender(PackedRecommender):
 
         Candidate r belongs to history ``candidate_seq_idx[r]`` where the batch has that field, else to history r.
         """
-        hidden, added = self._read(interaction)
+        hidden, added = self.represent(interaction)
         items, rows = self.candidates(interaction, len(hidden))
-        return self._score(hidden[rows], items, added, rows)
+        return self.score_items(hidden[rows], items, added, rows)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores (S, n_items) of every item after each history."""
-        return self.score_all(*self._read(interaction))
+        return self.score_all(*self.represent(interaction))
 
     def score_all(self, hidden: Tensor, added: Sequence[Added | AddedWhere] | None = None) -> Tensor:
         """Scores (R, n_items) of every item.
@@ -260,8 +272,8 @@ class PackedSequentialRecommender(PackedRecommender):
     def _no_state(self) -> str:
         return f"{type(self).__name__} reads a history as a whole, and keeps no state of it"
 
-    def _read(self, interaction: Interaction) -> tuple[Tensor, tuple[Added, ...]]:
-        """Representation (S, hidden_size) of each history, and what is added after it."""
+    def represent(self, interaction: Interaction) -> tuple[Tensor, tuple[Added, ...]]:
+        """Representation (S, hidden_size) of each history, and what is added to scores after it, see :meth:`added`."""
         tokens, cu_seqlens = self.packed(interaction)
         readout = last_tokens(cu_seqlens)
         hidden = self.encode(tokens, cu_seqlens, readout, **self.columns_of(interaction))

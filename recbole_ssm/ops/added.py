@@ -79,6 +79,11 @@ class Added(NamedTuple):
         scores.index_put_((entries.row, entries.item), amount.to(scores.dtype), accumulate=True)
         return entries
 
+    def named(self) -> tuple[Tensor, Tensor]:
+        """The rows (m,) and items (m,) of which the scores are added to."""
+        entries = self.to.of_rows()
+        return entries.row, entries.item
+
     def at(self, rows: Tensor, items: Tensor) -> Tensor:
         """What is added to the scores of items.
 
@@ -110,6 +115,15 @@ class AddedWhere(NamedTuple):
     def add_to(self, scores: Tensor) -> None:
         """Add to scores (R, V), in place."""
         scores += self.weight * self.marked
+
+    def at(self, rows: Tensor, items: Tensor) -> Tensor:
+        """As :meth:`Added.at`."""
+        return self.weight[rows, 0] * self.marked[rows, items]
+
+    def named(self) -> tuple[Tensor, Tensor]:
+        """As :meth:`Added.named`."""
+        row, item = self.marked.nonzero(as_tuple=True)
+        return row, item
 
 
 def check_added(added: Sequence[Added], rows: int, n_items: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from recbole_ssm.errors import InputError
+from recbole_ssm.ops.added import Added, AddedWhere
 from recbole_ssm.serving.choice import Items
 
 if TYPE_CHECKING:
@@ -126,6 +127,26 @@ class Session:
             return recommender._named(
                 *recommender._stepper().rank(self._memory, k, filter_seen=filter_seen, allowed=allowed)
             )
+
+    def representation(self) -> tuple[Tensor, list[int], tuple[Added | AddedWhere, ...]]:
+        """What an index of items needs to know of this history; call it within :meth:`Recommender.computing`.
+
+        Returns:
+            The model's representation (1, hidden_size), the numbers of the items, and what is added to scores.
+
+        Raises:
+            InputError: the history is empty.
+        """
+        recommender, model = self._recommender, self._recommender.model
+        numbers = recommender.names.numbers(self.history)
+        if not numbers:
+            raise InputError("a history is empty; leave it out: nothing can be recommended for it")
+        if self._memory is None:
+            batch = recommender._batch([numbers], {name: [values] for name, values in self.columns.items()})
+            hidden, added = model.represent(batch)
+            return hidden, numbers, added
+        kept = recommender._stepper().kept(self._memory)
+        return kept.hidden, numbers, model.added_after(kept.seen, kept.latest)
 
 
 def read_count(k: int) -> int:
