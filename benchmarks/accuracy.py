@@ -37,6 +37,7 @@ import sys
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter, process_time
 
 import yaml
 from arguments import at_least_one, key_value
@@ -160,6 +161,7 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path, pa
     from recbole_ssm.training.evaluation import evaluate
 
     end_with_parent(parent)
+    begun = perf_counter(), process_time()
     model, dataset, files, keys = divided(arguments)
     circumstances = circumstances_of(arguments, model)  # before hours of training, not after them
     settings = settings_of(arguments)
@@ -186,8 +188,22 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path, pa
         "repeat_bias": bool(config.get("repeat_bias")),
         "metrics": tested,
         **{key: result[key] for key in OF_RUN},
+        "processor_share": processor_share(begun, circumstances["hardware"]),
         "checkpoint": result["checkpoint"],
     }
+
+
+def processor_share(begun: tuple[float, float], hardware: dict) -> float | None:
+    """Which part of the time a run without a GPU has had its cores: less than 1 where other work ran beside it.
+
+    Args:
+        begun: ``perf_counter()`` and ``process_time()`` at its begin.
+        hardware: of the run.
+    """
+    if "gpu" in hardware:
+        return None
+    wall, processor = perf_counter() - begun[0], process_time() - begun[1]
+    return round(min(processor / wall / hardware["threads"], 1.0), 3)
 
 
 def spread(values: list[float]) -> str:
