@@ -28,10 +28,8 @@ import argparse
 import json
 import os
 import platform
-import re
 import shlex
 import shutil
-import statistics
 import subprocess
 import sys
 from hashlib import blake2b
@@ -39,31 +37,11 @@ from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter, process_time
 
-import yaml
+import leaderboard
 from arguments import at_least_one, key_value
 from measuring import machine
 
 ROOT = Path(__file__).parent.parent
-METRICS = {"HR": "hit", "NDCG": "ndcg", "MRR": "mrr"}
-SPLITS = {"valid_and_test": "", "test_only": ", validation items trained on"}
-INTRODUCTION = """# Results
-
-`python benchmarks/accuracy.py --tables` writes this page from `runs/*.json`. Each of these files has its command,
-commit and versions, its hardware and every epoch. [NOTES.md](NOTES.md) says what else was tried.
-
-- **What is tested.** Leave one out, ranking of all items, where a heading names no other split. The model is that of
-  the epoch with the best validation NDCG@10. Where validation items were trained on, too, it is that of the last epoch,
-  with settings found before.
-- **Numbers.** Mean ± standard deviation over seeds. `epochs` are those trained; a `time_budget` ends them early. Times
-  are medians: training per epoch, and training and validation up to the epoch that is tested (s to best). GiB: peak
-  memory.
-- **(b)**: with `repeat_bias`, one learned number on the items of the history.
-- **-default**: [settings from the data](../docs/defaults.md), no recipe. **-memory**: with `transition_memory`; on
-  amazon-toys the other settings are those from the data. These runs had other work beside them: their times say little.
-- **(t)**: with a `teacher`, whose own training is not in the times.
-- ***Italics*** are published figures. Those in RecBole's order have the same protocol and nearly the same test items:
-  half of the times in the file of ml-1m-original-order that was used here are estimates
-  ([dataset](../dataset/README.md))."""
 
 
 def command_of(recipe: str, seed: int, data_path: str | None, changes: list[str], files: list[str]) -> list[str]:
@@ -206,82 +184,6 @@ def processor_share(begun: tuple[float, float], hardware: dict) -> float | None:
     return round(min(processor / wall / hardware["threads"], 1.0), 3)
 
 
-def spread(values: list[float]) -> str:
-    """Mean, and the standard deviation where there is one."""
-    mean = f"{statistics.mean(values):.4f}".removeprefix("0")
-    if len(values) == 1:
-        return mean
-    return mean + " ± " + f"{statistics.stdev(values):.4f}".removeprefix("0")
-
-
-def table(runs: list[dict], published: list[dict], filtered: str) -> list[str]:
-    """Rows of one dataset, order in time and filter: ours, then what has been published for the same."""
-    from recbole_ssm.studies.report import markdown_table
-
-    columns = [f"{name}@{k}" for k in (10, 20) for name in METRICS]
-    head = ["", *columns, "seeds", "parameters", "epochs", "s / epoch", "s to best", "GiB"]
-    rows = []
-    by_name: dict[str, list[dict]] = {}
-    for run in runs:
-        by_name.setdefault(run["name"], []).append(run)
-
-    def rank(item):
-        return -statistics.mean(run["metrics"][filtered]["test"]["ndcg@10"] for run in item[1])
-
-    for name, same in sorted(by_name.items(), key=rank):
-        for run in same:
-            if other := differing(run["settings"], same[0]["settings"]):
-                sys.exit(f"the runs of {name} differ in {other}: give those of other settings another name")
-        tests = [run["metrics"][filtered]["test"] for run in same]
-        cells = [spread([t[f"{METRICS[c.split('@')[0]]}@{c.split('@')[1]}"] for t in tests]) for c in columns]
-        cells += [str(len(same)), f"{same[0]['parameters']:,}"]
-        for key, digits in (("epochs", 0), ("seconds_per_epoch", 0), ("seconds_to_best", 0), ("peak_memory_gib", 1)):
-            cells.append(f"{statistics.median(run[key] for run in same):.{digits}f}")
-        mark = " (b)" * same[0]["repeat_bias"] + " (t)" * ("teacher" in same[0]["settings"])
-        rows.append([f"{name}{mark}", *cells])
-    for row in published:
-        cells = [f"{row[c]:.4f}".removeprefix("0") if c in row else "" for c in columns]
-        rows.append([f"*{row['model']}: {row['source']}*", *cells, *[""] * 6])
-    return markdown_table(head, rows)
-
-
-def protocol(run: dict) -> tuple[str, str, str]:
-    """Of a run or of a published figure: what must be the same where two are compared."""
-    from recbole_ssm.config.splits import split_in_words
-
-    split = run.get("split", {"LS": "valid_and_test"})
-    words = SPLITS[split["LS"]] if split.get("LS") in SPLITS else f", {split_in_words(split)}"
-    return run["dataset"], run["time_order"], words
-
-
-def read_run(file: Path) -> dict:
-    """A run that is done, with its name, which is that of the file without the seed."""
-    run = {"name": re.sub(r"-\d+$", "", file.stem), **json.loads(file.read_text(encoding="utf-8"))}
-    if "settings" not in run:
-        sys.exit(f"{file} is of an earlier version of this script and does not say its settings; put it elsewhere")
-    return run
-
-
-def write_tables(results: Path) -> Path:
-    """``README.md`` of the folder, from all its runs and from ``benchmarks/published.yaml``."""
-    runs = [read_run(file) for file in sorted((results / "runs").glob("*.json"))]
-    runs = [run for run in runs if run["metrics"]["filtered"]["test"] is not None]
-    published = yaml.safe_load((ROOT / "benchmarks" / "published.yaml").read_text(encoding="utf-8"))
-    lines = [INTRODUCTION]
-    for key in sorted({protocol(run) for run in runs}):
-        here = [run for run in runs if protocol(run) == key]
-        what = "{}, time_order: {}{}".format(*key)
-        for filtered, rule in (("unfiltered", "no item excluded"), ("filtered", "items of the history excluded")):
-            theirs = [row for row in published if protocol(row) == key and row["filter"] == filtered]
-            lines += ["", f"## {what}, {rule}", "", *table(here, theirs, filtered)]
-        models = sorted({(run["name"], re.sub(r" --seed=\d+", "", run["command"])) for run in here})
-        hardware = sorted({f"{run['hardware']['cpu']}, {run['hardware']['threads']} thread(s)" for run in here})
-        lines += ["", *(f"- {name}: `{command}`" for name, command in models), f"- on {'; '.join(hardware)}"]
-    target = results / "README.md"
-    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return target
-
-
 def main() -> None:
     """Run what the command line asks for and has no result yet, then write the tables."""
     parser = _parser()
@@ -297,7 +199,7 @@ def main() -> None:
         return
     asked = [] if options.tables else [(recipe, seed) for seed in options.seeds for recipe in options.recipes]
     failed = [error for recipe, seed in asked if (error := _run(options, recipe, seed)) is not None]
-    print(f"written: {write_tables(options.results)}")
+    print(f"written: {leaderboard.write(options.results)}")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 
@@ -348,7 +250,7 @@ def _run(options: argparse.Namespace, recipe: str, seed: int) -> str | None:
     folder, _, name = recipe.rpartition("/")
     target = runs / f"{options.name or '-'.join(filter(None, (name, folder)))}-{seed}.json"
     if target.exists():
-        other = differing(read_run(target)["settings"], settings_of(_arguments(options, recipe, seed)))
+        other = differing(leaderboard.read_run(target)["settings"], settings_of(_arguments(options, recipe, seed)))
         print(f"{target.name} is there" + (f", but its settings differ in {other}" if other else ""))
         return f"{target.stem} (remove it, or give --name)" if other else None
     unfinished = checkpoints / f"{target.stem}.part"

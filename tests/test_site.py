@@ -36,9 +36,16 @@ def test_the_drawing_shows_imports_that_no_longer_way_leads_to(make):
 
 def test_the_picture_and_the_table_of_the_results_are_current(make):
     results = make("results_picture")
-    assert results.TARGET.read_text(encoding="utf-8") == results.picture(), "run python docs/make/results_picture.py"
+    for file, drawn in results.pictures().items():
+        assert file.read_text(encoding="utf-8") == drawn, "run python docs/make/results_picture.py"
     readme = results.README.read_text(encoding="utf-8")
     assert results.table() in readme, "run python docs/make/results_picture.py"
+
+
+def test_the_numbers_of_an_axis_are_round_and_around_all_values(make):
+    ticks = make("results_picture").ticks
+    assert ticks(0, 47, 8) == [0, 10, 20, 30, 40, 50]
+    assert ticks(0.0611, 0.0817, 8) == [0.06, 0.065, 0.07, 0.075, 0.08, 0.085]
 
 
 def test_readme_takes_a_minute():

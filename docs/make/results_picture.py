@@ -1,21 +1,23 @@
 """Draws the results and writes README's table, from ``results/runs``: ``python docs/make/results_picture.py``.
 
-Writes ``docs/images/ml-1m.svg`` (accuracy over training time) and, in ``README.md``, the lines between the comments
-``results`` and ``/results``. What others have published is in ``benchmarks/published.yaml``.
+Writes ``docs/images/results/DATASET.svg`` (accuracy over training time) and, in ``README.md``, the lines between the
+comments ``results`` and ``/results``. What others have published is in ``benchmarks/published.yaml``.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import statistics
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from drawing import drawing, line, text
 
 ROOT = Path(__file__).parent.parent.parent
-TARGET = ROOT / "docs" / "images" / "ml-1m.svg"
+PICTURES = ROOT / "docs" / "images" / "results"
 README = ROOT / "README.md"
 
 COLOURS = {
@@ -25,16 +27,30 @@ COLOURS = {
     "Hydra4Rec": "#b4589a",
     "LRURec": "#8a8f3c",
     "PackedSASRec": "#8d8d8d",
+    "PCTM": "#c23b3b",
+    "SeqRules": "#d98880",
+    "MarkovChain": "#7b5b45",
 }
 
-TABLE = (
-    ("ml-1m", "exact", "filtered", "**MovieLens-1M**, exact order, filtered"),
-    ("ml-1m-original-order", "recbole", "unfiltered", "**MovieLens-1M**, RecBole's order"),
-    ("amazon-beauty", "recbole", "filtered", "**Amazon Beauty**, filtered"),
-    ("amazon-video-games", "recbole", "filtered", "**Amazon Video Games**, filtered"),
-    ("kuairand-pure", "recbole", "unfiltered", "**KuaiRand-Pure**"),
+
+class Ranking(NamedTuple):
+    """What is compared: a dataset, an order in time, a filter, and what README calls them."""
+
+    dataset: str
+    order: str
+    filtered: str
+    title: str
+
+
+RANKINGS = (
+    Ranking("ml-1m", "exact", "filtered", "**MovieLens-1M**, exact order, filtered"),
+    Ranking("ml-1m-original-order", "recbole", "unfiltered", "**MovieLens-1M**, RecBole's order"),
+    Ranking("ml-100k", "recbole", "unfiltered", "**MovieLens-100K**, RecBole's order"),
+    Ranking("amazon-beauty", "recbole", "filtered", "**Amazon Beauty**, filtered"),
+    Ranking("amazon-toys", "exact", "filtered", "**Amazon Toys**, filtered"),
+    Ranking("amazon-video-games", "recbole", "filtered", "**Amazon Video Games**, filtered"),
+    Ranking("kuairand-pure", "recbole", "unfiltered", "**KuaiRand-Pure**"),
 )
-"""Dataset, order in time, filter, and what README calls them."""
 
 ROWS = {
     "ml-1m": (
@@ -47,11 +63,25 @@ ROWS = {
         "Mamba4Rec-ml-1m-wide",
     ),
     "ml-1m-original-order": ("Mamba4Rec-ml-1m-original-order", "2Mamba4Rec-ml-1m-original-order"),
-    "amazon-beauty": ("SSD4Rec-amazon-beauty", "Mamba4Rec-amazon-beauty", "PCTM-amazon-beauty"),
+    "ml-100k": ("2Mamba4Rec-ml-100k-default",),
+    "amazon-beauty": ("2Mamba4Rec-amazon-beauty-memory", "SSD4Rec-amazon-beauty", "PCTM-amazon-beauty"),
+    "amazon-toys": ("2Mamba4Rec-amazon-toys-memory", "PCTM-amazon-toys"),
     "amazon-video-games": ("SSD4Rec-amazon-video-games",),
     "kuairand-pure": ("Mamba4Rec-kuairand-pure",),
 }
 """The runs of README's table."""
+
+MOST_MINUTES = 50
+"""Longer trainings are not drawn."""
+
+
+class Point(NamedTuple):
+    """A model in a drawing."""
+
+    name: str
+    run: dict
+    minutes: float
+    ndcg: float
 
 
 def runs() -> dict[str, list[dict]]:
@@ -65,13 +95,20 @@ def runs() -> dict[str, list[dict]]:
 
 
 def published() -> list[dict]:
-    """What others have reported."""
-    return yaml.safe_load((ROOT / "benchmarks" / "published.yaml").read_text(encoding="utf-8"))
+    """What others have reported for leaving one out."""
+    found = yaml.safe_load((ROOT / "benchmarks" / "published.yaml").read_text(encoding="utf-8"))
+    return [row for row in found if "temporal" not in row.get("split", {})]
+
+
+def of(ranking: Ranking) -> list[dict]:
+    """What others have reported of it."""
+    return [row for row in published() if (row["dataset"], row["time_order"], row["filter"]) == ranking[:3]]
 
 
 def shown(row: dict) -> str:
-    """The name of a published model, without its settings."""
-    return row["model"].removesuffix(", 3000 negatives").replace(", rerun", " rerun")
+    """The name of a published model, without its settings; with a star if it was trained on the validation items."""
+    name = row["model"].removesuffix(", 3000 negatives").replace(", rerun", " rerun")
+    return name + "*" * bool(row.get("split"))
 
 
 def mean(same: list[dict], filtered: str, metric: str) -> float:
@@ -80,8 +117,9 @@ def mean(same: list[dict], filtered: str, metric: str) -> float:
 
 
 def minutes(same: list[dict]) -> float:
-    """Training and validation up to the epoch that is tested, median over seeds."""
-    return statistics.median(run["seconds_to_best"] for run in same) / 60
+    """Training and validation up to the epoch that is tested, median over seeds, as ``results/README.md`` has it."""
+    share = statistics.median(run.get("processor_share") or 1.0 for run in same)
+    return statistics.median(run["seconds_to_best"] for run in same) * (share if share < 0.9 else 1.0) / 60
 
 
 def short(value: float) -> str:
@@ -89,61 +127,106 @@ def short(value: float) -> str:
     return f"{value:.4f}".removeprefix("0")
 
 
-def picture() -> str:
-    """NDCG@10 over minutes on ml-1m, as SVG."""
-    wide, high, left, right, top, bottom = 800, 400, 62, 210, 44, 48
-    most, low, highest = 50, 0.18, 0.236
-
-    def across(value: float) -> float:
-        return left + value / most * (wide - left - right)
-
-    def down(value: float) -> float:
-        return top + (highest - value) / (highest - low) * (high - top - bottom)
-
-    shapes = [text(left, 26, "NDCG@10 on MovieLens-1M (exact order, seen items filtered)", "head")]
-    shapes += [text(across(x), high - 26, str(x), "soft", "middle") for x in range(0, most + 1, 10)]
-    shapes.append(
-        text(across(most / 2), high - 9, "minutes of training and validation, one CPU core", "soft", "middle")
-    )
-    for value in (0.18, 0.19, 0.2, 0.21, 0.22, 0.23):
-        shapes += [text(left - 10, down(value) + 4, short(value)[:3], "soft", "end")]
-        shapes.append(line([(left, down(value)), (left + 5, down(value))]))
-    shapes.append(line([(left, top), (left, high - bottom), (wide - right, high - bottom)]))
-    for row in published():
-        if (row["dataset"], row["filter"]) == ("ml-1m", "filtered") and low < row["NDCG@10"] < highest:
-            y = down(row["NDCG@10"])
-            star = "*" if row.get("split") else ""
-            shapes.append(line([(left, y), (wide - right, y)], 'stroke-dasharray="5 4"'))
-            shapes.append(text(wide - right + 8, y + 4, f"{shown(row)}{star}, published", "soft"))
+def points(ranking: Ranking) -> list[Point]:
+    """The models that are drawn: those that count, and those with ``repeat_bias``."""
+    found = []
     for name, same in runs().items():
         run = same[0]
-        if (run["dataset"], run["time_order"]) != ("ml-1m", "exact") or run.get("split", {}).get("LS") == "test_only":
-            continue
-        if not run["repeat_bias"] or minutes(same) > most:
-            continue
-        point = f'cx="{across(minutes(same)):.1f}" cy="{down(mean(same, "filtered", "ndcg@10")):.1f}"'
-        colour = COLOURS[run["model"]]
-        radius = 8 if run["settings"]["hidden_size"] == 128 else 5
-        fill = (
-            f'fill="none" stroke="{colour}" stroke-width="2.5"' if "teacher" in run["settings"] else f'fill="{colour}"'
-        )
-        shapes.append(f'<circle {point} r="{radius}" {fill}><title>{name}</title></circle>')
-    x, y = across(36), down(0.2125)
-    for number, (model, colour) in enumerate(COLOURS.items()):
-        shapes.append(f'<circle cx="{x}" cy="{y + 20 * number}" r="5" fill="{colour}"/>')
-        shapes.append(text(x + 14, y + 20 * number + 4, model))
-    return drawing(wide, high, "NDCG@10 over training time on MovieLens-1M", shapes)
+        drawn = run["repeat_bias"] or not run["parameters"]
+        if (run["dataset"], run["time_order"]) == ranking[:2] and "LS" in run.get("split", {"LS": ""}) and drawn:
+            found.append(Point(name, run, minutes(same), mean(same, ranking.filtered, "ndcg@10")))
+    return [point for point in found if point.minutes <= MOST_MINUTES]
 
 
-def best_published(dataset: str, order: str, filtered: str) -> str:
-    """The best published NDCG@10 of a protocol, with the name of its model."""
-    same = [
-        row for row in published() if (row["dataset"], row["time_order"], row["filter"]) == (dataset, order, filtered)
-    ]
-    if not same:
+def ticks(low: float, high: float, most: int) -> list[float]:
+    """At most so many round numbers around a range, evenly spaced."""
+    for power in range(-4, 4):
+        for factor in (1, 2, 5):
+            step = factor * 10.0**power
+            first, last = math.floor(low / step), math.ceil(high / step)
+            if last - first < most:
+                return [round(step * number, 6) for number in range(first, last + 1)]
+    raise ValueError(f"no {most} numbers between {low} and {high}")
+
+
+def picture(ranking: Ranking) -> str:
+    """NDCG@10 over minutes, as SVG: points for models, lines for what is published."""
+    wide, high, left, right, top, bottom = 800, 400, 62, 210, 74, 48
+    found = points(ranking)
+    theirs = [row for row in of(ranking) if row["NDCG@10"] >= 0.8 * min(point.ndcg for point in found)]
+    values = [point.ndcg for point in found] + [row["NDCG@10"] for row in theirs]
+    levels, times = ticks(min(values), max(values), 8), ticks(0, max(point.minutes for point in found), 8)
+
+    def across(value: float) -> float:
+        return left + value / times[-1] * (wide - left - right)
+
+    def down(value: float) -> float:
+        return top + (levels[-1] - value) / (levels[-1] - levels[0]) * (high - top - bottom)
+
+    title = f"NDCG@10: {re.sub(r'[*]', '', ranking.title)}"
+    shapes = [text(left, 26, title, "head"), *_legend(found, left)]
+    shapes += [text(across(x), high - 26, f"{x:g}", "soft", "middle") for x in times]
+    shapes.append(text(across(times[-1] / 2), high - 9, "minutes of training and validation", "soft", "middle"))
+    for value in levels:
+        shapes += [text(left - 10, down(value) + 4, f"{value:g}".removeprefix("0") or "0", "soft", "end")]
+        shapes.append(line([(left, down(value)), (left + 5, down(value))]))
+    shapes.append(line([(left, top), (left, high - bottom), (wide - right, high - bottom)]))
+    lowest = 0.0
+    for row in sorted(theirs, key=lambda row: -row["NDCG@10"]):
+        y = down(row["NDCG@10"])
+        lowest = max(y, lowest + 14)  # labels do not cover each other
+        shapes.append(line([(left, y), (wide - right, y)], 'stroke-dasharray="5 4"'))
+        shapes.append(text(wide - right + 8, lowest + 4, f"{shown(row)}, published", "soft"))
+    shapes += [_mark(point, across(point.minutes), down(point.ndcg)) for point in found]
+    return drawing(wide, high, title, shapes)
+
+
+def _legend(found: list[Point], left: float) -> list[str]:
+    """A dot and a name for each model that is drawn, in a row."""
+    shapes, x = [], left
+    for model in COLOURS:
+        if any(point.run["model"] == model for point in found):
+            shapes += [
+                f'<circle cx="{x + 5:g}" cy="48" r="5" fill="{COLOURS[model]}"/>',
+                text(x + 15, 52, model, "soft"),
+            ]
+            x += 30 + 8 * len(model)
+    return shapes
+
+
+def _mark(point: Point, x: float, y: float) -> str:
+    """Large: width 128. Ring: with a teacher. Square: trained on the validation items, too. Rim: with a memory."""
+    settings, colour = point.run["settings"], COLOURS[point.run["model"]]
+    r = 8 if settings.get("hidden_size") == 128 else 5
+    fill = f'fill="{colour}"'
+    if "teacher" in settings:
+        fill = f'fill="none" stroke="{colour}" stroke-width="2.5"'
+    elif settings.get("transition_memory") or point.run.get("from_data", {}).get("transition_memory"):
+        fill += ' stroke="#d4a017" stroke-width="2.5"'
+    if point.run.get("split", {}).get("LS") == "test_only":
+        shape = f'<rect x="{x - r:.1f}" y="{y - r:.1f}" width="{2 * r}" height="{2 * r}"'
+    else:
+        shape = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r}"'
+    tag = shape.partition(" ")[0].removeprefix("<")
+    return f"{shape} {fill}><title>{point.name} {short(point.ndcg)}</title></{tag}>"
+
+
+def best_published(ranking: Ranking) -> str:
+    """The best published NDCG@10, with the name of its model."""
+    if not of(ranking):
         return "–"
-    best = max(same, key=lambda row: row["NDCG@10"])
-    return f"{short(best['NDCG@10'])} {shown(best)}" + ("\\*" if best.get("split") else "")
+    best = max(of(ranking), key=lambda row: row["NDCG@10"])
+    return f"{short(best['NDCG@10'])} {shown(best)}".replace("*", "\\*")
+
+
+def called(name: str, run: dict) -> str:
+    """How a user names the settings of a run."""
+    for folder in ("wide", "memory"):
+        if name.endswith(f"-{folder}") and (ROOT / "properties" / folder).is_dir():
+            return f"`{folder}/{name.removesuffix(f'-{folder}')}`"
+    if run["settings"].get("defaults") == "data":
+        return f"{run['model']}, default settings"
+    return f"`recipe/{name}`"
 
 
 def table() -> str:
@@ -153,15 +236,14 @@ def table() -> str:
         "|---|---|---:|---:|---:|---:|---|",
     ]
     found = runs()
-    for dataset, order, filtered, title in TABLE:
-        for number, name in enumerate(ROWS[dataset]):
-            first, last = ("", "") if number else (title, best_published(dataset, order, filtered))
+    for ranking in RANKINGS:
+        for number, name in enumerate(ROWS[ranking.dataset]):
+            first, last = ("", "") if number else (ranking.title, best_published(ranking))
             same = found[name]
-            recipe = f"`wide/{name.removesuffix('-wide')}`" if name.endswith("-wide") else f"`recipe/{name}`"
             gib = statistics.median(run["peak_memory_gib"] for run in same)
-            numbers = [short(mean(same, filtered, metric)) for metric in ("hit@10", "ndcg@10")]
+            numbers = [short(mean(same, ranking.filtered, metric)) for metric in ("hit@10", "ndcg@10")]
             time = f"{minutes(same):.0f}" if minutes(same) >= 1 else "< 1"
-            lines.append(f"| {' | '.join([first, recipe, time, f'{gib:.1f}', *numbers, last])} |")
+            lines.append(f"| {' | '.join([first, called(name, same[0]), time, f'{gib:.1f}', *numbers, last])} |")
     return "\n".join(lines)
 
 
@@ -170,7 +252,14 @@ def readme(now: str) -> str:
     return re.sub(r"(?<=<!-- results -->\n).*?(?=\n<!-- /results -->)", lambda _: table(), now, flags=re.DOTALL)
 
 
+def pictures() -> dict[Path, str]:
+    """The drawings, and where they lie."""
+    return {PICTURES / f"{ranking.dataset}.svg": picture(ranking) for ranking in RANKINGS}
+
+
 if __name__ == "__main__":
-    TARGET.write_text(picture(), encoding="utf-8")
+    PICTURES.mkdir(exist_ok=True)
+    for file, drawn in pictures().items():
+        file.write_text(drawn, encoding="utf-8")
     README.write_text(readme(README.read_text(encoding="utf-8")), encoding="utf-8")
-    print(TARGET, README)
+    print(PICTURES, README)

@@ -48,7 +48,9 @@ def test_tables_are_written_from_runs_and_from_what_is_published(tmp_path, accur
     some_run(tmp_path, "Mamba4Rec-ml-1m", 2, 0.20)
     some_run(tmp_path, "2Mamba4Rec-ml-1m", 1, 0.25, repeat_bias=False)
     some_run(tmp_path, "2Mamba4Rec-ml-1m-taught", 1, 0.20, settings={"teacher": "a.pth"})
-    some_run(tmp_path, "2Mamba4Rec-ml-1m-final", 1, 0.30, split={"LS": "test_only"})
+    some_run(tmp_path, "2Mamba4Rec-ml-1m-final", 1, 0.30, split={"LS": "test_only"}, processor_share=0.5)
+    temporal = {"quantile": 0.9, "target": "last", "validation": None}
+    some_run(tmp_path, "Mamba4Rec-ml-1m-temporal", 1, 0.30, split={"temporal": temporal})
     done = accuracy("--tables", "--results", tmp_path)
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "README.md").read_text().splitlines()
@@ -57,12 +59,15 @@ def test_tables_are_written_from_runs_and_from_what_is_published(tmp_path, accur
     assert rows[1].startswith("| 2Mamba4Rec-ml-1m-taught (b) (t) | .2000")
     assert rows[2].startswith("| Mamba4Rec-ml-1m (b) | .1500 ± .0707 | .1500 ± .0707")
     assert "| 2 | 1,234 | 12 | 10 | 50 | 1.0 |" in rows[2]
-    assert [row.startswith("| 2Mamba4Rec-ml-1m-final") for row in rows] == [*[False] * 6, True, True]
+    assert rows[3].startswith("| 2Mamba4Rec-ml-1m-final")
+    assert "| yes | 1 | 1,234 | 12 | ~5 | ~25 | 1.0 |" in rows[3]
     filtered = lines.index("## ml-1m, time_order: exact, items of the history excluded")
-    more = lines.index("## ml-1m, time_order: exact, validation items trained on, items of the history excluded")
-    assert any("LRURec" in line and ".1930" in line for line in lines[filtered:more])
-    assert not any("LRURec" in line for line in lines[:filtered] + lines[more:])
-    assert [any("HSTU" in line for line in part) for part in (lines[:more], lines[more:])] == [False, True]
+    order = [line.split(" | ")[0].lstrip("| *").partition(":")[0].partition(" ")[0] for line in lines[filtered + 4 :]]
+    assert order[:4] == ["HSTU-large,", "2Mamba4Rec-ml-1m", "2Mamba4Rec-ml-1m-taught", "LRURec"]
+    assert order[5] == "2Mamba4Rec-ml-1m-final"
+    parted = "## ml-1m, time_order: exact, temporal split, each user's last item after quantile 0.9 of all times; "
+    (place,) = (n for n, line in enumerate(lines) if line.startswith(parted) and line.endswith("history excluded"))
+    assert "| yes |" in lines[place + 4]
 
 
 def test_runs_of_one_name_have_the_same_settings(tmp_path, accuracy):
