@@ -47,18 +47,28 @@ def on_device(batch: Interaction, device: torch.device) -> Interaction:
 
     Args:
         batch: some of its fields may be there already.
-        device: where it is to be.
+        device: where it is to be; a GPU without a number is the current one.
 
     Returns:
         A batch with the same fields in the same order, or this one where nothing is to be moved.
     """
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
     fields = batch.interaction
-    left = [name for name, value in fields.items() if value.device.type != device.type and name != SHARE]
+    left = {name: value for name, value in fields.items() if name != SHARE and not _is_on(value, device)}
     if not left:
         return batch
-    found = Interaction(fields | dict(zip(left, moved([fields[name] for name in left], device), strict=True)))
+    together = [name for name, value in left.items() if value.device.type == "cpu"]
+    if together:
+        left |= zip(together, moved([left[name] for name in together], device), strict=True)
+    found = Interaction(fields | {name: value.to(device, non_blocking=True) for name, value in left.items()})
     found.length = batch.length
     return found
+
+
+def _is_on(tensor: Tensor, device: torch.device) -> bool:
+    here = tensor.device
+    return here.type == device.type and here.index in (None, device.index)
 
 
 class KeptBatches:

@@ -9,7 +9,7 @@ from recbole_ssm.layers.initialisation import inverse_softplus_dt
 from recbole_ssm.layers.norm import GatedRMSNorm
 from recbole_ssm.layers.time_gaps import gap_weight, gaps_after, step_size
 from recbole_ssm.ops import causal_conv1d, centred_conv1d, ssd
-from recbole_ssm.ops.packing import at, gather_ranges, positions
+from recbole_ssm.ops.packing import at, positions, prefixes
 
 
 class Hydra(nn.Module):
@@ -81,7 +81,7 @@ class Hydra(nn.Module):
         G, N, H, P = self.ngroups, self.d_state, self.nheads, self.headdim
         z, xBC, dt = self.in_proj(hidden).split([self.d_inner, self.d_inner + 4 * G * N, 2 * H], dim=-1)
         taps, bias = self.conv1d.weight.squeeze(1), self.conv1d.bias
-        prefix, both_ways = (None, cu_seqlens) if cut is None else gather_ranges(cu_seqlens[:-1], cut)
+        prefix, both_ways = (None, cu_seqlens) if cut is None else prefixes(cu_seqlens, cut)
         convolved = centred_conv1d(at(prefix, xBC), taps, bias, both_ways)
         if prefix is not None:
             looking_back = causal_conv1d(xBC, taps[:, : taps.shape[1] // 2 + 1], bias, cu_seqlens)

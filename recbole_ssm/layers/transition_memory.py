@@ -155,7 +155,9 @@ class TransitionMemory(nn.Module):
 
     def after(self, latest: Tensor) -> Added:
         """What is added after histories whose latest items are ``latest`` (R, n_recent); 0 is no item."""
-        to = RowItems(self.items, self.start[latest], self.start[latest + 1], self.evidence, self._longest)
+        to = RowItems(
+            self.items, self.start[latest], self.start[latest + 1], self.evidence, self._longest, self.n_items
+        )
         return Added(to, self.theta().expand(latest.shape))
 
     def _own(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from recbole_ssm.model.memory import MEMORY_KEYS, make_memory
 from recbole_ssm.model.packed_input import PackedRecommender
 from recbole_ssm.ops import linear_cross_entropy
 from recbole_ssm.ops.added import Added, AddedWhere
+from recbole_ssm.ops.once import once_a_batch
 from recbole_ssm.ops.packing import items_read, last_tokens
 from recbole_ssm.ops.values import remember_total
 
@@ -91,10 +92,12 @@ class PackedSequentialRecommender(PackedRecommender):
         """
         raise NotImplementedError
 
+    @once_a_batch()
     def forward(self, interaction: Interaction) -> Tensor:
         """Representation (S, hidden_size) of each history."""
         return self.represent(interaction)[0]
 
+    @once_a_batch()
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean loss over the targets ``item_id``: of each history, of each token, or of each of ``readout`` (R,).
 
@@ -140,7 +143,7 @@ class PackedSequentialRecommender(PackedRecommender):
         """
         found: tuple[Added, ...] = ()
         if self.repeat_bias is not None:
-            seen = items_read(tokens, cu_seqlens, readout)
+            seen = items_read(tokens, cu_seqlens, readout)._replace(below=self.n_items)
             found = (Added(seen, (_REPEAT_RATE * self.repeat_bias).expand(len(seen.start), 1)),)
         return found if self.memory is None else found + self.memory(tokens, cu_seqlens, readout, target)
 
@@ -198,6 +201,7 @@ class PackedSequentialRecommender(PackedRecommender):
             score = score + each.at(rows, items)
         return score
 
+    @once_a_batch()
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores (R,) of the candidates ``item_id`` (R,).
 
@@ -207,6 +211,7 @@ class PackedSequentialRecommender(PackedRecommender):
         items, rows = self.candidates(interaction, len(hidden))
         return self.score_items(hidden[rows], items, added, rows)
 
+    @once_a_batch()
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores (S, n_items) of every item after each history."""
         return self.score_all(*self.represent(interaction))

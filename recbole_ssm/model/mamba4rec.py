@@ -12,6 +12,7 @@ from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.declarations import Column, Configuration
 from recbole_ssm.model.shared_keys import D_CONV, D_STATE, DROPOUT_PROB, EXPAND, NUM_LAYERS
 from recbole_ssm.model.time_gaps import TIME, TIME_GAPS, check_time_gaps, make_time_gaps, n_gap_features
+from recbole_ssm.ops.once import once_a_batch
 from recbole_ssm.ops.packing import at, check_each, check_ids, last_tokens
 
 
@@ -102,6 +103,7 @@ class Mamba4Rec(PackedSequentialRecommender):
         """See :attr:`PackedSequentialRecommender.streams`."""
         return self.causal and all(hasattr(layer.mixer, name) for layer in self.layers for name in ("prefill", "step"))
 
+    @once_a_batch()
     def prefill(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> tuple[Tensor, list[Any]]:
         """See :meth:`PackedSequentialRecommender.prefill`."""
         if not self.streams:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.declarations import Column, Configuration, Key
-from recbole_ssm.ops.packing import check_each, check_ids, check_shapes, pack_padded
+from recbole_ssm.ops.packing import check_each, check_ids, check_shapes, lengths_of, pack_padded
 from recbole_ssm.ops.values import demand, on_host
 
 
@@ -141,12 +141,11 @@ class PackedRecommender(SequentialRecommender):
         """Raise ValueError unless these are S histories with an item each, before anything is looked up by them."""
         check_shapes(cu_seqlens, len(tokens), **{self.ITEM_SEQ: (tokens, (len(tokens),))})
         check_ids(self.ITEM_SEQ, tokens, 0, self.n_items)
-        empty = cu_seqlens.diff() == 0
-        if not on_host(empty):
-            demand(~empty.any(), "a history of the batch is empty; leave it out: it has no recommendation")
-        elif empty.any():
-            empty = empty.nonzero()
-            raise ValueError(f"history {int(empty[0])} of the batch is empty; leave it out: it has no recommendation")
+        has_items, wanted = lengths_of(cu_seqlens) > 0, "of the batch is empty; leave it out: it has no recommendation"
+        if not on_host(has_items):
+            demand(has_items.all(), f"a history {wanted}")
+        elif not has_items.all():
+            raise ValueError(f"history {int(has_items.logical_not().nonzero()[0])} {wanted}")
 
     def candidates(self, interaction: Interaction, n_histories: int) -> tuple[Tensor, Tensor]:
         """The candidates of a batch, and the history of each.

@@ -11,7 +11,7 @@ from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.declarations import Column, Configuration, Key
 from recbole_ssm.model.shared_keys import D_CONV, D_STATE, DROPOUT_PROB, EXPAND, HEADDIM, NUM_LAYERS, check_heads
 from recbole_ssm.model.time_gaps import TIME, TIME_GAPS, check_time_gaps, make_time_gaps, n_gap_features
-from recbole_ssm.ops.packing import at, cut_borders, flip_index, gather_ranges
+from recbole_ssm.ops.packing import at, cut_borders, flip_index, prefixes
 
 
 class BiSSDLayer(nn.Module):
@@ -75,7 +75,7 @@ class BiSSDLayer(nn.Module):
         mirrored = at(readout, flip_index(cu_seqlens, len(projected), cut))
         if cut is None:
             return self.mixer.mix(projected, cu_seqlens, mirrored, reverse=True, gaps=gaps)
-        prefix, borders = gather_ranges(cu_seqlens[:-1], cut)
+        prefix, borders = prefixes(cu_seqlens, cut)
         gaps = None if gaps is None else at(prefix, gaps)
         return at(mirrored, self.mixer.mix(at(prefix, projected), borders, reverse=True, gaps=gaps))
 

@@ -22,7 +22,7 @@ class Added(NamedTuple):
 
     def check(self, rows: int, n_items: int) -> None:
         """Raise ValueError unless it is for so many rows; on a GPU let that assert that it is for so many items."""
-        items, start, end, values, _ = self.to
+        items, start, end, values, _, below = self.to
         shape = rows, start.shape[-1]
         check_each(
             start_of_added_items=(start, shape),
@@ -30,7 +30,7 @@ class Added(NamedTuple):
             weight_of_added_items=(self.weight, shape),
             value_of_added_items=(values, items.shape),
         )
-        if not on_host(items):  # on a CPU what reads them refuses others
+        if not on_host(items) and (below is None or below > n_items):  # on a CPU what reads them refuses others
             within = (start >= 0).all() & (end <= len(items)).all()
             demand(within & (items < n_items).all(), "added has ranges beyond its items, or unknown items")
 
@@ -38,7 +38,8 @@ class Added(NamedTuple):
         """The same with weights and values of the number type of another tensor, on its device, without gradients."""
         values = None if self.to.values is None else self.to.values.to(other)
         items, start, end = (tensor.to(other.device) for tensor in (self.to.items, self.to.start, self.to.end))
-        return Added(RowItems(items, start, end, values, self.to.longest), self.weight.detach().to(other))
+        to = RowItems(items, start, end, values, self.to.longest, self.to.below)
+        return Added(to, self.weight.detach().to(other))
 
     def times(self, share: float) -> Added:
         """The same with other weights."""
@@ -53,7 +54,7 @@ class Added(NamedTuple):
 
     def _add_by_groups(self, scores: Tensor, longest: int) -> None:
         """In shapes that do not depend on where groups end."""
-        items, start, end, values, _ = self.to
+        items, start, end, values = self.to[:4]
         for group in range(start.shape[1]):
             place = start[:, group, None] + torch.arange(longest, device=start.device)
             there = place < end[:, group, None]

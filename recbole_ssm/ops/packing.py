@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_ssm.ops.values import demand, demand_borders, known_total, on_host
+from recbole_ssm.ops.once import once
+from recbole_ssm.ops.values import demand, known_total, on_host
 
 
 def refuse_recording() -> None:
@@ -42,31 +43,47 @@ def check_shapes(cu_seqlens: Tensor, n_tokens: int, **expected: tuple[Tensor | N
     check_each(**expected)
 
 
+@once
 def check_borders(cu_seqlens: Tensor, n_tokens: int) -> None:
-    """Raise ValueError unless the borders go from 0 to ``n_tokens`` and do not decrease."""
+    """Raise ValueError unless the borders go from 0 to ``n_tokens`` and do not decrease; a GPU asserts it."""
     if not on_host(cu_seqlens):
-        demand_borders(cu_seqlens, n_tokens)
+        valid = (cu_seqlens[0] == 0) & (cu_seqlens[-1] == n_tokens) & (lengths_of(cu_seqlens) >= 0).all()
+        demand(valid, f"cu_seqlens must go from 0 to the number of tokens, {n_tokens}, and not decrease")
         return
     first, last = int(cu_seqlens[0]), int(cu_seqlens[-1])
     if first != 0 or last != n_tokens:
         raise ValueError(
             f"cu_seqlens must go from 0 to the number of tokens, {n_tokens}, but goes from {first} to {last}"
         )
-    if bool((cu_seqlens.diff() < 0).any()):
+    if bool((lengths_of(cu_seqlens) < 0).any()):
         raise ValueError("cu_seqlens must not decrease")
 
 
-def check_ids(name: str, ids: Tensor, low: int, n_items: int) -> None:
-    """Raise ValueError unless all ids are whole numbers from ``low`` to ``n_items - 1``; on a GPU it checks that."""
+@once
+def check_ids(name: str, ids: Tensor, low: int, n_items: int, where: Tensor | None = None) -> None:
+    """Raise ValueError unless ids are whole numbers from ``low`` to ``n_items - 1``; a GPU asserts it.
+
+    Args:
+        name: of the ids, in words.
+        ids: (n,).
+        low: the least.
+        n_items: the largest, plus 1.
+        where: (n,) bool, those that are checked; None for all.
+
+    Raises:
+        ValueError: they are not.
+    """
     if ids.is_floating_point() or ids.is_complex():
         raise ValueError(f"{name} must hold whole numbers, but is {ids.dtype}")
     if not ids.numel():
         return
-    least, most = ids.aminmax()
     wanted = f"{name} must be from {low} to {n_items - 1}"
     if not on_host(ids):
-        demand((least >= low) & (most < n_items), wanted)
-    elif int(least) < low or int(most) >= n_items:
+        within = ids.clamp(low, n_items - 1) == ids
+        demand((within if where is None else within >= where).all(), wanted)
+        return
+    least, most = (ids if where is None else ids.where(where, low)).aminmax()
+    if int(least) < low or int(most) >= n_items:
         raise ValueError(f"{wanted}, but has {int(least) if int(least) < low else int(most)}")
 
 
@@ -82,16 +99,38 @@ def cumulative_lengths(lengths: Tensor) -> Tensor:
     return F.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
 
 
+@once
+def lengths_of(cu_seqlens: Tensor) -> Tensor:
+    """How many tokens each sequence has, (S,)."""
+    return cu_seqlens.diff()
+
+
+@once
 def sequence_index(cu_seqlens: Tensor, n_tokens: int) -> Tensor:
     """The register ``seq_idx`` (T,) int32: the sequence that each token belongs to."""
-    sequences = torch.arange(len(cu_seqlens) - 1, dtype=torch.int32, device=cu_seqlens.device)
-    return sequences.repeat_interleave(cu_seqlens.diff(), output_size=n_tokens)
+    if on_host(cu_seqlens):
+        sequences = torch.arange(len(cu_seqlens) - 1, dtype=torch.int32, device=cu_seqlens.device)
+        return sequences.repeat_interleave(lengths_of(cu_seqlens), output_size=n_tokens)
+    tokens = torch.arange(n_tokens, dtype=cu_seqlens.dtype, device=cu_seqlens.device)  # a GPU launches less
+    return torch.searchsorted(cu_seqlens[1:], tokens, right=True, out_int32=True)
 
 
+@once
 def positions(cu_seqlens: Tensor, n_tokens: int) -> Tensor:
     """How many tokens of the same sequence precede each token, (T,) int64."""
-    starts = cu_seqlens[:-1].long().repeat_interleave(cu_seqlens.diff(), output_size=n_tokens)
-    return torch.arange(n_tokens, device=cu_seqlens.device) - starts
+    return torch.arange(n_tokens, device=cu_seqlens.device) - starts_of(cu_seqlens, n_tokens)
+
+
+@once
+def starts_of(cu_seqlens: Tensor, n_tokens: int) -> Tensor:
+    """The first token of each token's sequence, (T,) in the type of the borders."""
+    return cu_seqlens[:-1].index_select(0, sequence_index(cu_seqlens, n_tokens))
+
+
+@once
+def ends_of(cu_seqlens: Tensor, n_tokens: int) -> Tensor:
+    """The token after the last of each token's sequence, (T,) in the type of the borders."""
+    return cu_seqlens[1:].index_select(0, sequence_index(cu_seqlens, n_tokens))
 
 
 def sequences(cu_seqlens: Tensor) -> Iterator[tuple[int, range]]:
@@ -100,6 +139,7 @@ def sequences(cu_seqlens: Tensor) -> Iterator[tuple[int, range]]:
         yield number, range(start, end)
 
 
+@once
 def last_tokens(cu_seqlens: Tensor) -> Tensor:
     """The last token of each sequence, (S,) int64. No sequence may be empty."""
     return cu_seqlens[1:].long() - 1
@@ -110,22 +150,24 @@ def at(rows: Tensor | None, tensor: Tensor) -> Tensor:
     return tensor if rows is None else tensor.index_select(0, rows)
 
 
+@once
 def flip_index(cu_seqlens: Tensor, n_tokens: int, cut: Tensor | None = None) -> Tensor:
     """Gather index (T,) that reverses every sequence in its place; it is its own inverse.
 
     With ``cut`` (S,) it points into a stream of the first ``cut[s]`` tokens of each sequence s: these are reversed, and
     each later token gets the first.
     """
-    lengths = cu_seqlens.diff()
+    lengths = lengths_of(cu_seqlens)
     starts, last = (cu_seqlens, lengths - 1) if cut is None else (cumulative_lengths(cut), cut - 1)
     starts, last = (each.long().repeat_interleave(lengths, output_size=n_tokens) for each in (starts[:-1], last))
     return starts + (last - positions(cu_seqlens, n_tokens)).clamp(min=0)
 
 
+@once
 def cut_borders(cu_seqlens: Tensor, n_tokens: int, cut: Tensor) -> Tensor:
     """``cu_seqlens`` of the first ``cut`` (S,) tokens of each sequence, with each later token alone."""
     place = positions(cu_seqlens, n_tokens)
-    begins = (place == 0) | (place >= cut.repeat_interleave(cu_seqlens.diff(), output_size=n_tokens))
+    begins = (place == 0) | (place >= cut.repeat_interleave(lengths_of(cu_seqlens), output_size=n_tokens))
     total = known_total(cut)
     if total is None:
         found = begins.nonzero()[:, 0]
@@ -134,6 +176,7 @@ def cut_borders(cu_seqlens: Tensor, n_tokens: int, cut: Tensor) -> Tensor:
     return F.pad(found, (0, 1), value=n_tokens).to(cu_seqlens.dtype)
 
 
+@once
 def flip_borders(cu_seqlens: Tensor) -> Tensor:
     """``cu_seqlens`` of the whole stream read backwards (which reverses every sequence)."""
     return cu_seqlens[-1] - cu_seqlens.flip(0)
@@ -157,6 +200,12 @@ def gather_ranges(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     n_tokens = int(cu_seqlens[-1]) if total is None else total
     index = offsets.repeat_interleave(lengths, output_size=n_tokens)
     return index + torch.arange(n_tokens, device=starts.device), cu_seqlens
+
+
+@once
+def prefixes(cu_seqlens: Tensor, cut: Tensor) -> tuple[Tensor, Tensor]:
+    """The first ``cut`` (S,) tokens of each sequence: their numbers in the stream, and their borders (S + 1,)."""
+    return gather_ranges(cu_seqlens[:-1], cut)
 
 
 def pack_padded(padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -209,6 +258,8 @@ class RowItems(NamedTuple):
     """(n,) a number for each item; None for ones."""
     longest: int | None = None
     """The most items of a group, if the host knows it."""
+    below: int | None = None
+    """All items are below it, and all ranges within the list, if the host knows that."""
 
     def of_rows(self, block: slice = slice(None)) -> RowEntries:
         """All that a block of rows has, row by row and group by group."""

@@ -27,17 +27,7 @@ def demand(holds: Tensor, message: str) -> None:
     torch._assert_async(holds, message[:255])
 
 
-_valid: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 _totals: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-
-
-def demand_borders(cu_seqlens: Tensor, n_tokens: int) -> None:
-    """Let the device assert that borders go from 0 to ``n_tokens`` and do not decrease; of each tensor once."""
-    as_checked = n_tokens, None if cu_seqlens.is_inference() else cu_seqlens._version
-    if _valid.get(cu_seqlens) != as_checked:
-        valid = (cu_seqlens[0] == 0) & (cu_seqlens[-1] == n_tokens) & (cu_seqlens.diff() >= 0).all()
-        demand(valid, f"cu_seqlens must go from 0 to the number of tokens, {n_tokens}, and not decrease")
-        _valid[cu_seqlens] = as_checked
 
 
 def remember_total(lengths: Tensor, total: int) -> Tensor:

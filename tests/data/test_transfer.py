@@ -4,6 +4,7 @@ import pytest
 import torch
 from atomic import make_config, make_loaders
 from recbole.data.interaction import Interaction
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from recbole_ssm.data import blocks
 from recbole_ssm.data.shares import SHARE
@@ -35,6 +36,27 @@ def test_a_batch_moves_but_for_the_share_that_the_host_reads():
     assert [found[name].device.type for name in found] == ["meta", "cpu", "meta"]
     assert len(found) == 1
     assert on_device(found, META) is found
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """Tensors that have a device and no values; the second GPU is the current one."""
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    with FakeTensorMode():
+        yield
+
+
+def test_a_batch_of_another_gpu_moves(two_gpus):
+    first, second = (torch.ones(4, device=f"cuda:{number}") for number in range(2))
+    found = on_device(Interaction({"item_id": first, "there": second}), torch.device("cuda:1"))
+    assert [found[name].device.index for name in found] == [1, 1]
+    assert found["there"] is second
+
+
+def test_a_gpu_without_a_number_is_the_current_one(two_gpus):
+    first, second = (Interaction({"item_id": torch.ones(4, device=f"cuda:{number}")}) for number in range(2))
+    assert on_device(second, torch.device("cuda")) is second
+    assert on_device(first, torch.device("cuda"))["item_id"].device.index == 1
 
 
 LOADED = {

@@ -119,20 +119,34 @@ def test_the_device_asserts_what_the_host_does_not_read(monkeypatch, check):
         check()
 
 
-def test_borders_are_checked_again_when_they_have_changed(monkeypatch):
-    monkeypatch.setattr("recbole_ssm.ops.packing.on_host", lambda tensor: False)
-    asserted = []
-    monkeypatch.setattr("recbole_ssm.ops.values.demand", lambda holds, message: asserted.append(bool(holds)))
+def asserted(monkeypatch, run):
+    """What the device is asked to assert, and whether it holds."""
+    for module in ("ops.packing", "ops.added", "model.packed_input"):
+        monkeypatch.setattr(f"recbole_ssm.{module}.on_host", lambda tensor: False)
+    found = []
+    monkeypatch.setattr(torch, "_assert_async", lambda holds, message: found.append((message, bool(holds))))
+    run()
+    return found
+
+
+def test_an_op_that_is_called_alone_checks_each_time(monkeypatch):
     cu_seqlens = torch.tensor([0, 2, 5])
-    for _ in range(3):
-        check_shapes(cu_seqlens, 5)
-    assert asserted == [True]
-    check_shapes(cu_seqlens, 6)
-    cu_seqlens[1] = 9
-    check_shapes(cu_seqlens, 5)
-    with torch.inference_mode():
-        check_shapes(torch.tensor([0, 2, 5]), 5)
-    assert asserted == [True, False, False, True]
+
+    def calls():
+        for n_tokens in (5, 5, 6):
+            check_shapes(cu_seqlens, n_tokens)
+
+    assert [holds for _, holds in asserted(monkeypatch, calls)] == [True, True, False]
+
+
+@pytest.mark.parametrize("name", ["2Mamba4Rec, biases", "SSD4Rec", "Hydra4Rec", "PackedSASRec"])
+def test_a_batch_is_checked_once_whatever_the_number_of_layers(monkeypatch, name):
+    """Borders, items, empty histories and targets; two steps check twice."""
+    model, batch = make(name, torch.float32, num_layers=3).train(), packed_batch()
+    found = asserted(monkeypatch, lambda: [model.calculate_loss(batch) for _ in range(2)])
+    assert all(holds for _, holds in found)
+    assert [message for message, _ in found[:4]] == [message for message, _ in found[4:]]
+    assert len({message for message, _ in found}) == 4
 
 
 def test_totals_that_are_known_are_used(monkeypatch):

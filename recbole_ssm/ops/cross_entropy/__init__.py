@@ -73,7 +73,7 @@ def _check(
     rows, width = hidden.shape
     check_each(weight=(weight, (len(weight), width)), target=(target, (rows,)), bias=(bias, (len(weight),)))
     check_added(added, rows, len(weight))
-    check_ids("target", target.where(counts, 0), 0, len(weight))
+    check_ids("target", target, 0, len(weight), where=counts)
 
 
 def summed_cross_entropy(

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recbole_ssm.ops.backends.one_direction import reads_backwards_by_flipping
-from recbole_ssm.ops.packing import positions
+from recbole_ssm.ops.packing import lengths_of, positions
 from recbole_ssm.ops.precision import without_autocast
 
 _STEPS_KEPT = 32
@@ -43,7 +43,7 @@ def _side_by_side(
     Longest sequence first, tokens sorted by time: the live sequences are always a prefix, step t a slice.
     """
     T, S = len(u), len(cu_seqlens) - 1
-    lengths = cu_seqlens.diff().long()
+    lengths = lengths_of(cu_seqlens).long()
     order = lengths.argsort(descending=True, stable=True)
     rank = order.argsort()
     position = positions(cu_seqlens, T)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recbole_ssm.ops.packing import positions
+from recbole_ssm.ops.packing import lengths_of, positions
 
 
 def _chunk_size(n_tokens: int, n_sequences: int) -> int:
@@ -26,11 +26,11 @@ def ssd_chunked(
     Q = _chunk_size(T, S)
 
     # Each sequence is cut into chunks of Q tokens; its last one is filled up with zeros, which change no state.
-    n_chunks = (cu_seqlens.diff().long() + Q - 1) // Q
+    n_chunks = (lengths_of(cu_seqlens).long() + Q - 1) // Q
     first_chunk = n_chunks.cumsum(0) - n_chunks
     K = int(n_chunks.sum())
     position = positions(cu_seqlens, T)
-    slot = first_chunk.repeat_interleave(cu_seqlens.diff(), output_size=T) * Q + position
+    slot = first_chunk.repeat_interleave(lengths_of(cu_seqlens), output_size=T) * Q + position
 
     def chunks(tensor: Tensor) -> Tensor:
         grid = tensor.new_zeros(K * Q, *tensor.shape[1:]).index_copy(0, slot, tensor)

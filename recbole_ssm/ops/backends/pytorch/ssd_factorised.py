@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_ssm.ops.packing import positions, sequence_index
+from recbole_ssm.ops.packing import lengths_of, positions, sequence_index
 from recbole_ssm.ops.precision import without_autocast
 
 _LOWEST_LOG_DECAY = -20.0
@@ -227,5 +227,5 @@ def _column_groups(H: int, P: int, G: int) -> list[tuple[int, slice]]:
 def _sum_of_later(values: Tensor, cu_seqlens: Tensor) -> Tensor:
     """Sum over each token and those after it in its sequence. In float64, since the sums nearly cancel."""
     running = F.pad(values.flip(0).double().cumsum(0), (0, 0, 1, 0)).flip(0)  # running[t]: from t to the stream's end
-    after = running[cu_seqlens[1:].long()].repeat_interleave(cu_seqlens.diff(), 0, output_size=len(values))
+    after = running[cu_seqlens[1:].long()].repeat_interleave(lengths_of(cu_seqlens), 0, output_size=len(values))
     return (running[:-1] - after).to(values.dtype)

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from recbole_ssm.ops.packing import ends_of, starts_of
 from recbole_ssm.ops.precision import HALF
 
 _WIDEST = 128
@@ -116,9 +117,8 @@ def fits(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor) -> bool:
 
 def attention(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor) -> Tensor:
     """The op ``causal_attention``. Sums are in float32."""
-    lengths = cu_seqlens.diff()
-    starts, ends = (each.repeat_interleave(lengths, output_size=len(q)) for each in (cu_seqlens[:-1], cu_seqlens[1:]))
-    return _Attention.apply(q, k, v, starts.int(), ends.int())
+    starts, ends = (of(cu_seqlens, len(q)).int() for of in (starts_of, ends_of))
+    return _Attention.apply(q, k, v, starts, ends)
 
 
 def _launch(kernel: Any, q: Tensor, *others: Tensor) -> None:

@@ -14,7 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from recbole_ssm.ops.backends.layout import borders, rows_contiguous
+from recbole_ssm.ops.backends.layout import rows_contiguous
+from recbole_ssm.ops.packing import sequence_index
 
 MOST_TAPS = 16
 
@@ -106,9 +107,7 @@ def conv1d(
     x: Tensor, weight: Tensor, bias: Tensor | None, cu_seqlens: Tensor, *, ahead: int, activation: str | None
 ) -> Tensor:
     """``depthwise_conv1d`` of at most MOST_TAPS taps; sums in float32, y in the type of x."""
-    ends = borders(cu_seqlens)[1:]
-    tokens = torch.arange(len(x), dtype=torch.int32, device=x.device)
-    sequence = torch.searchsorted(ends, tokens, right=True, out_int32=True)
+    sequence = sequence_index(cu_seqlens, len(x))
     bias = None if bias is None else bias.contiguous()
     return _Conv1d.apply(rows_contiguous(x), weight.contiguous(), bias, sequence, ahead, activation == "silu")
 
