@@ -7,8 +7,9 @@ wait_passively()
 
 from recbole_ssm.data.importing import from_dataframe
 from recbole_ssm.errors import InputError
+from recbole_ssm.serving.fitting import fit, load
 from recbole_ssm.serving.recommender import Recommender
 from recbole_ssm.system.version import __version__
 from recbole_ssm.training.run import run
 
-__all__ = ["InputError", "Recommender", "__version__", "from_dataframe", "run"]
+__all__ = ["InputError", "Recommender", "__version__", "fit", "from_dataframe", "load", "run"]

@@ -10,6 +10,7 @@ from recbole.utils.argument_list import dataset_arguments
 from recbole_ssm.config.command_line import key_of
 from recbole_ssm.errors import InputError
 from recbole_ssm.serving.recommender import Recommender
+from recbole_ssm.serving.users import unknown_in_words
 
 _OF_DATA = {"data_path", "dataset_cache", "time_order", *dataset_arguments} - {
     *("MAX_ITEM_LIST_LENGTH", "ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "POSITION_FIELD"),
@@ -61,8 +62,9 @@ def for_history(
     Raises:
         InputError: the model knows none of the items, or something else cannot be used.
     """
-    note = _unknown(recommender, [history]) if skip_unknown else ""
-    rows = recommender.recommend([history], k, skip_unknown=skip_unknown, columns=columns)[0]
+    note = unknown_in_words(recommender, [history]) if skip_unknown else ""
+    everything = recommender.choice(None, None, 1)
+    rows = recommender.ranked([history], k, everything, skip_unknown=skip_unknown, columns=columns)[0]
     return Answer([str(recommender.model.ITEM_ID), "score"], list(rows), note)
 
 
@@ -90,22 +92,8 @@ def for_users(
         if user not in histories:
             raise InputError(f"the dataset has no user {user!r}; it may have too few interactions for its filters")
     read = [histories[user] for user in users]
-    note = _unknown(recommender, read)
+    note = unknown_in_words(recommender, read)
     values = {name: [of[user] for user in users] for name, of in columns.items()}
-    found = recommender.recommend(read, k, skip_unknown=True, columns=values)
+    found = recommender.ranked(read, k, recommender.choice(None, None, len(read)), skip_unknown=True, columns=values)
     rows = [(user, *item) for user, items in zip(users, found, strict=True) for item in items]
     return Answer([str(recommender.model.USER_ID), str(recommender.model.ITEM_ID), "score"], rows, note)
-
-
-def _unknown(recommender: Recommender, histories: Sequence[Sequence[str]]) -> str:
-    """Words about the items of histories that the model does not know; InputError if it knows none."""
-    known = [sum(item in recommender for item in history) for history in histories]
-    everything = sum(map(len, histories))
-    if not sum(known):
-        raise InputError("the model knows none of the items; give items of the data that it was trained on")
-    if sum(known) == everything:
-        return ""
-    return (
-        f"{everything - sum(known)} of {everything} interactions are of items that the model does not know, and are "
-        f"passed over; {known.count(0)} of {len(known)} users have no others, and get none"
-    )

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
-from recbole.data.interaction import Interaction
-from torch import Tensor
 
 from recbole_ssm.checkpoints import format as checkpoint
-from recbole_ssm.checkpoints.configuration import usable_backend
-from recbole_ssm.checkpoints.load import stored_model
-from recbole_ssm.data.transfer import on_device
 from recbole_ssm.errors import InputError
-from recbole_ssm.ops.backends import check_backend, use_backend
 from recbole_ssm.ops.packing import cumulative_lengths
-from recbole_ssm.serving.choice import Choice, Items, best_items, read_choice
-from recbole_ssm.serving.columns import read_columns
-from recbole_ssm.serving.names import ItemNames
+from recbole_ssm.serving.choice import Choice, Items
+from recbole_ssm.serving.held_out import metrics_of_last
 from recbole_ssm.serving.nearness import Part, nearest, parts
+from recbole_ssm.serving.ranker import Ranked, Ranker
 from recbole_ssm.serving.session import Session, read_count
-from recbole_ssm.serving.stepping import RecordedStepper, Stepper
 from recbole_ssm.serving.user_histories import read_histories
+from recbole_ssm.serving.users import Histories, Naming, Users, as_table, is_user, unknown_in_words, users_of
+from recbole_ssm.training.evaluation import evaluate
 
-_SCORES, _TOKENS = 2**24, 2**16
-"""The most scores and the most items of histories in one batch, unless one history alone has more."""
+Rule = Items | Sequence[Items | None]
+"""Names of items for all histories, or for each history such a list, or None."""
 
 
-class Recommender:
+class Recommender(Ranker):
     """The model of a checkpoint, with the names of its items. It needs no other file.
 
     Args:
@@ -41,16 +38,22 @@ class Recommender:
             be used.
         cuda_graph: whether on a GPU the steps of sessions are recorded and launched as one; False to launch each of
             their kernels.
+        histories: of the users that :meth:`recommend` is to know by name: a DataFrame of clicks, or lists of items by
+            user. A checkpoint has none.
 
     Attributes:
         model: the model, in evaluation mode.
         items: name of each item by its number; number 0 is the padding.
         names: the same, to look up numbers.
         columns: names of the columns that the model reads beside the items, as in the data that it was trained on.
+        file: the checkpoint.
+        history: what each epoch of the training came to, up to the one that was kept.
+        metrics: what the training reached: ``valid`` and ``test``, each a dict of metrics, or None where that is not
+            known. A checkpoint knows no test.
 
     Raises:
         CheckpointError: the file cannot be read, or holds another model.
-        InputError: there is no such device or backend, or ``filter_seen`` is something else.
+        InputError: there is no such device or backend, or ``filter_seen`` or ``histories`` is something else.
     """
 
     def __init__(
@@ -61,92 +64,153 @@ class Recommender:
         filter_seen: bool | None = None,
         ssm_backend: str | None = None,
         cuda_graph: bool = True,
+        histories: Histories | None = None,
     ):
-        self.device = _usable_device(device)
         state = checkpoint.read(file)
-        self._backend = _usable_backend(ssm_backend, state["config"].get("ssm_backend"), self.device)
-        self.model = stored_model(state, self.device, file)
-        self.items: list[str] = state["item_vocabulary"]
-        self.filter_seen = bool(state["config"].get("filter_seen"))
-        self.filter_seen = self.filters_seen(filter_seen)
-        self._stored = {key: state[key] for key in ("config", "given")}
-        self._longest = state["config"].get("MAX_ITEM_LIST_LENGTH")
-        self.names = ItemNames(self.items)
-        self._columns = {column.field(state["config"]): column for column in self.model.columns}
-        self.columns = list(self._columns)
-        self._cuda_graph = cuda_graph and self.device.type == "cuda"
-        self._steppers: dict[torch.dtype, Stepper] = {}
+        super().__init__(state, file, device, filter_seen=filter_seen, ssm_backend=ssm_backend, cuda_graph=cuda_graph)
+        self.file = Path(file)
+        self.history: list[dict[str, Any]] = state["history"]
+        reached = self.history[-1].get("valid_result") if self.history else None
+        self.metrics: dict[str, dict[str, float] | None] = {"valid": reached, "test": None}
+        self._stored = {key: state[key] for key in ("config", "given", "dataset")}
+        self._naming = Naming(str(self.model.USER_ID), str(self.model.ITEM_ID))
+        self._known: Users | Callable[[], Users] | None = None
+        if histories is not None:
+            self._known = self._users(histories)
 
-    def __contains__(self, item: str) -> bool:
-        """Whether the model knows an item of this name."""
-        return item in self.names
-
-    @contextmanager
-    def computing(self) -> Iterator[None]:
-        """Within this context the model computes without gradients, on its backend."""
-        with torch.inference_mode(), use_backend(self._backend):
-            yield
+    def __repr__(self) -> str:
+        config, found = self._stored["config"], self.metrics["test"] or self.metrics["valid"] or {}
+        metric = str(config.get("valid_metric")).lower()
+        reached = (
+            f", {'test' if self.metrics['test'] else 'valid'} {metric} {found[metric]:.4f}" if metric in found else ""
+        )
+        return f"Recommender({config['model']} on {config['dataset']}: {len(self.items) - 1:,} items{reached})"
 
     def recommend(
         self,
-        histories: Sequence[Sequence[str]],
+        histories: Any,
         k: int = 10,
         *,
-        candidates: Items | Sequence[Items | None] | None = None,
-        exclude: Items | Sequence[Items | None] | None = None,
+        candidates: Rule | None = None,
+        exclude: Rule | None = None,
         filter_seen: bool | None = None,
         skip_unknown: bool = False,
         columns: Mapping[str, Sequence[Sequence[float]]] | None = None,
-    ) -> list[list[tuple[str, float]]]:
+    ) -> Ranked | pd.DataFrame:
         """The items with the highest scores after each history.
 
         Args:
-            histories: the item names of each history, the latest last.
+            histories: the item names of each history, the latest last. Or a DataFrame of clicks, with columns as in the
+                training or with usual names: its users, each after these clicks. Or names of users, after all that is
+                known of them: users of the data that :func:`recbole_ssm.fit` had, or of ``histories`` of this class.
             k: how many items are wanted.
             candidates: names of the items that alone may be recommended; or for each history such a list, or None for
                 all items. In place of names numbers, an int64 tensor (n,).
             exclude: names of items that may not be recommended, in the same ways.
             filter_seen: whether items of the history are left out; None for what the recommender has.
             skip_unknown: pass over items that the model does not know. A history without any other gets no items.
-            columns: for each of :attr:`columns`, its values in each history: one for each item.
+                Those of users are passed over anyway, and a warning counts them.
+            columns: for each of :attr:`columns`, its values in each history: one for each item. Those of users are
+                known.
 
         Returns:
             For each history the names and scores of the best ``k`` items, the best first; fewer if no more are left.
+            For users a DataFrame with a row for each recommendation, and columns user, item, ``score`` and ``rank``;
+            the first two have names and types of the DataFrame that users came in.
 
         Raises:
-            InputError: a history is empty, an item is unknown, ``k`` is not a whole number above 0, or something else
-                does not fit.
+            InputError: a history is empty, an item or user is unknown, ``k`` is not a whole number above 0, or
+                something else does not fit.
         """
-        k, filter_seen = read_count(k), self.filters_seen(filter_seen)
+        choose = partial(self.choice, candidates, exclude, skip_unknown=skip_unknown)
+        if isinstance(histories, pd.DataFrame):
+            users = self._users(histories)
+            return self._table(users, list(users.histories), k, choose, filter_seen)
         if not isinstance(histories, Iterable):
             raise InputError(f"histories are a list of lists of names of items, and not {histories!r}")
         histories = list(histories)
-        numbers = [self.names.numbers(history, skip_unknown=skip_unknown) for history in histories]
-        values = self._values(histories, columns)
-        choice = self._choice(candidates, exclude, len(histories), skip_unknown)
-        if not skip_unknown and not all(numbers):
-            raise InputError("a history is empty; leave it out: nothing can be recommended for it")
-        return self._best(numbers, values, choice.without(numbers) if filter_seen else choice, k)
+        if histories and all(map(is_user, histories)):
+            return self._table(self._known_users(histories[0]), list(map(str, histories)), k, choose, filter_seen)
+        choice = choose(len(histories))
+        return self.ranked(histories, k, choice, filter_seen=filter_seen, skip_unknown=skip_unknown, columns=columns)
 
-    def _best(
-        self, numbers: Sequence[list[int]], values: Mapping[str, Sequence[list[float]]], choice: Choice, k: int
-    ) -> list[list[tuple[str, float]]]:
-        found: list[list[tuple[str, float]]] = [[] for _ in numbers]
-        for some in self._batches([row for row, history in enumerate(numbers) if history], numbers):
-            batch = self._batch(
-                [numbers[row] for row in some], {name: [of[row] for row in some] for name, of in values.items()}
+    def _table(
+        self, users: Users, names: list[str], k: int, choose: Callable[[int], Choice], filter_seen: bool | None
+    ) -> pd.DataFrame:
+        histories, columns = users.of(names)
+        if note := unknown_in_words(self, histories):
+            getLogger().warning(note)
+        found = self.ranked(
+            histories, k, choose(len(names)), filter_seen=filter_seen, skip_unknown=True, columns=columns
+        )
+        return as_table(names, found, users.naming)
+
+    def _take_training(self, result: Mapping[str, Any], naming: Naming | None = None) -> None:
+        """Know what a training came to, and the users of its data.
+
+        Args:
+            result: of :func:`recbole_ssm.run`.
+            naming: what the table that it was trained on called its columns; None for a data set.
+        """
+        self.history = result["history"]
+        for part, key in (("valid", "best_valid_result"), ("test", "test_result")):
+            self.metrics[part] = result[key] and {name: float(value) for name, value in result[key].items()}
+        self._naming = naming or self._naming
+        self._known = lambda: Users(*self.histories_and_columns(), self._naming)
+
+    def _users(self, given: Histories) -> Users:
+        return users_of(given, self._naming, self.columns, str(self._stored["config"].get("TIME_FIELD")))
+
+    def _known_users(self, asked: object) -> Users:
+        """The users that have names; read from the data of the training when they are first asked for."""
+        if self._known is None:
+            raise InputError(
+                f"a history is a list of names of items, and not {asked!r}; to name users load the model with their "
+                "histories=, since a checkpoint has none"
             )
-            with self.computing():
-                best = best_items(self.model, batch, choice.of(some), k)
-            for row, items in zip(some, best, strict=True):
-                found[row] = self._named(*items)
+        if not isinstance(self._known, Users):
+            self._known = self._known()
+        return self._known
+
+    def evaluate(self, clicks: Histories | None = None) -> dict[str, float]:
+        """How good the recommendations are.
+
+        Args:
+            clicks: whole histories of users, in the training or not. Of each user the last item is the target, and is
+                ranked among all items after those before it. A target that the model does not know is a miss. None for
+                the test part of the training's data, which are read again, under the training's protocol.
+
+        Returns:
+            The metrics of the training that have a rank, such as ``ndcg@10``, as means over users. Seen items are left
+            out if the recommender does so, and a target that was seen is then a miss.
+
+        Raises:
+            InputError: the data of the training are not there or have no test part, or nobody can be tested.
+        """
+        if clicks is not None:
+            config = self._stored["config"]
+            return metrics_of_last(self, self._users(clicks), config["metrics"], config["topk"])
+        found: dict[str, float] | None = evaluate(self.file, command_line=[f"--filter_seen={self.filter_seen}"])[
+            "test_result"
+        ]
+        if found is None:
+            raise InputError("the training's split has no test part; give a table of clicks")
         return found
 
-    def filters_seen(self, asked: bool | None) -> bool:
-        """Whether items of the history are left out: as is asked for, or as the recommender does; else InputError."""
-        if not isinstance(asked, bool | None):
-            raise InputError(f"filter_seen must be True, False or None, but is {asked!r}")
-        return self.filter_seen if asked is None else asked
+    def save(self, file: str | Path) -> None:
+        """Write a checkpoint of the model as it is now, with what :meth:`update` has counted.
+
+        Args:
+            file: by convention it ends in ``.pth``; what stands there is replaced, in an atomic write.
+
+        Raises:
+            CheckpointError: the checkpoint that the model was read from is not there any more.
+            CheckpointNotWritten: the disk is full, or the folder is not there.
+        """
+        state = checkpoint.read(self.file)
+        kept = {key: value for key, value in state.items() if not key.startswith("format")}
+        weights = {name: tensor.cpu() for name, tensor in self.model.state_dict().items()}
+        checkpoint.write(file, kept | {"state_dict": weights, "other_parameter": self.model.other_parameter() or {}})
 
     def similar(self, items: Sequence[str], k: int = 10) -> list[list[tuple[str, float]]]:
         """The items whose embeddings are nearest to those of some items, by cosine.
@@ -216,49 +280,6 @@ class Recommender:
         )
         self._steppers.clear()  # what they have recorded reads the counts of before
 
-    def _choice(self, candidates: Any, exclude: Any, histories: int, skip_unknown: bool) -> Choice:
-        return read_choice(self.names, len(self.items), candidates, exclude, histories, skip_unknown=skip_unknown)
-
-    def _batch(self, numbers: Sequence[list[int]], values: Mapping[str, Sequence[list[float]]]) -> Interaction:
-        """A packed batch of what the model reads of histories."""
-        latest = slice(-self._longest, None) if self._longest else slice(None)
-        read = [history[latest] for history in numbers]
-        fields = {self.model.ITEM_SEQ: torch.tensor([number for history in read for number in history])}
-        fields["cu_seqlens"] = cumulative_lengths(torch.tensor([len(history) for history in read]))
-        for name, column in self._columns.items():
-            flat = torch.tensor([value for each in values[name] for value in each[latest]], dtype=torch.float64)
-            fields[self.model.field_of(column)] = column.values(flat)
-        return on_device(Interaction(fields), self.device)
-
-    def _values(
-        self,
-        histories: Sequence[Sequence[str]],
-        columns: Mapping[str, Sequence[Sequence[float]]] | None,
-    ) -> dict[str, list[list[float]]]:
-        """The values of the columns in each history, of the items that the model knows."""
-        read = read_columns(columns, self.columns, [len(history) for history in histories])
-        return {
-            name: [
-                [value for item, value in zip(history, values, strict=True) if item in self]
-                for history, values in zip(histories, given, strict=True)
-            ]
-            for name, given in read.items()
-        }
-
-    def _batches(self, rows: Iterable[int], numbers: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-        """The rows, as many at a time as :data:`_SCORES` and :data:`_TOKENS` allow."""
-        some: list[int] = []
-        tokens = 0
-        for row in rows:
-            length = len(numbers[row])
-            if some and (tokens + length > _TOKENS or (len(some) + 1) * len(self.items) > _SCORES):
-                yield some
-                some, tokens = [], 0
-            some.append(row)
-            tokens += length
-        if some:
-            yield some
-
     def histories(self, dataset: str | None = None, command_line: Iterable[str] = ()) -> dict[str, list[str]]:
         """The items of :meth:`histories_and_columns`."""
         return self.histories_and_columns(dataset, command_line)[0]
@@ -286,45 +307,3 @@ class Recommender:
     def session(self, history: Iterable[str] = (), columns: Mapping[str, Sequence[float]] | None = None) -> Session:
         """A history that grows by one item at a time; see :class:`recbole_ssm.serving.session.Session`."""
         return Session(self, history, columns)
-
-    def _named(self, scores: list[float], items: list[int]) -> list[tuple[str, float]]:
-        """Names and scores of the best items, without those that are left out."""
-        if any(score != score for score in scores[:1]):  # topk sorts NaN before all numbers
-            raise InputError("the model's scores are NaN, so some of its weights are broken; use another checkpoint")
-        return [(self.items[item], score) for item, score in zip(items, scores, strict=True) if score > -torch.inf]
-
-    def _of_item(self, values: Mapping[str, float]) -> dict[str, Tensor]:
-        """What the model gets for the columns of one item, (1,) each, by the names of its arguments."""
-        return {
-            column.name: column.values(torch.tensor([values[name]], dtype=torch.float64))
-            for name, column in self._columns.items()
-        }
-
-    def _stepper(self) -> Stepper:
-        """What reads and ranks for sessions; another one once the model has another number type."""
-        dtype = self.model.item_embedding.weight.dtype
-        if dtype not in self._steppers:
-            kind = RecordedStepper if self._cuda_graph else Stepper
-            columns = self._of_item(dict.fromkeys(self._columns, 0.0))
-            self._steppers[dtype] = kind(self.model, self.device, columns)
-        return self._steppers[dtype]
-
-
-def _usable_device(device: torch.device | str) -> torch.device:
-    try:
-        torch.ones(1, device=device).item()
-        return torch.device(device)
-    except (AssertionError, ImportError, NotImplementedError, RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0].partition(". ")[0]
-        raise InputError(f"device {device!r} cannot be used ({reason}); name another, for example cpu") from error
-
-
-def _usable_backend(asked: str | None, stored: str | None, device: torch.device) -> str:
-    """The backend that is asked for, or else the one of the training where it can be used on this device."""
-    if asked is None:
-        return usable_backend(stored, device.type) or "auto"
-    try:
-        check_backend(asked)
-    except ValueError as error:
-        raise InputError(f"ssm_backend: {error}") from error
-    return asked

@@ -13,7 +13,7 @@ from recbole_ssm.ops.added import Added, AddedWhere
 from recbole_ssm.serving.choice import Items
 
 if TYPE_CHECKING:
-    from recbole_ssm.serving.recommender import Recommender
+    from recbole_ssm.serving.ranker import Ranker
 
 
 class Session:
@@ -34,7 +34,7 @@ class Session:
 
     def __init__(
         self,
-        recommender: Recommender,
+        recommender: Ranker,
         history: Iterable[str] = (),
         columns: Mapping[str, Sequence[float]] | None = None,
     ):
@@ -58,6 +58,10 @@ class Session:
             tokens, borders = model.packed(batch)
             found = model.prefill(tokens, borders, **model.columns_of(batch))
             self._memory = self._recommender._stepper().memory(*found, numbers)
+
+    def __repr__(self) -> str:
+        latest = f", the latest {self.history[-1]!r}" if self.history else ""
+        return f"Session({type(self._recommender.model).__name__}: {len(self.history):,} items{latest})"
 
     def __copy__(self) -> Session:
         """A branch: what is added to one is not added to the other. Both share the model."""
@@ -115,13 +119,10 @@ class Session:
         """
         recommender = self._recommender
         k, filter_seen = read_count(k), recommender.filters_seen(filter_seen)
-        choice = recommender._choice(candidates, exclude, 1, skip_unknown)
+        choice = recommender.choice(candidates, exclude, 1, skip_unknown=skip_unknown)
         if self._memory is None:
             columns = {name: [values] for name, values in self.columns.items()}
-            numbers = [items for (items,) in choice]
-            return recommender.recommend(
-                [self.history], k, candidates=numbers[0], exclude=numbers[1], filter_seen=filter_seen, columns=columns
-            )[0]
+            return recommender.ranked([self.history], k, choice, filter_seen=filter_seen, columns=columns)[0]
         with recommender.computing():
             k, allowed = min(k, len(recommender.items)), choice.allowed(len(recommender.items))
             return recommender._named(

@@ -184,7 +184,7 @@ def test_many_histories_are_as_good_as_one(trained, monkeypatch):
     alone = [recommender.recommend([history])[0] for history in some]
     for limit, value in (("_SCORES", 4 * len(recommender.items)), ("_TOKENS", 6)):
         with monkeypatch.context() as patch:
-            patch.setattr(f"recbole_ssm.serving.recommender.{limit}", value)
+            patch.setattr(f"recbole_ssm.serving.ranker.{limit}", value)
             together = recommender.recommend(some)
         assert [[name for name, _ in best] for best in together] == [[name for name, _ in best] for best in alone]
 
@@ -379,7 +379,7 @@ def test_it_computes_on_the_backend_of_the_training_or_on_the_one_that_is_asked_
         used.append(name)
         return use_backend(name)
 
-    monkeypatch.setattr("recbole_ssm.serving.recommender.use_backend", noted)
+    monkeypatch.setattr("recbole_ssm.serving.ranker.use_backend", noted)
     file = trained("2Mamba4Rec", ssm_backend="torch")
     state = checkpoint.read(file)
     state["config"]["ssm_backend"] = "triton"  # which a CPU has not

@@ -1,0 +1,144 @@
+"""Users with their histories: of a table of clicks, of a data set, or as they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from recbole_ssm.data.importing import read_clicks
+from recbole_ssm.errors import InputError
+from recbole_ssm.serving.ranker import Ranked, Ranker
+
+Histories: TypeAlias = Mapping[str, Sequence[str]] | pd.DataFrame
+"""For each user the names of items, the latest last; or a table with a row for each click."""
+
+
+class Naming(NamedTuple):
+    """How a table calls users and items, and the types of these columns; None for words."""
+
+    user: str
+    item: str
+    time: str | None = None
+    user_type: Any = None
+    item_type: Any = None
+
+    @classmethod
+    def of_frame(cls, frame: pd.DataFrame, user: str | None, item: str, time: str | None) -> Naming:
+        """Columns of whole numbers become such again."""
+        types = [None if name is None else frame[name].dtype for name in (user, item)]
+        whole = (kind if getattr(kind, "kind", "O") in "iu" else None for kind in types)
+        return cls(user or "user", item, time, *whole)
+
+
+class Users(NamedTuple):
+    """What is known of users."""
+
+    histories: Mapping[str, Sequence[str]]
+    """Names of items by the user's name, the latest last."""
+    columns: Mapping[str, Mapping[str, Sequence[float]]]
+    """For each column that the model reads its values by the user's name."""
+    naming: Naming
+
+    def of(self, names: Sequence[str]) -> tuple[list[Sequence[str]], dict[str, list[Sequence[float]]]]:
+        """Histories and columns of some users; InputError for one that is not known."""
+        for name in names:
+            if name not in self.histories:
+                raise InputError(
+                    f"there is no user {name!r}; a history is a list of its own, such as [['item 1', 'item 2']]"
+                )
+        columns = {column: [values[name] for name in names] for column, values in self.columns.items()}
+        return [self.histories[name] for name in names], columns
+
+
+def users_of(given: Histories, naming: Naming, columns: Sequence[str], time_field: str) -> Users:
+    """Users of a table of clicks, or as they are given.
+
+    Args:
+        given: the table, or the histories.
+        naming: what columns were called in the training; a table that has other ones is guessed at.
+        columns: names of those that the model reads beside the items.
+        time_field: the one of them that has the times.
+
+    Returns:
+        The users, in the order of their first rows.
+
+    Raises:
+        InputError: it cannot be read, or a table lacks a column that the model reads.
+    """
+    if not isinstance(given, pd.DataFrame):
+        if not isinstance(given, Mapping):
+            raise InputError(f"histories are a table of clicks, or lists of items by user, and not {given!r}")
+        return Users(given, {}, naming)
+    if others := [name for name in columns if name != time_field]:
+        raise InputError(f"the model reads {others[0]} beside the items; give histories as lists, with columns=")
+    known = dict(zip(("user", "item", "time"), naming[:3], strict=True))
+    names = {str(name) for name in given.columns}
+    try:
+        table, roles = read_clicks(given, **{role: name for role, name in known.items() if name in names})
+    except InputError as error:
+        raise InputError(
+            f"the table cannot be read as clicks ({error}); call its columns user_id, item_id and timestamp, and drop "
+            "rows that lack one"
+        ) from error
+    items = np.array(table.item_names, dtype=object)[table.items]
+    borders = np.searchsorted(table.users, np.arange(len(table.user_names) + 1)).tolist()
+    ranges = {name: slice(*borders[user : user + 2]) for user, name in enumerate(table.user_names)}
+    return Users(
+        {name: items[rows].tolist() for name, rows in ranges.items()},
+        {column: {name: table.times[rows].tolist() for name, rows in ranges.items()} for column in columns},
+        Naming.of_frame(given, roles.user, roles.item, roles.time),
+    )
+
+
+def is_user(value: object) -> bool:
+    """Whether something can be a user's name: a word, or a whole number."""
+    return isinstance(value, str) or (isinstance(value, Integral) and not isinstance(value, bool))
+
+
+def unknown_in_words(recommender: Ranker, histories: Sequence[Sequence[str]]) -> str:
+    """Words about the items of histories that the model does not know; InputError if it knows none."""
+    known = [sum(item in recommender for item in history) for history in histories]
+    everything = sum(map(len, histories))
+    if not sum(known):
+        raise InputError("the model knows none of the items; give items of the data that it was trained on")
+    if sum(known) == everything:
+        return ""
+    return (
+        f"{everything - sum(known)} of {everything} interactions are of items that the model does not know, and are "
+        f"passed over; {known.count(0)} of {len(known)} users have no others, and get none"
+    )
+
+
+def as_table(users: Sequence[str], found: Ranked, naming: Naming) -> pd.DataFrame:
+    """Recommendations as a table.
+
+    Args:
+        users: R names.
+        found: names and scores of items for each, the best first.
+        naming: what the columns are called.
+
+    Returns:
+        A row for each recommendation, with user, item, ``score`` and ``rank``, which begins at 1.
+    """
+    count = [len(items) for items in found]
+    of_users = np.repeat(np.array(users, dtype=object), count)
+    items = np.array([name for each in found for name, _ in each], dtype=object)
+    return pd.DataFrame(
+        {
+            naming.user: _typed(of_users, naming.user_type),
+            naming.item: _typed(items, naming.item_type),
+            "score": np.array([score for each in found for _, score in each], dtype=np.float64),
+            "rank": np.concatenate([np.arange(1, n + 1) for n in count] or [np.zeros(0, int)]),
+        }
+    )
+
+
+def _typed(names: Any, kind: Any) -> Any:
+    try:
+        return names if kind is None else pd.array(names.astype(np.int64), dtype=kind)
+    except (OverflowError, ValueError):  # the model knows other names, too
+        return names
