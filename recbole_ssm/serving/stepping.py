@@ -49,7 +49,7 @@ class Stepper:
         there = {name: values.to(device) for name, values in columns.items()}
         hidden, self._state = model.prefill(item, borders, **there)
         seen = torch.zeros(1, model.n_items, dtype=torch.bool, device=device)
-        parts = (hidden, seen, item.new_zeros(1, model.n_recent), *_leaves(self._state))
+        parts = (hidden, seen, item.new_zeros(1, model.n_recent), *leaves(self._state))
         self._kinds = [(each.shape, each.dtype) for each in parts]
         sizes = [each.numel() * each.element_size() for each in parts]
         self._sizes = [size + -size % _ALIGNED for size in sizes]
@@ -81,7 +81,7 @@ class Stepper:
             part[: shape.numel() * dtype.itemsize].view(dtype).view(shape)
             for part, (shape, dtype) in zip(parts, self._kinds, strict=True)
         )
-        return Kept(hidden, seen, latest, _like(self._state, iter(state)))
+        return Kept(hidden, seen, latest, like(self._state, iter(state)))
 
     def read(self, memory: Tensor, item: int, columns: Mapping[str, Tensor]) -> None:
         """Let a session read its next item.
@@ -188,7 +188,7 @@ def _recorded(function: Callable[[], None], device: torch.device) -> Callable[[]
 
 def _write(kept: Kept, hidden: Tensor, state: Any) -> None:
     kept.hidden.copy_(hidden)
-    for before, after in zip(_leaves(kept.state), _leaves(state), strict=True):
+    for before, after in zip(leaves(kept.state), leaves(state), strict=True):
         before.copy_(after)
 
 
@@ -197,20 +197,20 @@ def _numbers(best: Tensor) -> tuple[list[float], list[int]]:
     return scores, [int(item) for item in items]
 
 
-def _leaves(state: Any) -> Iterator[Tensor]:
+def leaves(state: Any) -> Iterator[Tensor]:
     """The tensors of a state, which is a tensor, or a list or tuple of states."""
     if isinstance(state, Tensor):
         yield state
         return
     for each in state:
-        yield from _leaves(each)
+        yield from leaves(each)
 
 
-def _like(state: Any, leaves: Iterator[Tensor]) -> Any:
+def like(state: Any, leaves: Iterator[Tensor]) -> Any:
     """A state of the same form with other tensors."""
     if isinstance(state, Tensor):
         return next(leaves)
-    return _of_kind(state, (_like(each, leaves) for each in state))
+    return _of_kind(state, (like(each, leaves) for each in state))
 
 
 def _of_kind(state: Any, parts: Iterable[Any]) -> Any:

@@ -72,7 +72,7 @@ def test_what_is_recorded_uses_the_same_memory_in_each_call(file, monkeypatch):
     step, score_all = recommender.model.step, recommender.model.score_all
 
     def noted_step(items, state):
-        places[("read", items.data_ptr(), *(each.data_ptr() for each in stepping._leaves(state)))] += 1
+        places[("read", items.data_ptr(), *(each.data_ptr() for each in stepping.leaves(state)))] += 1
         return step(items, state)
 
     def noted_scores(hidden, added=()):
@@ -94,9 +94,9 @@ def test_what_is_recorded_uses_the_same_memory_in_each_call(file, monkeypatch):
 
 def test_a_state_keeps_its_form():
     state = [(torch.ones(2), [torch.zeros(3)]), torch.ones(4)]
-    leaves = list(stepping._leaves(state))
+    leaves = list(stepping.leaves(state))
     assert [len(leaf) for leaf in leaves] == [2, 3, 4]
-    again = stepping._like(state, iter(leaves))
+    again = stepping.like(state, iter(leaves))
     assert type(again[0]) is tuple
     assert again[0][1][0] is state[0][1][0]
 
@@ -106,5 +106,5 @@ def test_parts_of_a_memory_begin_where_kernels_like_it(file):
     session = recommender.session(["i1", "i2"])
     kept = recommender._stepper().kept(session._memory)
     start = session._memory.data_ptr()
-    assert all((part.data_ptr() - start) % 16 == 0 for part in (kept.hidden, kept.seen, *stepping._leaves(kept.state)))
+    assert all((part.data_ptr() - start) % 16 == 0 for part in (kept.hidden, kept.seen, *stepping.leaves(kept.state)))
     assert kept.seen[0].nonzero()[:, 0].tolist() == sorted(recommender.items.index(item) for item in ("i1", "i2"))

@@ -1,0 +1,1 @@
+"""The HTTP service: recommendations for histories and sessions, with FastAPI."""

@@ -1,0 +1,108 @@
+"""The server process: one that answers, or a few that share sessions."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from recbole_ssm.errors import InputError
+from recbole_ssm.serving.recommender import Recommender
+from recbole_ssm.serving.service.app import create_app
+from recbole_ssm.serving.service.settings import Limits, Settings
+from recbole_ssm.system import threads
+
+_HANDED_ON = "RECBOLE_SSM_SERVICE"
+"""Environment variable by which workers get what they are to do."""
+
+_SMALL = 100_000
+"""For fewer items than this one thread computes: more would wait for one another."""
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+_STOP = 30
+"""Seconds after which a stopping server closes connections whose requests are not answered."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a service listens, and what it computes on.
+
+    Attributes:
+        settings: of the service; they name the checkpoint.
+        host: address to listen at.
+        port: of TCP; 0 for any that is free.
+        workers: processes.
+        device: in torch's notation.
+        filter_seen: whether items of the history are left out by default; None for what the training had.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    device: str = "cpu"
+    filter_seen: bool | None = None
+
+    def run(self) -> None:
+        """Serve until a signal stops it.
+
+        Raises:
+            InputError: the checkpoint or another file cannot be used, or workers would have no sessions in common.
+        """
+        if self.workers > 1 and self.settings.sessions == "memory":
+            raise InputError("several workers need sessions that they share: --sessions=redis://HOST:PORT/0")
+        app = self.app()  # also for workers, so that what cannot be used is said once
+        if self.workers == 1:
+            uvicorn.Server(self._config(app)).run()
+            return
+        os.environ[_HANDED_ON] = json.dumps(asdict(self), default=str)
+        uvicorn.run(f"{__name__}:app_of_worker", factory=True, workers=self.workers, **self._options())
+
+    def app(self) -> FastAPI:
+        """The app, with its checkpoint loaded."""
+        assert self.settings.checkpoint is not None
+        recommender = Recommender(self.settings.checkpoint, self.device, filter_seen=self.filter_seen)
+        return create_app(recommender, self.settings)
+
+    def _config(self, app: FastAPI) -> uvicorn.Config:
+        return uvicorn.Config(app, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "host": self.host,
+            "port": self.port,
+            "access_log": False,
+            "log_level": "warning",
+            "server_header": False,
+            "proxy_headers": False,
+            "ws": "none",
+            "lifespan": "on",
+            "timeout_graceful_shutdown": _STOP,
+        }
+
+
+def app_of_worker() -> FastAPI:
+    """The app of one of several workers."""
+    return _from_plain(json.loads(os.environ[_HANDED_ON])).app()
+
+
+def _from_plain(found: Mapping[str, Any]) -> Server:
+    """A server from what ``asdict`` and JSON have made of it."""
+    given = dict(found["settings"])
+    files = {key: Path(given[key]) for key in ("checkpoint", "items", "popular") if given[key] is not None}
+    settings = Settings(**{**given, **files, "hosts": tuple(given["hosts"]), "limits": Limits(**given["limits"])})
+    return Server(**{**found, "settings": settings})
+
+
+def known_hosts(host: str, given: tuple[str, ...]) -> tuple[str, ...]:
+    """The values of ``Host`` that are answered: those that are given, and on loopback its own names; else all."""
+    if given or host in _LOOPBACK:
+        return (*given, *_LOOPBACK)
+    return ()

@@ -1,0 +1,68 @@
+"""What a service is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest requests. What is larger gets an error, and is not computed.
+
+    Attributes:
+        body: bytes of a request.
+        history: items of a history.
+        events: items that one request adds to a session.
+        k: recommendations of one answer.
+        names: names in ``candidates``, and in ``exclude``.
+        name: characters of the name of an item or a category.
+    """
+
+    body: int = 1 << 20
+    history: int = 1000
+    events: int = 100
+    k: int = 100
+    names: int = 10_000
+    name: int = 256
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a service runs.
+
+    Attributes:
+        checkpoint: the file that is watched; None for a service that keeps the model that it was given.
+        items: ``.item`` file with titles and categories; None for none.
+        title: its column of titles; None to find it.
+        category: its column of categories; None to find it.
+        popular: file with popular items, for checkpoints without counts; None for none.
+        token: what a client has to send as bearer token; None for nothing.
+        hosts: values of the ``Host`` header that are answered, without port; empty for all.
+        sessions: ``memory``, or the address of a Redis server: ``redis://HOST:PORT/NUMBER``.
+        max_sessions: how many sessions are kept in memory. The one that was not used for the longest time goes first.
+        session_seconds: a session that was not used for so long is forgotten.
+        session_items: how many of its latest items a session keeps. Its state has read all.
+        max_batch: the most requests that are computed together.
+        wait: seconds that a request waits for others.
+        max_queue: how many requests may wait; one more is refused.
+        watch: seconds between two looks at the checkpoint's file; 0 for none.
+        limits: of requests.
+    """
+
+    checkpoint: Path | None = None
+    items: Path | None = None
+    title: str | None = None
+    category: str | None = None
+    popular: Path | None = None
+    token: str | None = None
+    hosts: tuple[str, ...] = ()
+    sessions: str = "memory"
+    max_sessions: int = 20_000
+    session_seconds: float = 86_400.0
+    session_items: int = 500
+    max_batch: int = 32
+    wait: float = 0.001
+    max_queue: int = 1024
+    watch: float = 1.0
+    limits: Limits = Limits()
