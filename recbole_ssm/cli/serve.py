@@ -18,7 +18,9 @@ _NOTE = (
 
 def parser() -> VerbParser:
     """The options of the verb."""
-    found = VerbParser("serve", "Recommend over HTTP: for histories, and for sessions that grow item by item.", note=_NOTE)
+    found = VerbParser(
+        "serve", "Recommend over HTTP: for histories, and for sessions that grow item by item.", note=_NOTE
+    )
     text = "a file of a model of this package; where it is replaced, the service goes on with the new one"
     found.option("checkpoint", "FILE", text, needed=True)
     text = "address to listen at; default 127.0.0.1, which only programs of this machine can reach"

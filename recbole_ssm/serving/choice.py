@@ -118,11 +118,16 @@ def best_items(
     if None not in choice.candidates and _FEW * len(items) <= len(choice.candidates) * model.n_items:
         scores, numbers = _of_candidates(model, batch, choice, rows, items)
     else:
-        scores, numbers = model.full_sort_predict(batch), None
-        _leave_out(scores, choice)
+        return best_scores(model.full_sort_predict(batch), choice, k)
     best = torch.topk(scores, min(k, scores.shape[1]))
-    found = best.indices if numbers is None else numbers.gather(1, best.indices)
-    return zip(best.values.tolist(), found.tolist(), strict=True)
+    return zip(best.values.tolist(), numbers.gather(1, best.indices).tolist(), strict=True)
+
+
+def best_scores(scores: Tensor, choice: Choice, k: int) -> Iterable[tuple[list[float], list[int]]]:
+    """As :func:`best_items`, of the scores (S, n_items) of all items, which are changed."""
+    _leave_out(scores, choice)
+    best = torch.topk(scores, min(k, scores.shape[1]))
+    return zip(best.values.tolist(), best.indices.tolist(), strict=True)
 
 
 def _leave_out(scores: Tensor, choice: Choice) -> None:

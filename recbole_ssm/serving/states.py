@@ -61,7 +61,8 @@ class States:
             S states.
         """
         recommender, model = self._recommender, self._model
-        batch = recommender._batch([list(history) for history in histories], columns)
+        values = {name: [list(each) for each in of] for name, of in columns.items()}
+        batch = recommender._batch([list(history) for history in histories], values)
         with recommender.computing():
             tokens, borders = model.packed(batch)
             found = model.prefill(tokens, borders, **model.columns_of(batch))

@@ -143,7 +143,8 @@ def _parts(value: object) -> Iterator[bytes | memoryview]:
             yield from _parts(item)
     elif isinstance(value, torch.Tensor):
         yield f"{value.dtype} {tuple(value.shape)}".encode()
-        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+        if value.numel():  # an empty one may have strides that cannot be viewed as bytes
+            yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
     else:
         yield repr(value).encode()
 

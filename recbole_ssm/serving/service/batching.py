@@ -105,7 +105,9 @@ class Batcher(Generic[Request, Answer]):
 
     def _next_batch(self) -> list[tuple[Request, asyncio.Future[Answer], int]]:
         """The first that wait, without any whose key another one has; these stay, in their order."""
-        batch, later, keys = [], [], set()
+        batch: list[tuple[Request, asyncio.Future[Answer], int]] = []
+        later: list[tuple[Request, asyncio.Future[Answer], int]] = []
+        keys: set[object] = set()
         while self._waiting and len(batch) < self._most:
             each = self._waiting.popleft()
             if each[1].done():  # who asked has gone

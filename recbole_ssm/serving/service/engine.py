@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import compress, islice
 
 import torch
 from torch import Tensor
 
+from recbole_ssm.serving.choice import Choice, best_scores
 from recbole_ssm.serving.service.in_use import InUse
 from recbole_ssm.serving.service.sessions import Record, Sessions
 
@@ -201,29 +202,33 @@ class Engine:
         for start in range(0, len(scored), at_once):
             some = scored[start : start + at_once]
             scores = use.states.scores([row.record.state for row in some], [row.numbers for row in some])
-            self._take_best(some, scores, use)
+            best = best_scores(scores, self._choice(some, use), max(row.ask.k for row in some))
+            for row, found in zip(some, best, strict=True):
+                row.found = use.recommender._named(*found)[: row.ask.k]
 
     def _rank_histories(self, rows: Sequence[_Row], use: InUse) -> None:
-        """As :meth:`_rank`, for a model without states."""
-        raise NotImplementedError
+        """As :meth:`_rank`, for a model without states, which reads whole histories."""
+        if not rows:
+            return
+        known = [[item in use.recommender for item in row.record.items] for row in rows]
+        times = [list(compress(row.record.times, each)) for row, each in zip(rows, known, strict=True)]
+        best = use.recommender._best(
+            [row.numbers for row in rows],
+            self._columns(times, use),
+            self._choice(rows, use),
+            max(row.ask.k for row in rows),
+        )
+        for row, found in zip(rows, best, strict=True):
+            row.found = found[: row.ask.k]
 
-    def _take_best(self, rows: Sequence[_Row], scores: Tensor, use: InUse) -> None:
-        """The best items of scores (R, n_items), which are changed."""
-        scores[:, 0] = -torch.inf
-        for number, row in enumerate(rows):
-            allowed = use.allowed(row.ask.candidates, row.ask.categories)
-            if allowed is not None:
-                kept = scores[number, allowed]
-                scores[number] = -torch.inf
-                scores[number, allowed] = kept
-            left_out = use.numbers(row.ask.exclude)
-            if use.recommender.filter_seen if row.ask.filter_seen is None else row.ask.filter_seen:
-                left_out += row.numbers
-            if left_out:
-                scores[number, left_out] = -torch.inf
-        best = torch.topk(scores, min(max(row.ask.k for row in rows), scores.shape[1]))
-        for row, values, items in zip(rows, best.values.tolist(), best.indices.tolist(), strict=True):
-            row.found = use.recommender._named(values[: row.ask.k], items[: row.ask.k])
+    def _choice(self, rows: Sequence[_Row], use: InUse) -> Choice:
+        """What may be recommended to each row."""
+        left_out: list[Tensor | None] = []
+        for row in rows:
+            seen = use.recommender.filters_seen(row.ask.filter_seen)
+            numbers = use.numbers(row.ask.exclude) + (row.numbers if seen else [])
+            left_out.append(torch.tensor(numbers) if numbers else None)
+        return Choice([use.allowed(row.ask.candidates, row.ask.categories) for row in rows], left_out)
 
     def _popular(self, ask: Ask, use: InUse) -> list[tuple[str, float]]:
         """The most popular of the items that may be recommended."""

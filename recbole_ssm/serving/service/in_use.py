@@ -51,7 +51,7 @@ class InUse:
 
     def numbers(self, items: Iterable[str]) -> list[int]:
         """The numbers of items; those that the model does not know are passed over."""
-        return self.recommender._numbers(items, skip_unknown=True)
+        return self.recommender.names.numbers(items, skip_unknown=True)
 
     def allowed(self, candidates: Sequence[str] | None, categories: Sequence[str] | None) -> Tensor | None:
         """The numbers (n,) of the items that are among the candidates and in one of the categories; None for all."""

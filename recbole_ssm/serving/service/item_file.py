@@ -46,11 +46,10 @@ def read_item_file(file: Path, title: str | None = None, category: str | None = 
             rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
             header = {name: kind for name, _, kind in (field.partition(":") for field in next(rows, []))}
             names = list(header)
-            places = (
-                _column(file, names, title, _TITLES, "title"),
-                _column(file, names, category, _CATEGORIES, "category"),
-            )
-            return _read(rows, places, bool(places[1] is not None and header[names[places[1]]] == "token_seq"))
+            of_title = _column(file, names, title, _TITLES, "title")
+            of_category = _column(file, names, category, _CATEGORIES, "category")
+            several = of_category is not None and header[names[of_category]] == "token_seq"
+            return _read(rows, of_title, of_category, several)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"--items={file} cannot be read as a .item file in UTF-8: {error}") from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.001, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -12,7 +14,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        of = {"registry": self._registry, "namespace": "recbole_ssm"}
+        of: dict[str, Any] = {"registry": self._registry, "namespace": "recbole_ssm"}
         self.requests = Counter("requests", "Answers by route and status", ["route", "status"], **of)
         self.seconds = Histogram(
             "request_seconds", "Seconds from a request to its answer", ["route"], buckets=_SECONDS, **of

@@ -59,8 +59,9 @@ class Server:
         if self.workers > 1 and self.settings.sessions == "memory":
             raise InputError("several workers need sessions that they share: --sessions=redis://HOST:PORT/0")
         app = self.app()  # also for workers, so that what cannot be used is said once
+        print(_begun(app, self.host, self.port))
         if self.workers == 1:
-            uvicorn.Server(self._config(app)).run()
+            uvicorn.Server(uvicorn.Config(app, **self._options())).run()
             return
         os.environ[_HANDED_ON] = json.dumps(asdict(self), default=str)
         uvicorn.run(f"{__name__}:app_of_worker", factory=True, workers=self.workers, **self._options())
@@ -69,10 +70,8 @@ class Server:
         """The app, with its checkpoint loaded."""
         assert self.settings.checkpoint is not None
         recommender = Recommender(self.settings.checkpoint, self.device, filter_seen=self.filter_seen)
-        return create_app(recommender, self.settings)
-
-    def _config(self, app: FastAPI) -> uvicorn.Config:
-        return uvicorn.Config(app, **self._options())
+        with threads.chosen(1 if len(recommender.items) < _SMALL else threads.HELPFUL):
+            return create_app(recommender, self.settings)
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -99,6 +98,15 @@ def _from_plain(found: Mapping[str, Any]) -> Server:
     files = {key: Path(given[key]) for key in ("checkpoint", "items", "popular") if given[key] is not None}
     settings = Settings(**{**given, **files, "hosts": tuple(given["hosts"]), "limits": Limits(**given["limits"])})
     return Server(**{**found, "settings": settings})
+
+
+def _begun(app: FastAPI, host: str, port: int) -> str:
+    """A line on what is served, and where."""
+    use = app.state.service.in_use
+    name, items = type(use.recommender.model).__name__, len(use.recommender.items) - 1
+    kept = "whole histories" if use.states is None else f"a state of {use.states.size:,} bytes"
+    place = f"[{host}]" if ":" in host else host
+    return f"{name} with {items:,} items, {kept} for each session, at http://{place}:{port}/"
 
 
 def known_hosts(host: str, given: tuple[str, ...]) -> tuple[str, ...]:
