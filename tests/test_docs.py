@@ -2,13 +2,12 @@
 
 import re
 import shlex
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from atomic import ROOT
+from atomic import ROOT, small
 
 import recbole_ssm
 from recbole_ssm.cli.main import main
@@ -133,16 +132,43 @@ def test_the_page_on_datasets_makes_atomic_files_of_a_table(tmp_path, monkeypatc
     assert dataset.inter_feat["timestamp"].tolist()[:2] == [1793610900, 1793610990]
 
 
-def test_the_table_of_clicks_of_readme_becomes_recommendations(tmp_path, monkeypatch, capsys):
-    items = ("Blue mug", "Tea pot", "Cups", "Tray")
-    clicks = [(f"c{user}", item, 60 * user + place) for user in range(40) for place, item in enumerate(items)]
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    """``clicks.csv`` in the working directory, and a ``fit`` that takes no time."""
+    items = ("Blue mug", "Tea pot", "Cups", "Tray", "Sugar bowl", *(f"Tea {number}" for number in range(10)))
+    people = ("anna", "ben", *(f"c{number}" for number in range(38)))
+    clicks = [
+        (who, items[(start + place) % len(items)], f"2026-11-{1 + start % 28:02} 10:{place:02}:00")
+        for start, who in enumerate(people)
+        for place in range(6)
+    ]
     pd.DataFrame(clicks, columns=["customer", "product", "time"]).to_csv(tmp_path / "clicks.csv", index=False)
-    few = {"epochs": 1, "topk": [2], "valid_metric": "NDCG@2"}
-    monkeypatch.setattr(recbole_ssm, "run", partial(recbole_ssm.run, config_dict=few))
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
-    exec(compile(block, "README.md", "exec"), {})
-    assert "('Cups', " in capsys.readouterr().out
+    quick = {**small("2Mamba4Rec"), "epochs": 1, "use_gpu": False, "show_progress": False}
+    fit = recbole_ssm.fit
+    monkeypatch.setattr(recbole_ssm, "fit", lambda *data, **keys: fit(*data, **(quick | keys | {"epochs": 1})))
+
+
+def python_blocks(page: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_table_of_clicks_of_readme_becomes_recommendations(shop, capsys):
+    (block,) = python_blocks("README.md")
+    assert len([line for line in block.splitlines() if line]) == 5
+    capsys.readouterr()
+    space: dict = {}
+    exec(compile(block, "README.md", "exec"), space)
+    assert "customer" in capsys.readouterr().out
+    assert len(space["model"].recommend(space["clicks"], k=5)) == 5 * 40
+
+
+@pytest.mark.slow
+def test_the_page_on_python_can_be_followed(shop):
+    space: dict = {}
+    for block in python_blocks("docs/python.md"):
+        exec(compile(block, "python.md", "exec"), space)
+    assert list(space["model"].recommend(space["clicks"], k=3).columns) == ["customer", "product", "score", "rank"]
 
 
 @pytest.mark.slow

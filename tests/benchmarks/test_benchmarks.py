@@ -10,6 +10,7 @@ from atomic import ROOT, interactions, write_dataset
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import beside
+import first_recommendation
 import training
 
 
@@ -77,3 +78,16 @@ def test_a_worker_has_the_variables_of_threads_that_it_is_given_only(monkeypatch
 def test_a_worker_is_called_again_and_again():
     worker = beside.Worker({"OMP_NUM_THREADS": "3"}, partial, os.getenv, "OMP_NUM_THREADS")
     assert [worker(), worker()] == ["3", "3"]
+
+
+def test_lines_of_a_program_are_timed_one_by_one(tmp_path, capsys):
+    found = first_recommendation.timed("import time\nx = 2\ntime.sleep(x / 100)\nprint(x)")
+    assert [line for line, _ in found] == ["import time", "x = 2", "time.sleep(x / 100)", "print(x)"]
+    assert found[2][1] >= 0.02
+    assert capsys.readouterr().out == "2\n"
+    first_recommendation.write_table(tmp_path / "clicks.csv")
+    with (tmp_path / "clicks.csv").open() as lines:
+        assert next(lines) == "user_id,item_id,rating,timestamp\n"
+    with pytest.raises(SystemExit):
+        first_recommendation.main(["--table=nowhere.csv"])
+    assert "there is no file nowhere.csv" in capsys.readouterr().err
