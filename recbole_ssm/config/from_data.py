@@ -55,6 +55,8 @@ def settings_from(data: Statistics, config: Configuration, given: Collection[str
     of_items: dict[str, Any] = {"dropout_prob": dropout(data.per_item, after_norm=bool(config["dropout_after_norm"]))}
     if learner == "adamw":
         of_items["weight_decay"] = weight_decay(data.per_item)
+    if counts_help(data):
+        of_items["transition_memory"] = True
     groups = [Group(f"for {data.per_item:.3g} interactions of an item", of_items)]
     if cycle:
         groups.append(Group(f"for {data.interactions:,} interactions", _length(data, config, given)))
@@ -122,6 +124,14 @@ def dropout(per_item: float, *, after_norm: bool = False) -> float:
 def weight_decay(per_item: float) -> float:
     """40 over the interactions of an item, from 0.1 to 1."""
     return float(f"{_within(0.1, 40 / max(per_item, 1e-9), 1.0):.2g}")
+
+
+def counts_help(data: Statistics) -> bool:
+    """Whether a model gets a memory of transitions: up to 40 interactions of an item.
+
+    Of frequent items a model learns itself what counts say. Above 5 million interactions counting takes gigabytes.
+    """
+    return data.per_item <= 40 and data.interactions <= 5_000_000
 
 
 def learning_rate(hidden_size: int) -> float:

@@ -7,6 +7,7 @@ from recbole_ssm.config.config import Config
 from recbole_ssm.config.from_data import (
     Statistics,
     batch_tokens,
+    counts_help,
     dropout,
     epochs,
     in_words,
@@ -36,18 +37,20 @@ def settled(model="2Mamba4Rec", data=BEAUTY, files=(), **keys):
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (Statistics(10, 3, 5), (40, 256, 0.5, 1.0)),
-        (Statistics(100_000, 943, 1_682), (26, 2048, 0.32, 0.67)),
-        (BEAUTY, (21, 2048, 0.5, 1.0)),
-        (Statistics(999_611, 6_040, 3_416), (12, 2048, 0.05, 0.14)),
-        (Statistics(1_045_516, 27_077, 7_502), (12, 2048, 0.18, 0.29)),
-        (Statistics(10**8, 10**6, 10**6), (3, 2048, 0.23, 0.4)),
+        (Statistics(10, 3, 5), (40, 256, 0.5, 1.0, True)),
+        (Statistics(100_000, 943, 1_682), (26, 2048, 0.32, 0.67, False)),
+        (BEAUTY, (21, 2048, 0.5, 1.0, True)),
+        (Statistics(999_611, 6_040, 3_416), (12, 2048, 0.05, 0.14, False)),
+        (Statistics(1_045_516, 27_077, 7_502), (12, 2048, 0.18, 0.29, False)),
+        (Statistics(10**8, 10**6, 10**6), (3, 2048, 0.23, 0.4, False)),
+        (Statistics(10**7, 10**6, 10**6), (6, 2048, 0.5, 1.0, False)),
     ],
     ids=lambda value: f"{value.interactions}" if isinstance(value, Statistics) else "",
 )
 def test_the_rule_by_table(data, expected):
     config = settled(data=data)
-    assert tuple(config[key] for key in ("epochs", "train_batch_tokens", "dropout_prob", "weight_decay")) == expected
+    keys = ("epochs", "train_batch_tokens", "dropout_prob", "weight_decay", "transition_memory")
+    assert tuple(config[key] for key in keys) == expected
     assert config["stopping_step"] == config["epochs"]  # a cycle is not stopped early
 
 
@@ -60,8 +63,9 @@ def test_the_rule_by_table(data, expected):
         (lambda n: dropout(n, after_norm=True), 0.02, 0.1),
         (weight_decay, 0.1, 1),
         (lambda n: learning_rate(max(n, 1)), 0, 0.004),
+        (lambda n: counts_help(Statistics(n, 10, 10)), 0, 1),
     ],
-    ids=["epochs", "batches", "dropout", "dropout after norms", "weight decay", "learning rate"],
+    ids=["epochs", "batches", "dropout", "dropout after norms", "weight decay", "learning rate", "memory"],
 )
 def test_each_formula_falls_within_its_borders(rule, lowest, highest):
     values = [rule(size) for size in SIZES]
@@ -85,10 +89,11 @@ def test_every_model_takes_what_follows_from_data_of_any_size(model, n):
 
 def test_what_is_given_stays(tmp_path):
     (tmp_path / "mine.yaml").write_text("dropout_prob: 0.07\nweight_decay: 0.3\n")
-    config = settled(files=[tmp_path / "mine.yaml"], learning_rate=0.01, weight_decay=0.2, epochs=5)
+    given = {"learning_rate": 0.01, "weight_decay": 0.2, "epochs": 5, "transition_memory": False}
+    config = settled(files=[tmp_path / "mine.yaml"], **given)
     assert [config[key] for key in ("dropout_prob", "weight_decay", "learning_rate")] == [0.07, 0.2, 0.01]
     assert (config["epochs"], config["stopping_step"]) == (5, 5)
-    assert config["num_layers"] == 2
+    assert (config["num_layers"], config["transition_memory"]) == (2, False)
     assert not {"dropout_prob", "epochs"} & {key for group in config.from_data for key in group.settings}
 
 
