@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, *, keep: bool = True) -> Iterator[Path]:
     """A new folder beside ``path``, which takes its place when the context ends without an error.
 
     After a crash or an error ``path`` is what it was before, except in the moment between two renamings when an older
@@ -21,6 +21,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     Args:
         path: the folder. Its parent is made if there is none.
+        keep: whether the folder takes its place; False for a folder that is only worked in, and then removed.
 
     Yields:
         The folder to write to.
@@ -32,6 +33,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         lock.acquire()
         yield unfinished
+        if not keep:
+            return
         lock.release()
         (unfinished / ".lock").unlink(missing_ok=True)
         unfinished.chmod(0o777 & ~_umask())

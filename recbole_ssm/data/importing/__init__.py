@@ -1,7 +1,7 @@
 """From somebody's own table to a data set: read, filter, number, write, and report."""
 
 from recbole_ssm.data.importing.clicks import read_clicks
-from recbole_ssm.data.importing.imported import ImportedData, from_dataframe
+from recbole_ssm.data.importing.imported import ImportedData, from_dataframe, import_files
 from recbole_ssm.data.importing.options import Options
 
-__all__ = ["ImportedData", "Options", "from_dataframe", "read_clicks"]
+__all__ = ["ImportedData", "Options", "from_dataframe", "import_files", "read_clicks"]

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from tempfile import mkstemp
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from recbole_ssm.data.importing.duck import check_memory, database, read_files
 from recbole_ssm.data.importing.frames import read_frame
-from recbole_ssm.data.importing.options import Options, check_name, make_options
+from recbole_ssm.data.importing.options import Options, check_name, make_options, name_from
 from recbole_ssm.data.importing.report import Report
+from recbole_ssm.data.importing.sources import TextFormat, find_source
 from recbole_ssm.data.importing.table import Allocate, Table, compact, drop_duplicates, keep_core, split_sessions
 from recbole_ssm.data.importing.writing import REPORT, write_interactions, write_report
 from recbole_ssm.errors import InputError
@@ -80,6 +88,64 @@ def from_dataframe(
     report = Report(["DataFrame"])
     finish(read_frame(df, how, report), folder, how, report)
     return ImportedData(name, str(path), report.content())
+
+
+def import_files(
+    files: Sequence[str | Path],
+    name: str | None = None,
+    *,
+    path: str | Path = "dataset",
+    text: TextFormat | None = None,
+    memory: str = "2GB",
+    **options: Any,
+) -> ImportedData:
+    """Make a data set of files, which may be larger than memory.
+
+    Args:
+        files: CSV, JSON lines or Parquet, plain or compressed with gzip; several are one table.
+        name: of the data set; None for that of the first file.
+        path: the folder in which the data set's folder is made.
+        text: how text is read.
+        memory: the most that reading and sorting take; the rest is done on the disk, in ``path``.
+        **options: see :class:`recbole_ssm.data.importing.options.Options`.
+
+    Returns:
+        The name of the data set, its place, and a report.
+
+    Raises:
+        InputError: something in the arguments or the files cannot be used, the data set exists already, or DuckDB is
+            missing.
+    """
+    how = make_options(options)
+    check_memory(memory)
+    source = find_source(files, text or TextFormat())
+    name = name_from(source.files[0]) if name is None else name
+    folder = check_target(path, name, how)
+    report = Report([str(file) for file in source.files])
+    with work_folder(folder) as work, database(work, memory, how.time_zone) as connection:
+        allocate = partial(on_disk, work)
+        table = read_files(source, how, report, connection, work, allocate)
+        finish(table, folder, how, report, allocate)
+    return ImportedData(name, str(path), report.content())
+
+
+@contextmanager
+def work_folder(folder: Path) -> Iterator[Path]:
+    """A folder beside that of the data set, which is removed; InputError where the disk is full."""
+    try:
+        with atomic_folder(folder.with_name(f"{folder.name}.work"), keep=False) as work:
+            yield work
+    except OSError as error:
+        raise InputError(f"the data set {folder} cannot be written: {error.strerror or error}") from error
+
+
+def on_disk(work: Path, n: int, kind: Any) -> NDArray[Any]:
+    """A new array in a file of its own."""
+    if not n:
+        return np.empty(0, kind)
+    handle, name = mkstemp(suffix=".array", dir=work)
+    os.close(handle)
+    return np.memmap(name, kind, mode="w+", shape=(n,))
 
 
 def check_target(path: str | Path, name: str, options: Options) -> Path:

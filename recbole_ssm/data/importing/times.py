@@ -84,6 +84,7 @@ def seconds_of(column: pd.Series, time_format: str | None, zone: str) -> tuple[N
         numbers = numbers.to_numpy(np.float64, na_value=np.nan)
         finite = np.isfinite(numbers)
         if 2 * finite.sum() >= column.notna().sum() and finite.any():
+            check_not_days(str(column.name), np.nanmin(numbers[finite]), np.nanmax(numbers[finite]))
             return _of_numbers(np.where(finite, numbers, np.nan))
     found = _parsed(column, time_format, zone)
     if np.isnan(found).all():
@@ -97,6 +98,14 @@ def no_times(name: str, example: object) -> str:
         f"column {name!r} holds no times that can be read, for example {example!r}; they must be numbers or ISO 8601 "
         "dates, or name their format with time_format, for example '%d.%m.%Y %H:%M'"
     )
+
+
+def check_not_days(name: str, low: float, high: float) -> None:
+    """Raise InputError where the numbers of a column, from ``low`` to ``high``, look like days such as 20261102."""
+    if 19000101 <= low <= high <= 21001231:
+        raise InputError(
+            f"column {name!r} holds numbers such as {low:.0f}, which look like days; read them with time_format=%Y%m%d"
+        )
 
 
 def first_value(column: pd.Series) -> object:
