@@ -17,7 +17,7 @@ from recbole_ssm.system.version import __version__
 from recbole_ssm.training.hooks.divergence import TrainingDiverged
 from recbole_ssm.training.hooks.stopping import Interrupted
 
-_SWITCHES = ("--trust_checkpoint", "--trust_dataset", "--skip_unknown")
+_SWITCHES = ("--trust_checkpoint", "--trust_dataset", "--skip_unknown", "--overwrite", "--row_order")
 """May stand without a value, which is True then."""
 
 

@@ -7,12 +7,15 @@ import textwrap
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-from recbole_ssm.errors import InputError
+from recbole_ssm.errors import InputError, did_you_mean
 
 PROGRAM = "python -m recbole_ssm"
 
 WIDTH = 100
 """Of help, in characters."""
+
+_FEW = 6
+"""An error names all options of a verb that has no more than this."""
 
 
 class Option(NamedTuple):
@@ -44,6 +47,7 @@ class VerbParser(argparse.ArgumentParser):
         super().__init__(prog=f"{PROGRAM} {verb}", add_help=False, allow_abbrev=False, exit_on_error=False)
         self.verb, self.text, self.keys, self.note = verb, text, keys, note
         self.options: list[Option] = []
+        self.words: Option | None = None
 
     def option(
         self,
@@ -70,6 +74,16 @@ class VerbParser(argparse.ArgumentParser):
         self.options.append(Option(name, value, needed, help))
         self.add_argument(f"--{name}", type=type, default=default, **how)
 
+    def take_words(self, name: str, value: str, help: str) -> None:
+        """Take words that are no options, such as names of files: one or more, as a list.
+
+        Args:
+            name: of the list among the values.
+            value: stands for a word in the usage, for example ``FILE``.
+            help: what they are.
+        """
+        self.words = Option(name, value, True, help)
+
     def parse(self, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         """Read the words behind the verb.
 
@@ -93,23 +107,35 @@ class VerbParser(argparse.ArgumentParser):
             word = "" if words.get(name) is None else f"={words[name]}"
             whole = error.message.startswith(f"--{name}")
             raise InputError(error.message if whole else f"--{name}{word} {error.message}") from error
+        if self.words is not None:
+            found = [word for word in rest if not word.startswith("-")]
+            setattr(given, self.words.name, found)
+            rest = [word for word in rest if word.startswith("-")]
+            if not found:
+                raise InputError(f"{self.verb} needs {self.words.value}; {self.verb} --help explains it")
         if rest and self.keys is None:
             takes = " and ".join(f"--{option.name}={option.value}" for option in self.options)
+            if len(self.options) > _FEW:
+                names = [option.name for option in self.options]
+                hint = did_you_mean(rest[0].lstrip("-").partition("=")[0], names)
+                takes = f"what {self.verb} --help lists{hint}"
             raise InputError(f"{self.verb} has no use for {rest[0]!r}; it takes {takes}")
         return given, rest
 
     def help(self, arguments: Sequence[str] = ()) -> str:
         """What ``--help`` prints, where ``arguments`` are the other words that are given."""
-        usage = [option.usage for option in self.options] + ["[--key=value ...]"] * (self.keys is not None)
+        usage = [] if self.words is None else [f"{self.words.value} ..."]
+        usage += [option.usage for option in self.options] + ["[--key=value ...]"] * (self.keys is not None)
         lines = [*wrapped(f"usage: {self.prog} {' '.join(usage)}"), "", *textwrap.wrap(self.text, WIDTH), ""]
-        rows = [(option.name, option.help) for option in self.options]
-        rows += [] if self.keys is None else [("key=value", self.keys)]
-        margin = max(len(name) for name, _ in rows) + 4
+        rows = [] if self.words is None else [(self.words.value, self.words.help)]
+        rows += [(f"--{option.name}", option.help) for option in self.options]
+        rows += [] if self.keys is None else [("--key=value", self.keys)]
+        margin = max(len(name) for name, _ in rows) + 2
         for name, text in rows:
             lines += textwrap.wrap(
                 text,
                 WIDTH,
-                initial_indent=f"{'--' + name:<{margin}}",
+                initial_indent=f"{name:<{margin}}",
                 subsequent_indent=" " * margin,
                 break_on_hyphens=False,
             )

@@ -9,7 +9,7 @@ too, and so are items that nobody had before it: no model can learn these, and t
 from __future__ import annotations
 
 from logging import getLogger
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -157,26 +157,44 @@ def check_times(dataset: str, field: str, given: Interactions) -> None:
         InputError: most users begin at the same time, or no two users are there at the same time.
     """
     order = np.lexsort((given.times, given.users))
-    users, times = given.users[order], given.times[order]
-    new = users[1:] != users[:-1]
-    begin, end = times[np.concatenate([[True], new])], times[np.concatenate([new, [True]])]
-    remedy = f"{field} must be points in time that all users share; take another TIME_FIELD or another split"
-    if len(begin) >= _FEW:
-        same = np.unique(begin, return_counts=True)[1].max()
-        if 2 * same > len(begin):
-            raise InputError(
-                f"dataset {dataset!r} cannot be split in time: {same:,} of {len(begin):,} users begin at the same "
-                f"{field}, as where it counts the interactions of each user; {remedy}"
-            )
-        by_begin = np.argsort(begin, kind="stable")
-        if (begin[by_begin][1:] > np.maximum.accumulate(end[by_begin])[:-1]).all():
-            raise InputError(
-                f"dataset {dataset!r} cannot be split in time: by {field} each user begins after the one before has "
-                f"ended, as where it counts the lines of the file; {remedy}"
-            )
-    equal = float((np.diff(times) == 0)[~new].mean()) if len(new) > new.sum() else 0.0
+    why, equal = judge_times(given.users[order], given.times[order], field)
+    if why is not None:
+        raise InputError(
+            f"dataset {dataset!r} cannot be split in time: {why}; {field} must be points in time that all users share; "
+            "take another TIME_FIELD or another split"
+        )
     if equal > 0.1:
         getLogger().warning(
             f"{equal:.0%} of neighbouring interactions of a user have the same {field}: their order, and so which "
             "item is last, is that of the file"
         )
+
+
+def judge_times(users: NDArray[Any], times: NDArray[np.float64], field: str) -> tuple[str | None, float]:
+    """Tell points in time from places in a history or in the file.
+
+    Args:
+        users: (R,) numbers of users, ascending, R at least 1.
+        times: (R,) ascending for each user.
+        field: the name of the column of times.
+
+    Returns:
+        Why the times are no points in time, or None. And the share of a user's neighbouring interactions that have the
+        same time.
+    """
+    new = users[1:] != users[:-1]
+    equal = float((np.diff(times) == 0)[~new].mean()) if len(new) > new.sum() else 0.0
+    begin, end = times[np.concatenate([[True], new])], times[np.concatenate([new, [True]])]
+    if len(begin) < _FEW:
+        return None, equal
+    same = np.unique(begin, return_counts=True)[1].max()
+    by_begin = np.argsort(begin, kind="stable")
+    why = None
+    if 2 * same > len(begin):
+        why = (
+            f"{same:,} of {len(begin):,} users begin at the same {field}, as where it counts the interactions of each "
+            "user"
+        )
+    elif (begin[by_begin][1:] > np.maximum.accumulate(end[by_begin])[:-1]).all():
+        why = f"by {field} each user begins after the one before has ended, as where it counts the lines of the file"
+    return why, equal

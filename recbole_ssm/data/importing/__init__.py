@@ -3,5 +3,7 @@
 from recbole_ssm.data.importing.clicks import read_clicks
 from recbole_ssm.data.importing.imported import ImportedData, from_dataframe, import_files
 from recbole_ssm.data.importing.options import Options
+from recbole_ssm.data.importing.report import shown
+from recbole_ssm.data.importing.sources import TextFormat
 
-__all__ = ["ImportedData", "Options", "from_dataframe", "import_files", "read_clicks"]
+__all__ = ["ImportedData", "Options", "TextFormat", "from_dataframe", "import_files", "read_clicks", "shown"]

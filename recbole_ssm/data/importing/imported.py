@@ -43,9 +43,14 @@ class ImportedData:
     data_path: str
     report: dict[str, Any]
 
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return Path(self.data_path) / self.name
+
     def __repr__(self) -> str:
         sizes = ", ".join(f"{self.report[key]:,} {key}" for key in ("interactions", "users", "items"))
-        return f"ImportedData({str(Path(self.data_path) / self.name)!r}: {sizes})"
+        return f"ImportedData({str(self.folder)!r}: {sizes})"
 
 
 def from_dataframe(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -11,10 +12,15 @@ from numpy.typing import NDArray
 
 from recbole_ssm.data.importing.columns import Roles
 from recbole_ssm.data.importing.options import Options
-from recbole_ssm.data.importing.table import Table, count
+from recbole_ssm.data.importing.table import Table, blocks_of_users, count
+from recbole_ssm.data.importing.times import SMALLEST
+from recbole_ssm.data.temporal import judge_times
 from recbole_ssm.errors import InputError
 
 _EXAMPLES = 5
+
+_EARLY = 631152000.0
+"""The beginning of 1990."""
 
 
 @dataclass
@@ -64,28 +70,61 @@ class Report:
 
     def left_out(self) -> str:
         """How many rows were left out, and why, as words."""
-        reasons = {
-            "cannot be used": sum(self.bad.values()),
-            "are left out by where": self.filtered,
-            "are duplicates": self.duplicates,
-            "are of users or items with too few interactions": self.core,
+        return left_out(self.rows)
+
+    @property
+    def rows(self) -> dict[str, Any]:
+        """How many rows were read, and how many were left out, by reason."""
+        return {
+            "read": self.read,
+            "bad": self.bad,
+            "left out by where": self.filtered,
+            "duplicates": self.duplicates,
+            "too few interactions": self.core,
         }
-        return ", ".join(f"{number:,} {reason}" for reason, number in reasons.items() if number) or "none is left out"
 
     def describe(self, table: Table) -> None:
         """Add numbers about the data as they are written."""
         users, items, times = table.users, table.items, table.times
         per_user, per_item = count(users, len(table.user_names)), count(items, len(table.item_names))
         first, last = float(times.min()), float(times.max())
+        why, equal = judge_times(users, times, "time")
+        counts = first == 0 and self.roles is not None and self.roles.time is None
         self.data = {
             "interactions": len(table),
             "users": len(table.user_names),
             "items": len(table.item_names),
             "first": _date(first),
             "last": _date(last),
+            "days": round((last - first) / 86400, 2),
+            "real timestamps": why is None and not counts and max(abs(first), abs(last)) >= SMALLEST,
+            "repeats": round(repeated(table) / len(table), 4),
             "interactions per user": spread(per_user),
             "interactions per item": spread(per_item),
         }
+        self._note(table, per_user, why, equal)
+
+    def _note(self, table: Table, per_user: NDArray[np.int64], why: str | None, equal: float) -> None:
+        """Add sentences about what is unusual."""
+        found = {
+            "the times only say the order: they are too small for dates": not self.data["real timestamps"] and not why,
+            f"the times only say the order: {why}": why is not None,
+            f"{equal:.0%} of neighbouring interactions of a user have the same time: they keep the order of the rows": (
+                equal > 0.1
+            ),
+        }
+        single = int((per_user == 1).sum())
+        found[f"{single:,} users have a single interaction, of which nothing can be learned; k_core=2 removes them"] = (
+            single > 0
+        )
+        if self.data["real timestamps"]:
+            early, late = (int(each) for each in ((table.times < _EARLY).sum(), (table.times > time.time()).sum()))
+            found[f"{early:,} interactions are before 1990"] = early > 0
+            found[f"{late:,} interactions are in the future"] = late > 0
+        for role, names in (("users", table.user_names), ("items", table.item_names)):
+            text = f"the names of all {role} end in '.0', as where whole numbers were written as fractions"
+            found[text] = all(name.endswith(".0") for name in names)
+        self.notes += [note for note, holds in found.items() if holds]
 
     def content(self) -> dict[str, Any]:
         """The report as plain values."""
@@ -96,17 +135,51 @@ class Report:
             "columns": columns,
             "guessed": [] if roles is None else list(roles.guessed),
             "times": self.time_text,
-            "rows": {
-                "read": self.read,
-                "bad": self.bad,
-                "left out by where": self.filtered,
-                "duplicates": self.duplicates,
-                "too few interactions": self.core,
-            },
+            "rows": self.rows,
             "bad rows": self.examples,
             **self.data,
             "notes": self.notes,
         }
+
+
+def left_out(rows: dict[str, Any]) -> str:
+    """How many rows were left out, and why, as words; see :attr:`Report.rows`."""
+    reasons = {
+        "cannot be used": sum(rows["bad"].values()),
+        "are left out by where": rows["left out by where"],
+        "are duplicates": rows["duplicates"],
+        "are of users or items with too few interactions": rows["too few interactions"],
+    }
+    return ", ".join(f"{number:,} {reason}" for reason, number in reasons.items() if number) or "no row"
+
+
+def shown(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a report as lines for a reader."""
+    columns = ", ".join(
+        f"{role} {name}{' (guessed)' * (role in content['guessed'])}"
+        for role, name in content["columns"].items()
+        if name is not None
+    )
+    lines = {
+        "read": f"{content['rows']['read']:,} rows of {', '.join(content['source'])}",
+        "columns": columns,
+        "times": f"{content['times']}, from {content['first']} to {content['last']}",
+        "left out": left_out(content["rows"]),
+        "written": ", ".join(f"{content[what]:,} {what}" for what in ("interactions", "users", "items")),
+    }
+    lines |= {f"per {role}": content[f"interactions per {role}"] for role in ("user", "item")}
+    lines["repeats"] = f"{content['repeats']:.1%} of interactions are with an item that the user had before"
+    lines |= {"bad rows": "; ".join(content["bad rows"])} if content["bad rows"] else {}
+    return lines | {f"note {number}": note for number, note in enumerate(content["notes"], 1)}
+
+
+def repeated(table: Table) -> int:
+    """How many interactions are with an item that the user had before."""
+    found = 0
+    for rows in blocks_of_users(table.users):
+        pairs = np.sort(table.users[rows].astype(np.int64) * len(table.item_names) + table.items[rows])
+        found += int((np.diff(pairs) == 0).sum())
+    return found
 
 
 def spread(counts: NDArray[np.int64]) -> dict[str, float]:

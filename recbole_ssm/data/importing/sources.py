@@ -269,7 +269,7 @@ def rows_of(source: Source, path: Path) -> Iterator[tuple[int, list[str]]]:
         Number and fields of each row, with that of the header left out.
     """
     separator, quote = source.text.separator or ",", source.text.quote
-    with opened(path, source.text.encoding) as lines:
+    with opened(path, source.text.encoding, errors="replace") as lines:
         if source.format == "jsonl" or len(separator) > 1:
             for number, line in enumerate(lines, 1):
                 fields = [line.rstrip("\r\n")]
