@@ -52,18 +52,19 @@ def fit(
     """
     of_import = {key: keys.pop(key) for key in _OF_IMPORT & keys.keys()}
     _check(data, model, config_files, of_import, keys)
-    naming, frame = None, data
+    naming, frame, reading = None, data, {}
     if isinstance(frame, pd.DataFrame):
         data = from_dataframe(frame, path=keys.get("data_path") or "dataset", **of_import)
-        naming = Naming.of_frame(frame, **data.report["columns"])
+        naming = Naming.of_frame(frame, data.report["columns"]["user"], data.report["columns"]["item"])
     if isinstance(data, ImportedData):
         name, keys = data.name, keys | {"data_path": data.data_path}
+        reading = of_import | {role: column for role, column in data.report["columns"].items() if column is not None}
     else:
         name = data
     result = run(model, name, config_file_list=[str(file) for file in config_files], config_dict=keys)
     gpu = keys.get("use_gpu", True) and torch.cuda.is_available()
     found = Recommender(result["checkpoint"], "cuda" if gpu else "cpu")
-    found._take_training(result, naming)
+    found._take_training(result, naming, reading)
     return found
 
 

@@ -21,6 +21,7 @@ from recbole_ssm.serving.ranker import Ranked, Ranker
 from recbole_ssm.serving.session import Session, read_count
 from recbole_ssm.serving.user_histories import read_histories
 from recbole_ssm.serving.users import Histories, Naming, Users, as_table, is_user, unknown_in_words, users_of
+from recbole_ssm.system.terminal import printable
 from recbole_ssm.training.evaluation import evaluate
 
 Rule = Items | Sequence[Items | None]
@@ -74,6 +75,7 @@ class Recommender(Ranker):
         self.metrics: dict[str, dict[str, float] | None] = {"valid": reached, "test": None}
         self._stored = {key: state[key] for key in ("config", "given", "dataset")}
         self._naming = Naming(str(self.model.USER_ID), str(self.model.ITEM_ID))
+        self._reading: dict[str, Any] = {}
         self._known: Users | Callable[[], Users] | None = None
         if histories is not None:
             self._known = self._users(histories)
@@ -84,7 +86,9 @@ class Recommender(Ranker):
         reached = (
             f", {'test' if self.metrics['test'] else 'valid'} {metric} {found[metric]:.4f}" if metric in found else ""
         )
-        return f"Recommender({config['model']} on {config['dataset']}: {len(self.items) - 1:,} items{reached})"
+        return printable(
+            f"Recommender({config['model']} on {config['dataset']}: {len(self.items) - 1:,} items{reached})"
+        )
 
     def recommend(
         self,
@@ -145,21 +149,22 @@ class Recommender(Ranker):
         )
         return as_table(names, found, users.naming)
 
-    def _take_training(self, result: Mapping[str, Any], naming: Naming | None = None) -> None:
+    def _take_training(self, result: Mapping[str, Any], naming: Naming | None, reading: Mapping[str, Any]) -> None:
         """Know what a training came to, and the users of its data.
 
         Args:
             result: of :func:`recbole_ssm.run`.
             naming: what the table that it was trained on called its columns; None for a data set.
+            reading: how that table was read.
         """
         self.history = result["history"]
         for part, key in (("valid", "best_valid_result"), ("test", "test_result")):
             self.metrics[part] = result[key] and {name: float(value) for name, value in result[key].items()}
-        self._naming = naming or self._naming
+        self._naming, self._reading = naming or self._naming, dict(reading)
         self._known = lambda: Users(*self.histories_and_columns(), self._naming)
 
     def _users(self, given: Histories) -> Users:
-        return users_of(given, self._naming, self.columns, str(self._stored["config"].get("TIME_FIELD")))
+        return users_of(given, self._naming, self._reading, self.columns, str(self._stored["config"].get("TIME_FIELD")))
 
     def _known_users(self, asked: object) -> Users:
         """The users that have names; read from the data of the training when they are first asked for."""

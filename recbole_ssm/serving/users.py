@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from recbole_ssm.data.importing import read_clicks
+from recbole_ssm.data.importing import Options, read_clicks
 from recbole_ssm.errors import InputError
 from recbole_ssm.serving.ranker import Ranked, Ranker
 
@@ -22,16 +22,15 @@ class Naming(NamedTuple):
 
     user: str
     item: str
-    time: str | None = None
     user_type: Any = None
     item_type: Any = None
 
     @classmethod
-    def of_frame(cls, frame: pd.DataFrame, user: str | None, item: str, time: str | None) -> Naming:
+    def of_frame(cls, frame: pd.DataFrame, user: str | None, item: str) -> Naming:
         """Columns of whole numbers become such again."""
         types = [None if name is None else frame[name].dtype for name in (user, item)]
         whole = (kind if getattr(kind, "kind", "O") in "iu" else None for kind in types)
-        return cls(user or "user", item, time, *whole)
+        return cls(user or "session", item, *whole)
 
 
 class Users(NamedTuple):
@@ -54,12 +53,16 @@ class Users(NamedTuple):
         return [self.histories[name] for name in names], columns
 
 
-def users_of(given: Histories, naming: Naming, columns: Sequence[str], time_field: str) -> Users:
+def users_of(
+    given: Histories, naming: Naming, reading: Mapping[str, Any], columns: Sequence[str], time_field: str
+) -> Users:
     """Users of a table of clicks, or as they are given.
 
     Args:
         given: the table, or the histories.
-        naming: what columns were called in the training; a table that has other ones is guessed at.
+        naming: what columns of users and items are called, where it is no table.
+        reading: options of the import, see :class:`recbole_ssm.data.importing.Options`. Columns that they name and the
+            table lacks are guessed.
         columns: names of those that the model reads beside the items.
         time_field: the one of them that has the times.
 
@@ -75,10 +78,10 @@ def users_of(given: Histories, naming: Naming, columns: Sequence[str], time_fiel
         return Users(given, {}, naming)
     if others := [name for name in columns if name != time_field]:
         raise InputError(f"the model reads {others[0]} beside the items; give histories as lists, with columns=")
-    known = dict(zip(("user", "item", "time"), naming[:3], strict=True))
     names = {str(name) for name in given.columns}
+    known = {key: value for key, value in reading.items() if key not in ("user", "item", "time") or value in names}
     try:
-        table, roles = read_clicks(given, **{role: name for role, name in known.items() if name in names})
+        table, roles = read_clicks(given, Options(**known))
     except InputError as error:
         raise InputError(
             f"the table cannot be read as clicks ({error}); call its columns user_id, item_id and timestamp, and drop "
@@ -90,7 +93,7 @@ def users_of(given: Histories, naming: Naming, columns: Sequence[str], time_fiel
     return Users(
         {name: items[rows].tolist() for name, rows in ranges.items()},
         {column: {name: table.times[rows].tolist() for name, rows in ranges.items()} for column in columns},
-        Naming.of_frame(given, roles.user, roles.item, roles.time),
+        Naming.of_frame(given, roles.user, roles.item),
     )
 
 

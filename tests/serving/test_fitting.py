@@ -62,6 +62,23 @@ def test_a_table_becomes_recommendations_as_a_table(fitted, clicks):
             assert rows["rank"].tolist() == [1, 2, 3]
 
 
+def test_a_table_is_read_as_the_one_of_the_training(clicks, tmp_path):
+    """Dates of the same format, conditions and sessions; and times for a model that reads them."""
+    table = clicks.assign(day=clicks["when"].dt.strftime("%d.%m.%Y %H:%M"), kind="view").drop(columns="when")
+    table = pd.concat([table, table.assign(kind="cart", product=99)])
+    reading = {"time": "day", "time_format": "%d.%m.%Y %H:%M", "where": "kind = view", "session_gap": 40 * 3600.0}
+    places = {"data_path": str(tmp_path), "checkpoint_dir": str(tmp_path / "saved")}
+    model = recbole_ssm.fit(table, user="who", **reading, **KEYS, **places, time_gaps=True)
+    assert "99" not in model
+    assert model.columns == ["timestamp"]
+    assert model.evaluate(table)["hit@10"] == pytest.approx(model.metrics["test"]["hit@10"], abs=0.05)
+    found = model.recommend(table, 1)
+    sessions = model.histories()
+    assert found["who"].tolist() and set(found["who"]) == set(sessions)
+    again = model.recommend(list(sessions), 1).set_index("who")
+    assert (found.set_index("who")["product"] == again.loc[found["who"], "product"]).all()
+
+
 def test_what_was_had_is_left_out_of_a_table_if_that_is_asked_for(fitted, clicks):
     found = fitted.recommend(clicks, 100, filter_seen=True)
     had = {user: set(map(int, items)) for user, items in names(clicks).items()}

@@ -7,17 +7,17 @@ import pandas as pd
 
 from recbole_ssm.data.importing.columns import Roles
 from recbole_ssm.data.importing.frames import read_frame
-from recbole_ssm.data.importing.options import make_options
+from recbole_ssm.data.importing.options import Options
 from recbole_ssm.data.importing.report import Report
-from recbole_ssm.data.importing.table import Table, compact, drop_duplicates
+from recbole_ssm.data.importing.table import Table, compact, drop_duplicates, split_sessions
 
 
-def read_clicks(frame: pd.DataFrame, **columns: str | None) -> tuple[Table, Roles]:
-    """The interactions of a table, as :func:`from_dataframe` would write them. Nothing is written.
+def read_clicks(frame: pd.DataFrame, options: Options) -> tuple[Table, Roles]:
+    """The interactions of a table, as :func:`from_dataframe` would write them without a k-core. Nothing is written.
 
     Args:
         frame: a row for each interaction, in any order.
-        **columns: ``user``, ``item`` and ``time``, each the name of a column; one that is not given is guessed.
+        options: how to read it.
 
     Returns:
         The interactions by user and time, and the columns.
@@ -25,8 +25,10 @@ def read_clicks(frame: pd.DataFrame, **columns: str | None) -> tuple[Table, Role
     Raises:
         InputError: columns are missing, or a row cannot be used.
     """
-    options, report = make_options(dict(columns)), Report(["DataFrame"])
+    report = Report(["DataFrame"])
     table = read_frame(frame, options, report)
+    if options.session_gap is not None:
+        table = split_sessions(table, options.session_gap, np.empty)
     keep = np.ones(len(table), bool)
     drop_duplicates(table, options.duplicates, keep)
     if report.roles is None:
