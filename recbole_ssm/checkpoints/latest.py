@@ -17,7 +17,7 @@ _MAY_DIFFER = {
     *("checkpoint_dir", "data_path", "dataset_save_path", "dataset_cache"),  # where files are
     *("trust_checkpoint", "trust_dataset"),
     *("device", "use_gpu", "gpu_id", "local_rank", "worker", "eval_batch_size"),  # what computes
-    *("log_wandb", "wandb_project", "show_progress", "state"),  # what is shown
+    *("log_wandb", "wandb_project", "show_progress", "state", "console"),  # what is shown
 }
 """Keys of the configuration that do not decide the result of a training."""
 

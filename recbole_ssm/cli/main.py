@@ -17,7 +17,7 @@ from recbole_ssm.system.version import __version__
 from recbole_ssm.training.hooks.divergence import TrainingDiverged
 from recbole_ssm.training.hooks.stopping import Interrupted
 
-_SWITCHES = ("--trust_checkpoint", "--trust_dataset", "--skip_unknown", "--overwrite", "--row_order")
+_SWITCHES = ("--trust_checkpoint", "--trust_dataset", "--skip_unknown", "--overwrite", "--row_order", "--verbose")
 """May stand without a value, which is True then."""
 
 
@@ -29,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             is ``train``. None at all show the usage.
 
     Returns:
-        Exit status: 0 done, 1 the training diverged or could not be saved, 2 something in the arguments or the data
-        cannot be used, 128 + N signal N stopped the training.
+        Exit status: 0 done, 1 the training diverged, failed or could not be saved, 2 something in the arguments or the
+        data cannot be used, 128 + N signal N stopped the training.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -59,6 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except Exception as error:
+        log = getattr(error, "log_file", None)
+        if log is None:
+            raise
+        print(printable(f"error: {type(error).__name__}: {error}; {log} says where it arose"), file=sys.stderr)
+        return 1
     return 0
 
 

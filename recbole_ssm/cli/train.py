@@ -21,18 +21,25 @@ def parser() -> VerbParser:
     found.option("model", "NAME", "of this package or of RecBole")
     found.option("dataset", "NAME", "name")
     found.option("config_files", "FILE,FILE", "in the order in which they are read", type=types.files, default=[])
+    text = "print all that goes to the log file: RecBole's configuration, the layers of the model, every log line"
+    found.option("verbose", "True", text, type=types.switch)
     found.option("resume", "FILE", "go on with a training that was interrupted", nargs="?", const=True)
     return found
 
 
 def call(given: Namespace, keys: list[str]) -> None:
     """Train the model."""
+    from recbole_ssm.training.hooks.stopping import Interrupted
     from recbole_ssm.training.run import run
 
-    run(
-        model=given.model,
-        dataset=given.dataset,
-        config_file_list=given.config_files,
-        command_line=keys,
-        resume=given.resume or False,
-    )
+    try:
+        run(
+            model=given.model,
+            dataset=given.dataset,
+            config_file_list=given.config_files,
+            command_line=[*keys, "--console=verbose"] if given.verbose else keys,
+            resume=given.resume or False,
+        )
+    except Interrupted as stop:
+        again = given.command if given.resume else f"{given.command} --resume"
+        raise Interrupted(stop.signal_number, stop.file, again=again) from stop

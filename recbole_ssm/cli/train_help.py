@@ -12,7 +12,9 @@ from recbole_ssm.data.atomic_files import find_datasets
 from recbole_ssm.model.recbole_models import recbole_models
 from recbole_ssm.model.registry import MODELS
 
-_USAGE = f"{PROGRAM} --model=NAME --dataset=NAME [--config_files=FILE,FILE] [--resume[=FILE]] [--key=value ...]"
+_USAGE = (
+    f"{PROGRAM} --model=NAME --dataset=NAME [--config_files=FILE,FILE] [--resume[=FILE]] [--verbose] [--key=value ...]"
+)
 
 
 def help_text(data_path: str) -> str:
@@ -34,6 +36,7 @@ def help_text(data_path: str) -> str:
         *wrapped(f"usage: {_USAGE}"),
         "",
         "Train a model, keep the best epoch by the validation metric, and test it. Every key of RecBole is understood.",
+        "--verbose (--console=verbose) prints all that goes to the log file; without it the console is short.",
         *wrapped(f"{PROGRAM} VERB does more: {', '.join(others)}; VERB --help explains each."),
         "",
         *wrapped(f"models: {', '.join(MODELS)}"),

@@ -64,6 +64,14 @@ FOR_ALL_MODELS = (
         "constant",
         choices=("constant", "one_cycle"),
     ),
+    Key(
+        "console",
+        str,
+        "what a training prints: quiet, the data, the model, a line for each epoch and the result; verbose, all that "
+        "goes to the log file, with RecBole's configuration; none, nothing",
+        "quiet",
+        choices=("quiet", "verbose", "none"),
+    ),
 )
 """Keys that apply to RecBole's models, too."""
 

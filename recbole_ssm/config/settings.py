@@ -49,6 +49,7 @@ class Settings(Given):
     valid_metric_bigger: bool
     checkpoint_dir: str
     show_progress: bool
+    console: str
     time_order: str
     filter_seen: bool
     trust_checkpoint: bool

@@ -22,7 +22,7 @@ from recbole_ssm.data.recbole_datasets import SplitAsSequences, dataset_class, l
 from recbole_ssm.data.recbole_types import Dataset
 from recbole_ssm.data.temporal import SplitInTime
 from recbole_ssm.errors import InputError
-from recbole_ssm.system.terminal import recbole_warnings_hidden
+from recbole_ssm.system.console_log import recbole_warnings_hidden
 
 
 @recbole_warnings_hidden()

@@ -1,25 +1,19 @@
-"""The progress of a training: the trainer reports it, a file passes it to another process, a terminal shows a bar."""
+"""The progress of a training: the trainer reports it, and a file passes it to the process that shows a bar."""
 
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
 from recbole_ssm.system.atomic_write import atomic_write
-
-SECONDS = 0.5
-"""Between two reports, and between two updates of the bar."""
+from recbole_ssm.system.progress_bar import SECONDS
 
 
 def to_file(file: Path) -> Callable[[float, str], None]:
-    """A function for a trainer to call: it writes the progress for :func:`from_file`, at most twice a second."""
+    """A function for a trainer to call: it writes the progress for :func:`from_file`, as often as a bar is drawn."""
     last = 0.0
 
     def tell(share: float, words: str) -> None:
@@ -39,37 +33,3 @@ def from_file(file: Path) -> tuple[float, str]:
         return share, words
     except (OSError, ValueError):
         return 0.0, "beginning"
-
-
-@contextmanager
-def bar(console: Console, look: Callable[[], tuple[float, str]]) -> Iterator[None]:
-    """Show a bar with the time left until the context ends, if the output is a terminal.
-
-    Args:
-        console: the output.
-        look: returns the share that is done, and words that stand before the bar.
-
-    Yields:
-        Nothing.
-    """
-    if not console.is_terminal:
-        yield
-        return
-    left = TextColumn("at most"), TimeRemainingColumn(), TextColumn("left")
-    columns = TextColumn("{task.description}", markup=False), BarColumn(20), TaskProgressColumn(), *left
-    done = threading.Event()
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as progress:
-        task = progress.add_task("", total=1.0)
-
-        def follow() -> None:
-            while not done.wait(SECONDS):
-                share, words = look()
-                progress.update(task, completed=share, description=words)
-
-        thread = threading.Thread(target=follow, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()

@@ -74,7 +74,8 @@ def train_once(asked: Mapping[str, Any], trained: Path, watch: Callable[[float, 
     done = read_json(trained)
     if done is None or not _same(done["asked"], asked) or not Path(done["result"]["checkpoint"]).is_file():
         files, keys = list(asked["files"]), list(asked["keys"])
-        result = run(asked["model"], asked["dataset"], files, command_line=keys, resume=True, watch=watch)
+        whole = {"console": "verbose"}  # the process that asked for it keeps what is printed, and prints its own
+        result = run(asked["model"], asked["dataset"], files, whole, command_line=keys, resume=True, watch=watch)
         done = {"asked": asked, "result": plain(result)}
         write_json(trained, done)
     return done["result"]

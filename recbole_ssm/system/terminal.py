@@ -1,4 +1,4 @@
-"""What a user sees in the terminal: text that cannot control it, log lines in a useful order, no warnings of RecBole's.
+"""Text in the terminal that cannot control it.
 
 The text may hold names that others have chosen: of items, users, files.
 """
@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from logging.handlers import MemoryHandler
 
 from rich.console import Console as RichConsole
 
@@ -58,56 +55,14 @@ class Console(RichConsole):
     """rich's Console; where the reader has closed the pipe it raises BrokenPipeError, as ``print`` does."""
 
     def tell(self, line: str) -> None:
-        """Print a line as it is, but :func:`printable`."""
-        self.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+        """Print a line as it is, but :func:`printable`, and with escapes for what the locale cannot show."""
+        shown = printable(line).encode(self.encoding, "backslashreplace").decode(self.encoding)
+        self.print(shown, markup=False, highlight=False, soft_wrap=True)
+
+    def show_cursor(self, show: bool = True) -> bool:
+        """Leave the cursor as it is: one that a bar hides stays hidden if the process is killed."""
+        return False
 
     def on_broken_pipe(self) -> None:
         """Raise BrokenPipeError, where rich's own version exits."""
         raise BrokenPipeError
-
-
-@contextmanager
-def console_log_held_back(message: str) -> Iterator[Callable[[], None]]:
-    """Hold back what is logged from the console within this context. Log files get it at once.
-
-    After an error only warnings are shown above it, and not all that was logged.
-
-    Args:
-        message: is logged first, and shown at once: what follows may take long.
-
-    Yields:
-        A function that shows what was held back, and ends the holding back.
-    """
-    root = logging.getLogger()
-    root.info(message)
-    handlers = root.handlers
-    held = [_holding(each) for each in handlers if not isinstance(each, logging.FileHandler)]
-    root.handlers = [*(each for each in handlers if isinstance(each, logging.FileHandler)), *held]
-
-    def release() -> None:
-        root.handlers = handlers
-        for each in held:
-            each.close()  # which hands its records on
-
-    try:
-        yield release
-    except BaseException:
-        for each in held:
-            each.buffer = [record for record in each.buffer if record.levelno >= logging.WARNING]
-        raise
-    finally:
-        release()
-
-
-def _holding(handler: logging.Handler) -> MemoryHandler:
-    held = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize, target=handler)
-    held.setLevel(handler.level)
-    return held
-
-
-@contextmanager
-def recbole_warnings_hidden() -> Iterator[None]:
-    """Hide within this context the FutureWarnings that RecBole's own calls cause, which only RecBole can mend."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
-        yield

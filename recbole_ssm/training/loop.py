@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from recbole.data.interaction import Interaction
-from recbole.utils import set_color
 from torch import Tensor, autocast
 from torch.amp import GradScaler
 from torch.nn.utils import clip_grad_norm_
-from tqdm import tqdm
 
 from recbole_ssm.data.transfer import on_device
 from recbole_ssm.training.hooks.hook import Epoch
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     from recbole_ssm.training.trainer import HookedTrainer
 
 
-def train_batches(trainer: HookedTrainer, epoch: Epoch, *, show_progress: bool) -> None:
+def train_batches(trainer: HookedTrainer, epoch: Epoch) -> None:
     """Do what RecBole's loop does, to the last bit, but never wait for a GPU.
 
     RecBole reads the loss of each batch twice, and each time the GPU has nothing to do until the next batch is there.
@@ -27,11 +25,10 @@ def train_batches(trainer: HookedTrainer, epoch: Epoch, *, show_progress: bool) 
     Args:
         trainer: with the model and its optimiser.
         epoch: with the batches.
-        show_progress: whether a bar is shown.
     """
     trainer.model.train()
     scaler = GradScaler(trainer.device.type, enabled=trainer.enable_scaler)
-    for batch in _shown(epoch) if show_progress else epoch.batches:
+    for batch in epoch.batches:
         there = on_device(batch, trainer.device)
         if trainer.recorded is None:
             _compute(trainer, epoch.loss_func or trainer.model.calculate_loss, there, scaler)
@@ -52,8 +49,3 @@ def _compute(
     scaler.scale(loss).backward()
     if trainer.clip_grad_norm:
         clip_grad_norm_(trainer.model.parameters(), **trainer.clip_grad_norm)
-
-
-def _shown(epoch: Epoch) -> Iterable[Interaction]:
-    title = set_color(f"Train {epoch.index:>5}", "pink")
-    return tqdm(epoch.batches, total=len(epoch.batches), ncols=100, desc=title)

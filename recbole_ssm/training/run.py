@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+import torch
 from recbole.utils import ModelType, set_color
 
+from recbole_ssm.checkpoints.fingerprint import item_vocabulary
 from recbole_ssm.checkpoints.latest import check_configuration, find_latest
 from recbole_ssm.config.config import Config
-from recbole_ssm.config.from_data import in_words
 from recbole_ssm.errors import InputError
-from recbole_ssm.ops.backends import describe_backends
+from recbole_ssm.ops.backends import backends_of
 from recbole_ssm.system.atomic_write import check_writable
+from recbole_ssm.system.console_log import console_log_held_back, library_warnings_logged, tell
 from recbole_ssm.system.distributed import broadcast, rank
 from recbole_ssm.system.plain import plain
-from recbole_ssm.system.terminal import console_log_held_back, recbole_warnings_hidden
+from recbole_ssm.system.progress_bar import bar
 from recbole_ssm.training import run_log
 from recbole_ssm.training.assembly import Assembly, assemble, computing, read_data
 from recbole_ssm.training.logs import run_logs
-from recbole_ssm.training.summary import log_summary, measured
+from recbole_ssm.training.summary import count_parameters, log_summary, measured
 from recbole_ssm.training.trainer import Watch
+from recbole_ssm.training.words import data_in_words, model_in_words, result_in_words, settings_in_words
 
 
 @dataclass(frozen=True)
@@ -95,12 +99,14 @@ def run_config(config: Config, options: RunOptions) -> dict[str, Any]:
     """
     for folder in ("log", "log_tensorboard"):
         check_writable(Path(folder), f"the folder {folder} of the run's logs", "start in another folder")
+    far = _HowFar(options.watch)
     with (
-        run_logs(config),
+        run_logs(config) as console,
+        library_warnings_logged(),
         computing(config) as threads,
-        recbole_warnings_hidden(),
-        # An error of the data would be hard to find below 120 lines of configuration:
-        console_log_held_back(f"{config['model']} on {config['dataset']}: reading and checking the data") as tell,
+        bar(console, far.look) if config["show_progress"] else nullcontext(),
+        # An error of the data would be hard to find below 120 lines of configuration, where they are shown:
+        console_log_held_back(f"{config['model']} on {config['dataset']}: reading and checking the data") as show,
     ):
         if options.saved:
             check_writable(Path(config["checkpoint_dir"]), f"checkpoint_dir {config['checkpoint_dir']!r}")
@@ -109,33 +115,52 @@ def run_config(config: Config, options: RunOptions) -> dict[str, Any]:
         finally:
             _log_settings(config, threads)
         begun = _begun(config, options.resume)
-        if config.is_packed and config.model_class.is_trained:
-            getLogger().info(set_color("Backends", "pink") + f": {describe_backends(config['device'])}")
-        assembly = assemble(config, dataset, watch=options.watch)
-        tell()
+        tell(data_in_words(config, dataset))
+        if config.from_data:
+            tell(settings_in_words(config))
+        assembly = assemble(config, dataset, watch=far)
+        tell(model_in_words(config, count_parameters(assembly.trainer.model), torch.get_num_threads()) + "\n")
+        show()
         if begun is not None:
             assembly.trainer.resume_checkpoint(begun)
-        return _train_and_test(assembly, options)
+        return _train_and_test(assembly, options, far)
+
+
+class _HowFar:
+    """How far a run is, for a bar and for whoever watches it."""
+
+    def __init__(self, watch: Watch | None):
+        self._watch = watch
+        self.share, self.words = 0.0, "reading the data"
+
+    def __call__(self, share: float, words: str) -> None:
+        self.share, self.words = share, words
+        if self._watch is not None:
+            self._watch(share, words)
+
+    def look(self) -> tuple[float, str]:
+        return self.share, self.words
 
 
 def _log_settings(config: Config, threads: str) -> None:
     getLogger().info(str(config))
     getLogger().info(set_color("Threads", "pink") + f": {threads}")
-    if config.from_data:
-        title = set_color("Settings from the data", "pink")
-        getLogger().info(f"{title} (--defaults=paper has the published ones)\n{in_words(config.from_data)}")
+    if config.is_packed and config.model_class.is_trained:
+        backends = ", ".join(f"{op} {name}" for op, name in backends_of(config["device"]).items())
+        getLogger().info(set_color("Backends", "pink") + f": {backends}")
     for note in config.notes:
         getLogger().warning(note)
 
 
-def _train_and_test(assembly: Assembly, options: RunOptions) -> dict[str, Any]:
-    config, _, loaders, trainer = assembly
-    progress, after_epoch, saved = config["show_progress"], options.after_epoch, options.saved
+def _train_and_test(assembly: Assembly, options: RunOptions, far: _HowFar) -> dict[str, Any]:
+    config, dataset, loaders, trainer = assembly
+    after_epoch, saved = options.after_epoch, options.saved
     told = {} if after_epoch is None else {"callback_fn": lambda epoch, score: after_epoch(trainer)}
-    score, valid_result = trainer.fit(loaders.train, loaders.valid, saved=saved, show_progress=progress, **told)
+    score, valid_result = trainer.fit(loaders.train, loaders.valid, saved=saved, **told)
     test_result = None
     if options.test:
-        test_result = trainer.evaluate(loaders.test, load_best_model=saved, show_progress=progress)
+        far.share, far.words = 1.0, "testing"
+        test_result = trainer.evaluate(loaders.test, load_best_model=saved)
     result = {
         "best_valid_score": score,
         "best_valid_result": valid_result,
@@ -144,6 +169,7 @@ def _train_and_test(assembly: Assembly, options: RunOptions) -> dict[str, Any]:
         "checkpoint": trainer.saved_model_file if saved else None,
     }
     log_summary(config, result, tested=options.test)
+    tell(result_in_words(config, result, run_log.file(), item_vocabulary(dataset)[1:4]))
     if test_result is not None:
         run_log.write({"test_result": {name: float(value) for name, value in test_result.items()}})
     if saved and rank() == 0:

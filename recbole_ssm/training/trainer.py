@@ -193,7 +193,7 @@ class HookedTrainer(_Hooked):
         with _all(hook.around_epoch(epoch) for hook in self.hooks):
             self.epoch = epoch
             if self.config.is_packed:
-                train_batches(self, epoch, show_progress=show_progress)
+                train_batches(self, epoch)
             else:
                 epoch.loss = super()._train_epoch(batches, epoch_idx, epoch.loss_func, show_progress)
             self.losses.read()

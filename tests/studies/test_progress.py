@@ -3,6 +3,7 @@
 import io
 import json
 import time
+from itertools import count
 
 import pytest
 from atomic import interactions, small, write_dataset
@@ -12,6 +13,7 @@ import recbole_ssm
 from recbole_ssm.studies import progress
 from recbole_ssm.studies.tuning import Task
 from recbole_ssm.studies.tuning.trials import Trial
+from recbole_ssm.system import progress_bar
 
 
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
@@ -24,7 +26,8 @@ def test_a_trainer_tells_how_far_it_is_batch_by_batch(tmp_path, model):
     shares = [share for share, _ in told]
     assert shares == sorted(shares) and shares[0] == 0 and 2 / 3 < shares[-1] <= 1
     assert len(set(shares)) > 2 * result["epochs"]
-    assert list(dict.fromkeys(words for _, words in told)) == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    words = [f"epoch {number}/3{what}" for number in (1, 2, 3) for what in ("", ", validating")]
+    assert list(dict.fromkeys(each for _, each in told)) == words
 
 
 @pytest.mark.slow
@@ -53,11 +56,12 @@ def test_what_is_told_goes_through_a_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_bar_on_a_terminal_and_nothing_elsewhere(monkeypatch, terminal):
-    monkeypatch.setattr(progress, "SECONDS", 0.01)
+    shares = (min(number / 10, 0.4) for number in count())
+    monkeypatch.setattr(progress_bar, "SECONDS", 0.01)
     console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
-    with progress.bar(console, lambda: (0.4, "epoch 2/5")):
+    with progress_bar.bar(console, lambda: (next(shares), "epoch 2/5")):
         until = time.monotonic() + 20
-        while terminal and "40%" not in console.file.getvalue() and time.monotonic() < until:
+        while terminal and "left" not in console.file.getvalue() and time.monotonic() < until:
             time.sleep(0.02)
         console.print("a line")
     said = console.file.getvalue()

@@ -90,7 +90,7 @@ def test_what_a_training_logs_and_help_lists(tmp_path, capfd, monkeypatch):
     words = [f"--{key}={value}" for key, value in keys.items()]
     words += [f"--data_path={tmp_path}", f"--ITEM_ID_FIELD=item{CLEAR}", f"--dataset=tiny{TITLE}"]
     Path("script.py").write_text("import sys\nfrom recbole_ssm.cli.main import main\nsys.exit(main())\n")
-    done = run_here("script.py", "--model=2Mamba4Rec", *words, capfd=capfd, monkeypatch=monkeypatch)
+    done = run_here("script.py", "--model=2Mamba4Rec", "--verbose", *words, capfd=capfd, monkeypatch=monkeypatch)
     assert done.returncode == 0
     said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
     assert r"item\x1b[2J" in said and r"tiny\x1b]0;title\x07" in said

@@ -97,7 +97,7 @@ def test_one_epoch_from_the_command_line(tiny, tmp_path, capfd, monkeypatch, mod
     keys = {"time_order": time_order, "filter_seen": filter_seen}
     device = {"use_gpu": gpu, "gpu_id": 99}  # there is no such GPU, on whatever machine this runs
     given = [f"--model={model}", "--dataset=tiny", f"--data_path={tiny}", *options(model, **keys, **device)]
-    done = run_here(SCRIPT, *given, capfd=capfd, monkeypatch=monkeypatch)
+    done = run_here(SCRIPT, *given, "--verbose", capfd=capfd, monkeypatch=monkeypatch)
     lines = summary(done)
     assert f"time_order {time_order}, filter_seen {filter_seen}" in done.stdout + done.stderr
     assert ("no GPU" in done.stdout + done.stderr) == gpu

@@ -46,7 +46,7 @@ def test_a_run_has_the_settings_of_its_data_and_they_stay_with_its_model(tiny, c
     for kept in (state["config"], state["given"]):
         assert {key: kept[key] for key in expected} == expected
         assert (kept["epochs"], kept["num_layers"], kept["d_state"]) == (2, 1, 32)
-    assert caplog.text.count("Settings from the data") == 1
+    assert caplog.text.count("from the data (--defaults=paper") == 1
     assert re.search(rf"stopping_step 2, causal_epochs 0: for {tiny.interactions} interactions", caplog.text)
     assert evaluate(result["checkpoint"], command_line=["--data_path=data"])["test_result"] == result["test_result"]
     assert len(Recommender(result["checkpoint"]).recommend([["i1", "i2"]], k=3)[0]) == 3
@@ -75,4 +75,4 @@ def test_a_training_is_resumed_with_the_settings_of_its_data(tiny):
 def test_published_settings_have_no_block_in_the_log(tiny, caplog):
     caplog.set_level("INFO")
     run("2Mamba4Rec", "tiny", config_dict=FEW | SMALL | {"epochs": 1})
-    assert "Settings from the data" not in caplog.text
+    assert "from the data (--defaults=paper" not in caplog.text

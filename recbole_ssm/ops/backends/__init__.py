@@ -3,12 +3,12 @@
 from recbole_ssm.ops.backends.base import OPS, Backend, Kernel
 from recbole_ssm.ops.backends.choice import (
     backend_names,
+    backends_of,
     check_backend,
     choose,
     compute,
     compute_in_float32,
     compute_in_type,
-    describe_backends,
     use_backend,
 )
 
@@ -17,11 +17,11 @@ __all__ = [
     "Backend",
     "Kernel",
     "backend_names",
+    "backends_of",
     "check_backend",
     "choose",
     "compute",
     "compute_in_float32",
     "compute_in_type",
-    "describe_backends",
     "use_backend",
 ]

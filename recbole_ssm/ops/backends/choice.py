@@ -100,13 +100,13 @@ def choose(op: str, *tensors: Tensor | None) -> str:
     return next(backend.name for backend in _chosen.get() if backend.computes(op, *tensors))
 
 
-def describe_backends(device: torch.device) -> str:
-    """Which backend each op has on a device in single precision, in words; the linear recurrence is complex."""
+def backends_of(device: torch.device) -> dict[str, str]:
+    """Which backend each op has on a device in single precision; the linear recurrence is complex."""
 
     def example(op: str) -> Tensor:
         return torch.empty(0, device=device, dtype=torch.complex64 if op == "linear_recurrence" else torch.float32)
 
-    return ", ".join(f"{op} {choose(op, example(op))}" for op in OPS)
+    return {op: choose(op, example(op)) for op in OPS}
 
 
 def compute(op: str, *arguments: Any, **options: Any) -> Any:

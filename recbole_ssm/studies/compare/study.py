@@ -19,10 +19,10 @@ from recbole_ssm.model.registry import MODELS, model_class
 from recbole_ssm.studies.compare.beyond import DEFAULT, check_names
 from recbole_ssm.studies.compare.fairness import check_ranked_alike, check_same_test_items
 from recbole_ssm.studies.compare.measuring import AT
-from recbole_ssm.studies.progress import bar
 from recbole_ssm.studies.run_store import RunStore, StudyRun, asked_for, read_json
 from recbole_ssm.studies.worker import start
 from recbole_ssm.system.atomic_write import write_json
+from recbole_ssm.system.progress_bar import bar
 from recbole_ssm.system.terminal import Console
 
 _FIXED = {

@@ -13,7 +13,6 @@ from typing import Any
 
 from recbole_ssm.config.config import Config
 from recbole_ssm.errors import InputError
-from recbole_ssm.studies.progress import bar
 from recbole_ssm.studies.report import Report, write_csv
 from recbole_ssm.studies.run_store import asked_for
 from recbole_ssm.studies.tuning import report, with_hyperopt
@@ -21,6 +20,7 @@ from recbole_ssm.studies.tuning.checks import check_tool, checked_config
 from recbole_ssm.studies.tuning.space import Parameter, draw, find_space, read_space
 from recbole_ssm.studies.tuning.trials import FAILED, SET_BY_TUNE, Task, Trial, best
 from recbole_ssm.system.atomic_write import write_json
+from recbole_ssm.system.progress_bar import bar
 from recbole_ssm.system.terminal import Console
 from recbole_ssm.training.evaluation import evaluate
 from recbole_ssm.training.summary import metrics_in_words

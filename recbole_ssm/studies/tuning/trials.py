@@ -23,7 +23,7 @@ from recbole_ssm.training.run import run
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 """How a trial ends: it had all its epochs; the search gave it up; an error ended it."""
 
-SET_BY_TUNE = {"checkpoint_dir", "dataset_cache", "show_progress"}
+SET_BY_TUNE = {"checkpoint_dir", "dataset_cache", "show_progress", "console"}
 """Configuration keys that each trial gets from the search."""
 
 EpochReport = Callable[[int, float], None]
@@ -241,7 +241,7 @@ class Task:
 
     def _own(self, params: dict[str, Any]) -> dict[str, Any]:
         """The keys of :data:`SET_BY_TUNE`."""
-        own = {"checkpoint_dir": str(self.place(params) / "checkpoints"), "show_progress": False}
+        own = {"checkpoint_dir": str(self.place(params) / "checkpoints"), "show_progress": False, "console": "verbose"}
         return own | ({"dataset_cache": str(Path(self.folder) / "dataset")} if self.model in MODELS else {})
 
 

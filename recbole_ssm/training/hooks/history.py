@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from recbole.utils import dict2str, set_color
 
 from recbole_ssm.config.config import Config
+from recbole_ssm.system.console_log import tell
 from recbole_ssm.training import run_log
 from recbole_ssm.training.hooks.epoch_loss import EpochLoss
 from recbole_ssm.training.hooks.hook import Epoch, Fit, Hook, Validation
@@ -48,6 +49,30 @@ def exact_score(epoch: dict, metric: str) -> float:
     return epoch["valid_score"] if "valid_score" in epoch else epoch["valid_result"][metric.lower()]
 
 
+def last_in_words(config: Config, history: list[dict], epochs: int) -> str:
+    """The last epoch of a history in one line.
+
+    Args:
+        config: the configuration.
+        history: the epochs so far.
+        epochs: how many there will be, at most.
+
+    Returns:
+        Its number, its loss, the validation metric, and the seconds of training and validation.
+    """
+    epoch, metric = history[-1], config["valid_metric"].lower()
+    number = f"{epoch['epoch']:>{len(str(epochs))}}" + (f"/{epochs}" if epoch["epoch"] <= epochs else "")
+    words = [f"epoch {number}"]
+    if epoch.get("train_loss"):  # a model that counts has none
+        words.append(f"loss {epoch['train_loss']:.{config['loss_decimal_place']}f}")
+    if "valid_result" in epoch:
+        words.append(f"{metric} {epoch['valid_result'][metric]:.{config['metric_decimal_place']}f}")
+    words.append(f"{seconds_of([epoch]):>6.1f} s")
+    if "valid_result" in epoch and best_epoch(config, history) == epoch["epoch"]:
+        words.append("best so far")
+    return "   ".join(words)
+
+
 class History(Hook):
     """Records each epoch in ``trainer.history``, in the log and in the JSON lines.
 
@@ -62,17 +87,24 @@ class History(Hook):
         self._seconds_before = 0.0
         """How long an interrupted epoch had taken before the interruption."""
         self._begun = 0.0
+        self._told = 0
+        """How many epochs the terminal has a line of."""
 
     @contextmanager
     def around_fit(self, fit: Fit) -> Iterator[None]:
-        yield
         trainer = self._trainer
+        self._tell(len(trainer.history))  # those before an interruption
+        yield
         left_out = trainer.history and "valid_result" not in trainer.history[-1]
         pretrains = "pretrain" in getattr(trainer.model, "train_stage", "")  # RecBole's models, without validation
         if fit.valid_data and trainer.eval_step > 1 and left_out and not pretrains:
             self._validate_last(fit)
+        self._tell(len(trainer.history))
         if trainer.verbose and trainer.cur_step > trainer.stopping_step:
-            trainer.logger.info(f"Finished training, best eval result in epoch {trainer.best_epoch()}")
+            tell(
+                f"early stopping: no validation since epoch {trainer.best_epoch()} was better, more than stopping_step "
+                f"({trainer.stopping_step}) allows"
+            )
 
     def _validate_last(self, fit: Fit) -> None:
         trainer = self._trainer
@@ -86,6 +118,7 @@ class History(Hook):
     @contextmanager
     def around_epoch(self, epoch: Epoch) -> Iterator[None]:
         batches = len(epoch.batches)
+        self._tell(len(self._trainer.history))  # those that were not validated
         self._begun = perf_counter()
         yield
         seconds = self._seconds_of_epoch()
@@ -116,6 +149,15 @@ class History(Hook):
             of_metric = set_color("valid_score", "blue") + f": {validation.score:f}"
             trainer.logger.info(f"{name} [{time}: {validated['valid_seconds']:.2f}s, {of_metric}]")
             trainer.logger.info(set_color("valid result", "blue") + f": \n{dict2str(validation.result)}")
+        self._tell(len(trainer.history))
+
+    def _tell(self, epochs: int) -> None:
+        """Tell a person of so many epochs, but for those that were told."""
+        trainer = self._trainer
+        for number in range(self._told + 1, epochs + 1):
+            if trainer.verbose:
+                tell(last_in_words(trainer.config, trainer.history[:number], trainer.epochs))
+        self._told = epochs
 
     def _seconds_of_epoch(self) -> float:
         return self._seconds_before + perf_counter() - self._begun

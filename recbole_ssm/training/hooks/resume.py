@@ -11,6 +11,7 @@ from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.latest import SUFFIX
 from recbole_ssm.checkpoints.load import load_weights
 from recbole_ssm.errors import CheckpointError, InputError
+from recbole_ssm.system.console_log import tell
 from recbole_ssm.system.distributed import rank
 from recbole_ssm.system.resources import is_out_of_memory
 from recbole_ssm.system.rng import set_random_state
@@ -66,7 +67,7 @@ class Resume(Hook):
                 best = [result for result in results if result[trainer.valid_metric] == trainer.best_valid_score]
             trainer.best_valid_result = best[-1] if best else None
         goes_on = "has ended" if self._finished else f"goes on with epoch {trainer.start_epoch + 1}"
-        trainer.logger.info(f"{file} is loaded: the training {goes_on}")
+        tell(f"{file} is loaded: the training {goes_on}")
 
     @contextmanager
     def around_fit(self, fit: Fit) -> Iterator[None]:

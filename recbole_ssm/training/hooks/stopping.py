@@ -23,7 +23,7 @@ class Interrupted(Exception):
 
     def __init__(self, signal_number: int, file: str | Path, again: str = "the same command with --resume"):
         super().__init__(f"interrupted; {file} keeps the training as it stands, and {again} goes on with it")
-        self.signal_number = signal_number
+        self.signal_number, self.file = signal_number, file
 
 
 class Stopping(Hook):

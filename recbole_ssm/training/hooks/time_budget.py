@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from recbole_ssm.errors import InputError
+from recbole_ssm.system.console_log import tell
 from recbole_ssm.system.distributed import all_reduce_max, broadcast
 from recbole_ssm.training.hooks.history import seconds_of
 from recbole_ssm.training.hooks.hook import Epoch, Fit, Hook
@@ -37,7 +38,7 @@ class TimeBudget(Hook):
         try:
             yield
         except _BudgetSpent:
-            self._trainer.logger.info(f"time_budget: {self._budget} seconds are spent")
+            tell(f"time_budget: {self._budget} seconds are spent")
             if self._trainer.config["lr_schedule"] == "one_cycle":
                 done = len(self._trainer.history)
                 self._trainer.logger.warning(
