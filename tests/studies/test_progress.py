@@ -61,7 +61,7 @@ def test_a_bar_on_a_terminal_and_nothing_elsewhere(monkeypatch, terminal):
     console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
     with progress_bar.bar(console, lambda: (next(shares), "epoch 2/5")):
         until = time.monotonic() + 20
-        while terminal and "left" not in console.file.getvalue() and time.monotonic() < until:
+        while terminal and "40%" not in console.file.getvalue() and time.monotonic() < until:
             time.sleep(0.02)
         console.print("a line")
     said = console.file.getvalue()
