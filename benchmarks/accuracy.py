@@ -3,8 +3,9 @@
     python benchmarks/accuracy.py --data_path=/data 2Mamba4Rec-ml-1m Mamba4Rec-ml-1m --seeds 2020 2021 2022
     python benchmarks/accuracy.py --tables
 
-A recipe is a file of ``properties/recipe/``, named MODEL-DATASET. ``wide/MODEL-DATASET`` is one of twice the width,
-``paper/MODEL-DATASET`` one of the published settings; their runs are MODEL-DATASET-wide and MODEL-DATASET-paper.
+A recipe is a file of ``properties/recipe/``, named MODEL-DATASET. ``memory/MODEL-DATASET`` is one with
+``transition_memory``, ``wide/MODEL-DATASET`` one of twice the width, ``paper/MODEL-DATASET`` one of the published
+settings; their runs are MODEL-DATASET-memory, MODEL-DATASET-wide and MODEL-DATASET-paper.
 ``default/MODEL-DATASET`` is no file: the settings follow from the data.
 
 Each run is a process of its own and leaves ``results/runs/NAME-SEED.json``. The command can be repeated after an

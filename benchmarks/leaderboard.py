@@ -31,9 +31,9 @@ commit and versions, its hardware and every epoch. [NOTES.md](NOTES.md) says wha
 - **Numbers.** Mean ± standard deviation over seeds. `epochs` are those trained; a `time_budget` ends them early. Times
   are medians: training per epoch, and training and validation up to the epoch that is tested (s to best). GiB: peak
   memory.
-- **Names.** MODEL-DATASET alone is a recipe. **-default**: [settings from the data](../docs/defaults.md), no recipe;
-  models that count have their defaults. **-memory**: with `transition_memory`. **-final**: validation items
-  trained on, too.
+- **Names.** MODEL-DATASET alone is a recipe, -wide one of `wide/`, -paper one of `paper/`. **-default**:
+  [settings from the data](../docs/defaults.md); models that count have their defaults. **-default-no-memory**: the same
+  before it had a `transition_memory`. **-memory**: with one. **-final**: validation items trained on, too.
 - **(b)**: with `repeat_bias`, one learned number on the items of the history.
 - **(t)**: with a `teacher`, whose own training is not in the times.
 - **~**: other work ran beside it. The time is then what its cores have worked for it, where the run says that. Runs

@@ -28,7 +28,7 @@ def help_text(data_path: str) -> str:
     """
     shipped = sorted(
         str(file.relative_to(properties_folder()).with_suffix(""))
-        for folder in ("recipe", "wide", "paper", "protocol")
+        for folder in ("recipe", "memory", "wide", "paper", "protocol")
         for file in properties_folder().glob(f"{folder}/*.yaml")
     )
     others = [verb for verb in all_verbs() if verb != VERBS[0]]

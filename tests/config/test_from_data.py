@@ -192,7 +192,7 @@ def test_published_defaults(model):
 
 FILES = [
     file
-    for folder in ("recipe", "wide", "paper")
+    for folder in ("recipe", "memory", "wide", "paper")
     for file in sorted((properties_folder() / folder).glob("*.yaml"))
     if file.stem.partition("-")[0] in TRAINED
 ]
