@@ -42,9 +42,10 @@ def nearest(model: PackedRecommender, items: Sequence[int], k: int) -> list[tupl
     table = model.item_vectors()
     if table is None:
         raise InputError(f"{type(model).__name__} has no embeddings of items; use a model that is trained")
-    found = []
+    table, found = table.float(), []
+    lengths = torch.linalg.vector_norm(table, dim=1).clamp(min=1e-12)
     for item in items:  # one at a time: a catalogue may be large
-        cosine = cosine_similarity(table[item].float(), table.float())
+        cosine = table @ (table[item] / lengths[item]) / lengths
         cosine[[0, item]] = -torch.inf
         best = cosine.topk(min(k, max(0, len(cosine) - 2)))
         found.append((best.values.tolist(), best.indices.tolist()))
