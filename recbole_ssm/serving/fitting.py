@@ -98,7 +98,7 @@ def _check(
     if of_import and not isinstance(data, pd.DataFrame):
         raise InputError(f"{min(of_import)} is for a DataFrame; a data set has been read already")
     if isinstance(data, str) and Path(data).suffix in (".csv", ".tsv", ".parquet", ".json", ".jsonl", ".gz"):
-        raise InputError(f"{data!r} is a file; read it with pandas, and give the DataFrame")
+        raise InputError(f"{data!r} is a file; read it with pandas, or import it: recbole-ssm import {data}")
     for key in ("model", "dataset", "checkpoint"):
         if key in keys:
             raise InputError(f"{key} is no key of fit; say what to train on and which model as the first two arguments")

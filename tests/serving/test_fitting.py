@@ -162,7 +162,7 @@ def test_a_data_set_is_fitted_by_its_name(tiny, tmp_path):
         (pd.DataFrame({"user": [], "item": [], "time": []}), "2Mamba4Rec", {}, "no rows"),
         (pd.DataFrame({"a": [1], "b": [2]}), "2Mamba4Rec", {}, "cannot be told from the names a, b"),
         ([("anna", "mug")], "2Mamba4Rec", {}, "data must be a DataFrame"),
-        ("clicks.csv", "2Mamba4Rec", {}, "is a file; read it with pandas"),
+        ("clicks.csv", "2Mamba4Rec", {}, "is a file; read it with pandas, or import it"),
         ("nowhere", "2Mamba4Rec", {}, "nowhere"),
         ("tiny", "2Mamba4Rec", {"user": "who"}, "user is for a DataFrame"),
     ],
