@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentTypeError, Namespace
+from pathlib import Path
 
 from recbole_ssm.cli import types
 from recbole_ssm.cli.output import print_table, write_output
@@ -33,6 +34,10 @@ def parser() -> VerbParser:
     found.option("k_core", "5", text, type=_core)
     text = "seconds after which a user's next interaction begins another session; sessions are the users then"
     found.option("session_gap", "1800", text, type=types.seconds)
+    found.option("items", "FILE", "a file with a row for each item: titles and features", type=Path)
+    found.option("items_id", "COLUMN", "its column of items; default that of the interactions, or a usual name")
+    text = "types of its columns, token, token_seq (words separated by |) or float; default by their values"
+    found.option("items_columns", "NAME:TYPE,NAME:TYPE", text, type=_typed)
     found.option("bad_rows", "skip", "rows that cannot be used: refuse (the default) or skip")
     found.option("separator", ",", "between columns, or tab; default that of the first line", type=_separator)
     found.option(
@@ -50,7 +55,7 @@ def parser() -> VerbParser:
 _OF_TEXT = ("format", "separator", "quote", "encoding", "header")
 _OTHERS = (
     *("user", "item", "time", "row_order", "time_format", "time_zone", "where", "duplicates", "k_core", "session_gap"),
-    *("bad_rows", "overwrite"),
+    *("items_id", "items_columns", "bad_rows", "overwrite"),
 )
 
 
@@ -66,6 +71,7 @@ def call(given: Namespace, keys: list[str]) -> None:
     found = import_files(
         given.files,
         given.name,
+        items=given.items,
         path=given.data_path,
         text=TextFormat(**text),
         memory=given.memory,
@@ -85,6 +91,13 @@ def _core(word: str) -> tuple[int, int]:
     if len(numbers) not in (1, 2):
         raise ArgumentTypeError("must be one whole number of at least 1, or two separated by a comma")
     return numbers[0], numbers[-1]
+
+
+def _typed(word: str) -> dict[str, str]:
+    pairs = [part.rpartition(":") for part in word.split(",")]
+    if not all(name and kind for name, _, kind in pairs):
+        raise ArgumentTypeError("must be like genres:token_seq,price:float")
+    return {name: kind for name, _, kind in pairs}
 
 
 def _separator(word: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from importlib.metadata import version
 from logging import getLogger
@@ -68,18 +69,35 @@ def kept_file(config: Config, kind: str) -> Path | None:
     key = "checkpoint_dir" if config["dataset_cache"] is None and config["save_dataset"] else "dataset_cache"
     if config[key] is None:
         return None
-    folder, name = Path(config[key]), config["dataset"]
+    folder = Path(config[key])
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{key} {str(folder)!r} cannot be used ({error}); name another folder") from error
+    return folder / _file_name(config, kind)
+
+
+def imported_file(config: Config, kind: str) -> Path:
+    """The file of the same content that an import has left beside the data, or would leave."""
+    return Path(config["data_path"]) / _file_name(config, kind)
+
+
+def find_imported(config: Config, kind: str) -> Kept | None:
+    """What an import has left beside the data; None where there is nothing for these settings and these files."""
+    folder, name = Path(config["data_path"]), config["dataset"]
+    if not any(folder.glob(f"{glob.escape(name)}-*.pth")):  # without one the files need not be hashed
+        return None
+    return find(imported_file(config, kind))
+
+
+def _file_name(config: Config, kind: str) -> str:
     digest = hashlib.blake2b(digest_size=16)
     keys = [*config.parameters["Dataset"], "encoding", "numerical_features", "discretization"]
     settings = {key: config[key] for key in keys}
     versions = [version("recbole"), version("pandas"), __version__]
     digest.update(repr((state_file.VERSION, READING, kind, versions, sorted(settings.items()))).encode())
     digest.update(files_hash(config).encode())
-    return folder / f"{name}-{digest.hexdigest()}.pth"
+    return f"{config['dataset']}-{digest.hexdigest()}.pth"
 
 
 def find(file: Path | None) -> Kept | None:
@@ -137,7 +155,7 @@ def keep(dataset: Dataset, file: Path, order: NDArray[np.int64] | slice = slice(
         for name, frame in frames.items()
     }
     tensors["inter_feat"] = {field: column[order] for field, column in tensors["inter_feat"].items()}
-    fields = {
+    fields: dict[str, KeptField] = {
         field: {
             "type": kind.value,
             "source": FeatureSource(dataset.field2source[field]).value,
@@ -148,9 +166,14 @@ def keep(dataset: Dataset, file: Path, order: NDArray[np.int64] | slice = slice(
         for field, kind in dataset.field2type.items()
     }
     try:
-        state_file.write(file, {"frames": tensors, "fields": fields}, format=FORMAT)
+        write(file, {"frames": tensors, "fields": fields})
     except CheckpointNotWritten as error:
         getLogger().warning(f"the dataset is not kept: {error}")
+
+
+def write(file: Path, kept: Kept) -> None:
+    """Write a file that :func:`find` reads; CheckpointNotWritten where that cannot be."""
+    state_file.write(file, dict(kept), format=FORMAT)
 
 
 def restore(dataset: Dataset, kept: Kept) -> None:

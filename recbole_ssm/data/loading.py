@@ -86,7 +86,7 @@ def _load(config: Config, *, packed: bool) -> Dataset:
 def _load_packed(config: Config) -> PackedDataset:
     """The dataset of a model of this package, from the cache or from its files."""
     file = cache.kept_file(config, PackedDataset.__name__)
-    kept = cache.find(file)
+    kept = cache.find(file) or cache.find_imported(config, PackedDataset.__name__)
     dataset = PackedDataset(config, kept)
     if file is not None and kept is None:
         users, times = (dataset.inter_feat[field].to_numpy() for field in (dataset.uid_field, dataset.time_field))

@@ -204,6 +204,17 @@ def test_several_files_are_one_table_and_ties_keep_their_order():
         import_files(["one.csv", "two.csv"], "other")
 
 
+def test_a_file_of_items_has_a_separator_and_lines_of_its_own():
+    Path("clicks.csv").write_bytes(GOOD)
+    Path("items.csv").write_bytes(b'item;title\nx;"Blue ""mug"""\ny\nx;again\n;nameless\n')
+    lines = "line 3: fewer columns than the header; line 5: no item that can be used; line 4: an item that has a row"
+    with pytest.raises(InputError, match=f"3 of 4 rows of the table of items cannot be used: {lines}"):
+        import_files(["clicks.csv"], items="items.csv")
+    found = import_files(["clicks.csv"], items="items.csv", bad_rows="skip")
+    assert (found.folder / "clicks.item").read_text() == 'item_id:token\ttitle:token\nx\t"Blue ""mug"""\n'
+    assert found.report["table of items"]["without a row"] == 1
+
+
 def test_the_verb_prints_and_writes_the_report(capsys):
     Path("clicks.csv").write_bytes(GOOD)
     assert main(["import", "clicks.csv", "--report=report.json", "--k_core", "1,1"]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -90,10 +91,10 @@ def find_roles(sample: pd.DataFrame, options: Options) -> Roles:
             hint = did_you_mean(name, names) or "."
             raise InputError(f"{role}: there is no column {name!r}{hint} There are {', '.join(names)}")
     found = dict(given)
-    for role, usual in USUAL.items():
+    for role in USUAL:
         if found[role] is None and not (role == "time" and options.row_order):
             free = [name for name in names if name not in found.values()]
-            found[role] = _usual(role, usual, free, sample, options)
+            found[role] = _usual(role, free, sample, options)
     _check(found, names, options)
     guessed = tuple(role for role in found if given[role] is None and found[role] is not None)
     return Roles(found["user"], str(found["item"]), found["time"], guessed)
@@ -107,9 +108,18 @@ def check_names(names: list[str]) -> list[str]:
     return names
 
 
-def _usual(role: str, usual: tuple[str, ...], free: list[str], sample: pd.DataFrame, options: Options) -> str | None:
-    plain = {re.sub(r"[^a-z0-9]", "", name.lower().partition(":")[0]): name for name in reversed(free)}
-    likely = [plain[name] for name in usual if name in plain]
+def usual_column(role: str, names: Sequence[str]) -> str | None:
+    """The column that has a usual name for users, items or times; None if there is none."""
+    return next(iter(_likely(role, names)), None)
+
+
+def _likely(role: str, names: Sequence[str]) -> list[str]:
+    plain = {re.sub(r"[^a-z0-9]", "", name.lower().partition(":")[0]): name for name in reversed(names)}
+    return [plain[name] for name in USUAL[role] if name in plain]
+
+
+def _usual(role: str, free: list[str], sample: pd.DataFrame, options: Options) -> str | None:
+    likely = _likely(role, free)
     if role != "time":
         return likely[0] if likely else None
     others = [name for name in free if name not in likely and sample[name].dtype.kind in "OM"]

@@ -108,6 +108,12 @@ def read_files(
     return _fetch(connection, report, where, allocate)
 
 
+def scan_again(source: Source, connection: Any, work: Path) -> Scan:
+    """Another scan, which forgets the rejected rows of the one before."""
+    connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
+    return Scan(source, connection, work)
+
+
 def _load(scan: Scan, options: Options, report: Report) -> list[Any]:
     """Copy what is needed into the table ``raw``; returns the conditions on seconds."""
     roles, connection = report.roles, scan.connection

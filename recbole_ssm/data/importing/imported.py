@@ -17,13 +17,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recbole_ssm.data.importing.duck import check_memory, database, read_files
+from recbole_ssm.data.importing.columnar import write_columns
+from recbole_ssm.data.importing.duck import check_memory, database, read_files, scan_again
 from recbole_ssm.data.importing.frames import read_frame
+from recbole_ssm.data.importing.items import Items, read_items, rows_from_0
+from recbole_ssm.data.importing.names import PADDING
 from recbole_ssm.data.importing.options import Options, check_name, make_options, name_from
 from recbole_ssm.data.importing.report import Report
+from recbole_ssm.data.importing.scan import Scan
 from recbole_ssm.data.importing.sources import TextFormat, find_source
 from recbole_ssm.data.importing.table import Allocate, Table, compact, drop_duplicates, keep_core, split_sessions
-from recbole_ssm.data.importing.writing import REPORT, write_interactions, write_report
+from recbole_ssm.data.importing.writing import REPORT, write_interactions, write_items, write_report
 from recbole_ssm.errors import InputError
 from recbole_ssm.system.atomic_folder import atomic_folder
 from recbole_ssm.system.atomic_write import check_writable
@@ -60,6 +64,7 @@ def from_dataframe(
     user: str | None = None,
     item: str | None = None,
     time: str | None = None,
+    items: pd.DataFrame | None = None,
     path: str | Path = "dataset",
     **options: Any,
 ) -> ImportedData:
@@ -72,6 +77,7 @@ def from_dataframe(
         user: the column of users; None to guess it by its name.
         item: the column of items; None to guess it.
         time: the column of times: numbers, dates, or words that are either; None to guess it.
+        items: a row for each item, with titles and features; they go into the ``.item`` file.
         path: the folder in which the data set's folder is made.
         **options: others of :class:`recbole_ssm.data.importing.options.Options`.
 
@@ -85,13 +91,15 @@ def from_dataframe(
         raise InputError(f"from_dataframe takes a pandas DataFrame, not a {type(df).__name__}")
     how = make_options({"user": user, "item": item, "time": time, **options})
     if name is None:
-        name = f"table-{_digest(df, how)}"
+        name = f"table-{_digest(df, items, how)}"
         known = Path(path) / name / REPORT
         if known.is_file():
             return ImportedData(name, str(path), json.loads(known.read_text(encoding="utf-8")))
     folder = check_target(path, name, how)
     report = Report(["DataFrame"])
-    finish(read_frame(df, how, report), folder, how, report)
+    table = read_frame(df, how, report)
+    features = None if items is None else _read_items(items, ["DataFrame"], how, report)
+    finish(table, features, folder, how, report)
     return ImportedData(name, str(path), report.content())
 
 
@@ -99,6 +107,7 @@ def import_files(
     files: Sequence[str | Path],
     name: str | None = None,
     *,
+    items: str | Path | None = None,
     path: str | Path = "dataset",
     text: TextFormat | None = None,
     memory: str = "2GB",
@@ -109,6 +118,7 @@ def import_files(
     Args:
         files: CSV, JSON lines or Parquet, plain or compressed with gzip; several are one table.
         name: of the data set; None for that of the first file.
+        items: a file with a row for each item, with titles and features; they go into the ``.item`` file.
         path: the folder in which the data set's folder is made.
         text: how text is read.
         memory: the most that reading and sorting take; the rest is done on the disk, in ``path``.
@@ -123,14 +133,20 @@ def import_files(
     """
     how = make_options(options)
     check_memory(memory)
-    source = find_source(files, text or TextFormat())
+    text = text or TextFormat()
+    source = find_source(files, text)
+    of_items = None if items is None else find_source([items], TextFormat(quote=text.quote, encoding=text.encoding))
     name = name_from(source.files[0]) if name is None else name
     folder = check_target(path, name, how)
     report = Report([str(file) for file in source.files])
     with work_folder(folder) as work, database(work, memory, how.time_zone) as connection:
         allocate = partial(on_disk, work)
         table = read_files(source, how, report, connection, work, allocate)
-        finish(table, folder, how, report, allocate)
+        features = None
+        if of_items is not None:
+            scan = scan_again(of_items, connection, work)
+            features = _read_items(scan.sample(None), [str(items)], how, report, scan)
+        finish(table, features, folder, how, report, allocate)
     return ImportedData(name, str(path), report.content())
 
 
@@ -165,11 +181,36 @@ def check_target(path: str | Path, name: str, options: Options) -> Path:
     return folder
 
 
-def finish(table: Table, folder: Path, options: Options, report: Report, allocate: Allocate = np.empty) -> None:
+def _read_items(
+    frame: pd.DataFrame,
+    source: list[str],
+    options: Options,
+    report: Report,
+    scan: Scan | None = None,
+) -> Items:
+    """The table of items, and what the report says of it."""
+    assert report.roles is not None
+    found = Report(source, where=" of the table of items")
+    for reason, number, places in () if scan is None else scan.rejected(5):
+        found.read += number
+        found.add_bad(reason, places, number)
+    items = read_items(frame, report.roles.item, options, found, rows_from_0 if scan is None else scan.places)
+    report.items = {
+        "rows": found.read,
+        "cannot be used": sum(found.bad.values()),
+        "columns": " ".join(f"{name}:{kind}" for name, kind in items.kinds.items()),
+    }
+    return items
+
+
+def finish(
+    table: Table, items: Items | None, folder: Path, options: Options, report: Report, allocate: Allocate = np.empty
+) -> None:
     """Filter the interactions, and write them.
 
     Args:
         table: all interactions that can be used.
+        items: the table of items, if there is one.
         folder: of the data set.
         options: what to leave out.
         report: gets what was left out, and what the data are like.
@@ -185,21 +226,28 @@ def finish(table: Table, folder: Path, options: Options, report: Report, allocat
     report.core = keep_core(table, options.cores, keep)
     if not keep.any():
         raise InputError(f"no row is left of {report.read:,}: {report.left_out()}; loosen the filters")
-    table = compact(table, keep, allocate)
+    table = compact(table, keep, allocate, padding=[PADDING])
     report.describe(table)
+    if items is not None:
+        report.compare_items(table, items.names)
     try:
         with atomic_folder(folder) as unfinished:
             write_interactions(table, unfinished / f"{folder.name}.inter")
+            if items is not None:
+                write_items(items, unfinished / f"{folder.name}.item")
+            write_columns(table, unfinished, folder.name)
             write_report(report, unfinished)
     except OSError as error:
         raise InputError(f"the data set {folder} cannot be written: {error.strerror or error}") from error
 
 
-def _digest(df: pd.DataFrame, options: Options) -> str:
+def _digest(df: pd.DataFrame, items: pd.DataFrame | None, options: Options) -> str:
     """A short hash of rows and options."""
-    digest = blake2b(repr((options, list(df.columns))).encode(), digest_size=6)
-    try:
-        digest.update(pd.util.hash_pandas_object(df, index=False).to_numpy().tobytes())
-    except TypeError:
-        digest.update(df.to_csv(index=False).encode())
+    digest = blake2b(repr(options).encode(), digest_size=6)
+    for frame in (df,) if items is None else (df, items):
+        digest.update(repr(list(frame.columns)).encode())
+        try:
+            digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+        except TypeError:  # of lists
+            digest.update(frame.to_csv(index=False).encode())
     return digest.hexdigest()

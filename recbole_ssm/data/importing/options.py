@@ -38,6 +38,9 @@ class Options:
         k_core: the fewest interactions of a user and of an item, as one number or as two.
         session_gap: seconds after which a user's next interaction begins another session; sessions are the users then.
         bad_rows: ``refuse`` or ``skip`` rows that cannot be used.
+        items_id: the column of names in a table of items; None for that of the interactions, or a usual name.
+        items_columns: types of columns of a table of items, each ``token``, ``token_seq`` or ``float``; those of other
+            columns follow from their values.
         overwrite: whether an earlier import of the same name may be replaced.
     """
 
@@ -52,6 +55,8 @@ class Options:
     k_core: int | tuple[int, int] | None = None
     session_gap: float | None = None
     bad_rows: str = "refuse"
+    items_id: str | None = None
+    items_columns: dict[str, str] | None = None
     overwrite: bool = False
 
     def __post_init__(self) -> None:

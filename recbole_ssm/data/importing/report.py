@@ -38,6 +38,8 @@ class Report:
         time_text: what the times were taken for.
         data: numbers about the data as they were written.
         notes: sentences about what is unusual.
+        items: what was read of a table of items, if there is one.
+        where: of which table the rows are, for messages.
     """
 
     source: list[str]
@@ -51,6 +53,8 @@ class Report:
     time_text: str = "the order of the rows"
     data: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    items: dict[str, Any] | None = None
+    where: str = ""
 
     def add_bad(self, reason: str, places: list[str], number: int) -> None:
         """Count rows that cannot be used, and remember where the first of them are."""
@@ -64,7 +68,7 @@ class Report:
         number = sum(self.bad.values())
         if number and options.bad_rows == "refuse":
             raise InputError(
-                f"{number:,} of {self.read:,} rows cannot be used: {'; '.join(self.examples)}"
+                f"{number:,} of {self.read:,} rows{self.where} cannot be used: {'; '.join(self.examples)}"
                 f"{' and others' * (number > len(self.examples))}. Mend them, or leave them out with bad_rows=skip"
             )
 
@@ -84,16 +88,18 @@ class Report:
         }
 
     def describe(self, table: Table) -> None:
-        """Add numbers about the data as they are written."""
+        """Add numbers about the data as they are written, numbered from 1."""
         users, items, times = table.users, table.items, table.times
-        per_user, per_item = count(users, len(table.user_names)), count(items, len(table.item_names))
+        per_user, per_item = (
+            count(numbers, len(names))[1:] for numbers, names in ((users, table.user_names), (items, table.item_names))
+        )
         first, last = float(times.min()), float(times.max())
         why, equal = judge_times(users, times, "time")
         counts = first == 0 and self.roles is not None and self.roles.time is None
         self.data = {
             "interactions": len(table),
-            "users": len(table.user_names),
-            "items": len(table.item_names),
+            "users": len(per_user),
+            "items": len(per_item),
             "first": _date(first),
             "last": _date(last),
             "days": round((last - first) / 86400, 2),
@@ -103,6 +109,12 @@ class Report:
             "interactions per item": spread(per_item),
         }
         self._note(table, per_user, why, equal)
+
+    def compare_items(self, table: Table, names: list[str]) -> None:
+        """Count items that only the interactions, or only the table of items, have."""
+        known, used = set(names), set(table.item_names[1:])
+        missing = len(used - known)
+        self.items = (self.items or {}) | {"without interactions": len(known - used), "without a row": missing}
 
     def _note(self, table: Table, per_user: NDArray[np.int64], why: str | None, equal: float) -> None:
         """Add sentences about what is unusual."""
@@ -123,7 +135,7 @@ class Report:
             found[f"{late:,} interactions are in the future"] = late > 0
         for role, names in (("users", table.user_names), ("items", table.item_names)):
             text = f"the names of all {role} end in '.0', as where whole numbers were written as fractions"
-            found[text] = all(name.endswith(".0") for name in names)
+            found[text] = all(name.endswith(".0") for name in names[1:])
         self.notes += [note for note, holds in found.items() if holds]
 
     def content(self) -> dict[str, Any]:
@@ -138,6 +150,7 @@ class Report:
             "rows": self.rows,
             "bad rows": self.examples,
             **self.data,
+            **({} if self.items is None else {"table of items": self.items}),
             "notes": self.notes,
         }
 
@@ -160,7 +173,7 @@ def shown(content: dict[str, Any]) -> dict[str, Any]:
         for role, name in content["columns"].items()
         if name is not None
     )
-    lines = {
+    lines: dict[str, Any] = {
         "read": f"{content['rows']['read']:,} rows of {', '.join(content['source'])}",
         "columns": columns,
         "times": f"{content['times']}, from {content['first']} to {content['last']}",
@@ -169,6 +182,8 @@ def shown(content: dict[str, Any]) -> dict[str, Any]:
     }
     lines |= {f"per {role}": content[f"interactions per {role}"] for role in ("user", "item")}
     lines["repeats"] = f"{content['repeats']:.1%} of interactions are with an item that the user had before"
+    if (items := content.get("table of items")) is not None:
+        lines["table of items"] = items
     lines |= {"bad rows": "; ".join(content["bad rows"])} if content["bad rows"] else {}
     return lines | {f"note {number}": note for number, note in enumerate(content["notes"], 1)}
 

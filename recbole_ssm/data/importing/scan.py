@@ -115,10 +115,11 @@ class Scan:
             found = f"coalesce(CAST({value} AS VARCHAR) IN ({words}), false)"
         return found if condition.sign == "=" else f"NOT {found}"
 
-    def sample(self, n: int) -> pd.DataFrame:
-        """The first ``n`` rows, with all columns."""
+    def sample(self, n: int | None) -> pd.DataFrame:
+        """The first ``n`` rows, or all, with all columns."""
         listed = ", ".join(f"{value} AS c{number}" for number, value in enumerate(self._values.values()))
-        found: pd.DataFrame = self.connection.execute(f"SELECT {listed} FROM {self.sql} LIMIT {n}").df()
+        limit = "" if n is None else f" LIMIT {n}"
+        found: pd.DataFrame = self.connection.execute(f"SELECT {listed} FROM {self.sql}{limit}").df()
         return found.set_axis(self.columns, axis=1)
 
     def rejected(self, n: int) -> list[tuple[str, int, list[str]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,13 +151,14 @@ def count(numbers: NDArray[Any], n: int, keep: NDArray[np.bool_] | None = None) 
     return found
 
 
-def compact(table: Table, keep: NDArray[np.bool_], allocate: Allocate) -> Table:
+def compact(table: Table, keep: NDArray[np.bool_], allocate: Allocate, padding: Sequence[str] = ()) -> Table:
     """The rows that are kept, with users and items numbered as they come.
 
     Args:
         table: the interactions.
         keep: (R,) which rows are left.
         allocate: makes the new columns.
+        padding: names of the first numbers, which no user and no item gets.
 
     Returns:
         A table of int64 and float64, whose names are those that are left.
@@ -165,7 +166,7 @@ def compact(table: Table, keep: NDArray[np.bool_], allocate: Allocate) -> Table:
     n = int(keep.sum())
     users, items, times = allocate(n, np.int64), allocate(n, np.int64), allocate(n, np.float64)
     has_user = count(table.users, len(table.user_names), keep) > 0
-    user_number = np.cumsum(has_user) - 1
+    user_number = np.cumsum(has_user) - 1 + len(padding)
     item_number = np.full(len(table.item_names), -1)
     item_order: list[int] = []
     to = 0
@@ -178,8 +179,9 @@ def compact(table: Table, keep: NDArray[np.bool_], allocate: Allocate) -> Table:
         new = new[item_number[new] < 0]
         item_number[new] = len(item_order) + np.arange(len(new))
         item_order += new.tolist()
-        users[part], items[part] = user_number[table.users[rows][chosen]], item_number[some]
+        users[part], items[part] = user_number[table.users[rows][chosen]], item_number[some] + len(padding)
         times[part] = table.times[rows][chosen]
         to = part.stop
     user_names = [table.user_names[user] for user in np.flatnonzero(has_user).tolist()]
-    return Table(users, items, times, user_names, [table.item_names[item] for item in item_order])
+    item_names = [table.item_names[item] for item in item_order]
+    return Table(users, items, times, [*padding, *user_names], [*padding, *item_names])

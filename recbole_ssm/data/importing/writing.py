@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_ssm.data.importing.items import Items
 from recbole_ssm.data.importing.names import quoted
 from recbole_ssm.data.importing.report import Report
 from recbole_ssm.data.importing.table import Table
@@ -38,6 +39,11 @@ def write_interactions(table: Table, file: Path) -> None:
                 strict=True,
             )
             lines.write("\n".join(map("\t".join, words)) + "\n")
+
+
+def write_items(items: Items, file: Path) -> None:
+    """Write a table of items as an atomic file."""
+    file.write_bytes(items.lines.encode())
 
 
 def _numbers(times: NDArray[np.float64]) -> list[str]:
