@@ -94,7 +94,7 @@ class Hydra(nn.Module):
         def scan(x: Tensor, dt: Tensor, BC: Tensor, borders: Tensor, reverse: bool) -> Tensor:
             """The output of the scan one token before, in the order of reading; zero at the first token."""
             B, C = BC.unflatten(-1, (2, G, N)).unbind(-3)
-            begins = positions(borders, len(x)) == 0
+            begins = positions(borders, x.shape[0]) == 0
             first = begins.roll(-1) if reverse else begins
             y = ssd(x, dt, A, B, C, borders, reverse=reverse).roll(-1 if reverse else 1, 0)
             return y.masked_fill(first[:, None, None], 0.0)

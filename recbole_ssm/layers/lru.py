@@ -71,11 +71,11 @@ class LRU(nn.Module):
             return linear_recurrence(inputs, decay, cu_seqlens)
         nu, theta = self._rates()
         elapsed = self._elapsed(gaps)
-        turned = positions(cu_seqlens, len(hidden))[:, None] * theta.double()
+        turned = positions(cu_seqlens, hidden.shape[0])[:, None] * theta.double()
         frame = torch.polar(torch.ones_like(turned), turned).to(inputs.dtype)
         parts = torch.view_as_real(inputs * frame.conj() / elapsed).flatten(1)
         steps, rates = elapsed.repeat_interleave(2, dim=1), -nu.repeat_interleave(2)[:, None]
-        ones = parts.new_ones(len(parts), 1)
+        ones = parts.new_ones(parts.shape[0], 1)
         h = selective_scan(parts, steps, rates, ones, ones, cu_seqlens)
         return torch.view_as_complex(h.unflatten(1, (-1, 2)).contiguous()) * frame
 

@@ -128,7 +128,7 @@ class Mamba2(nn.Module):
         z, xBC, dt = self._split(self.in_proj(hidden))
         if state is None:
             window = xBC.new_zeros(*xBC.shape, self.conv1d.kernel_size[0] - 1)
-            state = window, xBC.new_zeros(len(xBC), self.nheads, self.headdim, self.d_state)
+            state = window, xBC.new_zeros(xBC.shape[0], self.nheads, self.headdim, self.d_state)
         window, states = state
         xBC, window = causal_conv1d_step(window, xBC, self.conv1d.weight.squeeze(1), self.conv1d.bias)
         y, states = ssd_step(states, *self._selected(xBC, dt, gaps), D=self.D)

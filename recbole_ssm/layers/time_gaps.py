@@ -38,7 +38,7 @@ class TimeGaps(nn.Module):
         Returns:
             (T, n_features).
         """
-        first = positions(cu_seqlens, len(time)) == 0
+        first = positions(cu_seqlens, time.shape[0]) == 0
         return self.of((time - time.roll(1)).masked_fill(first, 0.0))
 
     def of(self, gap: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def gaps_after(gaps: Tensor, cu_seqlens: Tensor) -> Tensor:
     Returns:
         (T, n_features).
     """
-    last = (positions(cu_seqlens, len(gaps)) == 0).roll(-1)
+    last = (positions(cu_seqlens, gaps.shape[0]) == 0).roll(-1)
     return gaps.roll(-1, 0).masked_fill(last[:, None], 0.0)
 
 

@@ -179,7 +179,7 @@ class PackedSequentialRecommender(PackedRecommender):
         """
         found: tuple[Added | AddedWhere, ...] = ()
         if self.repeat_bias is not None:
-            found = (AddedWhere(seen, (_REPEAT_RATE * self.repeat_bias).expand(len(seen), 1)),)
+            found = (AddedWhere(seen, (_REPEAT_RATE * self.repeat_bias).expand(seen.shape[0], 1)),)
         return found if self.memory is None else (*found, self.memory.after(latest))
 
     def score_items(self, hidden: Tensor, items: Tensor, added: Sequence[Added | AddedWhere], rows: Tensor) -> Tensor:

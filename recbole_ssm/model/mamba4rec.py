@@ -127,7 +127,7 @@ class Mamba4Rec(PackedSequentialRecommender):
             return super().step(items, state, **columns)
         check_each(items=(items, (items.numel(),)))
         check_ids(self.ITEM_ID, items, 0, self.n_items)
-        alone = torch.arange(len(items) + 1, dtype=torch.int32, device=items.device)
+        alone = torch.arange(items.shape[0] + 1, dtype=torch.int32, device=items.device)
         options, after, states = {}, [], iter(state or [])
         if self.time_gaps is not None:
             time = columns.pop(TIME.name)

@@ -53,5 +53,5 @@ class PackedSASRec(Mamba4Rec):
 
     def embed(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> Tensor:
         """Items and their positions, (T, hidden_size)."""
-        place = positions(cu_seqlens, len(tokens)).clamp(max=self.position_embedding.num_embeddings - 1)
+        place = positions(cu_seqlens, tokens.shape[0]).clamp(max=self.position_embedding.num_embeddings - 1)
         return self.item_embedding(tokens) + self.position_embedding(place)

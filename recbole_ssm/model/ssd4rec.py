@@ -70,9 +70,9 @@ class BiSSDLayer(nn.Module):
     ) -> Tensor:
         """The b of each token, or of those of ``readout``."""
         if self.align_backward:
-            borders = cu_seqlens if cut is None else cut_borders(cu_seqlens, len(projected), cut)
+            borders = cu_seqlens if cut is None else cut_borders(cu_seqlens, projected.shape[0], cut)
             return self.mixer.mix(projected, borders, readout, reverse=True, gaps=gaps)
-        mirrored = at(readout, flip_index(cu_seqlens, len(projected), cut))
+        mirrored = at(readout, flip_index(cu_seqlens, projected.shape[0], cut))
         if cut is None:
             return self.mixer.mix(projected, cu_seqlens, mirrored, reverse=True, gaps=gaps)
         prefix, borders = prefixes(cu_seqlens, cut)

@@ -16,18 +16,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_ssm.ops.once import once
-from recbole_ssm.ops.values import demand, known_total, on_host
+from recbole_ssm.ops.values import are_unread, demand, known_total, on_host
 
 
 def refuse_recording() -> None:
-    """Raise NotImplementedError while torch traces a model to export it.
+    """Raise NotImplementedError while torch traces a model to export it, unless values of tensors are not read.
 
-    The computation depends on the borders, and the graph would hold those of the example for all inputs.
+    Otherwise the computation depends on the borders, and the graph would hold those of the example for all inputs.
     """
-    if torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", bool)():
+    if not are_unread() and (torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", bool)()):
         raise NotImplementedError(
-            "models on packed histories cannot be exported: a graph of torch.jit.trace, torch.export or torch.onnx "
-            "would hold the lengths of the example. recbole_ssm.Recommender serves a checkpoint"
+            "models on packed histories cannot be traced as they are: a graph of torch.jit.trace, torch.export or "
+            "torch.onnx would hold the lengths of the example. `recbole-ssm export` writes a graph of a checkpoint"
         )
 
 
@@ -37,7 +37,7 @@ def check_shapes(cu_seqlens: Tensor, n_tokens: int, **expected: tuple[Tensor | N
     Borders on a GPU are checked there, see :mod:`recbole_ssm.ops.values`.
     """
     refuse_recording()
-    if cu_seqlens.dim() != 1 or not len(cu_seqlens) or cu_seqlens.is_floating_point():
+    if cu_seqlens.dim() != 1 or not cu_seqlens.shape[0] or cu_seqlens.is_floating_point():
         raise ValueError(f"cu_seqlens must be S + 1 whole numbers, but is {cu_seqlens.dtype} {tuple(cu_seqlens.shape)}")
     check_borders(cu_seqlens, n_tokens)
     check_each(**expected)
@@ -108,8 +108,10 @@ def lengths_of(cu_seqlens: Tensor) -> Tensor:
 @once
 def sequence_index(cu_seqlens: Tensor, n_tokens: int) -> Tensor:
     """The register ``seq_idx`` (T,) int32: the sequence that each token belongs to."""
+    if are_unread():  # in a form that ONNX has
+        return (torch.arange(n_tokens, device=cu_seqlens.device)[:, None] >= cu_seqlens[1:]).sum(1, dtype=torch.int32)
     if on_host(cu_seqlens):
-        sequences = torch.arange(len(cu_seqlens) - 1, dtype=torch.int32, device=cu_seqlens.device)
+        sequences = torch.arange(cu_seqlens.shape[0] - 1, dtype=torch.int32, device=cu_seqlens.device)
         return sequences.repeat_interleave(lengths_of(cu_seqlens), output_size=n_tokens)
     tokens = torch.arange(n_tokens, dtype=cu_seqlens.dtype, device=cu_seqlens.device)  # a GPU launches less
     return torch.searchsorted(cu_seqlens[1:], tokens, right=True, out_int32=True)
@@ -131,6 +133,13 @@ def starts_of(cu_seqlens: Tensor, n_tokens: int) -> Tensor:
 def ends_of(cu_seqlens: Tensor, n_tokens: int) -> Tensor:
     """The token after the last of each token's sequence, (T,) in the type of the borders."""
     return cu_seqlens[1:].index_select(0, sequence_index(cu_seqlens, n_tokens))
+
+
+def of_tokens(values: Tensor, cu_seqlens: Tensor, n_tokens: int) -> Tensor:
+    """The value (T,) of the sequence of each token, of values (S,) of sequences."""
+    if are_unread():
+        return values[sequence_index(cu_seqlens, n_tokens).long()]
+    return values.repeat_interleave(lengths_of(cu_seqlens), output_size=n_tokens)
 
 
 def sequences(cu_seqlens: Tensor) -> Iterator[tuple[int, range]]:
@@ -159,7 +168,7 @@ def flip_index(cu_seqlens: Tensor, n_tokens: int, cut: Tensor | None = None) -> 
     """
     lengths = lengths_of(cu_seqlens)
     starts, last = (cu_seqlens, lengths - 1) if cut is None else (cumulative_lengths(cut), cut - 1)
-    starts, last = (each.long().repeat_interleave(lengths, output_size=n_tokens) for each in (starts[:-1], last))
+    starts, last = (of_tokens(each.long(), cu_seqlens, n_tokens) for each in (starts[:-1], last))
     return starts + (last - positions(cu_seqlens, n_tokens)).clamp(min=0)
 
 
@@ -167,7 +176,7 @@ def flip_index(cu_seqlens: Tensor, n_tokens: int, cut: Tensor | None = None) -> 
 def cut_borders(cu_seqlens: Tensor, n_tokens: int, cut: Tensor) -> Tensor:
     """``cu_seqlens`` of the first ``cut`` (S,) tokens of each sequence, with each later token alone."""
     place = positions(cu_seqlens, n_tokens)
-    begins = (place == 0) | (place >= cut.repeat_interleave(lengths_of(cu_seqlens), output_size=n_tokens))
+    begins = (place == 0) | (place >= of_tokens(cut, cu_seqlens, n_tokens))
     total = known_total(cut)
     if total is None:
         found = begins.nonzero()[:, 0]
@@ -265,7 +274,7 @@ class RowItems(NamedTuple):
         """All that a block of rows has, row by row and group by group."""
         start, end = self.start[block].flatten(), self.end[block].flatten()
         index, cu_seqlens = gather_ranges(start, end - start)
-        place = sequence_index(cu_seqlens, len(index)).long()
+        place = sequence_index(cu_seqlens, index.shape[0]).long()
         kept = self.items[index] >= 0
         index, place = index[kept], place[kept]
         values = None if self.values is None else self.values[index]
@@ -287,9 +296,9 @@ class RowEntries(NamedTuple):
 
 def items_read(tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> RowItems:
     """The items up to each token, or up to the tokens ``readout`` (R,); one group, each once, padding (0) never."""
-    sequence = sequence_index(cu_seqlens, len(tokens)).long()
+    sequence = sequence_index(cu_seqlens, tokens.shape[0]).long()
     key, order = (sequence * (tokens.max() + 1) + tokens).sort(stable=True)
     fresh = tokens > 0
     fresh[order[1:]] &= key[1:] != key[:-1]
-    start, end = cu_seqlens[:-1].long()[sequence], torch.arange(1, len(tokens) + 1, device=tokens.device)
+    start, end = cu_seqlens[:-1].long()[sequence], torch.arange(1, tokens.shape[0] + 1, device=tokens.device)
     return RowItems(tokens.where(fresh, -1), at(readout, start)[:, None], at(readout, end)[:, None])

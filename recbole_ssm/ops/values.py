@@ -7,14 +7,36 @@ computation. The host learns of it when it next waits.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 
+_unread: ContextVar[bool] = ContextVar("unread", default=False)
+
+
+@contextmanager
+def unread_values() -> Iterator[None]:
+    """Within this context no values of tensors are read or checked, so that a graph made here holds for all values."""
+    token = _unread.set(True)
+    try:
+        yield
+    finally:
+        _unread.reset(token)
+
+
+def are_unread() -> bool:
+    """Whether this is within :func:`unread_values`."""
+    return _unread.get()
+
+
 def on_host(tensor: Tensor) -> bool:
     """Whether its values can be read without waiting for a GPU."""
-    return tensor.device.type == "cpu"
+    return tensor.device.type == "cpu" and not _unread.get()
 
 
 def demand(holds: Tensor, message: str) -> None:
@@ -24,7 +46,8 @@ def demand(holds: Tensor, message: str) -> None:
         holds: (), bool.
         message: what is wrong otherwise, in less than 256 characters.
     """
-    torch._assert_async(holds, message[:255])
+    if not _unread.get():
+        torch._assert_async(holds, message[:255])
 
 
 _totals: WeakTensorKeyDictionary = WeakTensorKeyDictionary()

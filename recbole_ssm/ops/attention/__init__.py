@@ -22,5 +22,5 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor) -> Ten
     Returns:
         (T, H, P).
     """
-    check_shapes(cu_seqlens, len(q), q=(q, q.shape), k=(k, q.shape), v=(v, q.shape))
+    check_shapes(cu_seqlens, q.shape[0], q=(q, q.shape), k=(k, q.shape), v=(v, q.shape))
     return compute("attention", q, k, v, cu_seqlens)

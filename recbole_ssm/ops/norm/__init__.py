@@ -23,7 +23,7 @@ def gated_rms_norm(y: Tensor, z: Tensor, weight: Tensor, *, eps: float, norm_bef
     Returns:
         (R, n).
     """
-    shape = len(y), len(weight)
+    shape = y.shape[0], len(weight)
     check_each(y=(y, shape), z=(z, shape))
     options = {"eps": eps, "norm_before_gate": norm_before_gate}
     return compute_in_type("gated_norm", weight.dtype, (y, z), weight, **options)

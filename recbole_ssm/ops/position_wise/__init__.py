@@ -42,7 +42,7 @@ def feed_forward(
         (R, d).
     """
     d, E = len(b2), len(b1)
-    check_each(x=(x, (len(x), d)), W1=(W1, (E, d)), W2=(W2, (d, E)), weight=(weight, (d,)), bias=(bias, (d,)))
+    check_each(x=(x, (x.shape[0], d)), W1=(W1, (E, d)), W2=(W2, (d, E)), weight=(weight, (d,)), bias=(bias, (d,)))
     parameters = (W1, b1, W2, b2, weight, bias)
     options = {"eps": eps, "dropout": dropout, "dropout_after_norm": dropout_after_norm, "drop": drop}
     return compute_in_type("feed_forward", W1.dtype, (x,), *parameters, **options)

@@ -21,5 +21,5 @@ def linear_recurrence(x: Tensor, decay: Tensor, cu_seqlens: Tensor) -> Tensor:
     Returns:
         h (T, E).
     """
-    check_shapes(cu_seqlens, len(x), x=(x, (len(x), len(decay))))
+    check_shapes(cu_seqlens, x.shape[0], x=(x, (x.shape[0], len(decay))))
     return compute("linear_recurrence", x, decay, cu_seqlens)

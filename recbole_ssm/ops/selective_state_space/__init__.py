@@ -61,7 +61,7 @@ def selective_scan(
     Returns:
         y (T, E), and with ``return_final_state`` also the states (S, E, N).
     """
-    (T, E), N, S = u.shape, B.shape[-1], len(cu_seqlens) - 1
+    (T, E), N, S = u.shape, B.shape[-1], cu_seqlens.shape[0] - 1
     check_shapes(
         cu_seqlens,
         T,

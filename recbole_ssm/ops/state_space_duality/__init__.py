@@ -61,7 +61,7 @@ def ssd(
     Returns:
         y (T, H, P), and with ``return_final_state`` also the states (S, H, P, N).
     """
-    (T, H, P), (G, N), S = x.shape, B.shape[-2:], len(cu_seqlens) - 1
+    (T, H, P), (G, N), S = x.shape, B.shape[-2:], cu_seqlens.shape[0] - 1
     check_shapes(
         cu_seqlens,
         T,

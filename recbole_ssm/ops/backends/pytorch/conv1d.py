@@ -12,13 +12,13 @@ def conv1d(
     x: Tensor, weight: Tensor, bias: Tensor | None, cu_seqlens: Tensor, *, ahead: int, activation: str | None
 ) -> Tensor:
     """The op ``depthwise_conv1d``: a sum over taps of the stream, shifted and zero beyond borders."""
-    before = positions(cu_seqlens, len(x))
-    after = positions(flip_borders(cu_seqlens), len(x)).flip(0)
+    before = positions(cu_seqlens, x.shape[0])
+    after = positions(flip_borders(cu_seqlens), x.shape[0]).flip(0)
     y: Tensor | float = bias if bias is not None else 0.0
     for k, shift in enumerate(range(weight.shape[1] - 1 - ahead, -ahead - 1, -1)):
         tap = x
         if shift > 0:
-            tap = F.pad(x, (0, 0, shift, 0))[: len(x)] * (before >= shift)[:, None]
+            tap = F.pad(x, (0, 0, shift, 0))[: x.shape[0]] * (before >= shift)[:, None]
         elif shift < 0:
             tap = F.pad(x, (0, 0, 0, -shift))[-shift:] * (after >= -shift)[:, None]
         y = y + weight[:, k] * tap
