@@ -11,7 +11,10 @@ from recbole_ssm.cli.parser import VerbParser
 from recbole_ssm.errors import InputError
 from recbole_ssm.system.plugins import load_plugin
 
-VERBS = ("train", "evaluate", "inspect", "recommend", "compare", "sweep", "tune", "scaling", "serve", "import")
+VERBS = (
+    *("train", "evaluate", "inspect", "recommend", "compare", "sweep", "tune", "scaling"),
+    *("serve", "import", "export"),
+)
 """The verbs of this package: ``recbole_ssm.cli.VERB`` is the module. Without a verb it is the first of these."""
 
 GROUP = "recbole_ssm.verbs"

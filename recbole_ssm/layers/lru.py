@@ -72,7 +72,8 @@ class LRU(nn.Module):
         nu, theta = self._rates()
         elapsed = self._elapsed(gaps)
         turned = positions(cu_seqlens, hidden.shape[0])[:, None] * theta.double()
-        frame = torch.polar(torch.ones_like(turned), turned).to(inputs.dtype)
+        kind = theta.dtype
+        frame = torch.complex(turned.cos().to(kind), turned.sin().to(kind))
         parts = torch.view_as_real(inputs * frame.conj() / elapsed).flatten(1)
         steps, rates = elapsed.repeat_interleave(2, dim=1), -nu.repeat_interleave(2)[:, None]
         ones = parts.new_ones(parts.shape[0], 1)

@@ -50,7 +50,7 @@ def once(function: Callable[P, T]) -> Callable[P, T]:
     @wraps(function)
     def wrapped(*arguments: P.args, **options: P.kwargs) -> T:
         kept = _kept.get()
-        if kept is None:
+        if kept is None or getattr(torch.compiler, "is_exporting", bool)():  # sizes of a graph are no keys
             return function(*arguments, **options)
         given = *arguments, *options.items()
         key = (function, torch.is_inference_mode_enabled(), *map(_identity, given))

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-
 _unread: ContextVar[bool] = ContextVar("unread", default=False)
 
 

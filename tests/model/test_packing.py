@@ -158,5 +158,5 @@ def test_a_graph_that_would_hold_the_example_is_refused(name, form):
     if form == "item_length":
         given = given[0][None], given[1][1:]
     for export in EXPORTS:
-        with pytest.raises(Exception, match="models on packed histories cannot be exported"):
+        with pytest.raises(Exception, match="models on packed histories cannot be traced"):
             export(model, given)

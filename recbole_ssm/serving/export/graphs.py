@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from recbole_ssm.ops.backends.exportable import EXPORTABLE
 from recbole_ssm.ops.packing import last_tokens
 from recbole_ssm.ops.values import unread_values
 from recbole_ssm.serving.recommender import Recommender
-from recbole_ssm.serving.stepping import like, leaves
+from recbole_ssm.serving.stepping import leaves, like
 
 
 class Graph(NamedTuple):
@@ -26,7 +26,7 @@ class Graph(NamedTuple):
 
     name: str
     """``history`` or ``step``."""
-    module: nn.Module
+    module: WholeHistory | Step
     inputs: dict[str, Tensor]
     """By name, in the order of the module's arguments."""
     outputs: list[str]
@@ -49,6 +49,8 @@ class Ranking(nn.Module):
         filter_seen: whether items of the history get -inf.
         k: how many best items are wanted in place of all scores; None for all scores.
     """
+
+    model: PackedSequentialRecommender
 
     def __init__(self, model: PackedSequentialRecommender, filter_seen: bool, k: int | None):
         super().__init__()
@@ -84,6 +86,8 @@ class Ranking(nn.Module):
 class WholeHistory(nn.Module):
     """One history, (T,) items and columns, to the outputs of a :class:`Ranking` with R = 1."""
 
+    ranking: Ranking
+
     def __init__(self, ranking: Ranking, columns: list[str]):
         super().__init__()
         self.ranking, self.columns = ranking, columns
@@ -103,6 +107,8 @@ class Step(nn.Module):
 
     The state are the model's tensors, complex ones as pairs, then ``seen`` and ``latest`` where scores need them.
     """
+
+    ranking: Ranking
 
     def __init__(self, ranking: Ranking, columns: list[str]):
         super().__init__()
@@ -172,7 +178,7 @@ def graphs(recommender: Recommender, k: int | None) -> tuple[list[Graph], str]:
         k: see :class:`Ranking`.
 
     Returns:
-        The graphs of a whole history, and of a step where the model keeps a state; and why there is no step, or nothing.
+        The graphs of a whole history, and of a step where the model keeps a state; and why there is none, or nothing.
     """
     check_graphs(recommender)
     model = recommender.model

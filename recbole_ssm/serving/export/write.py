@@ -1,0 +1,122 @@
+"""``export``: a folder with a model in one of several formats, and what it is in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_ssm.config.keys import keys_of
+from recbole_ssm.errors import InputError
+from recbole_ssm.serving.export.graphs import graphs
+from recbole_ssm.serving.export.programs import write_onnx, write_torch
+from recbole_ssm.serving.recommender import Recommender
+from recbole_ssm.serving.vectors import item_vectors
+from recbole_ssm.system.atomic_write import atomic_write, write_json
+from recbole_ssm.system.extras import package
+from recbole_ssm.system.plain import plain
+from recbole_ssm.system.version import __version__
+
+
+def export(recommender: Recommender, folder: Path, format: str, k: int | None = None) -> dict[str, Any]:
+    """Write a model to a folder, with ``model.json``, which says what it is, and ``items.json``, the items' names.
+
+    Args:
+        recommender: the model, on the CPU.
+        folder: where it goes; it is made. Files of the same names are replaced.
+        format: a name in :data:`FORMATS`.
+        k: for graphs, how many best items they give in place of all scores; None for all scores.
+
+    Returns:
+        What is in ``model.json``.
+
+    Raises:
+        InputError: there is no such format, a package is missing, or the model does not fit the format.
+    """
+    if format not in FORMATS:
+        raise InputError(f"--format={format} must be one of {', '.join(FORMATS)}")
+    if k is not None and format not in ("torch", "onnx"):
+        raise InputError(f"--k is for the formats torch and onnx; {format} holds no scores")
+    if k is not None and k >= len(recommender.items):
+        raise InputError(f"--k={k} must be at most the number of items, {len(recommender.items) - 1}")
+    folder.mkdir(parents=True, exist_ok=True)
+    about = _about(recommender) | FORMATS[format](recommender, folder, k)
+    write_json(folder / "items.json", recommender.items)
+    write_json(folder / "model.json", about)
+    return about
+
+
+def _about(recommender: Recommender) -> dict[str, Any]:
+    model = recommender.model
+    stored = recommender._stored["config"]
+    keys = sorted(key.name for key in keys_of(type(model)))
+    return {
+        "format": "recbole-ssm export 1",
+        "version": __version__,
+        "model": stored["model"],
+        "dataset": stored["dataset"],
+        "config": plain({key: stored.get(key) for key in keys}),
+        "n_items": len(recommender.items),
+        "columns": recommender.columns,
+        "longest_history": recommender._longest,
+        "filter_seen": recommender.filter_seen,
+    }
+
+
+def _weights(recommender: Recommender, folder: Path, k: int | None) -> dict[str, Any]:
+    """All weights by name, and the counts of a transition memory."""
+    safetensors = package("safetensors.torch", "export", "--format=safetensors")
+    state = {name: each.detach().cpu().contiguous() for name, each in recommender.model.state_dict().items()}
+    kept = recommender.model.other_parameter() or {}
+    numbers = {name: value for name, value in kept.items() if not hasattr(value, "shape")}
+    state |= {name: value.cpu().contiguous() for name, value in kept.items() if hasattr(value, "shape")}
+    with atomic_write(folder / "weights.safetensors") as file:
+        file.write(safetensors.save(state, metadata={"format": "pt"}))
+    return {"files": ["weights.safetensors"], "numbers": plain(numbers)}
+
+
+def _vectors(recommender: Recommender, folder: Path, k: int | None) -> dict[str, Any]:
+    """A vector and a name for each item but the padding, row by row."""
+    vectors = item_vectors(recommender.model)
+    with atomic_write(folder / "vectors.npy") as file:
+        np.save(file, vectors)
+    write_json(folder / "names.json", recommender.items[1:])
+    biased = recommender.model.item_bias is not None
+    additions = [name for name in ("repeat_bias", "memory") if getattr(recommender.model, name) is not None]
+    return {
+        "files": ["vectors.npy", "names.json"],
+        "query": "the hidden vector of a history" + (", and then 1" if biased else ""),
+        "not_in_the_vectors": additions,
+    }
+
+
+def _graphs(write: Callable[..., tuple[str, float]]) -> Callable[..., dict[str, Any]]:
+    def written(recommender: Recommender, folder: Path, k: int | None) -> dict[str, Any]:
+        found, no_step = graphs(recommender, k)
+        about: dict[str, Any] = {"files": [], "graphs": {}}
+        for graph in found:
+            file, difference = write(graph, folder)
+            about["files"].append(file)
+            about["graphs"][graph.name] = {
+                "file": file,
+                "inputs": {
+                    name: {"type": str(each.dtype).removeprefix("torch."), "shape": ["any", *each.shape[1:]]}
+                    for name, each in graph.inputs.items()
+                },
+                "outputs": graph.outputs,
+                "largest_difference": difference,
+            }
+        return about | ({"no_step": no_step} if no_step else {})
+
+    return written
+
+
+FORMATS: dict[str, Callable[[Recommender, Path, int | None], dict[str, Any]]] = {
+    "safetensors": _weights,
+    "torch": _graphs(write_torch),
+    "onnx": _graphs(write_onnx),
+    "vectors": _vectors,
+}
+"""What ``--format`` may be, and what writes it."""

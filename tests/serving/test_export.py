@@ -1,0 +1,161 @@
+"""Exported models give the package's scores without it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from made import made_checkpoint
+from model_cases import build
+
+from recbole_ssm import InputError, Recommender
+from recbole_ssm.cli.main import main
+from recbole_ssm.ops.backends.exportable import EXPORTABLE
+from recbole_ssm.serving.export.graphs import check_graphs, exportable, graphs
+from recbole_ssm.serving.export.write import export
+from recbole_ssm.testing import check_backend
+
+ADDITIONS = {"item_bias": True, "repeat_bias": True, "transition_memory": True, "memory_items": 3}
+TIMES = {"time_gaps": True}
+HISTORY = ["i3", "i7", "i3", "i11"]
+NEW_TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 9)
+needs_torch = pytest.mark.skipif(not NEW_TORCH, reason="graphs need torch 2.9 or later")
+
+
+def exported(folder, model, format, k=None, filter_seen=False, **keys):
+    file = made_checkpoint(folder / "made.pth", model, **{"num_layers": 1, **keys})
+    recommender = Recommender(file, filter_seen=filter_seen)
+    return recommender, export(recommender, folder / "out", format, k)
+
+
+def times(recommender, length):
+    return {"timestamp": [[60.0 * place**2 for place in range(length)]]} if recommender.columns else None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", ["ssd", "conv1d", "attention"])
+def test_kernels_for_graphs_keep_the_promises_of_a_backend(op):
+    kernels = {op: EXPORTABLE.kernels[op]}
+    check_backend(type(EXPORTABLE)(EXPORTABLE.name, kernels, EXPORTABLE.takes), only="", tolerance=1e-4)
+
+
+@pytest.mark.slow
+@needs_torch
+@pytest.mark.parametrize(
+    ("model", "keys", "filter_seen"),
+    [
+        ("2Mamba4Rec", ADDITIONS, True),
+        ("Mamba4Rec", {}, False),
+        ("LRURec", TIMES, False),
+        ("SSD4Rec", {}, True),
+        ("Hydra4Rec", ADDITIONS, False),
+        ("PackedSASRec", {}, False),
+    ],
+)
+def test_what_goes_into_a_graph_gives_the_scores_of_the_model(tmp_path, model, keys, filter_seen):
+    """Before it is recorded: the graph itself is compared whenever it is made."""
+    recommender = Recommender(made_checkpoint(tmp_path / "made.pth", model, **keys), filter_seen=filter_seen)
+    found, no_step = graphs(recommender, 5)
+    assert (len(found) == 1) == bool(no_step) == (model in ("SSD4Rec", "Hydra4Rec", "PackedSASRec"))
+    columns = times(recommender, len(HISTORY))
+    expected = recommender.recommend([HISTORY], 5, columns=columns)[0]
+    numbers = torch.tensor(recommender.names.numbers(HISTORY))
+    given = [numbers] if columns is None else [numbers, torch.tensor(columns["timestamp"][0], dtype=torch.float64)]
+    outputs = [found[0].module(*given)]
+    with exportable():
+        outputs.append(found[0].module(*given))
+    if not no_step:
+        state = found[1].module.start(1)
+        for place in range(len(HISTORY)):
+            after = found[1].module(*(each[place : place + 1] for each in given), *state.values())
+            state = dict(zip(state, after[3:], strict=True))
+        outputs.append(after[:3])
+    for _, scores, items in outputs:
+        assert [recommender.items[item] for item in items[0].tolist()] == [name for name, _ in expected]
+        torch.testing.assert_close(scores[0].tolist(), [score for _, score in expected], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@needs_torch
+@pytest.mark.parametrize(
+    ("model", "keys"), [("2Mamba4Rec", ADDITIONS), ("Mamba4Rec", {"d_conv": 2}), ("LRURec", {}), ("PackedSASRec", {})]
+)
+def test_onnx_gives_the_scores_of_the_model(tmp_path, model, keys):
+    runtime = pytest.importorskip("onnxruntime", reason="pip install 'recbole-ssm[export]'")
+    pytest.importorskip("onnxscript", reason="pip install 'recbole-ssm[export]'")
+    recommender, about = exported(tmp_path, model, "onnx", **keys)
+    assert about == json.loads((tmp_path / "out" / "model.json").read_text())
+    assert about["graphs"].keys() == ({"history"} if model == "PackedSASRec" else {"history", "step"})
+    session = runtime.InferenceSession(tmp_path / "out" / "history.onnx")
+    (expected,) = recommender.recommend([HISTORY], 40)
+    items = np.array(recommender.names.numbers(HISTORY))
+    _, scores = session.run(None, {"items": items})
+    best = np.argsort(-scores[0], kind="stable")[:40]
+    assert [recommender.items[item] for item in best] == [name for name, _ in expected]
+    np.testing.assert_allclose(scores[0][best], [score for _, score in expected], rtol=1e-5, atol=1e-5)
+    if "step" in about["graphs"]:
+        step, inputs = runtime.InferenceSession(tmp_path / "out" / "step.onnx"), about["graphs"]["step"]["inputs"]
+        state = {
+            name: np.zeros([1, *each["shape"][1:]], each["type"]) for name, each in inputs.items() if name != "item"
+        }
+        for item in items:
+            _, scores, *after = step.run(None, {"item": items[:1] * 0 + item} | state)
+            state = dict(zip(state, after, strict=True))
+        np.testing.assert_allclose(scores[0][best], [score for _, score in expected], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@needs_torch
+def test_torch_runs_the_graph_from_its_file(tmp_path):
+    recommender, about = exported(tmp_path, "LRURec", "torch", k=3, **TIMES)
+    assert about["files"] == ["history.pt2", "step.pt2"]
+    program = torch.export.load(tmp_path / "out" / "history.pt2").module()
+    columns = times(recommender, len(HISTORY))
+    (expected,) = recommender.recommend([HISTORY], 3, columns=columns)
+    numbers = torch.tensor(recommender.names.numbers(HISTORY))
+    _, _, items = program(numbers, torch.tensor(columns["timestamp"][0], dtype=torch.float64))
+    assert [recommender.items[item] for item in items[0].tolist()] == [name for name, _ in expected]
+
+
+def test_weights_and_vectors(tmp_path, capsys):
+    safetensors = pytest.importorskip("safetensors.torch", reason="pip install 'recbole-ssm[export]'")
+    file = made_checkpoint(tmp_path / "made.pth", "2Mamba4Rec", **ADDITIONS)
+    out = tmp_path / "out"
+    assert main(["export", f"--checkpoint={file}", f"--out={out}", "--format=safetensors"]) == 0
+    assert "weights.safetensors, items.json, model.json are in" in capsys.readouterr().out
+    model, about = Recommender(file).model, json.loads((out / "model.json").read_text())
+    weights = safetensors.load_file(out / "weights.safetensors")
+    assert weights.keys() == model.state_dict().keys()
+    assert all(torch.equal(weights[name], each) for name, each in model.state_dict().items())
+    assert (about["model"], about["config"]["hidden_size"], about["n_items"]) == ("2Mamba4Rec", 16, 41)
+    assert json.loads((out / "items.json").read_text())[3] == "i3"
+    assert main(["export", f"--checkpoint={file}", f"--out={out}", "--format=vectors"]) == 0
+    vectors, about = np.load(out / "vectors.npy"), json.loads((out / "model.json").read_text())
+    hidden = np.append(np.linspace(-1, 1, 16), 1).astype(np.float32)
+    expected = model.item_embedding.weight[1:] @ torch.from_numpy(hidden[:16]) + model.item_bias[1:]
+    np.testing.assert_allclose(vectors @ hidden, expected.detach().numpy(), rtol=1e-5, atol=1e-5)
+    assert about["not_in_the_vectors"] == ["repeat_bias", "memory"]
+    assert len(json.loads((out / "names.json").read_text())) == len(vectors) == 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format=pickle"], "--format=pickle must be one of safetensors, torch, onnx, vectors"),
+        (["--format=vectors", "--k=3"], "--k is for the formats torch and onnx; vectors holds no scores"),
+        (["--format=torch", "--k=41"], "--k=41 must be at most the number of items, 40"),
+        (["--format=torch", "--index=hnsw"], "--index is for --format=vectors"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(tmp_path, capsys, arguments, message):
+    file = made_checkpoint(tmp_path / "made.pth", "LRURec")
+    assert main(["export", f"--checkpoint={file}", f"--out={tmp_path / 'out'}", *arguments]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_counts_has_no_graph(tmp_path):
+    recommender = Recommender(made_checkpoint(tmp_path / "made.pth", "LRURec"))
+    recommender.model = build("PCTM", 30)
+    with pytest.raises(InputError, match="PCTM counts and has no layers"):
+        check_graphs(recommender)
