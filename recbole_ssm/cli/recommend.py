@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from recbole_ssm.cli import types
-from recbole_ssm.cli.output import write_output
 from recbole_ssm.cli.parser import VerbParser
 from recbole_ssm.errors import InputError
 from recbole_ssm.system.terminal import printable
+
+if TYPE_CHECKING:
+    from recbole_ssm.serving.recommender import Recommender
 
 _OF_USERS = ("users", "dataset")
 _OF_HISTORY = {
@@ -46,15 +49,18 @@ def parser() -> VerbParser:
     found.option("k", "10", "how many items for each; default 10", type=types.count, default=10)
     text = "whether to recommend nothing of the history; default as in the training"
     found.option("filter_seen", "True", text, type=types.switch)
-    text = "file to write: .inter or .tsv in RecBole's atomic format, .csv, .json, .jsonl, .parquet; default the screen"
+    text = (
+        "file to write: .inter or .tsv in RecBole's atomic format, .csv, .json, .jsonl, .parquet, texts also with .gz; "
+        "default the screen"
+    )
     found.option("out", "FILE", text, type=types.output_file)
     return found
 
 
 def call(given: Namespace, keys: list[str]) -> None:
     """Print or write the recommendations."""
-    from recbole_ssm.serving.answers import check_keys, for_history, for_users
-    from recbole_ssm.serving.output import atomic, format_of
+    from recbole_ssm.serving.answers import check_keys
+    from recbole_ssm.serving.output import format_of
     from recbole_ssm.serving.recommender import Recommender
     from recbole_ssm.system import threads
 
@@ -66,18 +72,57 @@ def call(given: Namespace, keys: list[str]) -> None:
         for key, reason in _OF_HISTORY.items():
             if getattr(given, key) is not None:
                 raise InputError(f"--{key} is for --history; {reason}")
-    content = atomic if given.out is None else format_of(given.out)
+    if given.out is not None:
+        format_of(given.out)
     recommender = Recommender(given.checkpoint, given.device or "cpu", filter_seen=given.filter_seen)
     with threads.chosen(threads.HELPFUL):
-        if given.history is None:
-            answer = for_users(recommender, given.dataset, keys, given.users, given.k)
-        else:
-            history = given.history.split(",")
-            answer = for_history(recommender, history, given.k, given.columns, skip_unknown=bool(given.skip_unknown))
-    if answer.note:
-        print(answer.note, file=sys.stderr)
+        count = _for_users(given, keys, recommender) if given.history is None else _for_history(given, recommender)
+    if given.out is not None:
+        print(printable(f"{count} recommendations are in {given.out}"))
+
+
+def _for_history(given: Namespace, recommender: Recommender) -> int:
+    from recbole_ssm.serving.answers import for_history
+    from recbole_ssm.serving.output import as_text, table_in
+
+    history = given.history.split(",")
+    answer = for_history(recommender, history, given.k, given.columns, skip_unknown=bool(given.skip_unknown))
+    _tell(answer.note)
     if given.out is None:
-        print(printable(content(answer.fields, answer.rows).decode()), end="")
-        return
-    write_output(given.out, content(answer.fields, answer.rows))
-    print(printable(f"{len(answer.rows)} recommendations are in {given.out}"))
+        print(printable(as_text(answer.fields, answer.rows)), end="")
+    else:
+        with table_in(given.out, answer.fields) as table:
+            table.write(answer.rows)
+    return len(answer.rows)
+
+
+def _for_users(given: Namespace, keys: list[str], recommender: Recommender) -> int:
+    """Some users at a time, under a bar with the time left."""
+    from recbole_ssm.serving.answers import known_of_users
+    from recbole_ssm.serving.everybody import recommend_to_all
+    from recbole_ssm.serving.output import as_text, table_in
+    from recbole_ssm.studies.progress import bar
+    from recbole_ssm.system.terminal import Console
+
+    user, item = str(recommender.model.USER_ID), str(recommender.model.ITEM_ID)
+    known = known_of_users(recommender, given.dataset, keys, given.users)
+    _tell(known.note)
+    found = recommend_to_all(recommender, known, given.k)
+    if given.out is None:
+        rows = [(name, best, score) for _, some in found for name, _, best, score in some]
+        print(printable(as_text([user, item, "score"], rows)), end="")
+        return len(rows)
+    done = count = 0
+    with (
+        table_in(given.out, [user, "rank", item, "score"]) as table,
+        bar(Console(stderr=True), lambda: (done / len(known.users), f"{done} of {len(known.users)} users")),
+    ):
+        for reached, rows in found:
+            table.write(rows)
+            done, count = reached, count + len(rows)
+    return count
+
+
+def _tell(note: str) -> None:
+    if note:
+        print(printable(note), file=sys.stderr)

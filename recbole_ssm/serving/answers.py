@@ -1,4 +1,4 @@
-"""Recommendations as a table: for one history, or for the users of a dataset."""
+"""Recommendations for one history, and what they are for users of a dataset made of."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from recbole.utils.argument_list import dataset_arguments
 
 from recbole_ssm.config.command_line import key_of
 from recbole_ssm.errors import InputError
+from recbole_ssm.serving.everybody import Known, known_part
 from recbole_ssm.serving.recommender import Recommender
 from recbole_ssm.serving.users import unknown_in_words
 
@@ -68,32 +69,22 @@ def for_history(
     return Answer([str(recommender.model.ITEM_ID), "score"], list(rows), note)
 
 
-def for_users(
-    recommender: Recommender, dataset: str | None, keys: Sequence[str], users: Sequence[str] | None, k: int
-) -> Answer:
-    """The best items for users of a dataset, after all that they have had; unknown items are passed over.
+def known_of_users(
+    recommender: Recommender, dataset: str | None, keys: Sequence[str], users: Sequence[str] | None
+) -> Known:
+    """The histories of users of a dataset, all that they have had; unknown items are passed over.
 
     Args:
         recommender: the model.
         dataset: name; None for the one of the training.
         keys: arguments ``--key=value`` about the data.
         users: names; None for all.
-        k: how many items for each.
 
     Returns:
-        User, item and score in each row.
+        What the model knows of them, for :func:`recbole_ssm.serving.everybody.recommend_to_all`.
 
     Raises:
         InputError: there is no such user, or the model knows none of the items.
     """
-    histories, columns = recommender.histories_and_columns(dataset, keys)
-    users = list(histories) if users is None else users
-    for user in users:
-        if user not in histories:
-            raise InputError(f"the dataset has no user {user!r}; it may have too few interactions for its filters")
-    read = [histories[user] for user in users]
-    note = unknown_in_words(recommender, read)
-    values = {name: [of[user] for user in users] for name, of in columns.items()}
-    found = recommender.ranked(read, k, recommender.choice(None, None, len(read)), skip_unknown=True, columns=values)
-    rows = [(user, *item) for user, items in zip(users, found, strict=True) for item in items]
-    return Answer([str(recommender.model.USER_ID), str(recommender.model.ITEM_ID), "score"], rows, note)
+    read = recommender.user_histories(dataset, keys)
+    return known_part(recommender, read if users is None else read.of(users))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from recbole_ssm.checkpoints.configuration import stored_config
 from recbole_ssm.data import create_dataset
@@ -11,9 +14,37 @@ from recbole_ssm.data.order import chronological_column, chronological_history
 from recbole_ssm.errors import InputError
 
 
-def read_histories(
+class UserHistories(NamedTuple):
+    """The histories of U users of a dataset, one after another."""
+
+    users: NDArray[Any]
+    """(U,) names."""
+    borders: NDArray[np.int64]
+    """(U + 1,), user u has the interactions ``borders[u]:borders[u + 1]``."""
+    items: NDArray[np.int64]
+    """(T,) numbers in the dataset."""
+    item_names: NDArray[Any]
+    """By number."""
+    columns: dict[str, NDArray[np.float64]]
+    """(T,) for each column that a model reads beside the items."""
+
+    def of(self, names: Sequence[str]) -> UserHistories:
+        """Those of some users; InputError for one that is not there."""
+        place = {name: number for number, name in enumerate(self.users.tolist())}
+        for name in names:
+            if name not in place:
+                raise InputError(f"the dataset has no user {name!r}; it may have too few interactions for its filters")
+        rows = np.array([place[name] for name in names], dtype=np.int64)
+        lengths = self.borders[rows + 1] - self.borders[rows]
+        borders = np.concatenate([[0], lengths.cumsum()])
+        index = np.arange(borders[-1]) + np.repeat(self.borders[rows] - borders[:-1], lengths)
+        columns = {name: values[index] for name, values in self.columns.items()}
+        return UserHistories(self.users[rows], borders, self.items[index], self.item_names, columns)
+
+
+def read_user_histories(
     stored: Mapping[str, Any], dataset: str | None, command_line: Iterable[str], columns: Sequence[str]
-) -> tuple[dict[str, list[str]], dict[str, dict[str, list[float]]]]:
+) -> UserHistories:
     """The histories of all users of a dataset, read as a training read its data. Rare users and items are kept.
 
     Args:
@@ -23,7 +54,7 @@ def read_histories(
         columns: names of those that are wanted beside the items.
 
     Returns:
-        Item names by user name, the latest last. And for each of the columns its values by user name.
+        The histories, the latest item last.
 
     Raises:
         InputError: the data cannot be read.
@@ -37,11 +68,35 @@ def read_histories(
         )
     data = create_dataset(config, packed=True, samples=False)
     items, start = chronological_history(data)
-    names = data.field2id_token[data.iid_field][items.numpy()].tolist()
-    users = data.field2id_token[data.uid_field].tolist()
-    borders = [*start.tolist(), len(names)]
+    return UserHistories(
+        data.field2id_token[data.uid_field][1:],
+        np.append(start.numpy()[1:], len(items)),
+        items.numpy(),
+        data.field2id_token[data.iid_field],
+        {name: chronological_column(data, name) for name in columns},
+    )
+
+
+def read_histories(
+    stored: Mapping[str, Any], dataset: str | None, command_line: Iterable[str], columns: Sequence[str]
+) -> tuple[dict[str, list[str]], dict[str, dict[str, list[float]]]]:
+    """As :func:`read_user_histories`, in names.
+
+    Args:
+        stored: see there.
+        dataset: see there.
+        command_line: see there.
+        columns: see there.
+
+    Returns:
+        Item names by user name, the latest last. And for each of the columns its values by user name.
+    """
+    read = read_user_histories(stored, dataset, command_line, columns)
+    borders, users = read.borders.tolist(), read.users.tolist()
 
     def by_user(flat: list[Any]) -> dict[str, list[Any]]:
-        return {users[user]: flat[borders[user] : borders[user + 1]] for user in range(1, len(users))}
+        return {name: flat[borders[user] : borders[user + 1]] for user, name in enumerate(users)}
 
-    return by_user(names), {name: by_user(chronological_column(data, name).tolist()) for name in columns}
+    return by_user(read.item_names[read.items].tolist()), {
+        name: by_user(values.tolist()) for name, values in read.columns.items()
+    }

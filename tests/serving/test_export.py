@@ -1,6 +1,7 @@
 """Exported models give the package's scores without it."""
 
 import json
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from model_cases import build
 
 from recbole_ssm import InputError, Recommender
 from recbole_ssm.cli.main import main
+from recbole_ssm.ops.backends import choose, use_backend
 from recbole_ssm.ops.backends.exportable import EXPORTABLE
 from recbole_ssm.serving.export.graphs import check_graphs, exportable, graphs
 from recbole_ssm.serving.export.write import export
-from recbole_ssm.testing import check_backend
+from recbole_ssm.testing.backends import relative_error
+from recbole_ssm.testing.op_cases import CASES
 
 ADDITIONS = {"item_bias": True, "repeat_bias": True, "transition_memory": True, "memory_items": 3}
 TIMES = {"time_gaps": True}
@@ -33,10 +36,17 @@ def times(recommender, length):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("op", ["ssd", "conv1d", "attention"])
-def test_kernels_for_graphs_keep_the_promises_of_a_backend(op):
-    kernels = {op: EXPORTABLE.kernels[op]}
-    check_backend(type(EXPORTABLE)(EXPORTABLE.name, kernels, EXPORTABLE.takes), only="", tolerance=1e-4)
+@pytest.mark.parametrize("op", ["ssd", "selective_scan", "linear_recurrence", "attention"])
+@needs_torch
+def test_kernels_for_graphs_compute_the_formula(op):
+    taken = []
+    for case in islice(CASES[op](), 3):
+        expected = case.reference(case.tensors)
+        with torch.no_grad(), use_backend(EXPORTABLE):
+            taken.append(choose(op, *case.tensors.values()))
+            for name, output in case.run(case.tensors).items():
+                assert relative_error(output, expected[name]) < 1e-9, case.name
+    assert "exportable" in taken
 
 
 @pytest.mark.slow
@@ -78,7 +88,7 @@ def test_what_goes_into_a_graph_gives_the_scores_of_the_model(tmp_path, model, k
 @pytest.mark.slow
 @needs_torch
 @pytest.mark.parametrize(
-    ("model", "keys"), [("2Mamba4Rec", ADDITIONS), ("Mamba4Rec", {"d_conv": 2}), ("LRURec", {}), ("PackedSASRec", {})]
+    ("model", "keys"), [("2Mamba4Rec", ADDITIONS | {"d_conv": 2}), ("LRURec", {}), ("PackedSASRec", {})]
 )
 def test_onnx_gives_the_scores_of_the_model(tmp_path, model, keys):
     runtime = pytest.importorskip("onnxruntime", reason="pip install 'recbole-ssm[export]'")
@@ -107,7 +117,7 @@ def test_onnx_gives_the_scores_of_the_model(tmp_path, model, keys):
 @pytest.mark.slow
 @needs_torch
 def test_torch_runs_the_graph_from_its_file(tmp_path):
-    recommender, about = exported(tmp_path, "LRURec", "torch", k=3, **TIMES)
+    recommender, about = exported(tmp_path, "Mamba4Rec", "torch", k=3, d_conv=2, **TIMES)
     assert about["files"] == ["history.pt2", "step.pt2"]
     program = torch.export.load(tmp_path / "out" / "history.pt2").module()
     columns = times(recommender, len(HISTORY))

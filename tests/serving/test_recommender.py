@@ -240,7 +240,7 @@ def test_names_that_need_quotation_marks_and_columns_of_other_names(tmp_path, ca
     out = tmp_path / "best.inter"
     assert command(capsys, f"--checkpoint={file}", f"--data_path={tmp_path}", f"--out={out}", "--k=4")[0] == 0
     table = pd.read_csv(out, sep="\t")
-    assert list(table.columns) == ["reviewer:token", "asin:token", "score:float"]
+    assert list(table.columns) == ["reviewer:token", "rank:float", "asin:token", "score:float"]
     assert set(table["reviewer:token"]) == {f"user\t{user}" for user in range(5)}
     assert set(table["asin:token"]) == set(names)
 
@@ -295,7 +295,7 @@ def test_the_command_recommends_for_a_history_and_for_users(tiny, trained, capsy
     status, lines, _ = command(capsys, f"--checkpoint={file}", data, f"--out={out}", "--k=2")
     assert (status, lines) == (0, [[f"60 recommendations are in {out}"]])
     table = read_interactions(out)
-    assert list(table.columns) == ["user_id", "item_id", "score"]
+    assert list(table.columns) == ["user_id", "rank", "item_id", "score"]
     assert list(table["user_id"]) == [user for user in known for _ in range(2)]
 
 
@@ -303,6 +303,7 @@ def test_the_command_recommends_for_a_history_and_for_users(tiny, trained, capsy
     ("name", "read"),
     [
         ("best.csv", lambda file: pd.read_csv(file, dtype={"user_id": str, "item_id": str})),
+        ("best.csv.gz", lambda file: pd.read_csv(file, dtype={"user_id": str, "item_id": str})),
         ("best.JSON", lambda file: pd.DataFrame(json.loads(file.read_text()))),
         ("best.of.jsonl", lambda file: pd.read_json(file, lines=True, dtype=False)),
         ("best.parquet", pd.read_parquet),
@@ -314,7 +315,7 @@ def test_recommendations_are_written_as_the_name_says(tiny, trained, capsys, tmp
         pytest.importorskip("pyarrow")
     file = trained("2Mamba4Rec")
     for given, columns in (
-        ([f"--data_path={tiny}", "--users=u3,u1"], ["user_id", "item_id", "score"]),
+        ([f"--data_path={tiny}", "--users=u3,u1"], ["user_id", "rank", "item_id", "score"]),
         (["--history=i1,i2"], ["item_id", "score"]),
     ):
         asked = [f"--checkpoint={file}", "--k=4", *given]
@@ -323,6 +324,7 @@ def test_recommendations_are_written_as_the_name_says(tiny, trained, capsys, tmp
         found = read(tmp_path / name)
         assert list(found.columns) == columns
         assert list(found["item_id"]) == [row[-2] for row in rows]
+        assert "rank" not in columns or list(found["rank"]) == [1, 2, 3, 4] * 2
         assert list(found["score"]) == pytest.approx([float(row[-1]) for row in rows], rel=1e-5)
 
 
@@ -342,7 +344,7 @@ def test_items_of_a_history_that_are_unknown_are_passed_over_on_request(trained,
         ([], "recommend needs --checkpoint"),
         (["--checkpoint={file}", "--history=i1", "--out=best"], "--out=best must end in one of .inter, .tsv, .csv"),
         (["--checkpoint={file}", "--history=i1", "--out=best.xlsx"], "must end in one of"),
-        (["--checkpoint={file}", "--history=i1", "--out=best.csv.gz"], "must end in one of"),
+        (["--checkpoint={file}", "--history=i1", "--out=best.parquet.gz"], "must end in one of"),
         (["--checkpoint={file}", "--history=i1,new", "--skip_unknown=yes"], "must be True or False"),
         (["--checkpoint={file}", "--data_path={data}", "--skip_unknown"], "--skip_unknown is for --history"),
         (["--checkpoint={file}", "--history=i1,new"], "knows no item 'new'"),

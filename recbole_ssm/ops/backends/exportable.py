@@ -14,7 +14,6 @@ from torch import Tensor
 
 from recbole_ssm.ops.backends.base import Backend, Kernel
 from recbole_ssm.ops.backends.one_direction import reads_backwards_by_flipping
-from recbole_ssm.ops.backends.pytorch.conv1d import conv1d
 from recbole_ssm.ops.packing import positions, sequence_index
 
 
@@ -111,7 +110,6 @@ EXPORTABLE = Backend(
     kernels={
         "ssd": Kernel(ssd, fits=_without_states),
         "selective_scan": Kernel(selective_scan, fits=_without_states),
-        "conv1d": Kernel(conv1d),
         "linear_recurrence": Kernel(linear_recurrence),
         "attention": Kernel(attention),
     },
