@@ -101,7 +101,7 @@ def _for_users(given: Namespace, keys: list[str], recommender: Recommender) -> i
     from recbole_ssm.serving.answers import known_of_users
     from recbole_ssm.serving.everybody import recommend_to_all
     from recbole_ssm.serving.output import as_text, table_in
-    from recbole_ssm.studies.progress import bar
+    from recbole_ssm.system.progress_bar import bar
     from recbole_ssm.system.terminal import Console
 
     user, item = str(recommender.model.USER_ID), str(recommender.model.ITEM_ID)
