@@ -49,5 +49,5 @@ setup(
         *(".".join(("recbole_ssm", *folder.parts)) for folder in FOLDERS),
     ],
     package_dir={"recbole_ssm.properties": "properties"},
-    package_data={"": ["*.yaml", "*.hyper", "*.j2", "*.html", "*.css", "*.js", "py.typed"]},
+    package_data={"": ["*.yaml", "*.hyper", "*.j2", "*.html", "*.css", "*.js", "*.svg", "py.typed"]},
 )

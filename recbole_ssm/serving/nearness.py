@@ -67,7 +67,8 @@ def parts(model: PackedRecommender, history: Sequence[int], item: int) -> tuple[
     before = torch.tensor(history, dtype=torch.int64, device=device)
     table = model.item_vectors()
     cosine = None if table is None else cosine_similarity(table[before].float(), table[item].float(), dim=-1)
-    return _numbers(cosine, len(history)), _numbers(model.transitions(before, before.new_full((), item)), len(history))
+    transitions = model.transitions(before, torch.full_like(before, item))
+    return _numbers(cosine, len(history)), _numbers(transitions, len(history))
 
 
 def _numbers(found: Tensor | None, count: int) -> list[float | None]:

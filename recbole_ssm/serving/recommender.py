@@ -80,6 +80,11 @@ class Recommender(Ranker):
         if histories is not None:
             self._known = self._users(histories)
 
+    @property
+    def name(self) -> str:
+        """The model's name, as ``--model`` takes it."""
+        return str(self._stored["config"]["model"])
+
     def __repr__(self) -> str:
         config, found = self._stored["config"], self.metrics["test"] or self.metrics["valid"] or {}
         metric = str(config.get("valid_metric")).lower()
@@ -87,7 +92,7 @@ class Recommender(Ranker):
             f", {'test' if self.metrics['test'] else 'valid'} {metric} {found[metric]:.4f}" if metric in found else ""
         )
         return printable(
-            f"Recommender({config['model']} on {config['dataset']}: {len(self.items) - 1:,} items{reached})"
+            f"Recommender({self.name} on {config['dataset']}: {len(self.items) - 1:,} items{reached})"
         )
 
     def recommend(

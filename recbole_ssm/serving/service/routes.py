@@ -103,7 +103,9 @@ async def explain(request: Request) -> Response:
 async def healthz(request: Request) -> Response:
     """200 while the process runs."""
     service = _service(request)
-    found = {"status": "ok", "model": service.in_use.fingerprint, "items": len(service.in_use.recommender.items) - 1}
+    use = service.in_use
+    items = len(use.recommender.items) - 1
+    found = {"status": "ok", "name": use.recommender.name, "model": use.fingerprint, "items": items}
     return _answer(found | ({"checkpoint_error": service.reading} if service.reading else {}))
 
 

@@ -103,10 +103,10 @@ def _from_plain(found: Mapping[str, Any]) -> Server:
 def _begun(app: FastAPI, host: str, port: int) -> str:
     """A line on what is served, and where."""
     use = app.state.service.in_use
-    name, items = type(use.recommender.model).__name__, len(use.recommender.items) - 1
+    items = len(use.recommender.items) - 1
     kept = "whole histories" if use.states is None else f"a state of {use.states.size:,} bytes"
     place = f"[{host}]" if ":" in host else host
-    return f"{name} with {items:,} items, {kept} for each session, at http://{place}:{port}/"
+    return f"{use.recommender.name} with {items:,} items, {kept} for each session, at http://{place}:{port}/"
 
 
 def known_hosts(host: str, given: tuple[str, ...]) -> tuple[str, ...]:
