@@ -91,9 +91,7 @@ class Recommender(Ranker):
         reached = (
             f", {'test' if self.metrics['test'] else 'valid'} {metric} {found[metric]:.4f}" if metric in found else ""
         )
-        return printable(
-            f"Recommender({self.name} on {config['dataset']}: {len(self.items) - 1:,} items{reached})"
-        )
+        return printable(f"Recommender({self.name} on {config['dataset']}: {len(self.items) - 1:,} items{reached})")
 
     def recommend(
         self,
