@@ -7,7 +7,7 @@ from recbole_ssm import InputError, Recommender
 from recbole_ssm.serving import choice
 
 HISTORIES = [["i1", "i7", "i1"], ["i3"], ["i12", "i5", "i9", "i2"]]
-KEYS = {"repeat_bias": True, "item_bias": True, "transition_memory": True, "memory_items": 3}
+KEYS = {"repeat_bias": True, "transition_memory": True, "memory_items": 3}
 CANDIDATES = {
     "all": None,
     "one_set": ["i2", "i5", "i1", "i20", "i5"],

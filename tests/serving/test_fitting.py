@@ -62,6 +62,7 @@ def test_a_table_becomes_recommendations_as_a_table(fitted, clicks):
             assert rows["rank"].tolist() == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_table_is_read_as_the_one_of_the_training(clicks, tmp_path):
     """Dates of the same format, conditions and sessions; and times for a model that reads them."""
     table = clicks.assign(day=clicks["when"].dt.strftime("%d.%m.%Y %H:%M"), kind="view").drop(columns="when")
@@ -124,6 +125,7 @@ def test_what_is_saved_is_loaded(fitted, clicks, tmp_path):
         recbole_ssm.load(tmp_path / "shop.pth").recommend(["3"])
 
 
+@pytest.mark.slow
 def test_what_was_counted_later_is_saved_too(trained, tmp_path):
     recommender = Recommender(trained("PCTM"))
     recommender.update([["i1", "i2"]] * 5)
@@ -140,6 +142,7 @@ def test_one_line_says_what_it_is(fitted):
     assert repr(fitted.session()) == "Session(TwoMamba4Rec: 0 items)"
 
 
+@pytest.mark.slow
 def test_a_data_set_is_fitted_by_its_name(tiny, tmp_path):
     found = recbole_ssm.fit("tiny", "MarkovChain", data_path=str(tiny), use_gpu=False, show_progress=False)
     table = found.recommend(["u1"], 2)
