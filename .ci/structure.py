@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "recbole_ssm"
@@ -78,9 +79,16 @@ def room_of(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports(file: Path) -> Iterator[Import]:
+@cache
+def parsed(file: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(file: Path) -> tuple[Import, ...]:
     """Each import of this package in a file, at its top or in a function."""
-    yield from _imports(file, ast.parse(file.read_text(encoding="utf-8")), for_types=False)
+    return tuple(_imports(file, parsed(file), for_types=False))
 
 
 def _imports(file: Path, node: ast.AST, *, for_types: bool) -> Iterator[Import]:
@@ -144,7 +152,7 @@ def functions() -> list[tuple[int, Path, str]]:
     found = [
         ((node.end_lineno or node.lineno) - node.lineno + 1, file, node.name)
         for file in FILES
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(file))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     return sorted(found, key=lambda entry: -entry[0])

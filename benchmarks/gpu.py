@@ -28,6 +28,9 @@ from gpu_parts.files import read, write
 ALL = 540
 """Seconds that all parts may take."""
 
+LEAST = 5
+"""Seconds in which no part can do anything."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for."""
@@ -80,7 +83,7 @@ def _run(parts: Sequence[str], given: argparse.Namespace, folder: Path) -> int:
         for name in ("machine", *parts):
             left = given.seconds - (time.monotonic() - begun)
             limit = min(left, 60 if name == "machine" else LIMITS[name] * max(share, 1.0))
-            if limit < 5:
+            if limit < LEAST:
                 results["parts"][name] = {"failed": "no time was left"}
                 continue
             print(f"{name}: at most {limit:.0f} s", flush=True)

@@ -114,6 +114,7 @@ PLACES = (
 """Where RecBole looks without being told."""
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model", MODELS)
 def test_what_lies_where_recbole_looks_is_not_unpickled_by_any_verb(model, capfd):
     result = recbole_ssm.run(model, "tiny", config_dict=keys(model, save_dataset=True))
@@ -127,6 +128,7 @@ def test_what_lies_where_recbole_looks_is_not_unpickled_by_any_verb(model, capfd
     assert not Path("sprung").exists()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
 @pytest.mark.parametrize("key", ["dataset_save_path", "dataloaders_save_path"])
 def test_datasets_and_loaders_that_are_named_are_unpickled_only_if_trusted(model, key, capfd):
@@ -144,6 +146,7 @@ def test_datasets_and_loaders_that_are_named_are_unpickled_only_if_trusted(model
     assert Path("sprung").exists()
 
 
+@pytest.mark.slow
 def test_what_recbole_kept_is_read_if_it_is_trusted(caplog):
     """Its dataset, older than the files or not, and its loaders."""
     given = keys("SASRec", save_dataloaders=True)
@@ -160,6 +163,7 @@ def test_what_recbole_kept_is_read_if_it_is_trusted(caplog):
     assert "is older than the files" in caplog.text
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("model", "given"),
     [
@@ -187,6 +191,7 @@ def test_weights_that_a_model_of_recbole_begins_with_are_data_unless_trusted(mod
     assert os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == "1"
 
 
+@pytest.mark.slow
 def test_embeddings_of_ldiffrec_are_numbers(tmp_path, monkeypatch):
     """In training, and with a checkpoint that says where they lie; those that are numbers are read."""
     clusters = "import torch\n\ndef kmeans(X, **_):\n    return torch.arange(len(X)) % 2, None\n"
@@ -240,6 +245,7 @@ def test_no_word_of_a_params_file_is_run():
         assert not Path("sprung").exists()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "BPR"])
 def test_a_checkpoint_cannot_say_that_something_is_trusted(model):
     file = recbole_ssm.run(model, "tiny", config_dict=keys(model))["checkpoint"]

@@ -97,6 +97,7 @@ def test_the_page_on_your_own_verb_can_be_followed(tmp_path, monkeypatch, capsys
     assert capsys.readouterr().err == "error: --k=0 must be a whole number of at least 1\n"
 
 
+@pytest.mark.slow
 def test_the_page_on_data_that_are_split_already_can_be_followed(capsys):
     page = (ROOT / "docs" / "pre-split.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)

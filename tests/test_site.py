@@ -20,6 +20,7 @@ def make(monkeypatch):
     return importlib.import_module
 
 
+@pytest.mark.slow
 def test_the_drawing_and_the_table_of_the_rooms_are_current(make):
     rooms = make("rooms")
     assert rooms.TARGET.read_text(encoding="utf-8") == rooms.picture(), "run python docs/make/rooms.py"

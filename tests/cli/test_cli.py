@@ -218,6 +218,7 @@ MISTAKES = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("given", "chosen", "words"), MISTAKES)
 def test_a_mistake_is_one_line_and_nothing_is_written(datasets, tmp_path, capfd, given, chosen, words):
     (tmp_path / "good.yaml").write_text("d_conv: 3\n")

@@ -74,6 +74,7 @@ def test_each_formula_falls_within_its_borders(rule, lowest, highest):
     assert lowest <= values[-1] < highest
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("model", TRAINED)
 @pytest.mark.parametrize("n", SIZES)
 def test_every_model_takes_what_follows_from_data_of_any_size(model, n):
@@ -198,6 +199,7 @@ FILES = [
 ]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_recipes_do_not_depend_on_the_data(file):
     """Their figures are of these settings, whatever the rule becomes."""

@@ -242,6 +242,7 @@ SET_BY_CODE = {"MASK_INDEX", "MASK_ITEM_SEQ", "POS_ITEMS", "NEG_ITEMS", "INVERSE
 SET_BY_CODE |= {"final_config_dict", "model", "dataset", "local_rank", "parameters", "time"}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("model", recbole_models())
 def test_the_tables_of_keys_of_single_models_are_those_of_recboles_code(model):
     code = code_of(model)

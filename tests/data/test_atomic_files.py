@@ -212,6 +212,7 @@ def test_names_of_items_are_any_words(tmp_path, name):
     assert found.count(name) == 12
 
 
+@pytest.mark.slow
 def test_a_history_longer_than_16_bits_count(tmp_path):
     """One user with 70,000 interactions, which two batches hold: the training and the test history."""
     rows = range(70_000)

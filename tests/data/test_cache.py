@@ -47,6 +47,7 @@ def no_reading(monkeypatch) -> None:
         monkeypatch.setattr(kind, "_load_feat", refuse)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("time_order", ["recbole", "exact"])
 @pytest.mark.parametrize("with_items", [False, True])
 def test_what_is_kept_is_what_was_read(tiny, monkeypatch, time_order, with_items):
@@ -129,6 +130,7 @@ OTHER_SPLIT = {
 WITH_ITEMS = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "price", "genre"]}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("key", [{"save_dataset": True}, {"dataset_cache": "kept"}], ids=lambda key: next(iter(key)))
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR", "FM"])
 def test_datasets_of_all_kinds_of_models_are_kept_as_columns(tiny, monkeypatch, model, key):
@@ -144,6 +146,7 @@ def test_datasets_of_all_kinds_of_models_are_kept_as_columns(tiny, monkeypatch, 
     assert_same_dataset(found, expected)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
 def test_a_saved_dataset_is_never_that_of_other_files(tiny, model):
     """Whether they grew, shrank or were altered, and whether the next run asks for a saved dataset or not."""
@@ -167,6 +170,7 @@ def test_what_cannot_be_kept_is_said_and_read(tiny, caplog):
         assert dataset.item_num > 2
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
 def test_a_file_that_is_made_up_is_read_anew(tiny, caplog, model):
     """Numbers of items that do not exist would point outside of arrays."""

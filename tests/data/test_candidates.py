@@ -30,6 +30,7 @@ def candidates(loader) -> dict[str, tuple[list, list]]:
     return found
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("mode", ["uni10", "pop5", "uni40"])
 def test_the_candidates_are_the_same_for_all_models_and_whatever_was_drawn_before(tiny, mode):
     found = {}
@@ -48,6 +49,7 @@ def test_the_candidates_are_the_same_for_all_models_and_whatever_was_drawn_befor
     assert candidates(other) != found[1]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("filter_seen", "mode"), [(True, "uni30"), (True, "pop30"), (False, "uni30")])
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "Pop"])
 def test_what_a_user_has_had_is_no_candidate_if_it_is_filtered(tiny, model, filter_seen, mode):

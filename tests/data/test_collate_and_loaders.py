@@ -303,6 +303,7 @@ def test_sampled_evaluation_gives_each_history_its_target_and_negatives(tiny, mo
     assert sorted(found) == sorted(target)
 
 
+@pytest.mark.sampled(4)
 @sampled
 def test_sampled_evaluation_has_as_many_batches_and_candidates_as_recboles(tiny, mode, eval_args, batch_size):
     keys = {"eval_args": {**eval_args, "mode": mode}, "eval_batch_size": batch_size}
@@ -313,6 +314,7 @@ def test_sampled_evaluation_has_as_many_batches_and_candidates_as_recboles(tiny,
     assert sizes[0] == sizes[1]
 
 
+@pytest.mark.sampled(4)
 @sampled
 @torch.no_grad()
 def test_sampled_evaluation_ranks_by_the_scores_of_a_full_ranking(tiny, mode, eval_args, batch_size):

@@ -129,6 +129,7 @@ def test_indexing_takes_whatever_recboles_loaders_pass(ml_100k, row):
     assert torch.equal(batch["item_id_list"], expected)
 
 
+@pytest.mark.slow
 def test_matrix_of_interactions_equals_recboles(ml_100k):
     (_, packed), (_, padded) = ml_100k
     difference = packed[0].inter_matrix("csr") - padded[0].inter_matrix("csr")
@@ -169,6 +170,7 @@ def test_users_with_hardly_any_sample_are_split_as_in_recbole(tmp_path, parts):
         assert len(one) == len(other)
 
 
+@pytest.mark.slow
 def test_features_of_users_and_items_are_joined_as_in_recbole():
     columns = {
         "inter": ["user_id", "item_id", "timestamp"],
@@ -335,6 +337,7 @@ def test_ml_1m_leaves_the_last_items_of_the_raw_file_out(time_order):
     assert found == expected
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
 @pytest.mark.parametrize(
     ("start", "step", "warned"),

@@ -61,6 +61,7 @@ def is_missing(found) -> bool:
     return isinstance(found, float) and np.isnan(found)
 
 
+@pytest.mark.slow
 @fuzzed
 @given(files())
 def test_what_is_read_stands_in_the_file(made):

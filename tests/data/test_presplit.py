@@ -78,6 +78,7 @@ def read(config) -> tuple[object, dict[str, list[Sample]]]:
     return dataset, found
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("longest", [None, 50, 3, 1])
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "GRU4Rec", "BERT4Rec"])
 @pytest.mark.parametrize(
@@ -100,6 +101,7 @@ def test_samples_are_the_lines_cut_to_the_latest_items(tmp_path, names, mark, mo
     assert dataset.item_num == len(items) + 1
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("alias", [["item_id_list"], ["item_id", "item_id_list"]])
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
 def test_an_alias_of_items_changes_nothing(tmp_path, model, alias):
@@ -110,6 +112,7 @@ def test_an_alias_of_items_changes_nothing(tmp_path, model, alias):
     assert dataset.field2id_token["item_id"].tolist() == without.field2id_token["item_id"].tolist()
 
 
+@pytest.mark.slow
 def test_a_model_recommends_by_name_what_comes_next(tmp_path):
     """Histories and targets have one numbering without any ``alias_of_item_id``."""
     keys = write(tmp_path, chain()) | {"topk": [1], "valid_metric": "NDCG@1"}
@@ -296,6 +299,7 @@ def test_sampled_evaluation_filters_the_lists_of_each_line(tmp_path, model):
         assert not any(item in had[user] for user, item, label in drawn if label == 0)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("longest", [None, 4, 1])
 def test_evaluation_and_recommendations_read_the_same_items(tmp_path, longest):
     keys = write(tmp_path, leave_one_out()) | {"MAX_ITEM_LIST_LENGTH": longest, "topk": [10]}

@@ -29,6 +29,7 @@ def load(folder, model="2Mamba4Rec", **keys):
     return create_dataset(config, packed=config.is_packed)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR", "FM", "Pop", "DIEN"])
 def test_names_such_as_NA_are_names(tmp_path, model):
     frame = with_words()
@@ -128,6 +129,7 @@ def test_items_without_a_name_are_left_out_of_their_file(tmp_path):
 SEPARATORS = [",", "|", "::", "||", "\\t", "·"]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
 @pytest.mark.parametrize("separator", SEPARATORS)
 def test_any_separator_is_taken_as_it_stands(tmp_path, model, separator):
@@ -268,6 +270,7 @@ def test_lines_of_files_with_long_separators_and_long_lists(tmp_path):
         read_columns(file, read_header(file, ";", None), ";", None)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("values", ["0.5", "1 1", "0", ""])
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "FM"])
 def test_lists_of_one_value_cannot_be_normalized(tmp_path, model, values):

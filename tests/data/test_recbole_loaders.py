@@ -32,12 +32,14 @@ def run(model: str, **keys) -> dict:
     return recbole_ssm.run(model, "tiny", config_dict=FIXED | small(model) | keys)["test_result"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model", ["Pop", "BPR", "MultiVAE", "ItemKNN"])
 @pytest.mark.parametrize("filter_seen", [False, True])
 def test_a_user_with_all_items_is_ranked(user_with_all, model, filter_seen):
     assert 0 < run(model, filter_seen=filter_seen)["hit@10"] <= 1
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("model", ["Pop", "BPR"])
 def test_where_no_user_has_all_items_both_ways_are_the_same(tmp_path, monkeypatch, model):
     write_dataset(tmp_path, interactions())

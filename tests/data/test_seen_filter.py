@@ -39,6 +39,7 @@ def filtered(loader) -> list[tuple[int, int, set[int]]]:
     return found
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_whole_history_is_filtered_though_the_model_reads_three_items(tmp_path, model, split):
@@ -80,6 +81,7 @@ def test_each_users_last_sample_filters_all_that_came_before(tmp_path):
             assert seen == set(dataset.token2id("item_id", items[user][:last]).tolist())
 
 
+@pytest.mark.slow
 def test_ml_100k_filters_what_the_raw_file_says():
     config = make_config(
         "", "SASRec", "ml-100k", filter_seen=True, time_order="exact", user_inter_num_interval="[0,60]"
@@ -97,6 +99,7 @@ def test_ml_100k_filters_what_the_raw_file_says():
         )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "GRU4Rec", "BPR"])
 @torch.no_grad()
 def test_recommended_lists_hold_no_seen_item(tmp_path, monkeypatch, model):
@@ -195,6 +198,7 @@ def counted(scores: dict[str, float], history: list[str], target: str, *, strict
     return 1 / np.log2(first.index(target) + 2) if target in first else 0.0
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model", ["Pop", "2Mamba4Rec", "SASRec", "ItemKNN"])
 @pytest.mark.parametrize("filter_seen", [True, False])
 @torch.no_grad()
@@ -243,6 +247,7 @@ def test_models_of_every_kind_are_ranked_by_one_rule_where_people_repeat(tmp_pat
     assert (warned in caplog.text) == (filter_seen or general)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("split", ["valid_and_test", "test_only", "valid_only"])
 def test_the_same_users_are_held_out_for_models_of_every_kind(tmp_path, split):
     """Those with two interactions, too, whose second one a sequential model trains on."""

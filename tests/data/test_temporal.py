@@ -79,6 +79,7 @@ def samples_of(dataset: Dataset) -> list[tuple]:
     return list(zip(names[0].tolist(), words, names[1].tolist(), strict=True))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model", KINDS)
 @pytest.mark.parametrize(
     "split",
@@ -111,6 +112,7 @@ def test_all_kinds_of_models_are_tested_on_the_same_rows_in_the_same_order(tmp_p
     assert all(each == found[0] for each in found)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("filter_seen", [True, False])
 def test_each_target_is_ranked_alone_against_its_own_candidates(tmp_path, filter_seen):
     """RecBole would rank all targets of a user, each after another history, together."""
@@ -137,6 +139,7 @@ def test_each_target_is_ranked_alone_against_its_own_candidates(tmp_path, filter
     assert all(each == found[0] for each in found)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model", KINDS)
 @pytest.mark.parametrize("target", ["last", "successive"])
 @pytest.mark.parametrize("filter_seen", [True, False])
@@ -174,6 +177,7 @@ def lines(draw) -> pd.DataFrame:
     return pd.DataFrame({"user_id": [f"u{u}" for u in users], "item_id": items, "timestamp": [float(t) for t in times]})
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("model", "samples"),
     [

@@ -67,6 +67,7 @@ LOADED = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("tokens_of_a_block", [1, 200, 10**6])
 @pytest.mark.parametrize("keys", LOADED.values(), ids=LOADED)
 def test_batches_that_are_packed_on_a_device_are_those_of_the_cpu(tiny, keys, tokens_of_a_block, monkeypatch):

@@ -50,6 +50,7 @@ def agree(make, *inputs) -> None:
         assert relative_error(actual, expected) < 1e-5
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("norm_before_gate", [False, True])
 @pytest.mark.parametrize(("rows", "size"), [(1, 3), (65, 16), (200, 70), (300, 128)])
 def test_gated_norm(form, rows, size, norm_before_gate):
@@ -66,6 +67,7 @@ def test_gated_norm_takes_parts_of_rows_and_zeros():
     assert not layer(torch.zeros(2, 16), torch.zeros(2, 16)).any()
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(("rows", "width", "inner"), [(1, 16, 16), (95, 32, 48), (300, 48, 80), (100, 256, 1024)])
 def test_feed_forward(form, rows, width, inner, after):
@@ -73,6 +75,7 @@ def test_feed_forward(form, rows, width, inner, after):
     agree(lambda: FeedForward(width, inner, 0.3, dropout_after_norm=after).eval(), 2 * randn(rows, width, seed=1))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("after", [False, True])
 def test_the_gradient_is_of_what_dropout_left(form, after):
     """Along a random direction of the input and of each parameter, against differences under the same seed."""

@@ -71,6 +71,7 @@ def evaluate(layer, hidden, cu_seqlens):
     return {"output": output.detach(), "gradient": hidden.grad}
 
 
+@pytest.mark.sampled(5)
 @each_layer
 def test_no_token_sees_another_sequence(name, dtype):
     """Not a bit of the outputs and gradients of the others moves when one sequence changes.
@@ -96,6 +97,7 @@ def test_no_token_sees_another_sequence(name, dtype):
             assert_same_bits(same, kept)
 
 
+@pytest.mark.sampled(5)
 @each_layer
 def test_no_gradient_crosses_a_border(name, dtype):
     """An output that one sequence gives has a gradient of exactly zero at all others."""
@@ -108,6 +110,7 @@ def test_no_gradient_crosses_a_border(name, dtype):
         assert not hidden.grad[tokens.stop :].any()
 
 
+@pytest.mark.sampled(3)
 @each_layer
 @given(lengths=sequence_lengths())
 def test_packed_equals_one_sequence_at_a_time(name, lengths):

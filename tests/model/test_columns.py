@@ -88,6 +88,7 @@ def check(frame, dataset, batch):
     assert batch["hour_list"].tolist() == expected(frame, items, batch["price_list"].tolist())
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("samples", ["all_prefixes", "sampled_prefixes", "whole_sequence"])
 @pytest.mark.parametrize("mode", ["full", "uni5"])
 def test_every_loader_has_the_columns(tmp_path, frame, samples, mode):
@@ -111,6 +112,7 @@ def test_columns_come_the_same_by_other_ways(tmp_path, frame, how):
                 assert torch.equal(one[field], other[field])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("model", ["Hourly", "BothWays"])
 def test_a_trained_model_recommends_by_its_columns(tmp_path, frame, model, capsys):
     keys = {"checkpoint_dir": str(tmp_path / "saved"), "dropout_prob": 0.1}
@@ -227,6 +229,7 @@ def test_a_padded_batch_has_them_too(tmp_path, frame):
     torch.testing.assert_close(model.full_sort_predict(type(batch)(padded)), model.full_sort_predict(batch))
 
 
+@pytest.mark.slow
 def test_teachers_and_ensembles_have_the_columns_of_the_student(tmp_path, frame):
     keys = {"checkpoint_dir": str(tmp_path / "saved")}
     files = {}

@@ -78,6 +78,7 @@ def test_pctm_is_the_formula_of_the_paper(tiny):
         torch.testing.assert_close(difference, difference[:1].expand(n), atol=1e-5, rtol=0.0)  # the same for all items
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("idf", [True, False])
 @pytest.mark.parametrize(("recent", "most"), [(None, None), (3, 2), (1, 5)])
 def test_seq_rules_by_loops(tiny, idf, recent, most):
@@ -191,6 +192,7 @@ def test_a_run_counts_once_and_says_which_keys_do_nothing(counted, tiny):
         make_config(tiny, "PCTM", smoothing=0)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "change",
     [

@@ -30,6 +30,7 @@ def test_item_zero_is_learned_where_it_is_the_mask(name, trained):
     assert model.item_embedding.weight.grad[0].any() == trained
 
 
+@pytest.mark.sampled(5)
 @each_model
 def test_every_dropout_is_in_use_and_for_training_only(name):
     """Without any the output is always the same; a single one in training mode changes it."""

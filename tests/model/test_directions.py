@@ -7,6 +7,7 @@ from model_cases import BIASES, BIDIRECTIONAL, CAUSAL, LENGTHS, influence, make,
 from packed_cases import alone, borders, slices
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", CAUSAL)
 def test_causal_models_see_all_tokens_up_to_their_own(name):
     model = make(name)
@@ -14,6 +15,7 @@ def test_causal_models_see_all_tokens_up_to_their_own(name):
     assert torch.equal(influence(model, 15), torch.ones(15, 15, dtype=torch.bool).tril())
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", BIDIRECTIONAL)
 def test_bidirectional_models_see_the_whole_history_at_its_end(name):
     model = make(name)
@@ -21,6 +23,7 @@ def test_bidirectional_models_see_the_whole_history_at_its_end(name):
     assert influence(model, 15)[-1].all()
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("cut", [1, 4, 14])
 @pytest.mark.parametrize("name", BIDIRECTIONAL)
 def test_after_a_cut_nothing_is_read_before_its_turn(name, cut):
@@ -32,6 +35,7 @@ def test_after_a_cut_nothing_is_read_before_its_turn(name, cut):
     assert torch.equal(seen[cut - 1 :], allowed[cut - 1 :])
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", BIDIRECTIONAL)
 def test_up_to_its_cut_a_history_is_read_as_if_it_ended_there(name, dtype):
     """And after it as it is alone."""
@@ -42,6 +46,7 @@ def test_up_to_its_cut_a_history_is_read_as_if_it_ended_there(name, dtype):
         torch.testing.assert_close(hidden[part], model.encode(tokens[part], alone(len(tokens[part])), cut=cut[None]))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", BIDIRECTIONAL)
 @pytest.mark.parametrize("keys", [{}, BIASES])
 def test_loss_of_cut_histories(name, keys):
@@ -61,6 +66,7 @@ def test_loss_of_cut_histories(name, keys):
     torch.testing.assert_close(*gradients)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["SSD4Rec, aligned", "Hydra4Rec"])
 def test_aligned_models_see_the_whole_history_everywhere(name):
     assert influence(make(name), 15).all()
@@ -73,6 +79,7 @@ def test_unaligned_ssd4rec_sees_its_past_and_the_mirror_image_of_it():
     assert torch.equal(influence(make("SSD4Rec", num_layers=1), 15), expected)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", BIDIRECTIONAL[:2])
 def test_beta_zero_is_no_backward_direction(name):
     """Then SSD4Rec is causal."""

@@ -20,6 +20,7 @@ def both(name, dtype):
     return half, exact
 
 
+@pytest.mark.sampled(7)
 @each_model
 @both_types
 def test_scores_and_loss(name, dtype):
@@ -33,6 +34,7 @@ def test_scores_and_loss(name, dtype):
                 assert relative_error(found, expected) < BOUND[dtype], (function, backend)
 
 
+@pytest.mark.sampled(7)
 @each_model
 @both_types
 def test_gradients(name, dtype):
@@ -48,6 +50,7 @@ def test_gradients(name, dtype):
     assert (found - expected).norm() < 3 * BOUND[dtype] * expected.norm()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["Mamba4Rec", "2Mamba4Rec", "LRURec", "2Mamba4Rec, biases"])
 @both_types
 @torch.no_grad()

@@ -1,10 +1,12 @@
 """Scores are what their definition says; mixed precision changes the loss little."""
 
+import pytest
 import torch
 from model_cases import LENGTHS, each_model, make, packed_batch
 from packed_cases import slices
 
 
+@pytest.mark.sampled(5)
 @each_model
 @torch.no_grad()
 def test_scores_are_products_with_the_embedding_of_the_items(name):
@@ -29,6 +31,7 @@ def test_scores_are_products_with_the_embedding_of_the_items(name):
     torch.testing.assert_close(model.predict(candidates), scores[row, item])
 
 
+@pytest.mark.sampled(5)
 @each_model
 def test_mixed_precision_gives_nearly_the_same_loss_and_gradients(name):
     """What ``enable_amp`` does to a training step, dropout aside."""

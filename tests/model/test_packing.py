@@ -11,6 +11,7 @@ from recbole.data.interaction import Interaction
 from recbole_ssm.ops import use_backend
 
 
+@pytest.mark.sampled(7)
 @each_model
 def test_no_token_sees_another_sequence(name, dtype):
     """Not a bit of the outputs and gradients of the others moves when one history changes.

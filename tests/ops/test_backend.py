@@ -159,6 +159,7 @@ def test_ssd_on_every_machine(machine, headdim, reverse):
     contract.check_recurrence_without_states(case, torch.float32)
 
 
+@pytest.mark.sampled(3)
 @needs_library
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("channels", [1, 19, 64])
@@ -168,6 +169,7 @@ def test_selective_scan_on_every_machine(machine, channels, reverse):
     )
 
 
+@pytest.mark.sampled(5)
 @needs_library
 @pytest.mark.parametrize("channels", [1, 19, 96])
 @pytest.mark.parametrize("width", [1, 4, 5, 7])

@@ -44,6 +44,7 @@ def evaluate(op, inputs, cu_seqlens, **options):
     return {"y": y.detach()} | {f"grad {name}": g for name, g in zip(leaves, gradients, strict=True)}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("op", [causal_conv1d, backward, centred_conv1d])
 @given(
     lengths=sequence_lengths(),

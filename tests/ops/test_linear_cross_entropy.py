@@ -86,6 +86,7 @@ def assert_same_derivatives(loss, expected, found, want):
         assert (actual.grad - wanted.grad).norm() < tolerance * max(wanted.grad.norm(), 0.1 * scale)
 
 
+@pytest.mark.sampled(3)
 @both_types
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize(("rows", "classes"), SIZES)

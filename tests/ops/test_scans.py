@@ -30,12 +30,14 @@ def test_gradient_of_the_outputs_alone(dtype, case):
     contract.check_recurrence(case, dtype, use=("y",))
 
 
+@pytest.mark.sampled(5)
 @with_and_without_states
 @both_ways
 def test_no_token_sees_another_sequence(dtype, case, states):
     contract.check_isolation(case, dtype, states=states)
 
 
+@pytest.mark.sampled(5)
 @with_and_without_states
 @both_ways
 def test_no_gradient_crosses_a_border(dtype, case, states):

@@ -37,6 +37,7 @@ def test_equals_the_recurrence_at_extreme_decays_without_states(dtype, case):
     contract.check_recurrence_without_states(case, dtype, EXTREME_TOLERANCE)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("length", [31, 32, 33, 100])
 def test_lengths_around_multiples_of_the_steps_kept(dtype, length):
     """Where states are kept for the backward pass, and where they are recomputed from."""

@@ -42,6 +42,7 @@ def test_equals_the_recurrence_at_extreme_decays_without_states(dtype, case):
     contract.check_recurrence_without_states(case, dtype, EXTREME_TOLERANCE)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 8, 9, 16, 17, 31, 32, 33, 64, 65])
 def test_lengths_around_powers_of_two(length):
     """Where chunks, if there are any, begin and end."""
@@ -50,6 +51,7 @@ def test_lengths_around_powers_of_two(length):
     contract.check_recurrence_without_states(case, torch.float64)
 
 
+@pytest.mark.sampled(3)
 def test_stream_of_many_tiles(dtype):
     """More tokens and columns than any backend takes at once."""
     case = SsdCase((150, 1, 20), d_state=2, groups=2, heads_per_group=4, headdim=128, seed=1)
@@ -69,6 +71,7 @@ def test_state_carries_a_sequence_on(dtype, initial, reverse):
     contract.check_state_carries_on(case, dtype, cut=11)
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("lengths", "by_sequence"),
     [((7, 1, 40, 9), False), ((3000,), False), ((30, 1, 31, 64, 29, 0, 33, 20, 40), True), ((5,) * 20, True)],

@@ -32,6 +32,7 @@ def evaluated(tiny, file, model, **keys):
     return dict(zip(users, scores, strict=True)), dataset.field2id_token[dataset.iid_field].tolist()
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("model", "keys"),
     [
@@ -70,6 +71,7 @@ def test_histories_are_those_of_the_file(tiny, trained):
     assert known == histories(read_interactions(tiny / "tiny" / "tiny.inter"))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec"])
 def test_what_was_seen_is_left_out_if_that_is_asked_for(trained, model):
     file = trained(model)
@@ -155,6 +157,7 @@ def test_weights_of_another_version_are_refused(trained, tmp_path):
         Recommender(tmp_path / "other.pth")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec"])
 def test_a_branch_of_a_session_goes_its_own_way(trained, model):
     recommender = Recommender(trained(model, repeat_bias=True), filter_seen=True)
@@ -263,6 +266,7 @@ def test_histories_of_files_that_are_split_are_refused(trained):
         Recommender(trained("2Mamba4Rec")).histories(command_line=["--benchmark_filename=['train','valid','test']"])
 
 
+@pytest.mark.slow
 def test_models_of_recbole_are_refused(trained):
     with pytest.raises(InputError, match="is a SASRec"):
         Recommender(trained("SASRec"))
@@ -299,6 +303,7 @@ def test_the_command_recommends_for_a_history_and_for_users(tiny, trained, capsy
     assert list(table["user_id"]) == [user for user in known for _ in range(2)]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "read"),
     [
@@ -374,6 +379,7 @@ def test_mistakes_end_in_one_sentence(tiny, trained, capsys, arguments, message)
     assert len(errors.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_it_computes_on_the_backend_of_the_training_or_on_the_one_that_is_asked_for(trained, monkeypatch, tmp_path):
     used = []
 
@@ -399,6 +405,7 @@ def test_it_computes_on_the_backend_of_the_training_or_on_the_one_that_is_asked_
         Recommender(file, ssm_backend="gpu")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("backend", ["triton", "of_another_package"])
 def test_a_backend_of_the_training_that_is_not_here_is_replaced(trained, tmp_path, capsys, caplog, backend):
     file = trained("2Mamba4Rec", ssm_backend="torch")

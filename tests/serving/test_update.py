@@ -33,6 +33,7 @@ def score(recommender, history, item):
     return dict(recommender.recommend([history], k=100)[0])[item]
 
 
+@pytest.mark.sampled(2)
 def test_what_has_just_happened_counts(file):
     recommender = Recommender(file, filter_seen=False)
     session = recommender.session(["i1", "i2"])
@@ -47,6 +48,7 @@ def test_what_has_just_happened_counts(file):
     assert score(Recommender(file, filter_seen=False), ["i1", "i2"], "i9") == pytest.approx(before, abs=1e-5)
 
 
+@pytest.mark.sampled(2)
 def test_a_pair_counts_only_where_its_later_item_is_new(file):
     old, new = (Recommender(file, filter_seen=False) for _ in range(2))
     old.update([["i1", "i2", "i9"]], [0])
@@ -70,6 +72,7 @@ def test_what_does_not_fit_is_refused(file, histories, new, words):
         Recommender(file).update(histories, new)
 
 
+@pytest.mark.sampled(2)
 def test_a_test_can_know_the_validation_items(file, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = [f"--checkpoint={file}", f"--data_path={folder}", "--json=found.json", "--metric_decimal_place=8"]
@@ -82,6 +85,7 @@ def test_a_test_can_know_the_validation_items(file, folder, tmp_path, monkeypatc
     assert results[0]["test_result"] != results[1]["test_result"]
 
 
+@pytest.mark.slow
 def test_a_model_that_counts_nothing_says_so(folder, tmp_path):
     settings = {"data_path": str(folder), "checkpoint_dir": str(tmp_path), "use_gpu": False, "show_progress": False}
     file = run("LRURec", "tiny", config_dict={**settings, "epochs": 1, **small("LRURec")})["checkpoint"]

@@ -34,6 +34,7 @@ def test_the_best_stands_out():
     assert "| A | 1 | **2** |" in shown.markdown() and "| B | **3** | 4 |" in shown.markdown()
 
 
+@pytest.mark.slow
 def test_all_forms_of_a_report(tmp_path):
     rows = [(f"<{number}>", ["1", ".2 ± .1"]) for number in range(25)]
     figures = [Figure("A & B at 10", lambda axes: axes.plot([1, 10], [1, 2], label="it"))]

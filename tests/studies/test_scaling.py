@@ -87,6 +87,7 @@ def test_what_is_measured_is_kept_whatever_comes_after_it(folder, monkeypatch, m
         ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

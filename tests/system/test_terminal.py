@@ -51,6 +51,7 @@ def file(tmp_path) -> str:
     return f"m{CLEAR}.pth"
 
 
+@pytest.mark.slow
 def test_names_in_what_verbs_print(file, capfd, monkeypatch):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as where nobody has set up a log
     user, item = f"u1{TITLE}", f"i1{CLEAR}"

@@ -16,7 +16,8 @@ from recbole_ssm.testing.models import CHECKS
 SETTINGS = {"hidden_size": 8, "loss_type": "CE", "initializer_range": 0.02, "MAX_ITEM_LIST_LENGTH": None}
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)], ids=str)
+@pytest.mark.sampled(7)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("name", MODELS)
 def test_the_models_of_this_package_keep_the_contract(name, dtype):
     model, settings = MODELS[name]
@@ -32,9 +33,8 @@ class Counted(Catalogue):
         return tokens, cumulative_lengths(lengths)
 
 
-@pytest.mark.parametrize(
-    "name", ["2Mamba4Rec, biases", *(pytest.param(each, marks=pytest.mark.slow) for each in ("SSD4Rec", "LRURec"))]
-)
+@pytest.mark.sampled(6)
+@pytest.mark.parametrize("name", ["2Mamba4Rec, biases", "SSD4Rec", "LRURec"])
 @pytest.mark.parametrize("loss_type", ["CE", "BPR"])
 def test_they_keep_it_with_a_memory_of_transitions(name, loss_type):
     model, settings = MODELS[name]
@@ -42,6 +42,7 @@ def test_they_keep_it_with_a_memory_of_transitions(name, loss_type):
     check_model(model, settings | more, dataset=Counted(50), dtype=torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["2Mamba4Rec, biases", "SSD4Rec"])
 def test_they_keep_it_with_pairs_for_a_loss(name):
     model, settings = MODELS[name]
@@ -101,6 +102,7 @@ class ReadsHours(Average):
     step = prefill
 
 
+@pytest.mark.slow
 def test_a_model_with_a_column_of_its_own_keeps_it():
     check_model(ReadsHours, SETTINGS, dtype=torch.float64)
     check_model(ReadsHours, SETTINGS, column_values={"hour": [0.0, 3600.0, 86399.0]})
@@ -250,6 +252,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("model", MISTAKES, ids=lambda model: model.__name__)
 def test_a_mistake_is_found(model):
     with pytest.raises(AssertionError, match=f"^{model.__name__}: .*({MISTAKES[model]})"):

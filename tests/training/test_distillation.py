@@ -45,6 +45,7 @@ def softmax_of(teacher):
     return logits.softmax(1)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec", "Hydra4Rec", "LRURec", "PackedSASRec"])
 def test_a_teacher_predicts_what_its_model_does(tiny, model):
     file = train(tiny, model, **BIASES)["checkpoint"]
@@ -57,6 +58,7 @@ def test_a_teacher_predicts_what_its_model_does(tiny, model):
     torch.testing.assert_close(softmax_of(found), expected)
 
 
+@pytest.mark.slow
 def test_a_teacher_that_reads_in_both_directions_sees_no_target_of_a_causal_student(tiny):
     file = train(tiny, "Hydra4Rec")["checkpoint"]
     teachers = teachers_of(tiny, file)
@@ -72,6 +74,7 @@ def test_a_teacher_that_reads_in_both_directions_sees_no_target_of_a_causal_stud
     assert not torch.allclose(after[~others], before[~others])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("model", "keys"), [("Hydra4Rec", {}), ("SSD4Rec", {}), ("SSD4Rec", {"align_backward": True})])
 def test_a_teacher_that_reads_in_both_directions_sees_no_target_of_a_student_that_does(tiny, model, keys):
     """What comes after a token of ``readout`` does not change what is predicted there."""
@@ -99,6 +102,7 @@ def test_a_teacher_that_reads_in_both_directions_sees_no_target_of_a_student_tha
     assert not torch.allclose(after[place + 1 :], before[place + 1 :])
 
 
+@pytest.mark.slow
 def test_several_teachers_predict_the_mean_of_their_scores(tiny):
     files = [train(tiny, "2Mamba4Rec", **BIASES)["checkpoint"], train(tiny, "LRURec")["checkpoint"]]
     models = [trained(tiny, file) for file in files]
@@ -140,6 +144,7 @@ def test_a_student_of_nothing_else_comes_to_predict_what_its_teacher_does(tiny, 
     assert divergence() < 0.3 * before
 
 
+@pytest.mark.slow
 def test_nothing_of_a_teacher_gets_into_the_student(tiny):
     teacher = train(tiny, seed=1)
     alone, taught = train(tiny), train(tiny, teacher=teacher["checkpoint"])
@@ -151,6 +156,7 @@ def test_nothing_of_a_teacher_gets_into_the_student(tiny):
     assert not all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
+@pytest.mark.slow
 def test_a_stopped_student_goes_on_as_if_nothing_had_been(tiny):
     taught = {"teacher": train(tiny)["checkpoint"], "epochs": 3}
     expected = checkpoint.read(train(tiny, **taught)["checkpoint"])

@@ -61,6 +61,7 @@ def test_half_precision_is_ranked_until_its_numbers_do_not_suffice(tiny, dtype):
             trainer.evaluate(test, load_best_model=False)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
 def test_a_checkpoint_of_broken_weights_is_not_evaluated(tiny, model, capsys):
     keys = {"data_path": str(tiny), "use_gpu": False, "show_progress": False, "epochs": 1, "hidden_size": 8}
@@ -74,6 +75,7 @@ def test_a_checkpoint_of_broken_weights_is_not_evaluated(tiny, model, capsys):
     assert f"{model}'s scores are not all numbers (parameters not finite: item_embedding" in capsys.readouterr().err
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("rate", [1e4, 3.0])
 def test_a_model_that_knows_less_than_nothing_has_no_metrics(tiny, rate, capsys):
     given = ["--model=2Mamba4Rec", "--dataset=tiny", f"--data_path={tiny}", "--use_gpu=False", "--epochs=6"]
@@ -97,6 +99,7 @@ def test_a_ranking_by_number_is_told_from_one_by_scores(tiny, caplog):
             assert ("all items have the same score" in caplog.text) == all_the_same
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("evaluation", ["uni5", "labeled"])
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR", "NeuMF"])
 def test_a_loss_of_probabilities_is_not_taken_of_other_scores(labelled, model, evaluation):

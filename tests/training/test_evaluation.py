@@ -32,6 +32,7 @@ def ask(*arguments: str) -> dict:
     return json.loads(Path("found.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
 def test_evaluate_gives_what_the_run_gave(tmp_path, model):
     result = train(tmp_path, model, time_order="exact", metric_decimal_place=6)
@@ -52,6 +53,7 @@ def test_a_teacher_that_is_a_part_of_the_model_stays(tmp_path, teacher):
     assert found["test_result"] == pytest.approx(result["test_result"])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_evaluated_in_the_order_that_its_training_had(tmp_path):
     """Whatever is the default, also where the file says nothing of an order, which was then RecBole's."""
     write_dataset(tmp_path, interactions(step=1))  # an order that float32 loses
@@ -70,6 +72,7 @@ def test_a_checkpoint_is_evaluated_in_the_order_that_its_training_had(tmp_path):
         assert not ask("evaluate", f"--checkpoint={file}", "--time_order=exact")["same_training_data"]
 
 
+@pytest.mark.slow
 def test_evaluate_leaves_no_cache_where_it_runs(tmp_path):
     checkpoint = Path(train(tmp_path, dataset_cache="kept")["checkpoint"])
     assert Path("kept").is_dir()
@@ -88,6 +91,7 @@ def test_evaluate_with_another_configuration(tmp_path):
     assert filtered != result["test_result"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
 def test_evaluate_needs_no_metric_to_choose_by(tmp_path, model):
     file = f"--checkpoint={train(tmp_path, model)['checkpoint']}"
@@ -135,6 +139,7 @@ def test_several_models_rank_together(tmp_path, capfd, monkeypatch):
         assert said in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
 def test_evaluate_leaves_nothing_where_it_runs_and_needs_no_room_there(tmp_path, monkeypatch, model, recwarn):
     file = train(tmp_path, model)["checkpoint"]
@@ -146,6 +151,7 @@ def test_evaluate_leaves_nothing_where_it_runs_and_needs_no_room_there(tmp_path,
     assert not [warning for warning in recwarn if issubclass(warning.category, FutureWarning)]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
 def test_no_file_that_a_checkpoint_names_is_unpickled_or_written(tmp_path, model):
     file = train(tmp_path, model)["checkpoint"]
@@ -160,6 +166,7 @@ def test_no_file_that_a_checkpoint_names_is_unpickled_or_written(tmp_path, model
     assert Path("loaders.pth").read_bytes() == b"no pickle"
 
 
+@pytest.mark.slow
 def test_models_that_read_histories_of_another_length_do_not_rank_together(tmp_path, capfd):
     short, whole = (train(tmp_path, MAX_ITEM_LIST_LENGTH=most)["checkpoint"] for most in (3, None))
     for files, words in (((short, whole), "reads all items"), ((whole, short), "reads 3 items")):
@@ -167,6 +174,7 @@ def test_models_that_read_histories_of_another_length_do_not_rank_together(tmp_p
         assert words in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_a_training_in_the_midst_came_to_is_not_what_an_earlier_epoch_did(tmp_path):
     file = train(tmp_path)["checkpoint"]
     state = checkpoint.read(file)
@@ -180,6 +188,7 @@ def test_what_a_training_in_the_midst_came_to_is_not_what_an_earlier_epoch_did(t
     assert ask("inspect", "--checkpoint=later.pth")["valid_result"] is None
 
 
+@pytest.mark.slow
 def test_the_folder_of_the_training_may_be_gone(tmp_path):
     """What it holds may be anything, and so may the path in a file that came from elsewhere."""
     file = Path(train(tmp_path, checkpoint_dir="kept", dataset_save_path="none.pth")["checkpoint"]).rename("model.pth")
@@ -188,6 +197,7 @@ def test_the_folder_of_the_training_may_be_gone(tmp_path):
     assert ask("evaluate", f"--checkpoint={file}")["test_result"]
 
 
+@pytest.mark.slow
 def test_what_does_nothing_is_said(tmp_path, caplog):
     file = f"--checkpoint={train(tmp_path, 'SASRec')['checkpoint']}"
     ask("evaluate", file, "--filter_sen=True")
@@ -296,6 +306,7 @@ def test_rows_in_another_order_are_the_same_data(tmp_path, model, keys):
             assert [int(names[1:][place][1:]) for place in order] == sorted(int(name[1:]) for name in names[1:])
 
 
+@pytest.mark.slow
 def test_models_of_recbole_are_tried_on_rows_in_their_order_alone(tmp_path, capfd):
     file = train(tmp_path, "SASRec")["checkpoint"]
     write_dataset(tmp_path, interactions()[::-1])

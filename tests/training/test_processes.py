@@ -3,17 +3,17 @@
 import json
 import re
 import sys
+from functools import partial
 
 import pytest
 import torch
 from atomic import interactions, run_python, small, write_dataset
 from hypothesis import given
 from hypothesis import strategies as st
+from two_processes import in_two_processes, results, stopped_at
 
 from recbole_ssm.data.shares import SharedCollate, own_rows
 from recbole_ssm.ops.packing import share_out
-
-TWO = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone")
 
 
 @given(sizes=st.lists(st.integers(1, 500), min_size=1, max_size=60), parts=st.integers(1, 5))
@@ -48,20 +48,6 @@ def test_rows_of_recboles_batches_are_dealt_out_in_turn():
     assert [part["share"].item() for part in parts] == pytest.approx([4 / 3, 2 / 3])
 
 
-TRAIN = """
-import json, os, sys, warnings
-warnings.filterwarnings("ignore")
-import torch
-torch.set_num_threads(1)
-import recbole_ssm
-for name, model, keys in json.loads(sys.argv[1]):
-    result = recbole_ssm.run(model, "tiny", config_dict=keys)
-    if os.environ.get("RANK", "0") == "0":
-        losses = [epoch["train_loss"] for epoch in result["history"]]
-        found = {name: {"losses": losses, "valid": result["best_valid_result"], "test": result["test_result"]}}
-        print("FOUND", json.dumps(found, default=float))
-"""
-
 SAMPLED = {"train_samples": "sampled_prefixes", "prefixes_per_user": 8}
 RUNS = {
     "whole sequences": (
@@ -81,84 +67,70 @@ RUNS = {
 }
 
 
-def trainings(folder, names=tuple(RUNS), **more) -> str:
+def trainings(folder, names=tuple(RUNS), **more) -> list:
     keys = {"data_path": str(folder), "use_gpu": False, "show_progress": False, "epochs": 3, "learning_rate": 0.01}
     keys |= {"dropout_prob": 0.0, "eval_batch_size": 7, "metric_decimal_place": 12, "topk": [5, 10]}
-    return json.dumps([[n, RUNS[n][0], {**keys, **small(RUNS[n][0]), **RUNS[n][1], **more}] for n in names])
+    return [[n, RUNS[n][0], {**keys, **small(RUNS[n][0]), **RUNS[n][1], **more}] for n in names]
 
 
-def found(done) -> dict:
-    lines = [line.removeprefix("FOUND ") for line in done.stdout.splitlines() if line.startswith("FOUND ")]
-    assert lines, done.stderr
-    return {name: value for line in lines for name, value in json.loads(line).items()}
+@pytest.fixture
+def folder(tmp_path):
+    """With 31 users in batches of 7, the parts of two processes are not alike."""
+    write_dataset(tmp_path, interactions(n_users=31))
+    return tmp_path
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo")
-def test_two_processes_give_what_one_gives(tmp_path):
-    """Losses to rounding, metrics to the last digit: with 31 users in batches of 7, the parts are not alike."""
-    write_dataset(tmp_path, interactions(n_users=31))
-    script = tmp_path / "train.py"
-    script.write_text(TRAIN)
-    one = found(run_python(str(script), trainings(tmp_path), folder=tmp_path))
-    two = found(run_python(*TWO, str(script), trainings(tmp_path), folder=tmp_path))
+def test_two_processes_give_what_one_gives(folder):
+    """Losses to rounding, metrics to the last digit."""
+    one, (two, _) = results(trainings(folder)), in_two_processes(results, trainings(folder))
     assert set(one) == set(two) == set(RUNS)
     for name in RUNS:
         assert two[name]["losses"] == pytest.approx(one[name]["losses"], rel=1e-4), name
         assert two[name]["valid"] == pytest.approx(one[name]["valid"], abs=1e-12), name
         assert two[name]["test"] == pytest.approx(one[name]["test"], abs=1e-12), name
-    assert len(list((tmp_path / "saved").glob("*.pth"))) == 2 * len(RUNS)  # the first process alone saves
-    assert not list((tmp_path / "saved").glob("*.latest.pth"))
+    assert len(list((folder / "saved").glob("*.pth"))) == 2 * len(RUNS)  # the first process alone saves
+    assert not list((folder / "saved").glob("*.latest.pth"))
 
 
-STOP = """
-import json, os, signal, sys, warnings
-warnings.filterwarnings("ignore")
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo")
+def test_one_process_is_told_to_stop_and_both_stop_and_go_on(folder):
+    asked = trainings(folder, ["whole sequences"], dropout_prob=0.3)
+    expected, _ = in_two_processes(results, asked)
+    assert all("--resume" in said for said in in_two_processes(stopped_at, 9, asked))
+    resumed, _ = in_two_processes(partial(results, resume=True), asked)
+    assert resumed["whole sequences"]["test"] == expected["whole sequences"]["test"]
+    assert resumed["whole sequences"]["losses"] == pytest.approx(expected["whole sequences"]["losses"], rel=1e-6)
+
+
+DIE = """
+import json, os, sys
 import torch
 torch.set_num_threads(1)
 import recbole_ssm
 from recbole_ssm.model.base import PackedSequentialRecommender
-from recbole_ssm.training.hooks.stopping import Interrupted
-((name, model, keys),), how = json.loads(sys.argv[1]), sys.argv[2]
+((name, model, keys),) = json.loads(sys.argv[1])
 original, calls = PackedSequentialRecommender.calculate_loss, 0
-def stopping(self, interaction):
+def dying(self, interaction):
     global calls
     calls += 1
     if calls == 9 and os.environ["RANK"] == "1":
-        if how == "die":
-            os._exit(3)
-        signal.raise_signal(signal.SIGTERM)
+        os._exit(3)
     return original(self, interaction)
-PackedSequentialRecommender.calculate_loss = stopping
-try:
-    recbole_ssm.run(model, "tiny", config_dict=keys)
-except Interrupted as error:
-    print("INTERRUPTED", error)
-    torch.distributed.destroy_process_group()
-PackedSequentialRecommender.calculate_loss = original
+PackedSequentialRecommender.calculate_loss = dying
+recbole_ssm.run(model, "tiny", config_dict=keys)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo")
-def test_one_process_is_told_to_stop_and_both_stop_and_go_on(tmp_path):
-    write_dataset(tmp_path, interactions(n_users=31))
-    for name, text in {"train.py": TRAIN, "train_and_stop.py": TRAIN + STOP}.items():
-        (tmp_path / name).write_text(text.replace('"tiny", config_dict=keys', '"tiny", config_dict=keys, resume=True'))
-    arguments = trainings(tmp_path, ["whole sequences"], dropout_prob=0.3)
-    stopped = run_python(*TWO, str(tmp_path / "train_and_stop.py"), arguments, "stop", folder=tmp_path)
-    assert stopped.stdout.count("INTERRUPTED") == 2, stopped.stderr
-    expected = found(stopped)
-    resumed = found(run_python(*TWO, str(tmp_path / "train.py"), arguments, folder=tmp_path))
-    assert resumed["whole sequences"]["test"] == expected["whole sequences"]["test"]
-    assert resumed["whole sequences"]["losses"] == pytest.approx(expected["whole sequences"]["losses"], rel=1e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="gloo")
-def test_a_process_that_dies_ends_the_others(tmp_path):
-    write_dataset(tmp_path, interactions(n_users=31))
-    (tmp_path / "stop.py").write_text(STOP)
-    done = run_python(*TWO, str(tmp_path / "stop.py"), trainings(tmp_path, ["whole sequences"]), "die", folder=tmp_path)
+def test_a_process_that_dies_ends_the_others(folder):
+    """The one that torchrun starts."""
+    (folder / "die.py").write_text(DIE)
+    torchrun = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone")
+    asked = json.dumps(trainings(folder, ["whole sequences"]))
+    done = run_python(*torchrun, str(folder / "die.py"), asked, folder=folder)
     assert done.returncode != 0
     assert re.search(r"exitcode\s*: 3\b", done.stderr)

@@ -86,6 +86,7 @@ def test_the_last_sequence_is_cut_so_that_there_are_as_many_targets_as_wanted():
         assert torch.equal(index, filled.batch["readout"])
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(("model", "keys"), MODELS.values(), ids=MODELS)
 def test_loss_and_gradients_are_those_of_the_batch_alone(tiny, model, keys):
     keys = {key: value for key, value in keys.items() if key != "clip_grad_norm"}

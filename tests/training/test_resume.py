@@ -151,6 +151,7 @@ def test_the_seconds_before_a_stop_count_and_those_of_validation_do_not(tiny, mo
         found.latest_file.unlink()
 
 
+@pytest.mark.slow
 def test_metrics_that_count_are_computed_for_a_finished_training_too(tiny):
     config = config_of(tiny, "one cycle", metrics=["NDCG", "GiniIndex"])
     trainer, test, _ = train(config)
@@ -195,6 +196,7 @@ def test_a_training_of_an_earlier_version_lacks_keys_and_not_their_defaults(tiny
     ]
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_not_trained_again(tiny, caplog):
     caplog.set_level("INFO")
     config = config_of(tiny, "one cycle")
@@ -207,6 +209,7 @@ def test_a_finished_training_is_not_trained_again(tiny, caplog):
     assert dict(again.evaluate(test)) == expected["test"]
 
 
+@pytest.mark.slow
 def test_early_stopping_is_remembered(tiny):
     config = config_of(tiny, "one cycle", epochs=30, stopping_step=2)
     trainer, _, _ = train(config)
@@ -215,6 +218,7 @@ def test_early_stopping_is_remembered(tiny):
     assert calls == 0
 
 
+@pytest.mark.slow
 def test_more_epochs_than_the_training_had(tiny, caplog):
     caplog.set_level("INFO")
     name = "negatives"
@@ -226,6 +230,7 @@ def test_more_epochs_than_the_training_had(tiny, caplog):
     assert outcome(found, test) == expected
 
 
+@pytest.mark.slow
 def test_what_recbole_saved_is_resumed_if_it_is_trusted(tiny):
     """Its weights, its optimiser and its epoch; it keeps no more."""
     name = "RecBole's, negatives"
@@ -244,6 +249,7 @@ def test_what_recbole_saved_is_resumed_if_it_is_trusted(tiny):
     assert checksum(ours.optimizer.state_dict()) == checksum(theirs.optimizer.state_dict())
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
@@ -279,6 +285,7 @@ def test_other_data_and_other_models_are_refused(tiny, tmp_path):
         train(config_of(tiny, "one cycle", hidden_size=16), trainer.latest_file)
 
 
+@pytest.mark.slow
 def test_trainings_that_begin_in_the_same_second_share_no_files(tiny, monkeypatch):
     """Made before either has written anything, as in two processes; RecBole names both alike."""
     monkeypatch.setattr("recbole.trainer.trainer.get_local_time", lambda: "now")
@@ -335,12 +342,15 @@ def test_resume_on_the_command_line(tiny, capfd, caplog):
     assert best_model() == expected
 
 
+KILLS = 8
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9")
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments(tiny, tmp_path):
+def test_kills_at_random_moments(tiny, tmp_path):
     """kill -9 at any time, also while a checkpoint is being written: the training ends with the same model."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["recbole_ssm.training.run"])
+    context.set_forkserver_preload(["recbole_ssm.training.run", "torch._dynamo"])
 
     def start(folder, slow):
         folder.mkdir(exist_ok=True)
@@ -362,16 +372,16 @@ def test_twenty_kills_at_random_moments(tiny, tmp_path):
     process = None
     for _ in range(400):
         process = start(tmp_path / "killed", True)
-        if kills < 20:
+        if kills < KILLS:
             process.join(dice.uniform(0.3, 0.9) * whole)
             if process.is_alive():
                 process.kill()
                 kills += 1
         process.join()
         assert process.exitcode in (0, -signal.SIGKILL)
-        if process.exitcode == 0 and kills >= 20:
+        if process.exitcode == 0 and kills >= KILLS:
             break
-    assert kills == 20
+    assert kills == KILLS
     assert process.exitcode == 0
     models = []
     for folder in ("undisturbed", "killed"):
@@ -382,6 +392,7 @@ def test_twenty_kills_at_random_moments(tiny, tmp_path):
     assert models[0] == models[1]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("content", [b"half of a file", b"PK\x03\x04", None], ids=["words", "archive", "cut off"])
 def test_a_damaged_file_does_not_keep_a_good_training_from_going_on(tiny, caplog, content):
     """Of another dataset or of this one, newer than the good one; it is named, and stays as it is."""

@@ -81,6 +81,7 @@ def assert_checkpoint_gives(file: Path, config, result: dict[str, float]) -> Non
     assert dict(create_trainer(config, model).evaluate(test, load_best_model=False)) == result
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("model", "time_order", "filter_seen", "gpu"),
     [
@@ -212,6 +213,7 @@ def test_without_test_data_the_rest_is_done(tiny):
     assert (again["valid_result"], again["test_result"]) == (result["best_valid_result"], None)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("protocol", "held_out"), [("leave_one_out", 2), ("no_validation", 1), ("everything", 0)])
 def test_a_protocol_trains_on_all_but_what_it_holds_out(tiny, protocol, held_out):
     files = [f"protocol/{protocol}"]
@@ -224,6 +226,7 @@ def test_a_protocol_trains_on_all_but_what_it_holds_out(tiny, protocol, held_out
     assert result["best_epoch"] == 2 or held_out > 1
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_the_last_of_the_best(tiny):
     result = run(tiny, valid_metric="Hit@10", epochs=6)
     scores = [epoch["valid_result"]["hit@10"] for epoch in result["history"]]
@@ -259,6 +262,7 @@ def test_validation_that_never_comes_is_refused(tiny, eval_step):
         run(tiny, eval_step=eval_step)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("eval_step", [1, 2, 3, 9])
 def test_the_last_epoch_is_validated(tiny, eval_step):
     history = run(tiny, epochs=5, eval_step=eval_step)["history"]
@@ -274,6 +278,7 @@ def test_metrics_that_count_interactions_are_computed(tiny):
     assert set(result["test_result"]) == {f"{metric.lower()}@10" for metric in metrics}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["uni20", "pop20"])
 def test_sampled_evaluation_from_end_to_end(tiny, mode):
     keys = {"eval_args": {"split": {"LS": "valid_and_test"}, "group_by": "user", "order": "TO", "mode": mode}}
@@ -288,6 +293,7 @@ def test_a_general_model_of_recbole_runs(tiny):
     assert result["parameters_without_item_embedding"] < result["parameters"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["SASRecF", "ItemKNN"])
 def test_models_that_keep_more_than_parameters_are_saved_and_tested_too(tmp_path, model):
     """Their ``other_parameter``: a layer of features, a sparse matrix."""
@@ -330,6 +336,7 @@ def test_a_caller_who_logs_gets_the_files_too(tiny, capfd):
     assert capfd.readouterr().err.count("test result") == 1
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_model_that_was_trained_in_one_direction_only_is_noted(tiny, caplog, monkeypatch, epochs):
     if epochs == 1:
@@ -340,6 +347,7 @@ def test_a_model_that_was_trained_in_one_direction_only_is_noted(tiny, caplog, m
     assert ("one of the 1 causal_epochs" in caplog.text) == (epochs == 1)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("backend", "what"), [("torch", "ssd torch"), ("auto", "ssd ")])
 def test_the_log_says_what_computes_the_scans(tiny, caplog, backend, what):
     with caplog.at_level(logging.INFO):
@@ -350,6 +358,7 @@ def test_the_log_says_what_computes_the_scans(tiny, caplog, backend, what):
     assert choose("ssd", torch.empty(0, dtype=torch.float64)) == "torch"
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("model", ["SSD4Rec", "Mamba4Rec", "2Mamba4Rec", "Hydra4Rec"])
 def test_enable_amp_trains_to_nearly_the_same(tiny, model):
     """The same steps in bfloat16, whose rounding may exchange neighbours in a ranking."""

@@ -13,6 +13,7 @@ import recbole_ssm
 from recbole_ssm.training import run_log
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "GRU4Rec"])
 def test_json_lines_and_tensorboard_say_what_the_history_says(tmp_path, monkeypatch, model):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's, beside which RecBole writes no log
@@ -56,6 +57,7 @@ def test_each_run_has_its_own_file(tmp_path, monkeypatch):
     assert [len(file.read_text().splitlines()) for file in tmp_path.glob("log/*/*.jsonl")] == [3, 3]
 
 
+@pytest.mark.slow
 def test_runs_of_the_same_second_have_logs_of_their_own(tiny, monkeypatch):
     monkeypatch.setattr("recbole.utils.logger.get_local_time", lambda: "Nov-27-2026_12-00-00")
     keys = {"data_path": str(tiny), "use_gpu": False, "show_progress": False, "epochs": 1, "hidden_size": 8}

@@ -52,6 +52,7 @@ def test_a_run_has_the_settings_of_its_data_and_they_stay_with_its_model(tiny, c
     assert len(Recommender(result["checkpoint"]).recommend([["i1", "i2"]], k=3)[0]) == 3
 
 
+@pytest.mark.slow
 def test_a_training_is_resumed_with_the_settings_of_its_data(tiny):
     def stop(trainer):
         if len(trainer.history) == 2:

@@ -22,6 +22,7 @@ def train(model: str, protocol: str = "temporal", folder: str = "saved", **optio
     return recbole_ssm.run(model, "tiny", config_file_list=[f"protocol/{protocol}"], config_dict=keys, **options)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "PCTM", "SASRec", "BPR"])
 def test_a_checkpoint_gives_what_its_run_gave(model):
     result = train(model)
@@ -37,6 +38,7 @@ def test_a_checkpoint_gives_what_its_run_gave(model):
     assert successive["split"].startswith("temporal split, every item after")
 
 
+@pytest.mark.slow
 def test_without_validation_all_before_the_border_is_trained_on():
     result = train("2Mamba4Rec", "temporal_no_validation")
     assert result["best_valid_result"] is None and result["best_epoch"] == 2
@@ -47,6 +49,7 @@ def test_without_validation_all_before_the_border_is_trained_on():
     assert not later["same_training_data"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "BPR"])
 def test_a_training_that_was_stopped_goes_on(model):
     def stop(trainer):

@@ -40,6 +40,7 @@ def train(folder, clock, seconds_per_batch: float, **keys) -> list[dict]:
     return trainer.history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "GRU4Rec"])
 def test_no_epoch_begins_once_the_time_is_spent(tiny, clock, model):
     history = train(tiny, clock, 10, model=model, epochs=1000, stopping_step=1000, time_budget=95)
@@ -48,6 +49,7 @@ def test_no_epoch_begins_once_the_time_is_spent(tiny, clock, model):
     assert sum(spent[:-1]) < 95 <= sum(spent)
 
 
+@pytest.mark.slow
 def test_a_training_leaves_a_model_though_no_epoch_was_to_be_validated_yet(tiny, clock):
     history = train(tiny, clock, 10, epochs=1000, stopping_step=1000, time_budget=95, eval_step=500)
     assert ["valid_result" in epoch for epoch in history] == [False] * (len(history) - 1) + [True]
@@ -65,6 +67,7 @@ def test_too_few_seconds_for_an_epoch_are_an_error_long_before_its_end(tiny, clo
     assert not list(Path("saved").glob("*.latest.pth"))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("schedule", "told"), [("one_cycle", True), ("constant", False)])
 def test_a_cycle_that_does_not_end_is_told(tiny, clock, caplog, schedule, told):
     train(tiny, clock, 10, epochs=1000, stopping_step=1000, time_budget=35, lr_schedule=schedule)

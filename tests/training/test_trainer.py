@@ -126,6 +126,7 @@ def test_training_lowers_the_loss_and_beats_chance(tmp_path):
         assert trainer.evaluate(test)["mrr@10"] > 0.9
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("model", "keys"),
     [
@@ -164,6 +165,7 @@ def plain(value) -> bool:
     return value is None or type(value) in (bool, int, float, str, torch.Tensor)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
 def test_a_checkpoint_holds_plain_values_only_and_all_of_the_model(tiny, model):
     config = make_config(tiny, model, learning_rate=0.003)
@@ -254,6 +256,7 @@ def test_the_trainer_is_the_one_that_recbole_has_for_the_model(tiny, model, name
     assert isinstance(trainer, getattr(recbole.trainer, name))
 
 
+@pytest.mark.slow
 def test_one_cycle_rises_for_a_tenth_of_the_training_and_falls_to_nothing(tiny):
     config = make_config(
         tiny, "2Mamba4Rec", lr_schedule="one_cycle", learning_rate=0.01, epochs=5, train_batch_tokens=40
@@ -330,6 +333,7 @@ OUT_OF_MEMORY = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("error", OUT_OF_MEMORY.values(), ids=OUT_OF_MEMORY)
 @pytest.mark.parametrize(
     ("model", "keys", "words"),

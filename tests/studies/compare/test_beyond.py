@@ -92,6 +92,7 @@ def test_models_of_all_kinds_are_compared_after_a_border_in_time(tmp_path, monke
     assert (len(samples[0][0]) > len(set(samples[0][0]))) == (target == "successive")
 
 
+@pytest.mark.slow
 def test_sampled_candidates_cover_no_catalogue(tiny, monkeypatch):
     monkeypatch.setattr(worker, "end_with_parent", lambda parent: None)
     keys = [f"--data_path={tiny}", "--use_gpu=False", "--show_progress=False", "--eval_args={'mode':'uni20'}"]

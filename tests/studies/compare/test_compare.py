@@ -7,7 +7,8 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,21 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def runs_here(monkeypatch):
+    """Runs are done in this process, which has imported what they need."""
+
+    def start(words, *, log):
+        with log.open("a") as output, redirect_stdout(output), redirect_stderr(output):
+            status = worker.main(words[-1], "0")
+        return None if status == 0 else trainings.last_line(log)
+
+    monkeypatch.setattr("recbole_ssm.studies.compare.study.start", start)
+    monkeypatch.setattr(worker, "end_with_parent", lambda parent: None)
+    for name in ("latency", "step_latency"):
+        monkeypatch.setattr(worker, name, partial(getattr(worker, name), most=20))
+
+
 def killed_after_its_first_run(folder) -> float:
     """Start a comparison, kill it once a run is done; when that run was written."""
     command = [sys.executable, "-W", "ignore", "-m", "recbole_ssm", *VERB, *KEYS]
@@ -54,9 +70,8 @@ def killed_after_its_first_run(folder) -> float:
 
 
 @pytest.mark.slow
-def test_from_a_kill_to_the_report(folder, capsys, monkeypatch):
+def test_from_a_kill_to_the_report(folder, capsys, monkeypatch, runs_here):
     written = killed_after_its_first_run(folder)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     assert main([*VERB, *KEYS]) == 0
     said = capsys.readouterr().out
     assert "[1/4] 2Mamba4Rec, seed 7: done before" in said
@@ -101,7 +116,7 @@ def test_from_a_kill_to_the_report(folder, capsys, monkeypatch):
     assert page.count("<svg") == 6
     assert not re.search(r"""(src|href)=["']?(?!#)|url\((?!#)|@import""", page.replace("xlink:href", "link"))
 
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a run is done again"))
+    monkeypatch.setattr(worker, "main", lambda *_: pytest.fail("a run is done again"))
     page_before = page
     assert main([*VERB, *KEYS]) == 0
     assert (folder / "found" / "report.html").read_text() == page_before
@@ -140,9 +155,7 @@ def test_a_run_that_was_begun_with_other_settings_is_not_gone_on_with(folder):
 
 
 @pytest.mark.slow
-def test_runs_of_other_data_are_not_mixed_in(folder, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+def test_runs_of_other_data_are_not_mixed_in(folder, capsys, runs_here):
     command = ["compare", "--models=2Mamba4Rec", "--dataset=tiny", "--out=found", *KEYS]
     assert main([*command, "--seeds=1"]) == 0
     write_dataset(folder, interactions(n_users=60, n_items=30, shortest=5, longest=12, seed=5))
@@ -163,8 +176,7 @@ def test_a_run_ends_with_the_process_that_asked_for_it(folder):
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_ends_no_other(folder, capsys, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+def test_a_run_that_fails_ends_no_other(folder, capsys, runs_here):
     arguments = [
         "compare",
         "--models=2Mamba4Rec,Pop",
@@ -229,8 +241,7 @@ def test_a_sampled_evaluation_has_latencies_too_and_tests_models_of_all_kinds_al
 
 
 @pytest.mark.slow
-def test_a_sweep_plots_its_values_in_their_order(folder, capsys, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+def test_a_sweep_plots_its_values_in_their_order(folder, runs_here):
     values = ["--param=dropout_prob", "--values=0.5,0.0"]
     assert main(["sweep", "--model=2Mamba4Rec", *values, "--dataset=tiny", "--seeds=1", "--eval_step=2", *KEYS]) == 0
     found = folder / "sweep" / "2Mamba4Rec-dropout_prob-tiny"
@@ -286,8 +297,7 @@ def test_what_cannot_be_used_is_said_before_any_training(folder, capsys, monkeyp
 
 
 @pytest.mark.slow
-def test_without_validation_the_last_epoch_counts(folder, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+def test_without_validation_the_last_epoch_counts(folder, runs_here):
     arguments = ["--models=2Mamba4Rec", "--dataset=tiny", "--seeds=1", "--config_files=protocol/no_validation"]
     assert main(["compare", *arguments, "--out=found", *KEYS]) == 0
     ours = json.loads((folder / "found" / "results.json").read_text())["runs"][0]

@@ -13,14 +13,19 @@ from atomic import ROOT, SMALL, interactions, write_dataset
 from recbole_ssm.cli.main import main
 from recbole_ssm.errors import InputError
 
-try:
-    from recbole_ssm.studies.tuning import with_ray
-except (ImportError, AttributeError) as error:
-    pytest.skip(f"Ray cannot be used ({error}); pip install -e '.[tune]' brings it", allow_module_level=True)
-
 KEYS = ("--data_path=.", "--use_gpu=False", *(f"--{key}={value}" for key, value in SMALL.items()))
 RATES = [0.05, 1e-6, 1e-9, 1e30]
 VERB = ["tune", "--model=2Mamba4Rec", "--dataset=tiny", "--params_file=my.hyper", "--out=found", *KEYS]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def with_ray():
+    """Imports Ray, which takes a second, when the first of these tests runs."""
+    try:
+        from recbole_ssm.studies.tuning import with_ray
+    except (ImportError, AttributeError) as error:
+        pytest.skip(f"Ray cannot be used ({error}); pip install -e '.[tune]' brings it")
+    return with_ray
 
 
 @pytest.fixture
@@ -76,8 +81,7 @@ def test_a_search_from_a_kill_to_the_report(folder, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_is_not_the_end(folder, number):
+def test_an_interruption_is_not_the_end(folder):
     command = [sys.executable, "-W", "ignore", "-m", "recbole_ssm", *VERB, "--trials=2", "--epochs=500"]
     to = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     search = subprocess.Popen([*command, "--stopping_step=500"], cwd=folder, **to)
@@ -85,15 +89,16 @@ def test_an_interruption_is_not_the_end(folder, number):
     while not any(record.get("history") for record in records(folder)):
         assert search.poll() is None and time.monotonic() < until
         time.sleep(0.05)
-    search.send_signal(number)
+    search.send_signal(signal.SIGTERM)
     said = search.communicate(timeout=60)[1]
-    assert search.returncode == 128 + number
+    assert search.returncode == 128 + signal.SIGTERM
     assert "interrupted; found keeps the training as it stands, and the same command goes on with it" in said
     assert "Traceback" not in said
     assert not (folder / "found" / "results.json").exists()
     assert {record["ended"] for record in records(folder)} == {None}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port", "nowhere"])
 def test_an_address_without_a_cluster(folder, capsys, address):
     begun = time.monotonic()
@@ -103,7 +108,7 @@ def test_an_address_without_a_cluster(folder, capsys, address):
     assert records(folder) == []
 
 
-def test_shares():
+def test_shares(with_ray):
     small, large = {"CPU": 8.0}, {"CPU": 32.0, "GPU": 2.0}
     assert with_ray._share([small], 20, None, None) == (1, 0.0)
     assert with_ray._share([small], 1, None, None) == (8, 0.0)

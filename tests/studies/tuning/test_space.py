@@ -55,6 +55,7 @@ def test_draws_are_different_and_begin_alike(params_file):
     assert sorted(tuple(params.values()) for params in all_four) == [(4, 8), (4, 16), (8, 8), (8, 16)]
 
 
+@pytest.mark.slow
 def test_recbole_reads_the_same(params_file):
     """Both sides: the same names, and what its space draws lies within ours."""
     pytest.importorskip("hyperopt", reason="pip install -e '.[tune]' brings hyperopt")
@@ -116,6 +117,7 @@ def test_a_file_that_is_not_there(tmp_path):
         read_space("none.hyper")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("model", ["SSD4Rec", "Mamba4Rec", "2Mamba4Rec", "Hydra4Rec"])
 def test_every_value_of_the_spaces_of_the_package_can_be_used(model):
     space = read_space(f"tuning/{model}.hyper")

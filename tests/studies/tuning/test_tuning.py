@@ -60,6 +60,7 @@ def test_a_trial_reports_the_best_score_so_far_and_repeats_it(task):
     assert again == first
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("last", [1, 2, 3])
 def test_a_trial_that_was_stopped_goes_on(task, last):
     params = {"learning_rate": 0.01}
@@ -104,6 +105,7 @@ def test_a_trial_whose_process_is_ended_as_it_tells_of_its_last_epoch_is_finishe
     ]
 
 
+@pytest.mark.slow
 def test_only_the_weights_of_the_best_are_kept(task):
     all_params = [{"learning_rate": rate} for rate in (0.01, 1e-7, 0.02)]
     for params in all_params:
