@@ -78,11 +78,14 @@ def pictures() -> list[str]:
 
 
 def protocol(run: dict) -> tuple[str, str, str]:
-    """Of a run or of a published figure: what must be the same where two stand in one table."""
+    """Of a run or of a published figure: what must be the same where two stand in one table.
+
+    A column says whether the validation items were trained on.
+    """
     from recbole_ssm.config.splits import split_in_words
 
     split = run.get("split", {"LS": "valid_and_test"})
-    words = "" if split.get("LS") in LEAVE_ONE_OUT else f", {split_in_words(split)}"
+    words = "" if split.get("LS") in LEAVE_ONE_OUT else f", {split_in_words(split).partition(';')[0]}"
     return run["dataset"], run["time_order"], words
 
 

@@ -65,9 +65,10 @@ def test_tables_are_written_from_runs_and_from_what_is_published(tmp_path, accur
     order = [line.split(" | ")[0].lstrip("| *").partition(":")[0].partition(" ")[0] for line in lines[filtered + 4 :]]
     assert order[:4] == ["HSTU-large,", "2Mamba4Rec-ml-1m", "2Mamba4Rec-ml-1m-taught", "LRURec"]
     assert order[5] == "2Mamba4Rec-ml-1m-final"
-    parted = "## ml-1m, time_order: exact, temporal split, each user's last item after quantile 0.9 of all times; "
+    parted = "## ml-1m, time_order: exact, temporal split, each user's last item after quantile 0.9 of all times, "
     (place,) = (n for n, line in enumerate(lines) if line.startswith(parted) and line.endswith("history excluded"))
-    assert "| yes |" in lines[place + 4]
+    assert lines[place + 4].startswith("| *SASRec+") and "| no |" in lines[place + 4]
+    assert lines[place + 5].startswith("| Mamba4Rec-ml-1m-temporal") and "| yes |" in lines[place + 5]
 
 
 def test_runs_of_one_name_have_the_same_settings(tmp_path, accuracy):
