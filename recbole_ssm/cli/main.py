@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from recbole_ssm.cli.parser import PROGRAM, joined
 from recbole_ssm.cli.verbs import VERBS, all_verbs, find_verb
 from recbole_ssm.errors import CheckpointNotWritten, InputError, did_you_mean
-from recbole_ssm.system.terminal import printable, printable_warnings
+from recbole_ssm.system.distributed import rank
+from recbole_ssm.system.terminal import complain, printable, printable_warnings
 from recbole_ssm.system.version import __version__
 from recbole_ssm.training.hooks.divergence import TrainingDiverged
 from recbole_ssm.training.hooks.stopping import Interrupted
@@ -38,34 +39,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _do(joined(arguments, _SWITCHES))
         sys.stdout.flush()
     except UnicodeEncodeError as error:
-        print(f"error: {error.object!r} cannot be printed in {error.encoding}; set PYTHONUTF8=1", file=sys.stderr)
-        return 2
+        return _failed(f"{error.object!r} cannot be printed in {error.encoding}; set PYTHONUTF8=1", 2)
     except BrokenPipeError:  # who reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13  # SIGPIPE's number, which Windows' Python does not know
     except InputError as error:
-        print(printable(f"error: {error}"), file=sys.stderr)
-        return 2
+        return _failed(error, 2)
     except (TrainingDiverged, CheckpointNotWritten) as error:
-        print(printable(f"error: {error}"), file=sys.stderr)
-        return 1
+        return _failed(error, 1)
     except Interrupted as error:
-        print(printable(error), file=sys.stderr)
+        if rank() == 0:
+            print(printable(error), file=sys.stderr)
         return 128 + error.signal_number
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        print(printable(f"error: {error.filename!r} is too long for the name of a file"), file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return _failed(f"{error.filename!r} is too long for the name of a file", 2)
         log = getattr(error, "log_file", None)
         if log is None:
             raise
-        print(printable(f"error: {type(error).__name__}: {error}; {log} says where it arose"), file=sys.stderr)
-        return 1
+        return _failed(f"{type(error).__name__}: {error}; {log} has its traceback", 1)
     return 0
+
+
+def _failed(why: object, status: int) -> int:
+    complain("error", why)
+    return status
 
 
 def _do(arguments: list[str]) -> None:

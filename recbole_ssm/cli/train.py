@@ -29,6 +29,7 @@ def parser() -> VerbParser:
 
 def call(given: Namespace, keys: list[str]) -> None:
     """Train the model."""
+    from recbole_ssm.system.distributed import world_size
     from recbole_ssm.training.hooks.stopping import Interrupted
     from recbole_ssm.training.run import run
 
@@ -41,5 +42,7 @@ def call(given: Namespace, keys: list[str]) -> None:
             resume=given.resume or False,
         )
     except Interrupted as stop:
+        if world_size() > 1:  # it is torchrun's command that goes on
+            raise
         again = given.command if given.resume else f"{given.command} --resume"
         raise Interrupted(stop.signal_number, stop.file, again=again) from stop

@@ -14,9 +14,7 @@ from logging import getLogger
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
-from rich.console import Console as RichConsole
-
-from recbole_ssm.system.terminal import Console
+from recbole_ssm.system.terminal import Console, complain
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FOR_PEOPLE = "for_people"
@@ -52,7 +50,7 @@ class ForPeople(logging.Handler):
             if getattr(record, _FOR_PEOPLE, False):
                 self._console.tell(record.getMessage())
             elif record.levelno >= self._least and not _of_library(record.pathname):
-                print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr, flush=True)
+                complain("warning" if record.levelno < logging.ERROR else "error", record.getMessage())
 
 
 class OnStandardError(logging.Handler):
@@ -62,7 +60,7 @@ class OnStandardError(logging.Handler):
         """Print a record, if that can be done."""
         with suppress(OSError, UnicodeError):
             line = self.format(record)
-            colourless = RichConsole(stderr=True).color_system is None
+            colourless = Console(sys.stderr).color_system is None
             print(_COLOUR.sub("", line) if colourless else line, file=sys.stderr, flush=True)
 
 

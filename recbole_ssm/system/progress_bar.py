@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 Look = Callable[[], tuple[float, str]]
@@ -27,12 +28,12 @@ class _Left(ProgressColumn):
     """The longest time that it can still take, once that can be told."""
 
     def render(self, task: Task) -> Text:
-        if task.time_remaining is None:
+        if task.finished or task.time_remaining is None:
             return Text("")
         minutes, seconds = divmod(round(task.time_remaining), 60)
         hours, minutes = divmod(minutes, 60)
         time = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-        return Text(f"at most {time} left", no_wrap=True)
+        return Text(f"at most {time} left")
 
 
 class _Bar(Progress):
@@ -40,17 +41,18 @@ class _Bar(Progress):
 
     def __init__(self, look: Look, console: Console, **how: Any):
         self._look = look  # first: rich asks at once what there is to show
-        words = TextColumn("{task.description}", markup=False)
-        narrow = console.width < 60
-        columns = [words, *([] if narrow else [BarColumn(20)]), TaskProgressColumn(), _Left()]
+        cut = Column(no_wrap=True, overflow="crop")  # and no ellipsis, which an ASCII locale cannot show
+        words = TextColumn("{task.description}", markup=False, table_column=cut)
+        drawn = [BarColumn(20)] if console.width >= 60 else []
+        columns = [words, *drawn, TaskProgressColumn(table_column=cut), _Left(table_column=cut)]
         how |= {"refresh_per_second": 1 / SECONDS, "speed_estimate_period": _WINDOW}
         super().__init__(*columns, console=console, **how)
-        self.add_task("", total=1.0)
+        self.add_task("", total=None)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         share, words = self._look()
         for task in self.task_ids:
-            self.update(task, completed=share, description=words)
+            self.update(task, total=1.0 if share else None, completed=share, description=words)  # first it pulses
         return super().get_renderables()
 
 

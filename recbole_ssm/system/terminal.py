@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO, Any
 
 from rich.console import Console as RichConsole
 
@@ -52,7 +54,18 @@ def printable_warnings() -> Iterator[None]:
 
 
 class Console(RichConsole):
-    """rich's Console; where the reader has closed the pipe it raises BrokenPipeError, as ``print`` does."""
+    """rich's Console; where the reader has closed the pipe it raises BrokenPipeError, as ``print`` does.
+
+    What is no terminal gets plain lines, also in a notebook, and where ``FORCE_COLOR`` is set.
+
+    Args:
+        file: what is written to; None for standard output.
+        **how: see ``rich.console.Console``.
+    """
+
+    def __init__(self, file: IO[str] | None = None, **how: Any):
+        on_terminal = (sys.stdout if file is None else file).isatty()
+        super().__init__(file=file, force_jupyter=False, **{"force_terminal": on_terminal, **how})
 
     def tell(self, line: str) -> None:
         """Print a line as it is, but :func:`printable`, and with escapes for what the locale cannot show."""
@@ -66,3 +79,18 @@ class Console(RichConsole):
     def on_broken_pipe(self) -> None:
         """Raise BrokenPipeError, where rich's own version exits."""
         raise BrokenPipeError
+
+
+_MARKS = {"error": "\x1b[1;31m", "warning": "\x1b[1;33m"}
+
+
+def complain(kind: str, text: object) -> None:
+    """Print an error or a warning to standard error, in one line if the text has one.
+
+    Args:
+        kind: ``error`` or ``warning``; it stands before the text, in a colour if the terminal takes any.
+        text: is made :func:`printable`.
+    """
+    coloured = Console(sys.stderr).color_system is not None
+    name = f"{_MARKS[kind]}{kind}:\x1b[0m" if coloured else f"{kind}:"
+    print(name, printable(text), file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from colorama.initialise import reset_all
 from recbole.utils import init_logger
 
 from recbole_ssm.config.config import Config
@@ -48,7 +50,7 @@ def run_logs(config: Config) -> Iterator[Console]:
         with run_log.beside(added):
             yield console
     except Exception as error:
-        _keep_traceback(file, error)
+        _keep_traceback(file, error, named=config["console"] != "verbose")
         raise
     finally:
         for handler in added:
@@ -75,15 +77,17 @@ def _recboles_handlers(config: Config) -> tuple[logging.FileHandler, logging.Han
         root.handlers = before
         sys.stdout, sys.stderr = streams  # which RecBole wraps once more in each run, to colour them on old Windows
         del values["run"]
-    assert isinstance(file, logging.FileHandler)
+    assert isinstance(file, logging.FileHandler) and file.stream is not None
+    file.stream.reconfigure(encoding="utf-8")  # whatever the locale is: names of items may hold any character
+    atexit.unregister(reset_all)  # of RecBole's colours, on terminals that have none, too
     return file, screen
 
 
-def _keep_traceback(log: logging.FileHandler, error: Exception) -> None:
-    """Write where an error arose into a log file, and its name to the error as ``log_file``."""
+def _keep_traceback(log: logging.FileHandler, error: Exception, *, named: bool) -> None:
+    """Write the traceback of an error into a log file; the error may get the file's name as ``log_file``."""
     record = logging.getLogger().makeRecord(
         "root", logging.ERROR, __file__, 0, "the run ends here", (), (type(error), error, error.__traceback__)
     )
     log.handle(record)
-    with suppress(AttributeError):  # of an error with slots
-        error.log_file = Path(log.baseFilename)  # type: ignore[attr-defined]
+    if named:
+        error.__dict__["log_file"] = Path(log.baseFilename)

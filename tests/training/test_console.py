@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import warnings
+from io import StringIO
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from atomic import ROOT, run_here, small
 
 import recbole_ssm
+from recbole_ssm.system import progress_bar
 from recbole_ssm.system.console_log import ForPeople, tell
 from recbole_ssm.system.terminal import Console
 
@@ -86,8 +91,47 @@ def test_an_error_that_nobody_expected_is_one_line(train, monkeypatch):
     done = train("2Mamba4Rec", epochs=1)
     (log,) = Path("log").rglob("*.log")
     assert done.returncode == 1
-    assert done.stderr == f"error: KeyError: 'a bug'; {log.absolute()} says where it arose\n"
+    assert done.stderr == f"error: KeyError: 'a bug'; {log.absolute()} has its traceback\n"
     assert "Traceback (most recent call last)" in log.read_text()
+
+
+def test_epochs_before_an_interruption_are_printed_again_and_early_stopping_is_said(tiny, capsys, monkeypatch):
+    keys = {"data_path": str(tiny), "use_gpu": False, "epochs": 9, "stopping_step": 1, **small("2Mamba4Rec")}
+    worse = count(9, -1)
+
+    def evaluate(self, _):
+        self.valid_score = next(worse) / 10
+        return {"ndcg@10": self.valid_score}
+
+    monkeypatch.setattr("recbole_ssm.training.evaluator.ExactEvaluator.evaluate", evaluate)
+
+    def stop(trainer):
+        if len(trainer.history) == 2:
+            raise KeyError("stopped")
+
+    with pytest.raises(KeyError, match="stopped"):
+        recbole_ssm.run("2Mamba4Rec", "tiny", config_dict=keys, after_epoch=stop)
+    first, _ = re.findall("^epoch .+", capsys.readouterr().out, re.MULTILINE)
+    recbole_ssm.run("2Mamba4Rec", "tiny", config_dict=keys, resume=True)
+    said = capsys.readouterr().out
+    assert f"latest.pth is loaded: the training goes on with epoch 2\n{first}\nepoch 2/9" in said
+    assert re.search(r"\nepoch 3/9 .*\nearly stopping: no validation since epoch 1 was better", said)
+
+
+def test_a_notebook_has_one_line_that_changes(monkeypatch):
+    shown = []
+
+    def display(content, **_):
+        shown.append(content["text/plain"])
+        return SimpleNamespace(update=display)
+
+    notebook = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel="a kernel"))
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    with progress_bar.bar(Console(file=StringIO()), lambda: (0.5, "epoch 2/4")):
+        pass
+    first, last = shown
+    assert re.fullmatch(r"epoch 2/4 ━+\S +50%", first) and last == ""
 
 
 def test_no_terminal_ends_a_training(capfd, monkeypatch):
