@@ -212,6 +212,7 @@ def test_a_model_of_another_size_is_refused(tmp_path, capfd):
 
 def test_a_file_that_cannot_be_written_costs_no_result(tmp_path, capfd):
     file = f"--checkpoint={train(tmp_path)['checkpoint']}"
+    capfd.readouterr()
     assert main(["evaluate", file, "--json=nowhere/found.json"]) == 2
     said = capfd.readouterr()
     assert not said.out and "--json=nowhere/found.json must be a file in a folder that there is" in said.err

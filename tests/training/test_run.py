@@ -122,7 +122,7 @@ def test_one_epoch_from_the_command_line(tiny, tmp_path, capfd, monkeypatch, mod
 @pytest.mark.slow
 def test_one_epoch_in_a_process_of_its_own_on_ml_100k_which_needs_no_files(tmp_path):
     given = ["--model=2Mamba4Rec", "--dataset=ml-100k", "--MAX_ITEM_LIST_LENGTH=50", *options("2Mamba4Rec", d_state=8)]
-    done = run_python(SCRIPT, *given, "--learning_rate=0.005", folder=tmp_path)
+    done = run_python(SCRIPT, *given, "--learning_rate=0.005", "--verbose", folder=tmp_path)
     lines = summary(done)
     assert numbers(lines["test result"])["hit@10"] > 0.02  # chance: 10 of 1682 items
     assert (tmp_path / lines["checkpoint"]).is_file()
