@@ -133,6 +133,23 @@ def test_the_page_on_datasets_makes_atomic_files_of_a_table(tmp_path, monkeypatc
     assert dataset.inter_feat["timestamp"].tolist()[:2] == [1793610900, 1793610990]
 
 
+def test_the_page_on_importing_can_be_followed(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("duckdb")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "import.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    clicks, said, products, items = (block for language, block in blocks if not language)
+    Path("clicks.csv").write_text(clicks, encoding="utf-8")
+    Path("products.csv").write_text(products, encoding="utf-8")
+    first, filtered, with_items = re.findall(r"^python -m recbole_ssm (import .+)$", page, flags=re.MULTILINE)
+    assert main(shlex.split(first)) == 0
+    assert capsys.readouterr().out == said
+    assert main(shlex.split(filtered.replace("k_core=5", "k_core=1"))) == 0
+    assert main(shlex.split(with_items)) == 0
+    assert Path("dataset/clicks/clicks.item").read_text(encoding="utf-8") == items
+    assert {file.suffix for file in Path("dataset/clicks").iterdir()} == {".inter", ".item", ".json", ".pth"}
+
+
 @pytest.fixture
 def shop(tmp_path, monkeypatch):
     """``clicks.csv`` in the working directory, and a ``fit`` that takes no time."""
@@ -210,7 +227,7 @@ def test_commands_of_the_documentation_can_be_given(file, capsys):
         verb = words.pop(0) if words[0] in VERBS else "train"
         assert main([verb, "--help"]) == 0
         own = set(re.findall(r"--(\w+)", capsys.readouterr().out))
-        given = {key_of(word): word for word in words}
+        given = {key_of(word): word for word in words if word.startswith("-")}
         model, dataset, files = (value_of(words, key) for key in ("model", "dataset", "config_files"))
         if verb == "train" and not {"resume", "help"} & given.keys() and "best.yaml" not in line:
             keys = [given[key] for key in given if key not in ("model", "dataset", "config_files")]

@@ -78,7 +78,8 @@ def call(given: Namespace, keys: list[str]) -> None:
         **named(_OTHERS),
     )
     print_table(shown(found.report), None)
-    print(printable(f"The data set is in {found.folder}. Train on it with --dataset={found.name}"))
+    where = "" if given.data_path == "dataset" else f" --data_path={given.data_path}"
+    print(printable(f"The data set is in {found.folder}. Train on it with --dataset={found.name}{where}"))
     if given.report is not None:
         write_output(given.report, (json.dumps(found.report, indent=1, ensure_ascii=False) + "\n").encode())
 

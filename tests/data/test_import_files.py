@@ -121,7 +121,7 @@ def test_names_times_and_filters(content, options, lines):
         (HEAD + b"a,x,11/02/2026 09:15\n", {}, "for example '11/02/2026 09:15'.*time_format"),
         (HEAD + b"a,x,20261102\n", {}, "look like days; read them with time_format=%Y%m%d"),
         (GOOD, {"user": "item", "item": "item"}, "given as user and as item"),
-        (GOOD, {"where": "item=q"}, "no row is left of 2: 2 are left out by where"),
+        (GOOD, {"where": "item=q"}, "no row is left of 2; left out: 2 by where"),
         (GOOD, {"name": "../d"}, "the name of a data set must be"),
         (GOOD, {"path": "x.csv"}, "cannot be written to"),
         (GOOD, {"files": ["."]}, "is a folder; name its files"),

@@ -133,7 +133,8 @@ def _load(scan: Scan, options: Options, report: Report) -> list[Any]:
         report.add_bad(reason, places, many)
     if not report.read:
         raise InputError(f"{', '.join(map(str, scan.source.files))}: there are no rows below the header")
-    report.check_bad(options)
+    if not rows:
+        report.check_bad(options)
     report.filtered = rows - chosen
     return on_times
 

@@ -225,7 +225,7 @@ def finish(
     report.duplicates = drop_duplicates(table, options.duplicates, keep)
     report.core = keep_core(table, options.cores, keep)
     if not keep.any():
-        raise InputError(f"no row is left of {report.read:,}: {report.left_out()}; loosen the filters")
+        raise InputError(f"no row is left of {report.read:,}; left out: {report.left_out()}; loosen the filters")
     table = compact(table, keep, allocate, padding=[PADDING])
     report.describe(table)
     if items is not None:

@@ -158,10 +158,10 @@ class Report:
 def left_out(rows: dict[str, Any]) -> str:
     """How many rows were left out, and why, as words; see :attr:`Report.rows`."""
     reasons = {
-        "cannot be used": sum(rows["bad"].values()),
-        "are left out by where": rows["left out by where"],
-        "are duplicates": rows["duplicates"],
-        "are of users or items with too few interactions": rows["too few interactions"],
+        "that cannot be used": sum(rows["bad"].values()),
+        "by where": rows["left out by where"],
+        "as duplicates": rows["duplicates"],
+        "of users or items with too few interactions": rows["too few interactions"],
     }
     return ", ".join(f"{number:,} {reason}" for reason, number in reasons.items() if number) or "no row"
 
