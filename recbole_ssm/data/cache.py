@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+from collections.abc import Sequence
 from importlib.metadata import version
 from logging import getLogger
 from pathlib import Path
@@ -29,8 +30,17 @@ _FRAMES = ("inter_feat", "user_feat", "item_feat")
 KINDS = (Dataset, SequentialDataset)
 """RecBole's datasets that can be kept; the others hold more than columns."""
 
-READING = 2
+READING = 3
 """The version of the parser: raised when it makes something else of the same files and settings."""
+
+
+class Words(TypedDict):
+    """A list of words in two tensors, which are written and read at once where words are one by one."""
+
+    text: Tensor
+    """uint8, all words after one another in UTF-8."""
+    lengths: Tensor
+    """(n,) int64, of each word in characters."""
 
 
 class KeptField(TypedDict):
@@ -40,7 +50,7 @@ class KeptField(TypedDict):
     source: str
     length: int
     buckets: int | None
-    names: list[str] | None
+    names: Words | None
 
 
 class Kept(TypedDict):
@@ -118,6 +128,19 @@ def find(file: Path | None) -> Kept | None:
     return kept
 
 
+def pack_words(words: Sequence[str]) -> Words:
+    """Words as two tensors; :func:`unpack_words` gives them back."""
+    text = np.frombuffer(bytearray("".join(words).encode(errors="surrogatepass")), np.uint8)
+    return {"text": torch.from_numpy(text), "lengths": torch.tensor(list(map(len, words)), dtype=torch.int64)}
+
+
+def unpack_words(packed: Words) -> list[str]:
+    """The words that :func:`pack_words` was given."""
+    text = packed["text"].numpy().tobytes().decode(errors="surrogatepass")
+    ends = packed["lengths"].cumsum(0).tolist()
+    return [text[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
 def _check(kept: Kept) -> None:
     """Raise any error unless all columns of a table are equally long and each token has a name.
 
@@ -127,12 +150,16 @@ def _check(kept: Kept) -> None:
         raise ValueError("no interactions")
     for what in kept["fields"].values():
         FeatureType(what["type"]), FeatureSource(what["source"])
+        if what["names"] is not None and not (what["names"]["lengths"] >= 0).all():
+            raise ValueError("a word of negative length")
     for name, columns in kept["frames"].items():
         if name not in _FRAMES or len({column.shape for column in columns.values()}) != 1:
             raise ValueError("columns of several lengths")
         for field, column in columns.items():
             names = kept["fields"][field]["names"]
-            if column.ndim != 1 or (names is not None and not 0 <= column.min() <= column.max() < len(names)):
+            if column.ndim != 1 or (
+                names is not None and not 0 <= column.min() <= column.max() < len(names["lengths"])
+            ):
                 raise ValueError("a number without a name")
 
 
@@ -161,7 +188,9 @@ def keep(dataset: Dataset, file: Path, order: NDArray[np.int64] | slice = slice(
             "source": FeatureSource(dataset.field2source[field]).value,
             "length": int(dataset.field2seqlen[field]),
             "buckets": dataset.field2bucketnum.get(field),
-            "names": [str(name) for name in dataset.field2id_token[field]] if field in dataset.field2id_token else None,
+            "names": pack_words([str(name) for name in dataset.field2id_token[field]])
+            if field in dataset.field2id_token
+            else None,
         }
         for field, kind in dataset.field2type.items()
     }
@@ -189,7 +218,7 @@ def restore(dataset: Dataset, kept: Kept) -> None:
         if what["buckets"] is not None:
             dataset.field2bucketnum[field] = what["buckets"]
         if what["names"] is not None:
-            names = np.array(what["names"])
+            names = np.array(unpack_words(what["names"]))
             dataset.field2id_token[field] = names
             dataset.field2token_id[field] = {name: number for number, name in enumerate(names)}
     dataset.feat_name_list = dataset._build_feat_name_list()

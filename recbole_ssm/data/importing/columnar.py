@@ -35,7 +35,7 @@ def write_columns(table: Table, folder: Path, name: str) -> None:
             source=field if field in names else "inter",
             length=1,
             buckets=None if field in names else 2,
-            names=names.get(field),
+            names=cache.pack_words(names[field]) if field in names else None,
         )
         for field in columns
     }
