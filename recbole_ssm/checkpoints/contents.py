@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from recbole_ssm.checkpoints.popularity import check_popularity
 from recbole_ssm.system.bounded import Unusable
 
 _KINDS: dict[str, type] = {
@@ -40,6 +41,7 @@ def check_checkpoint(state: dict[str, Any]) -> None:
         if not all(isinstance(part, kind) for part in parts):
             raise Unusable(f"{key} holds something else than {kind.__name__}s")
     _check_history(state)
+    check_popularity(state)
     for key in ("config", "given", "state_dict", "other_parameter"):
         if not all(isinstance(name, str) for name in state[key]):
             raise Unusable(f"{key} has a key that is no string")

@@ -34,11 +34,15 @@ def parser() -> VerbParser:
     found.option("category", "COLUMN", "its column of categories; default the first with a usual name")
     text = "popular items, one on a line, the most popular first, or with counts behind a comma"
     found.option("popular", "FILE", text, type=Path)
+    text = (
+        "the index of items that export --format=vectors --index=KIND wrote for this checkpoint; default all are scored"
+    )
+    found.option("index", "FILE", text, type=Path)
     text = "where sessions are kept: memory, or redis://HOST:PORT/NUMBER; default memory"
     found.option("sessions", "memory", text, default="memory")
     text = "sessions in memory at most; default 20000"
     found.option("max_sessions", "20000", text, type=types.count, default=20_000)
-    text = "seconds after which a session that is not used is forgotten; default 86400"
+    text = "seconds after which a session without new items is forgotten; default 86400"
     found.option("session_seconds", "86400", text, type=types.seconds, default=86_400.0)
     found.option("workers", "1", "processes; more than 1 need sessions in Redis", type=types.count, default=1)
     found.option("device", "NAME", "the device that computes, such as cuda; default cpu", default="cpu")
@@ -61,6 +65,7 @@ def call(given: Namespace, keys: list[str]) -> None:
         title=given.title,
         category=given.category,
         popular=given.popular,
+        index=given.index,
         token=os.environ.get("RECBOLE_SSM_TOKEN") or None,
         hosts=known_hosts(given.host, tuple(given.hosts)),
         sessions=given.sessions,

@@ -22,6 +22,10 @@ class ItemNames:
         """Whether there is an item of this name."""
         return item in self._number
 
+    def number(self, name: str) -> int | None:
+        """The number of an item; None for one that is not known."""
+        return self._number.get(name)
+
     def numbers(self, names: Iterable[str], *, skip_unknown: bool = False, what: str = "a history") -> list[int]:
         """The numbers of items.
 

@@ -12,6 +12,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_ssm.checkpoints.load import stored_model
+from recbole_ssm.checkpoints.popularity import KEY
 from recbole_ssm.data.transfer import on_device
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.backends import use_backend
@@ -62,6 +63,9 @@ class Ranker:
         self.names = ItemNames(self.items)
         self._columns = {column.field(state["config"]): column for column in self.model.columns}
         self.columns = list(self._columns)
+        counts = state.get(KEY, getattr(self.model, "frequency", None))
+        self.popularity: Tensor | None = None if counts is None else counts.float().cpu()
+        """(n_items,) how often items were had of late; None for checkpoints that do not say it."""
         self._cuda_graph = cuda_graph and self.device.type == "cuda"
         self._steppers: dict[torch.dtype, Stepper] = {}
 

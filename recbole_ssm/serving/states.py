@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from recbole_ssm.ops.packing import cumulative_lengths, sequence_index
-from recbole_ssm.serving.stepping import leaves, like
+from recbole_ssm.ops.added import Added, AddedWhere
+from recbole_ssm.ops.packing import cumulative_lengths
+from recbole_ssm.serving.forms import leaves, like
+from recbole_ssm.serving.traced import TracedStep
 
 if TYPE_CHECKING:
     from recbole_ssm.serving.recommender import Recommender
@@ -42,6 +45,7 @@ class States:
         }
         with recommender.computing():
             hidden, self._form = self._model.prefill(item, cumulative_lengths(torch.ones(1)).to(device), **columns)
+        self._model_step = TracedStep(self._model, self._form) if device.type == "cpu" else self._model.step
         parts = hidden, *leaves(self._form)
         self._kinds = [(part.shape[1:], part.dtype) for part in parts]
         sizes = [part.numel() * part.element_size() for part in parts]
@@ -49,7 +53,7 @@ class States:
         self.size = sum(self._sizes)
 
     def begin(
-        self, histories: Sequence[Sequence[int]], columns: Mapping[str, Sequence[Sequence[float]]]
+        self, histories: Sequence[NDArray[np.int64]], columns: Mapping[str, Sequence[Sequence[float]]]
     ) -> list[bytes]:
         """The states after whole histories.
 
@@ -62,7 +66,7 @@ class States:
         """
         recommender, model = self._recommender, self._model
         values = {name: [list(each) for each in of] for name, of in columns.items()}
-        batch = recommender._batch([list(history) for history in histories], values)
+        batch = recommender._batch([history.tolist() for history in histories], values)
         with recommender.computing():
             tokens, borders = model.packed(batch)
             found = model.prefill(tokens, borders, **model.columns_of(batch))
@@ -95,10 +99,10 @@ class States:
         index = torch.tensor(rows, device=memory.device)
         _, state = self._parts(memory if everybody else memory[index])
         item = torch.tensor(items, device=memory.device)
-        stepped = self._memory(len(rows), *self._model.step(item, state, **self._columns(columns)))
+        stepped = self._memory(len(rows), *self._model_step(item, state, **self._columns(columns)))
         return stepped if everybody else memory.index_copy(0, index, stepped)
 
-    def scores(self, states: Sequence[bytes], histories: Sequence[Sequence[int]]) -> Tensor:
+    def scores(self, states: Sequence[bytes], histories: Sequence[NDArray[np.int64]]) -> Tensor:
         """The scores (R, n_items) of all items.
 
         Args:
@@ -108,24 +112,35 @@ class States:
         Returns:
             The scores; column i is item i.
         """
-        model = self._model
+        return self._model.score_all(*self.read(states, histories))
+
+    def read(
+        self, states: Sequence[bytes], histories: Sequence[NDArray[np.int64]]
+    ) -> tuple[Tensor, tuple[Added | AddedWhere, ...]]:
+        """What scores are made of.
+
+        Args:
+            states: R of them.
+            histories: as for :meth:`scores`.
+
+        Returns:
+            (R, hidden_size) representations, and what is added to scores after these histories.
+        """
         with self._recommender.computing():
             hidden, _ = self._parts(self._tensor(states))
-            return model.score_all(hidden, model.added_after(*self._had(histories)))
+            return hidden, self._model.added_after(*self._had(histories))
 
-    def _had(self, histories: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    def _had(self, histories: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
         """Which items (R, n_items) bool histories have, where the model asks, and their latest (R, n_recent)."""
         model, device, n = self._model, self._recommender.device, len(histories)
         seen = torch.zeros(n, model.n_items if model.repeat_bias is not None else 0, dtype=torch.bool)
         if seen.numel():
-            rows = sequence_index(
-                cumulative_lengths(torch.tensor([len(each) for each in histories])), sum(map(len, histories))
-            )
-            seen[rows.long(), torch.tensor([item for each in histories for item in each], dtype=torch.int64)] = True
+            rows = np.repeat(np.arange(n), [len(each) for each in histories])
+            seen.numpy()[rows, np.concatenate(histories)] = True
         latest = torch.zeros(n, model.n_recent, dtype=torch.int64)
         for row, history in enumerate(histories if model.n_recent else ()):
-            newest = torch.tensor(list(history[: -model.n_recent - 1 : -1]), dtype=torch.int64)
-            latest[row, : len(newest)] = newest
+            newest = history[: -model.n_recent - 1 : -1]
+            latest[row, : len(newest)] = torch.from_numpy(newest.copy())
         return seen.to(device), latest.to(device)
 
     def _columns(self, values: Mapping[str, list[float]]) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ are recorded once, as CUDA graphs, and then launched as one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from logging import getLogger
 from threading import Lock
 from typing import Any, NamedTuple
@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from recbole_ssm.serving.forms import leaves, like
+from recbole_ssm.serving.traced import TracedStep
 from recbole_ssm.system.cuda_graphs import NotRecorded, recorded
 
 _ALIGNED = 16
@@ -48,6 +50,7 @@ class Stepper:
         borders = torch.tensor([0, 1], dtype=torch.int32, device=device)
         there = {name: values.to(device) for name, values in columns.items()}
         hidden, self._state = model.prefill(item, borders, **there)
+        self._step = TracedStep(model, self._state) if device.type == "cpu" else model.step
         seen = torch.zeros(1, model.n_items, dtype=torch.bool, device=device)
         parts = (hidden, seen, item.new_zeros(1, model.n_recent), *leaves(self._state))
         self._kinds = [(each.shape, each.dtype) for each in parts]
@@ -114,7 +117,7 @@ class Stepper:
         return _numbers(best)
 
     def _read(self, kept: Kept, item: Tensor, columns: Mapping[str, Tensor]) -> None:
-        hidden, state = self._model.step(item, kept.state, **columns)
+        hidden, state = self._step(item, kept.state, **columns)
         kept.seen.scatter_(1, item[:, None], True)
         kept.latest.copy_(torch.cat([item[:, None], kept.latest], 1)[:, : self._model.n_recent])
         _write(kept, hidden, state)
@@ -135,6 +138,7 @@ class RecordedStepper(Stepper):
 
     def __init__(self, model: Any, device: torch.device, columns: Mapping[str, Tensor]):
         super().__init__(model, device, columns)
+        self._step = model.step
         self._lock = Lock()
         self._memory = torch.zeros(sum(self._sizes), dtype=torch.uint8, device=device)
         self._item = torch.zeros(1, dtype=torch.int64, device=device)
@@ -195,23 +199,3 @@ def _write(kept: Kept, hidden: Tensor, state: Any) -> None:
 def _numbers(best: Tensor) -> tuple[list[float], list[int]]:
     scores, items = best.tolist()
     return scores, [int(item) for item in items]
-
-
-def leaves(state: Any) -> Iterator[Tensor]:
-    """The tensors of a state, which is a tensor, or a list or tuple of states."""
-    if isinstance(state, Tensor):
-        yield state
-        return
-    for each in state:
-        yield from leaves(each)
-
-
-def like(state: Any, leaves: Iterator[Tensor]) -> Any:
-    """A state of the same form with other tensors."""
-    if isinstance(state, Tensor):
-        return next(leaves)
-    return _of_kind(state, (like(each, leaves) for each in state))
-
-
-def _of_kind(state: Any, parts: Iterable[Any]) -> Any:
-    return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)

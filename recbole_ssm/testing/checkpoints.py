@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from recbole_ssm.checkpoints import format as checkpoint
+from recbole_ssm.checkpoints.popularity import KEY
 from recbole_ssm.config.config import Config
 from recbole_ssm.model.catalogue import Catalogue
 from recbole_ssm.system.plain import plain
@@ -19,7 +20,7 @@ from recbole_ssm.training.making import make_model
 def made_checkpoint(
     file: Path, items: Sequence[str] | int, model: str = "2Mamba4Rec", seed: int = 0, **settings: Any
 ) -> Path:
-    """Write a checkpoint with random weights.
+    """Write a checkpoint with random weights, whose first items are the most popular ones.
 
     Args:
         file: where to.
@@ -43,6 +44,7 @@ def made_checkpoint(
         "given": plain(config.given),
         "dataset": {"name": "made", "users": 1, "items": len(names), "samples": 1, "hash": "made"},
         "item_vocabulary": ["[PAD]", *names],
+        KEY: torch.arange(len(names) + 1.0).flip(0),
         **{"epoch": 0, "cur_step": 0, "best_valid_score": 0.0, "history": []},
         "state_dict": made.state_dict(),
         "other_parameter": made.other_parameter(),

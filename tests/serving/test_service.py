@@ -1,14 +1,24 @@
 """The service, asked in this process: the same answers as the model's, in batches, for histories and for sessions."""
 
+import json
+import re
+from types import SimpleNamespace
+
 import pytest
+import torch
+from recbole.data.interaction import Interaction
 
 pytest.importorskip("fastapi", reason="the service needs the extra serve")
 pytest.importorskip("httpx", reason="the service is asked with httpx")
 
 from asking import asking
+from atomic import ROOT
 
-from recbole_ssm import Recommender
+from recbole_ssm import InputError, Recommender
+from recbole_ssm.checkpoints.popularity import popularity
+from recbole_ssm.serving.index import ItemIndex
 from recbole_ssm.serving.service.app import create_app
+from recbole_ssm.serving.service.settings import Settings
 from recbole_ssm.testing.checkpoints import made_checkpoint
 
 SMALL = {"hidden_size": 8, "headdim": 4, "d_state": 4, "num_layers": 1}
@@ -35,7 +45,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(files):
-    with asking(create_app(Recommender(files()))) as client:
+    with asking(create_app(Recommender(files()), Settings(warm=False))) as client:
         yield client
 
 
@@ -51,7 +61,7 @@ def test_answers_are_those_of_the_model(files, model):
     times = [978300000.0 + 3600 * number for number in range(5)]
     columns = {"columns": {name: [times] for name in recommender.columns}}
     expected = recommender.recommend([history + more], 5, exclude=["i9"], **columns)[0]
-    with asking(create_app(recommender)) as client:
+    with asking(create_app(recommender, Settings(warm=False))) as client:
         asked = {"k": 5, "exclude": ["i9"]}
         whole = client.post("/recommend", json={**asked, "history": history + more, "times": times})
         client.post("/sessions/a/events", json={"items": history, "times": times[:3]})
@@ -62,6 +72,25 @@ def test_answers_are_those_of_the_model(files, model):
             scores = [each["score"] for each in answer.json()["items"]]
             assert scores == pytest.approx([score for _, score in expected], rel=1e-4, abs=1e-5)
             assert answer.json()["source"] == "model"
+
+
+def test_answers_from_an_index_are_the_same(files, tmp_path):
+    pytest.importorskip("faiss", reason="an index of items needs the extra ann")
+    recommender = Recommender(files(repeat_bias=True, item_bias=True))
+    ItemIndex.build(recommender, "exact").save(tmp_path / "items.index")
+    asked = [{"history": ["i1", "i2"], "k": 5, "filter_seen": True, "exclude": ["i3"]}, {"history": ["i9"], "k": 7}]
+    asked.append({"history": ["i4"], "candidates": ["i5", "i6"]})
+    found = []
+    for settings in (Settings(warm=False), Settings(index=tmp_path / "items.index", warm=False)):
+        with asking(create_app(recommender, settings)) as client:
+            found.append(
+                [names(each) for each in client.at_once([("POST", "/recommend", {"json": each}) for each in asked])]
+            )
+    assert found[0] == found[1]
+    with pytest.raises(InputError, match="of another model"):
+        create_app(Recommender(files(seed=5)), settings)
+    with pytest.raises(InputError, match="reads whole histories"):
+        create_app(Recommender(files("PackedSASRec")), settings)
 
 
 def test_a_session_is_known_until_it_is_deleted(client):
@@ -89,4 +118,81 @@ def test_it_says_how_it_is(client):
     assert client.get("/healthz").json()["items"] == 30
     assert client.get("/readyz").status_code == 200
     assert "recbole_ssm_requests_total" in client.get("/metrics").text
-    assert "/sessions/{session_id}/events" in client.get("/openapi.json").json()["paths"]
+    paths = client.get("/openapi.json").json()["paths"]
+    page = client.get("/docs").text
+    assert "/sessions/{session_id}/events" in paths
+    assert all(f"{method.upper()} {path}</code>" in page for path, methods in paths.items() for method in methods)
+    assert "<script" not in page and "http" not in page and "max-width" in client.get("/docs.css").text
+
+
+def test_the_page_on_the_service_can_be_followed(tmp_path):
+    """Each request of it is answered, with the fields that it shows; its Python runs."""
+    page = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
+    file = made_checkpoint(tmp_path / "model.pth", ["242", "302", "377", "173", "204", "50", "286", "100"], **SMALL)
+    lines = (
+        "item_id:token\tmovie_title:token_seq\tclass:token_seq\n",
+        *(f"{item}\tTitle\tComedy\n" for item in (173, 50)),
+    )
+    (tmp_path / "made.item").write_text("".join(lines))
+    block = re.search(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[1]
+    space: dict = {}
+    exec(compile(re.sub(r"saved/.*?\.pth", str(file), block), "serve.md", "exec"), space)
+    assert space["app"].state.service.settings.limits.k == 50
+    settings = Settings(items=tmp_path / "made.item", warm=False)
+    asked = re.findall(r"^```http\nPOST (\S+)\n(.*?)```\n.*?^```json\n(.*?)```$", page, re.MULTILINE | re.DOTALL)
+    with asking(create_app(Recommender(file), settings)) as client:
+        for path, body, shown in asked:
+            answer = client.post(path, json=json.loads(body)).json()
+            assert answer.keys() == json.loads(shown).keys()
+            assert len(answer["items"]) == len(json.loads(shown)["items"])
+        comedies = client.post("/recommend", json={"history": ["242"], "categories": ["Comedy"]}).json()["items"]
+        assert {each["item"]: (each["title"], each["categories"]) for each in comedies} == {
+            "173": ("Title", ["Comedy"]),
+            "50": ("Title", ["Comedy"]),
+        }
+        error = re.findall(r'^```json\n(\{"error".*?)```$', page, re.MULTILINE | re.DOTALL)[0]
+        assert client.post("/recommend", json={"k": 101}).json() == json.loads(error)
+        for method, path in re.findall(r"^\| `(GET|DELETE) (/[^`?]*)", page, re.MULTILINE):
+            found = client.request(method, path.replace("{id}", "242" if "items" in path else "anna-7"))
+            assert found.status_code in (200, 204), path
+    assert len(asked) == 2
+
+
+def test_cold_users_get_what_is_popular(files, tmp_path):
+    (tmp_path / "popular.csv").write_text("item,count\ni7,30\nnone,25\ni9,40\n")
+    (tmp_path / "ranked.txt").write_text("i5\ni6\n")
+    for file, expected in ((None, ["i1", "i2"]), ("popular.csv", ["i9", "i7"]), ("ranked.txt", ["i5", "i6"])):
+        settings = Settings(popular=None if file is None else tmp_path / file, warm=False)
+        with asking(create_app(Recommender(files()), settings)) as client:
+            for asked in ({}, {"history": []}, {"history": ["none"]}, {"session_id": "nobody"}):
+                answer = client.post("/recommend", json={**asked, "k": 2})
+                assert (names(answer), answer.json()["source"]) == (expected, "popular")
+            limited = {"k": 3, "candidates": ["i7", "i6", "i2"], "exclude": ["i2"]}
+            assert set(names(client.post("/recommend", json=limited))) <= {"i7", "i6"}
+    (tmp_path / "popular.csv").write_text("i7,30\ni8,many\n")
+    with pytest.raises(InputError, match="line 2: behind the item must be a number"):
+        create_app(Recommender(files()), settings.__class__(popular=tmp_path / "popular.csv"))
+
+
+def test_popular_are_the_items_of_late():
+    """An interaction counts half as much as one that comes a tenth of all interactions later."""
+    feat = Interaction({"item_id": torch.tensor([1, 2, 1, 3, 3, 3, 3, 3, 3, 2]), "timestamp": torch.arange(10.0)})
+    data = SimpleNamespace(inter_feat=feat, iid_field="item_id", time_field="timestamp", item_num=5)
+    found = popularity(data)
+    assert found.tolist() == pytest.approx([0, 2**-9 + 2**-7, 2**-8 + 1, sum(2.0**-age for age in range(1, 7)), 0])
+    data.time_field = "none"
+    assert popularity(data).tolist() == [0, 2, 2, 6, 0]
+
+
+def test_files_of_items_that_cannot_be_used(files, tmp_path):
+    file = tmp_path / "made.item"
+    for content, given, said in (
+        (b"item_id:token\n", {"title": "name"}, "has no such column"),
+        (b"item_id:token\ttitle:token\ni1\t\xff\n", {}, "cannot be read"),
+        (None, {}, "cannot be read"),
+    ):
+        file.unlink(missing_ok=True)
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(InputError, match=said):
+            create_app(Recommender(files()), Settings(items=file, **given))

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from recbole_ssm import Recommender, run
 from recbole_ssm.serving import stepping
+from recbole_ssm.serving.forms import leaves, like
 from recbole_ssm.serving.stepping import RecordedStepper
 
 MODELS = {
@@ -73,7 +74,7 @@ def test_what_is_recorded_uses_the_same_memory_in_each_call(file, monkeypatch):
     step, score_all = recommender.model.step, recommender.model.score_all
 
     def noted_step(items, state):
-        places[("read", items.data_ptr(), *(each.data_ptr() for each in stepping.leaves(state)))] += 1
+        places[("read", items.data_ptr(), *(each.data_ptr() for each in leaves(state)))] += 1
         return step(items, state)
 
     def noted_scores(hidden, added=()):
@@ -95,9 +96,9 @@ def test_what_is_recorded_uses_the_same_memory_in_each_call(file, monkeypatch):
 
 def test_a_state_keeps_its_form():
     state = [(torch.ones(2), [torch.zeros(3)]), torch.ones(4)]
-    leaves = list(stepping.leaves(state))
-    assert [len(leaf) for leaf in leaves] == [2, 3, 4]
-    again = stepping.like(state, iter(leaves))
+    found = list(leaves(state))
+    assert [len(leaf) for leaf in found] == [2, 3, 4]
+    again = like(state, iter(found))
     assert type(again[0]) is tuple
     assert again[0][1][0] is state[0][1][0]
 
@@ -107,5 +108,5 @@ def test_parts_of_a_memory_begin_where_kernels_like_it(file):
     session = recommender.session(["i1", "i2"])
     kept = recommender._stepper().kept(session._memory)
     start = session._memory.data_ptr()
-    assert all((part.data_ptr() - start) % 16 == 0 for part in (kept.hidden, kept.seen, *stepping.leaves(kept.state)))
+    assert all((part.data_ptr() - start) % 16 == 0 for part in (kept.hidden, kept.seen, *leaves(kept.state)))
     assert kept.seen[0].nonzero()[:, 0].tolist() == sorted(recommender.items.index(item) for item in ("i1", "i2"))

@@ -23,9 +23,9 @@ def ssd_step(
     Returns:
         y (R, H, P) and the state (R, H, P, N) after this token.
     """
-    heads_per_group = x.shape[1] // B.shape[1]
-    B, C = (projection.repeat_interleave(heads_per_group, 1) for projection in (B, C))
+    (R, H, P), (G, N), dtype = x.shape, B.shape[1:], state.dtype
     decay = torch.exp(dt * A)[..., None, None]
-    state = decay * state + (dt[..., None] * x)[..., None] * B[:, :, None]
-    y = (state @ C[..., None].to(state.dtype)).squeeze(-1).to(x.dtype)
-    return (y if D is None else y + D[:, None] * x), state
+    inputs = (dt[..., None] * x).reshape(R, G, -1, 1).to(dtype)
+    state = torch.addcmul((decay * state).reshape(R, G, -1, N), inputs, B[:, :, None].to(dtype))
+    y = (state @ C[..., None].to(dtype)).view(R, H, P).to(x.dtype)
+    return (y if D is None else torch.addcmul(y, D[:, None].to(x.dtype), x)), state.view(R, H, P, N)

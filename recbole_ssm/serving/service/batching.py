@@ -22,7 +22,7 @@ class Batcher(Generic[Request, Answer]):
     """Gathers requests into batches.
 
     Args:
-        compute: called in the thread with a batch; gives an answer for each request, None for one to compute again.
+        compute: called in the thread with a batch; gives for each an answer, an error, or None to compute it again.
         key: two requests with the same key, which is not None, are not in one batch; the first comes first.
         most: the most requests of a batch.
         wait: seconds for which the first of a batch waits for others.
@@ -33,7 +33,7 @@ class Batcher(Generic[Request, Answer]):
 
     def __init__(
         self,
-        compute: Callable[[Sequence[Request]], Sequence[Answer | None]],
+        compute: Callable[[Sequence[Request]], Sequence[Answer | Exception | None]],
         key: Callable[[Request], object],
         *,
         most: int,
@@ -135,7 +135,9 @@ class Batcher(Generic[Request, Answer]):
         for (request, future, tries), answer in zip(batch, answers, strict=True):
             if future.done():
                 continue
-            if answer is not None:
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            elif answer is not None:
                 future.set_result(answer)
             elif tries < _TRIES:
                 self._waiting.append((request, future, tries + 1))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import compress, islice
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from recbole_ssm.serving.choice import Choice, best_scores
+from recbole_ssm.serving.service.errors import Refused
 from recbole_ssm.serving.service.in_use import InUse
 from recbole_ssm.serving.service.sessions import Record, Sessions
+
+_NONE = np.zeros(0, np.int64)
 
 _SCORES = 2**24
 """The most scores that are computed at once, unless one request alone has more."""
@@ -70,10 +74,11 @@ class _Row:
 
     ask: Ask
     record: Record
-    new: list[str]
+    new: list[int]
+    """Numbers of the items of the request that the model knows."""
     times: list[float]
+    """Of these."""
     changed: bool = False
-    numbers: list[int] = field(default_factory=list)
     found: list[tuple[str, float]] | None = None
     source: str = "model"
 
@@ -90,15 +95,23 @@ class Engine:
     def __init__(self, in_use: InUse, sessions: Sessions, session_items: int):
         self.in_use, self.sessions, self._kept = in_use, sessions, session_items
 
-    def run(self, asks: Sequence[Ask]) -> list[Reply | None]:
+    def run(self, asks: Sequence[Ask]) -> list[Reply | Refused | None]:
         """Answer requests.
 
         Args:
             asks: at most one of them is about any session.
 
         Returns:
-            The answers; None for one whose session another process has changed meanwhile. Ask again.
+            The answers; None for one whose session another process has changed meanwhile, which is to ask again;
+            errors for all with sessions if these cannot be reached.
         """
+        try:
+            return self._run(asks)
+        except Refused as error:
+            others = iter(self._run([ask for ask in asks if ask.session_id is None]))
+            return [error if ask.session_id is not None else next(others) for ask in asks]
+
+    def _run(self, asks: Sequence[Ask]) -> list[Reply | Refused | None]:
         start, use = time.perf_counter(), self.in_use
         rows = self._rows(asks, use)
         if use.states is not None:
@@ -120,67 +133,56 @@ class Engine:
         ids = [ask.session_id for ask in asks if ask.session_id is not None]
         loaded = self.sessions.load(ids) if ids else []
         records: dict[str | None, Record | None] = dict(zip(ids, loaded, strict=True))
-        found = []
-        for ask in asks:
-            known = [(item, when) for item, when in zip(ask.items, ask.times, strict=True) if item in use.recommender]
-            row = _Row(
-                ask, records.get(ask.session_id) or Record(), [item for item, _ in known], [at for _, at in known]
-            )
-            if row.new:
-                row.changed, row.record = True, self._grown(row)
-            found.append(row)
-        return found
+        return [self._row(ask, records.get(ask.session_id) or Record(), use) for ask in asks]
 
-    def _grown(self, row: _Row) -> Record:
-        """The record of a session, or of a history, with its new items; its state is still that of before."""
-        before = row.record
-        kept = slice(None) if row.ask.session_id is None else slice(-self._kept, None)
-        return replace(
-            before,
-            items=(*before.items, *row.new)[kept],
-            times=(*before.times, *row.times)[kept],
-            events=before.events + len(row.new),
-            version=before.version + 1,
-            used=time.time(),
-        )
+    def _row(self, ask: Ask, record: Record, use: InUse) -> _Row:
+        """A request with the record of its session, or with an empty one, and its new items in it."""
+        if record.model != use.fingerprint:
+            record = replace(record, state=b"", model=use.fingerprint, numbers=_NONE)
+        if record.items and not len(record.numbers):
+            record = replace(record, numbers=np.asarray(use.numbers(record.items), np.int64))
+        numbers = [use.number(item) for item in ask.items]
+        known = [number is not None for number in numbers]
+        row = _Row(ask, record, [number for number in numbers if number is not None], [*compress(ask.times, known)])
+        if row.new:
+            kept = slice(None) if ask.session_id is None else slice(-self._kept, None)
+            row.changed = True
+            row.record = replace(
+                record,
+                items=(*record.items, *compress(ask.items, known))[kept],
+                times=(*record.times, *row.times)[kept],
+                events=record.events + len(row.new),
+                numbers=np.append(record.numbers, row.new)[kept],
+                version=record.version + 1,
+                used=time.time(),
+            )
+        return row
 
     def _advance(self, rows: Sequence[_Row], use: InUse) -> None:
         """Bring the state of each row to its latest item: by steps, or from its items where there is no state."""
         assert use.states is not None
-        step = [row for row in rows if row.new and self._has_state(row, use)]
-        begin = [row for row in rows if row.record.items and not self._has_state(row, use)]
+        step = [row for row in rows if row.new and row.record.state]
+        begin = [row for row in rows if len(row.record.numbers) and not row.record.state]
         if step:
             columns = self._columns([row.times for row in step], use)
-            numbers = [use.numbers(row.new) for row in step]
-            states = use.states.step([row.record.state for row in step], numbers, columns)
-            self._put(step, states, use)
+            states = use.states.step([row.record.state for row in step], [row.new for row in step], columns)
+            self._put(step, states)
         if begin:
-            self._begin(begin, use)
+            columns = self._columns([self._known_times(row, use) for row in begin], use)
+            self._put(begin, use.states.begin([row.record.numbers for row in begin], columns))
 
-    def _begin(self, rows: Sequence[_Row], use: InUse) -> None:
-        """Read the items of rows as whole histories. Of another model's items some may be unknown to this one."""
-        assert use.states is not None
-        known = []
-        for row in rows:
-            pairs = [
-                pair for pair in zip(row.record.items, row.record.times, strict=True) if pair[0] in use.recommender
-            ]
-            if pairs:
-                known.append((row, pairs))
-        if not known:
-            return
-        columns = self._columns([[when for _, when in pairs] for _, pairs in known], use)
-        states = use.states.begin([use.numbers([item for item, _ in pairs]) for _, pairs in known], columns)
-        self._put([row for row, _ in known], states, use)
+    def _known_times(self, row: _Row, use: InUse) -> list[float]:
+        """The times of the record's items that the model knows. Another model may have known others."""
+        record = row.record
+        if len(record.numbers) == len(record.items) or not use.recommender.columns:
+            return list(record.times)
+        return [when for item, when in zip(record.items, record.times, strict=True) if use.number(item) is not None]
 
-    def _put(self, rows: Sequence[_Row], states: Sequence[bytes], use: InUse) -> None:
+    def _put(self, rows: Sequence[_Row], states: Sequence[bytes]) -> None:
         for row, state in zip(rows, states, strict=True):
             if not row.changed:
                 row.changed, row.record = True, replace(row.record, version=row.record.version + 1)
-            row.record = replace(row.record, state=state, model=use.fingerprint)
-
-    def _has_state(self, row: _Row, use: InUse) -> bool:
-        return bool(row.record.state) and row.record.model == use.fingerprint
+            row.record = replace(row.record, state=state)
 
     def _columns(self, times: list[list[float]], use: InUse) -> dict[str, list[list[float]]]:
         """The times as the columns that the model reads; there are no others than of times."""
@@ -188,33 +190,43 @@ class Engine:
 
     def _rank(self, rows: Sequence[_Row], use: InUse) -> None:
         """Give each row its best items."""
-        scored = []
+        scored = [row for row in rows if len(row.record.numbers)]
         for row in rows:
-            row.numbers = use.numbers(row.record.items)
-            if row.numbers:
-                scored.append(row)
-            else:
+            if not len(row.record.numbers):
                 row.source, row.found = "popular", self._popular(row.ask, use)
         if use.states is None:
             self._rank_histories(scored, use)
             return
+        if use.index is not None:
+            free = [row for row in scored if row.ask.candidates is None and row.ask.categories is None]
+            self._rank_by_index(free, use)
+            scored = [row for row in scored if row.found is None]
         at_once = max(1, _SCORES // len(use.recommender.items))
         for start in range(0, len(scored), at_once):
             some = scored[start : start + at_once]
-            scores = use.states.scores([row.record.state for row in some], [row.numbers for row in some])
+            scores = use.states.scores([row.record.state for row in some], [row.record.numbers for row in some])
             best = best_scores(scores, self._choice(some, use), max(row.ask.k for row in some))
             for row, found in zip(some, best, strict=True):
                 row.found = use.recommender._named(*found)[: row.ask.k]
+
+    def _rank_by_index(self, rows: Sequence[_Row], use: InUse) -> None:
+        """As :meth:`_rank`, with candidates from the index, for rows that may have any item."""
+        if not rows:
+            return
+        assert use.states is not None and use.index is not None
+        hidden, added = use.states.read([row.record.state for row in rows], [row.record.numbers for row in rows])
+        left_out = [[] if each is None else each.tolist() for each in self._choice(rows, use).exclude]
+        scores, items = use.index.search(hidden, max(row.ask.k for row in rows), exclude=left_out, added=added)
+        for row, values, numbers in zip(rows, scores.tolist(), items.tolist(), strict=True):
+            row.found = use.recommender._named(values, numbers)[: row.ask.k]
 
     def _rank_histories(self, rows: Sequence[_Row], use: InUse) -> None:
         """As :meth:`_rank`, for a model without states, which reads whole histories."""
         if not rows:
             return
-        known = [[item in use.recommender for item in row.record.items] for row in rows]
-        times = [list(compress(row.record.times, each)) for row, each in zip(rows, known, strict=True)]
         best = use.recommender._best(
-            [row.numbers for row in rows],
-            self._columns(times, use),
+            [row.record.numbers.tolist() for row in rows],
+            self._columns([self._known_times(row, use) for row in rows], use),
             self._choice(rows, use),
             max(row.ask.k for row in rows),
         )
@@ -226,14 +238,18 @@ class Engine:
         left_out: list[Tensor | None] = []
         for row in rows:
             seen = use.recommender.filters_seen(row.ask.filter_seen)
-            numbers = use.numbers(row.ask.exclude) + (row.numbers if seen else [])
+            numbers = use.numbers(row.ask.exclude) + (row.record.numbers.tolist() if seen else [])
             left_out.append(torch.tensor(numbers) if numbers else None)
         return Choice([use.allowed(row.ask.candidates, row.ask.categories) for row in rows], left_out)
 
     def _popular(self, ask: Ask, use: InUse) -> list[tuple[str, float]]:
         """The most popular of the items that may be recommended."""
         allowed = use.allowed(ask.candidates, ask.categories)
-        within = None if allowed is None else {use.recommender.items[number] for number in allowed.tolist()}
-        left_out = set(ask.exclude)
-        fits = (each for each in use.popular if each[0] not in left_out and (within is None or each[0] in within))
+        within = None if allowed is None else set(allowed.tolist())
+        left_out = set(use.numbers(ask.exclude))
+        fits = (
+            (use.recommender.items[number], count)
+            for number, count in use.popular()
+            if number not in left_out and (within is None or number in within)
+        )
         return list(islice(fits, ask.k))

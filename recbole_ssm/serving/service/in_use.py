@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from recbole_ssm.errors import InputError
+from recbole_ssm.serving.index import ItemIndex
 from recbole_ssm.serving.recommender import Recommender
 from recbole_ssm.serving.service.item_file import ItemFile, Search
-from recbole_ssm.serving.service.popular import most_popular
 from recbole_ssm.serving.states import States
 
 
@@ -21,24 +25,53 @@ class InUse:
         recommender: the model.
         of_items: titles and categories.
         popular: by item how often it was had of late; None for what the checkpoint knows.
+        index: file of an index of the items; None for none.
 
     Attributes:
         recommender: the model.
         fingerprint: stands for weights and items: under another one states are of no use.
         states: of sessions; None for a model that reads whole histories.
-        popular: numbers and counts of popular items, the most popular first.
+        index: of the items; None where all are scored.
+        counts: (n_items,) how often each was had of late; 0 where nobody knows.
         search: finds items.
     """
 
-    def __init__(self, recommender: Recommender, of_items: ItemFile, popular: Mapping[str, float] | None = None):
+    def __init__(
+        self,
+        recommender: Recommender,
+        of_items: ItemFile,
+        popular: Mapping[str, float] | None = None,
+        index: Path | None = None,
+    ):
         self.recommender, self._of_items = recommender, of_items
         self.fingerprint = fingerprint(recommender)
         self.states = States(recommender) if recommender.model.streams and not recommender._longest else None
-        counts = {} if popular is None else popular
-        self.popular = [each for each in most_popular(counts) if each[0] in recommender]
-        first = dict.fromkeys(item for item, _ in self.popular)
-        self.search = Search([*first, *(item for item in recommender.items[1:] if item not in first)], of_items.titles)
+        if index is not None and self.states is None:
+            raise InputError("--index is for models that keep a state; this one reads whole histories")
+        self.index = None if index is None else ItemIndex.load(index, recommender)
+        self.counts = self._counts(popular)
+        self._order = np.argsort(-self.counts, kind="stable")
+        self.search = Search([recommender.items[number] for number in self._order if number], of_items.titles)
         self._of_category = self._by_category()
+
+    def _counts(self, popular: Mapping[str, float] | None) -> NDArray[np.float32]:
+        """How often each item (n_items,) was had of late; 0 where nobody knows."""
+        counts = np.zeros(len(self.recommender.items), np.float32)
+        if popular is None:
+            known = self.recommender.popularity
+            return counts if known is None else known.numpy()
+        for item, count in popular.items():
+            for number in self.numbers([item]):
+                counts[number] = count
+        return counts
+
+    def popular(self) -> Iterator[tuple[int, float]]:
+        """Numbers and counts of the items that somebody has had, the most popular first."""
+        for number in map(int, self._order):
+            if number and self.counts[number] <= 0:
+                return
+            if number:
+                yield number, float(self.counts[number])
 
     def _by_category(self) -> dict[str, Tensor]:
         """The numbers (n,) of the items of each category."""
@@ -52,6 +85,10 @@ class InUse:
     def numbers(self, items: Iterable[str]) -> list[int]:
         """The numbers of items; those that the model does not know are passed over."""
         return self.recommender.names.numbers(items, skip_unknown=True)
+
+    def number(self, item: str) -> int | None:
+        """The number of an item; None for one that the model does not know."""
+        return self.recommender.names.number(item)
 
     def allowed(self, candidates: Sequence[str] | None, categories: Sequence[str] | None) -> Tensor | None:
         """The numbers (n,) of the items that are among the candidates and in one of the categories; None for all."""

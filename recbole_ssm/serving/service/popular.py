@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 from recbole_ssm.errors import InputError
@@ -42,8 +41,3 @@ def read_popular(file: Path) -> dict[str, float]:
             raise InputError(f"--popular={file}, line {number + 1}: behind the item must be a number")
         found[row[0]] = count
     return found
-
-
-def most_popular(counts: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Names and counts, the largest count first; of equal ones the order stays."""
-    return sorted(counts.items(), key=lambda each: -each[1])

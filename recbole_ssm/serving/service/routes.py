@@ -13,6 +13,8 @@ from recbole_ssm.serving.service.service import Service
 
 router = APIRouter()
 
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 SessionId = Annotated[str, Path(pattern=messages.SESSION_ID, description="letters, digits and . _ ~ -, up to 128")]
 Count = Annotated[int, Query(ge=1, description="how many items are wanted")]
 CountOrNone = Annotated[int, Query(ge=0, description="how many recommendations are wanted; 0 for none")]
@@ -28,7 +30,7 @@ def _gives(kind: type[BaseModel], *errors: int) -> dict[int | str, dict[str, Any
 
 
 def _answer(content: dict[str, Any]) -> Response:
-    return Response(json.dumps(content, ensure_ascii=False, allow_nan=False).encode(), media_type="application/json")
+    return Response(_JSON.encode(content).encode(), media_type="application/json")
 
 
 def _service(request: Request) -> Service:
@@ -101,12 +103,12 @@ async def explain(request: Request) -> Response:
 
 @router.get("/healthz", response_class=Response)
 async def healthz(request: Request) -> Response:
-    """200 while the process runs."""
+    """200 while the process runs. ``old_model`` is true where a newer checkpoint is there and cannot be used."""
     service = _service(request)
     use = service.in_use
     items = len(use.recommender.items) - 1
     found = {"status": "ok", "name": use.recommender.name, "model": use.fingerprint, "items": items}
-    return _answer(found | ({"checkpoint_error": service.reading} if service.reading else {}))
+    return _answer(found | {"old_model": service.old_model})
 
 
 @router.get("/readyz", responses={503: {"model": messages.Error}}, response_class=Response)

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from recbole_ssm.errors import InputError
 from recbole_ssm.serving.recommender import Recommender
 from recbole_ssm.serving.service.app import create_app
 from recbole_ssm.serving.service.settings import Limits, Settings
+from recbole_ssm.serving.service.watch import Watch
 from recbole_ssm.system import threads
 
 _HANDED_ON = "RECBOLE_SSM_SERVICE"
@@ -69,9 +71,11 @@ class Server:
     def app(self) -> FastAPI:
         """The app, with its checkpoint loaded."""
         assert self.settings.checkpoint is not None
-        recommender = Recommender(self.settings.checkpoint, self.device, filter_seen=self.filter_seen)
+        read = partial(Recommender, device=self.device, filter_seen=self.filter_seen)
+        watch = Watch(self.settings.checkpoint, read)
+        recommender = watch.load()
         with threads.chosen(1 if len(recommender.items) < _SMALL else threads.HELPFUL):
-            return create_app(recommender, self.settings)
+            return create_app(recommender, self.settings, watch)
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -95,7 +99,7 @@ def app_of_worker() -> FastAPI:
 def _from_plain(found: Mapping[str, Any]) -> Server:
     """A server from what ``asdict`` and JSON have made of it."""
     given = dict(found["settings"])
-    files = {key: Path(given[key]) for key in ("checkpoint", "items", "popular") if given[key] is not None}
+    files = {key: Path(given[key]) for key in ("checkpoint", "items", "popular", "index") if given[key] is not None}
     settings = Settings(**{**given, **files, "hosts": tuple(given["hosts"]), "limits": Limits(**given["limits"])})
     return Server(**{**found, "settings": settings})
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 
+from recbole_ssm.errors import InputError
 from recbole_ssm.serving.recommender import Recommender
 from recbole_ssm.serving.service.batching import Batcher
 from recbole_ssm.serving.service.engine import Ask, Engine, Reply
@@ -20,6 +22,10 @@ from recbole_ssm.serving.service.metrics import Metrics
 from recbole_ssm.serving.service.popular import read_popular
 from recbole_ssm.serving.service.sessions import InMemory, Record, Sessions
 from recbole_ssm.serving.service.settings import Settings
+from recbole_ssm.serving.service.watch import Watch
+
+_WARM = 40
+"""Steps before a model answers, after which its graph is traced, see :mod:`recbole_ssm.serving.traced`."""
 
 
 class Service:
@@ -28,19 +34,22 @@ class Service:
     Args:
         recommender: the first model.
         settings: how it runs.
+        watch: the file of the model, which may be replaced; None for none.
 
     Attributes:
         settings: how it runs.
         metrics: what it counts.
         batcher: has requests computed.
-        reading: what went wrong with the newest checkpoint; empty for nothing.
+        old_model: whether the checkpoint was replaced by one that cannot be used.
 
     Raises:
         InputError: a file of the settings cannot be read, or the model cannot be served.
     """
 
-    def __init__(self, recommender: Recommender, settings: Settings):
-        self.settings, self.metrics, self.reading = settings, Metrics(), ""
+    def __init__(self, recommender: Recommender, settings: Settings, watch: Watch | None = None):
+        self.settings, self.metrics, self.old_model = settings, Metrics(), False
+        self._watch, self._begin = watch, _begin_thread()
+        self._following: asyncio.Task[None] | None = None
         self._of_items: ItemFile = NOTHING
         if settings.items is not None:
             self._of_items = read_item_file(settings.items, settings.title, settings.category)
@@ -54,7 +63,7 @@ class Service:
             most=settings.max_batch,
             wait=settings.wait,
             queue=settings.max_queue,
-            begin=_begin_thread(),
+            begin=self._begin,
             observe=self.metrics.batch.observe,
         )
 
@@ -64,17 +73,24 @@ class Service:
         return self.engine.in_use
 
     def prepared(self, recommender: Recommender) -> InUse:
-        """A model with all that belongs to it, tried once, so that its first request is as fast as others."""
-        found = InUse(recommender, self._of_items, self._popular)
-        Engine(found, InMemory(1, 1.0), 1).run([Ask("warm", recommender.items[1:2], (0.0,), k=1)])
+        """A model with all that belongs to it, and tried; see :attr:`Settings.warm`."""
+        found = InUse(recommender, self._of_items, self._popular, self.settings.index)
+        engine = Engine(found, InMemory(1, 3600.0), 1)
+        for _ in range(_WARM if self.settings.warm else 1):
+            engine.run([Ask("warm", recommender.items[1:2], (0.0,), k=1)])
         return found
 
     def start(self) -> None:
         """Begin to answer, in the running event loop."""
         self.batcher.start()
+        if self._watch is not None:
+            follow = self._watch.follow(self, self.settings.watch, self._begin)
+            self._following = asyncio.get_running_loop().create_task(follow)
 
     async def close(self) -> None:
         """Answer what waits, and stop."""
+        if self._following is not None:
+            self._following.cancel()
         await self.batcher.close()
         self.sessions.close()
 
@@ -176,7 +192,8 @@ class Service:
     def counted(self) -> bytes:
         """All counters."""
         self.metrics.waiting.set(self.batcher.length)
-        self.metrics.sessions.set(self.sessions.count())
+        with suppress(Refused):
+            self.metrics.sessions.set(self.sessions.count())
         return self.metrics.text()
 
     async def _ask(self, ask: Ask) -> Reply:
@@ -201,7 +218,13 @@ class Service:
 
 def open_sessions(settings: Settings) -> Sessions:
     """The place where sessions are kept; InputError if there is no such place."""
-    return InMemory(settings.max_sessions, settings.session_seconds)
+    if settings.sessions == "memory":
+        return InMemory(settings.max_sessions, settings.session_seconds)
+    try:
+        from recbole_ssm.serving.service.redis_sessions import InRedis
+    except ModuleNotFoundError as error:
+        raise InputError("sessions in Redis need the package redis; pip install 'recbole-ssm[serve]'") from error
+    return InRedis(settings.sessions, settings.session_seconds)
 
 
 def _begin_thread() -> Callable[[], None]:

@@ -5,21 +5,27 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class Record:
     """What is kept of a session. It is replaced as a whole, never changed.
 
+    Under another checkpoint its numbers and its state say nothing.
+
     Attributes:
         items: names of its latest items, the latest last.
         times: when each was had, in Unix seconds.
         events: how many items it has had.
-        model: fingerprint of the checkpoint whose state this is.
-        state: of the model after all items; empty for none. Under another checkpoint it says nothing.
+        numbers: of these items in the model, without those that it does not know.
+        model: fingerprint of the checkpoint whose numbers and state these are.
+        state: of the model after all items; empty for none.
         version: how often it was replaced.
         used: when it was last replaced, in Unix seconds.
     """
@@ -27,6 +33,7 @@ class Record:
     items: tuple[str, ...] = ()
     times: tuple[float, ...] = ()
     events: int = 0
+    numbers: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), compare=False)
     model: str = ""
     state: bytes = b""
     version: int = 0
@@ -67,7 +74,7 @@ class InMemory:
 
     Args:
         most: how many are kept. The one that was not used for the longest time goes first.
-        seconds: one that was not used for so long is forgotten.
+        seconds: one without new items for so long is forgotten.
     """
 
     def __init__(self, most: int, seconds: float):
@@ -81,7 +88,9 @@ class InMemory:
             for id in ids:
                 if id in self._records:
                     self._records.move_to_end(id)
-            return [self._records.get(id) for id in ids]
+            oldest = time.time() - self._seconds
+            found = [self._records.get(id) for id in ids]
+            return [None if record is None or record.used < oldest else record for record in found]
 
     def save(self, records: Mapping[str, Record]) -> set[str]:
         """See :meth:`Sessions.save`."""
@@ -109,7 +118,7 @@ class InMemory:
         """See :meth:`Sessions.close`."""
 
     def _forget_old(self) -> None:
-        """Drop sessions from the front while they are too old. A session that was only read may stay longer."""
+        """Drop sessions from the front while they are too old; others go when they come to the front."""
         before = time.time() - self._seconds
         while self._records:
             id, record = next(iter(self._records.items()))

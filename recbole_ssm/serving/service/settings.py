@@ -32,21 +32,23 @@ class Settings:
     """How a service runs.
 
     Attributes:
-        checkpoint: the file that is watched; None for a service that keeps the model that it was given.
+        checkpoint: the file; None for a service in Python that is given a model.
         items: ``.item`` file with titles and categories; None for none.
         title: its column of titles; None to find it.
         category: its column of categories; None to find it.
         popular: file with popular items, for checkpoints without counts; None for none.
+        index: file of an index of the items, from which candidates come; None to score all items.
         token: what a client has to send as bearer token; None for nothing.
         hosts: values of the ``Host`` header that are answered, without port; empty for all.
         sessions: ``memory``, or the address of a Redis server: ``redis://HOST:PORT/NUMBER``.
         max_sessions: how many sessions are kept in memory. The one that was not used for the longest time goes first.
-        session_seconds: a session that was not used for so long is forgotten.
+        session_seconds: a session without new items for so long is forgotten.
         session_items: how many of its latest items a session keeps. Its state has read all.
         max_batch: the most requests that are computed together.
         wait: seconds that a request waits for others.
         max_queue: how many requests may wait; one more is refused.
-        watch: seconds between two looks at the checkpoint's file; 0 for none.
+        watch: seconds between two looks at the checkpoint's file.
+        warm: whether a model computes a few steps before it answers, so that its first answers are as fast as others.
         limits: of requests.
     """
 
@@ -55,6 +57,7 @@ class Settings:
     title: str | None = None
     category: str | None = None
     popular: Path | None = None
+    index: Path | None = None
     token: str | None = None
     hosts: tuple[str, ...] = ()
     sessions: str = "memory"
@@ -65,4 +68,5 @@ class Settings:
     wait: float = 0.001
     max_queue: int = 1024
     watch: float = 1.0
+    warm: bool = True
     limits: Limits = Limits()

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from recbole_ssm.checkpoints.fingerprint import fingerprint, item_vocabulary
+from recbole_ssm.checkpoints.popularity import KEY, popularity
 from recbole_ssm.training.batches import EpochBatches
 from recbole_ssm.training.losses import BatchLoss
 
@@ -30,7 +31,11 @@ class Fit:
     def trained_on(self) -> dict[str, Any]:
         """What checkpoints say of the data."""
         dataset = self.train_data._dataset
-        return {"dataset": fingerprint(dataset), "item_vocabulary": item_vocabulary(dataset)}
+        return {
+            "dataset": fingerprint(dataset),
+            "item_vocabulary": item_vocabulary(dataset),
+            KEY: popularity(dataset),
+        }
 
 
 @dataclass

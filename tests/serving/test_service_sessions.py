@@ -1,0 +1,284 @@
+"""Sessions of the service: bounded, shared through Redis, and alive after a kill and after a new checkpoint."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the service needs the extra serve")
+pytest.importorskip("httpx", reason="the service is asked with httpx")
+
+from asking import asking
+from atomic import ROOT
+
+from recbole_ssm import InputError, Recommender
+from recbole_ssm.serving.service.app import create_app
+from recbole_ssm.serving.service.server import Server
+from recbole_ssm.serving.service.sessions import InMemory, Record
+from recbole_ssm.serving.service.settings import Settings
+from recbole_ssm.serving.service.watch import Watch
+from recbole_ssm.testing.checkpoints import made_checkpoint
+
+SMALL = {"hidden_size": 8, "headdim": 4, "d_state": 4, "num_layers": 1}
+CLICKS = ["i3", "i7", "i3", "i11", "i5", "i2"]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return made_checkpoint(tmp_path_factory.mktemp("made") / "model.pth", 30, **SMALL)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory):
+    """The address of a Redis server of this module's own."""
+    pytest.importorskip("redis", reason="sessions in Redis need the package redis")
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    port, folder = free_port(), tmp_path_factory.mktemp("redis")
+    server = subprocess.Popen(
+        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
+        stdout=subprocess.DEVNULL,
+    )
+    for _ in range(200):
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.02)
+    yield f"redis://127.0.0.1:{port}/0"
+    server.terminate()
+    server.wait()
+
+
+def click(client, session: str, *items: str, k: int = 0):
+    answer = client.post(f"/sessions/{session}/events?k={k}", json={"items": list(items)})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def scores(answer) -> dict[str, float]:
+    return {each["item"]: each["score"] for each in answer["items"]}
+
+
+def test_memory_forgets_the_session_that_was_not_used_for_longest():
+    sessions = InMemory(2, 60)
+    for id in ("a", "b"):
+        sessions.save({id: Record(used=time.time())})
+    sessions.load(["a"])
+    sessions.save({"c": Record(used=time.time())})
+    assert [record is not None for record in sessions.load(["a", "b", "c"])] == [True, False, True]
+    sessions.save({"d": Record(used=time.time() - 61)})
+    assert sessions.load(["d"]) == [None]
+
+
+@pytest.mark.parametrize("kept", [3, 500])
+def test_a_session_keeps_its_latest_items_and_has_read_all(file, kept):
+    recommender = Recommender(file)
+    with asking(create_app(recommender, Settings(session_items=kept, warm=False))) as client:
+        for item in CLICKS:
+            found = click(client, "a", item, k=30)
+        assert [each["item"] for each in client.get("/sessions/a").json()["items"]] == CLICKS[-kept:]
+    expected = dict(recommender.recommend([CLICKS], 30)[0])
+    assert found["events"] == 6 and scores(found) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_many_at_once_are_as_each_alone(file):
+    """Of one session, too: its requests are computed one after another, in their order."""
+    recommender = Recommender(file)
+    with asking(create_app(recommender, Settings(max_batch=4, warm=False))) as client:
+        sessions = {f"s{number}": [f"i{1 + (number * 7 + place) % 30}" for place in range(5)] for number in range(7)}
+        asked = [
+            ("POST", f"/sessions/{id}/events?k=30", {"json": {"items": [items[place]]}})
+            for place in range(5)
+            for id, items in sessions.items()
+        ]
+        answers = client.at_once(asked)
+        for (_, url, _), answer in zip(asked, answers, strict=True):
+            found, items = answer.json(), sessions[url.split("/")[2]]
+            expected = dict(recommender.recommend([items[: found["events"]]], 30)[0])
+            assert scores(found) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+        assert [answer.json()["events"] for answer in answers] == [1 + place for place in range(5) for _ in sessions]
+
+
+def test_who_comes_when_the_queue_is_full_is_told_to_come_back(file):
+    with asking(create_app(Recommender(file), Settings(max_queue=3, warm=False))) as client:
+        answers = client.at_once([("POST", "/recommend", {"json": {"history": ["i1"]}})] * 12)
+        refused = [answer for answer in answers if answer.status_code == 503]
+        assert len(refused) == 9 and refused[0].headers["retry-after"] == "1"
+        assert {answer.status_code for answer in answers} == {200, 503}
+
+
+def test_a_stop_answers_what_waits(file):
+    app = create_app(Recommender(file), Settings(wait=0.05, warm=False))
+    with asking(app) as client:
+
+        async def stop_with_some_waiting():
+            asked = [
+                asyncio.ensure_future(client.session.post("/recommend", json={"history": ["i1"]})) for _ in range(9)
+            ]
+            await asyncio.sleep(0.01)
+            await app.state.service.batcher.close()
+            return [answer.status_code for answer in await asyncio.gather(*asked)]
+
+        assert client.run(stop_with_some_waiting()) == [200] * 9
+        assert client.post("/recommend", json={"history": ["i1"]}).json()["error"]["code"] == "stopping"
+        assert client.get("/readyz").status_code == 503
+
+
+def test_workers_share_sessions_in_redis(file, redis_server):
+    recommender = Recommender(file)
+    settings = Settings(sessions=redis_server, warm=False)
+    with asking(create_app(recommender, settings)) as one, asking(create_app(recommender, settings)) as other:
+        for number, item in enumerate(CLICKS):
+            found = click((one, other)[number % 2], "shared", item, k=30)
+        assert found["events"] == 6
+        assert scores(found) == pytest.approx(dict(recommender.recommend([CLICKS], 30)[0]), rel=1e-4, abs=1e-5)
+        assert one.get("/readyz").status_code == 200
+        answers = [None, None]
+
+        def ask(place, client):
+            answers[place] = client.at_once([("POST", "/sessions/both/events", {"json": {"items": ["i1"]}})] * 8)
+
+        threads = [threading.Thread(target=ask, args=each) for each in enumerate((one, other))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        counted = [answer.json().get("events") for answer in answers[0] + answers[1] if answer.status_code == 200]
+        assert len(set(counted)) == len(counted) == one.get("/sessions/both").json()["events"]
+        assert {answer.status_code for answer in answers[0] + answers[1]} <= {200, 409}
+        assert one.delete("/sessions/both").status_code == 204
+        assert other.get("/sessions/both").status_code == 404
+
+
+def test_without_redis_only_sessions_fail(file):
+    pytest.importorskip("redis")
+    settings = Settings(sessions=f"redis://127.0.0.1:{free_port()}/0", warm=False)
+    with asking(create_app(Recommender(file), settings)) as client:
+        session = ("POST", "/sessions/a/events", {"json": {"items": ["i1"]}})
+        answers = client.at_once([("POST", "/recommend", {"json": {"history": ["i1"]}}), session])
+        assert [answer.status_code for answer in answers] == [200, 503]
+        assert answers[1].json()["error"]["code"] == "no_sessions"
+        assert client.get("/readyz").status_code == 503
+    with pytest.raises(InputError, match="must be memory, or like redis://"):
+        create_app(Recommender(file), Settings(sessions="mysql://x"))
+    with pytest.raises(InputError, match="several workers need sessions that they share"):
+        Server(Settings(checkpoint=file), workers=2).run()
+
+
+def test_another_checkpoint_takes_over_while_requests_come(file, tmp_path):
+    """No request fails, and sessions go on: their items are read by the new model."""
+    link, models = tmp_path / "current.pth", [file]
+    models += [made_checkpoint(tmp_path / f"{seed}.pth", 25, seed=seed, **SMALL) for seed in (1, 2)]
+    link.symlink_to(file)
+    watch = Watch(link, Recommender)
+    app = create_app(watch.load(), Settings(watch=0.01, warm=False), watch)
+
+    def point_to(model):
+        (tmp_path / "new").symlink_to(model)
+        os.replace(tmp_path / "new", link)
+
+    async def until_another_answers(client):
+        before = app.state.service.in_use.fingerprint
+        for number in range(2000):
+            answer = await client.session.post(f"/sessions/s{number % 3}/events?k=5", json={"items": ["i4"]})
+            assert answer.status_code == 200
+            if answer.json()["model"] != before:
+                return answer.json()["model"]
+            await asyncio.sleep(0.002)
+        raise AssertionError(f"only {before}")
+
+    with asking(app) as client:
+        click(client, "a", "i29", "i3", "i7")
+        for model in (models[1], models[2], models[0], models[1]):
+            point_to(model)
+            before = client.run(until_another_answers(client))
+        found = click(client, "a", "i5", k=25)
+        expected = dict(Recommender(models[1]).recommend([["i3", "i7", "i5"]], 25)[0])
+        assert found["events"] == 4 and scores(found) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+        (tmp_path / "broken.pth").write_bytes(b"no checkpoint")
+        point_to(tmp_path / "broken.pth")
+        for _ in range(500):
+            if client.get("/healthz").json()["old_model"]:
+                break
+            client.run(asyncio.sleep(0.01))
+        assert click(client, "a", "i6")["model"] == before
+        assert 'checkpoint_swaps_total{result="done"} 4.0' in client.get("/metrics").text
+
+
+def ask(port: int, path: str, content: object = None):
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}",
+        None if content is None else json.dumps(content).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+def served(port: int, *words: str) -> subprocess.Popen:
+    """A server process that answers."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "recbole_ssm", "serve", f"--port={port}", *words]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            ask(port, "/readyz")
+            return process
+        except OSError:
+            assert process.poll() is None, "the server has ended"
+            time.sleep(0.1)
+    process.kill()
+    raise AssertionError("the server does not answer")
+
+
+@pytest.mark.slow
+def test_no_session_is_lost_to_a_kill(file, redis_server):
+    """What was answered is there after a kill -9 under load, and a restart."""
+    port, answered, stop = free_port(), {}, threading.Event()
+    words = [f"--checkpoint={file}", f"--sessions={redis_server}"]
+
+    def clicks(number: int) -> None:
+        session, done = f"kill{number}", 0
+        while not stop.is_set():
+            try:
+                done = ask(port, f"/sessions/{session}/events?k=3", {"items": [f"i{1 + done % 30}"]})["events"]
+                answered[session] = done
+            except OSError:
+                time.sleep(0.02)
+
+    process = served(port, *words)
+    threads = [threading.Thread(target=clicks, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    while sum(answered.values()) < 40:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    before = dict(answered)
+    process = served(port, *words)
+    while any(answered[session] <= before[session] for session in before):
+        time.sleep(0.01)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    for session, events in answered.items():
+        found = ask(port, f"/sessions/{session}")
+        assert found["events"] >= events > before[session]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) in (0, -signal.SIGTERM)
