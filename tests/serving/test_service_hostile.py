@@ -127,7 +127,7 @@ BODIES = [
     ("/explain", {"item": ["i1"], "history": ["i1"]}, 422, "not_valid"),
     ("/explain", {"item": "i1", "session_id": "nobody"}, 404, "no_session"),
     ("/healthz", {}, 405, "method_not_allowed"),
-    ("/", {}, 404, "not_found"),
+    ("/", {}, 405, "method_not_allowed"),
     ("/admin", {}, 404, "not_found"),
 ]
 
