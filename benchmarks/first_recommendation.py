@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import inspect
 import json
 import os
 import subprocess
@@ -43,8 +44,8 @@ def write_table(file: Path) -> None:
 
 
 def timed(program: str) -> list[tuple[str, float]]:
-    """Run a program statement by statement; each with the seconds that it took."""
-    space: dict[str, object] = {}
+    """Run a program statement by statement; each with the seconds that it took. It is run in a process of its own."""
+    space: dict = {}
     found = []
     for statement in ast.parse(program).body:
         start = time.perf_counter()
@@ -60,8 +61,7 @@ def measure(table: Path | None, keys: list[str]) -> dict:
         file = Path(folder) / "clicks.csv"
         write_table(file) if table is None else file.symlink_to(table.resolve())
         result = Path(folder) / "seconds.json"
-        child = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import json, resource, time\n"
-        child += f"import first_recommendation as this; lines = this.timed({program!r})\n"
+        child = f"import ast, json, resource, time\n{inspect.getsource(timed)}\nlines = timed({program!r})\n"
         child += "used = resource.getrusage(resource.RUSAGE_SELF)\n"
         child += f"json.dump([lines, time.time(), used.ru_utime + used.ru_stime], open({str(result)!r}, 'w'))"
         start = time.time()
