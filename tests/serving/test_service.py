@@ -16,6 +16,7 @@ from atomic import ROOT
 
 from recbole_ssm import InputError, Recommender
 from recbole_ssm.checkpoints.popularity import popularity
+from recbole_ssm.model.declarations import Column
 from recbole_ssm.serving.index import ItemIndex
 from recbole_ssm.serving.service.app import create_app
 from recbole_ssm.serving.service.settings import Settings
@@ -91,6 +92,13 @@ def test_answers_from_an_index_are_the_same(files, tmp_path):
         create_app(Recommender(files(seed=5)), settings)
     with pytest.raises(InputError, match="reads whole histories"):
         create_app(Recommender(files("PackedSASRec")), settings)
+
+
+def test_a_model_that_reads_more_than_requests_have_is_not_served(files):
+    recommender = Recommender(files())
+    recommender.model.columns = (Column("hour"),)
+    with pytest.raises(InputError, match="reads hour beside items and times"):
+        create_app(recommender)
 
 
 def test_a_session_is_known_until_it_is_deleted(client):

@@ -80,7 +80,7 @@ class Batcher(Generic[Request, Answer]):
             Refused: too many wait already, or the service stops.
         """
         if self.closing:
-            raise Refused(503, "stopping", "the service stops; ask again in a moment", {"Retry-After": "1"})
+            raise _stopping()
         if len(self._waiting) >= self._room:
             raise Refused(503, "busy", "too many requests wait; ask again in a moment", {"Retry-After": "1"})
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -89,7 +89,12 @@ class Batcher(Generic[Request, Answer]):
         return await answer
 
     async def call(self, function: Callable[..., Found], *arguments: Any) -> Found:
-        """Call a function in the thread, between two batches."""
+        """Call a function in the thread, between two batches; Refused if the service stops."""
+        if self.closing:
+            raise _stopping()
+        return await self._in_thread(function, *arguments)
+
+    async def _in_thread(self, function: Callable[..., Found], *arguments: Any) -> Found:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
     async def _run(self) -> None:
@@ -126,7 +131,7 @@ class Batcher(Generic[Request, Answer]):
             return
         self._observe(len(batch))
         try:
-            answers = await self.call(self._compute, [request for request, _, _ in batch])
+            answers = await self._in_thread(self._compute, [request for request, _, _ in batch])
         except Exception as error:
             for _, future, _ in batch:
                 if not future.done():
@@ -143,3 +148,7 @@ class Batcher(Generic[Request, Answer]):
                 self._waiting.append((request, future, tries + 1))
             else:
                 future.set_exception(Refused(409, "conflict", "others change this session at the same time"))
+
+
+def _stopping() -> Refused:
+    return Refused(503, "stopping", "the service stops; ask again in a moment", {"Retry-After": "1"})

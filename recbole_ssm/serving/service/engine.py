@@ -149,7 +149,7 @@ class Engine:
             row.changed = True
             row.record = replace(
                 record,
-                items=(*record.items, *compress(ask.items, known))[kept],
+                items=(*record.items, *(use.recommender.items[number] for number in row.new))[kept],
                 times=(*record.times, *row.times)[kept],
                 events=record.events + len(row.new),
                 numbers=np.append(record.numbers, row.new)[kept],

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recbole_ssm.errors import InputError
+from recbole_ssm.model.time_gaps import TIME
 from recbole_ssm.serving.index import ItemIndex
 from recbole_ssm.serving.recommender import Recommender
 from recbole_ssm.serving.service.item_file import ItemFile, Search
@@ -44,6 +45,8 @@ class InUse:
         index: Path | None = None,
     ):
         self.recommender, self._of_items = recommender, of_items
+        if others := [column.name for column in recommender.model.columns if column.source != TIME.source]:
+            raise InputError(f"the model reads {', '.join(others)} beside items and times, which requests do not have")
         self.fingerprint = fingerprint(recommender)
         self.states = States(recommender) if recommender.model.streams and not recommender._longest else None
         if index is not None and self.states is None:

@@ -185,8 +185,6 @@ class Service:
 
     async def check(self) -> None:
         """Raise Refused unless requests can be answered."""
-        if self.batcher.closing:
-            raise Refused(503, "stopping", "the service stops")
         await self.batcher.call(self.sessions.check)
 
     def counted(self) -> bytes:
