@@ -40,7 +40,7 @@ class Session:
     ):
         self._recommender = recommender
         self._streams = recommender.model.streams and not recommender._longest
-        self._memory: Tensor | None = None
+        self._memory: Any = None
         """What it keeps on the device, by :class:`recbole_ssm.serving.stepping.Stepper`; None before the first item."""
         names = list(history) if isinstance(history, Iterable) and not isinstance(history, str) else history
         numbers = recommender.names.numbers(names)

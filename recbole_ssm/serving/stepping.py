@@ -7,9 +7,10 @@ are recorded once, as CUDA graphs, and then launched as one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from logging import getLogger
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,8 +23,9 @@ _ALIGNED = 16
 """Each tensor of a session begins at a multiple of so many bytes."""
 
 
-class Kept(NamedTuple):
-    """What a session keeps, as views of its memory."""
+@dataclass
+class Kept:
+    """What a session keeps."""
 
     hidden: Tensor
     """(1, hidden_size), what the model makes of the history."""
@@ -33,6 +35,10 @@ class Kept(NamedTuple):
     """(1, n_recent) int64, its latest items, the newest first; 0 where there are fewer."""
     state: Any
     """The model's, with which :meth:`recbole_ssm.model.base.PackedSequentialRecommender.step` goes on."""
+
+    def clone(self) -> Kept:
+        """A copy that goes its own way. What is replaced, and never written to, both have."""
+        return replace(self, seen=self.seen.clone())
 
 
 class Stepper:
@@ -49,16 +55,16 @@ class Stepper:
         item = torch.zeros(1, dtype=torch.int64, device=device)
         borders = torch.tensor([0, 1], dtype=torch.int32, device=device)
         there = {name: values.to(device) for name, values in columns.items()}
-        hidden, self._state = model.prefill(item, borders, **there)
-        self._step = TracedStep(model, self._state) if device.type == "cpu" else model.step
-        seen = torch.zeros(1, model.n_items, dtype=torch.bool, device=device)
-        parts = (hidden, seen, item.new_zeros(1, model.n_recent), *leaves(self._state))
-        self._kinds = [(each.shape, each.dtype) for each in parts]
-        sizes = [each.numel() * each.element_size() for each in parts]
-        self._sizes = [size + -size % _ALIGNED for size in sizes]
+        hidden, state = model.prefill(item, borders, **there)
+        self._step = TracedStep(model, state) if device.type == "cpu" else model.step
+        self._form = self._begun(hidden, state)
 
-    def memory(self, hidden: Tensor, state: Any, items: Sequence[int]) -> Tensor:
-        """The memory of a new session.
+    def _begun(self, hidden: Tensor, state: Any) -> Kept:
+        seen = torch.zeros(1, self._model.n_items, dtype=torch.bool, device=self._device)
+        return Kept(hidden, seen, torch.zeros(1, self._model.n_recent, dtype=torch.int64, device=self._device), state)
+
+    def memory(self, hidden: Tensor, state: Any, items: Sequence[int]) -> Any:
+        """The memory of a new session, which can be cloned.
 
         Args:
             hidden: (1, hidden_size) of the model after its history.
@@ -66,27 +72,19 @@ class Stepper:
             items: the numbers in the history.
 
         Returns:
-            (bytes,) uint8.
+            What :meth:`kept` takes.
         """
-        memory = torch.zeros(sum(self._sizes), dtype=torch.uint8, device=self._device)
-        kept = self.kept(memory)
-        read = torch.tensor(items, device=self._device)
+        kept, read = self._begun(hidden, state), torch.tensor(items, device=self._device)
         kept.seen[0, read] = True
         latest = read.flip(0)[: self._model.n_recent]
         kept.latest[0, : len(latest)] = latest
-        _write(kept, hidden, state)
+        return kept
+
+    def kept(self, memory: Any) -> Kept:
+        """The parts of a memory."""
         return memory
 
-    def kept(self, memory: Tensor) -> Kept:
-        """The parts of a memory."""
-        parts = memory.split_with_sizes(self._sizes)
-        hidden, seen, latest, *state = (
-            part[: shape.numel() * dtype.itemsize].view(dtype).view(shape)
-            for part, (shape, dtype) in zip(parts, self._kinds, strict=True)
-        )
-        return Kept(hidden, seen, latest, like(self._state, iter(state)))
-
-    def read(self, memory: Tensor, item: int, columns: Mapping[str, Tensor]) -> None:
+    def read(self, memory: Any, item: int, columns: Mapping[str, Tensor]) -> None:
         """Let a session read its next item.
 
         Args:
@@ -95,10 +93,10 @@ class Stepper:
             columns: the item's values, (1,) each, on the CPU.
         """
         there = {name: values.to(self._device) for name, values in columns.items()}
-        self._read(self.kept(memory), torch.tensor([item], device=self._device), there)
+        self._read(memory, torch.tensor([item], device=self._device), there)
 
     def rank(
-        self, memory: Tensor, k: int, *, filter_seen: bool, allowed: Tensor | None = None
+        self, memory: Any, k: int, *, filter_seen: bool, allowed: Tensor | None = None
     ) -> tuple[list[float], list[int]]:
         """The best items after a session's history.
 
@@ -111,34 +109,39 @@ class Stepper:
         Returns:
             Scores and numbers of the items, the best first; those left out have a score of -inf.
         """
-        best = torch.empty(2, k, dtype=torch.float64, device=self._device)
         there = None if allowed is None else allowed.to(self._device)
-        self._rank(self.kept(memory), best, filter_seen, there)
-        return _numbers(best)
+        scores, items = self._rank(memory, k, filter_seen, there)
+        return scores.tolist(), items.tolist()
 
     def _read(self, kept: Kept, item: Tensor, columns: Mapping[str, Tensor]) -> None:
-        hidden, state = self._step(item, kept.state, **columns)
+        kept.hidden, kept.state = self._step(item, kept.state, **columns)
         kept.seen.scatter_(1, item[:, None], True)
-        kept.latest.copy_(torch.cat([item[:, None], kept.latest], 1)[:, : self._model.n_recent])
-        _write(kept, hidden, state)
+        if self._model.n_recent:
+            kept.latest = torch.cat([item[:, None], kept.latest], 1)[:, : self._model.n_recent]
 
-    def _rank(self, kept: Kept, best: Tensor, filter_seen: bool, allowed: Tensor | None) -> None:
+    def _rank(self, kept: Kept, k: int, filter_seen: bool, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
         scores = self._model.score_all(kept.hidden, self._model.added_after(kept.seen, kept.latest))
         scores[:, 0] = -torch.inf
         if filter_seen:
             scores.masked_fill_(kept.seen, -torch.inf)
         if allowed is not None:
             scores.masked_fill_(~allowed, -torch.inf)
-        for part, found in zip(best, torch.topk(scores[0], best.shape[1]), strict=True):
-            part.copy_(found)
+        return torch.topk(scores[0], k)
 
 
 class RecordedStepper(Stepper):
-    """The same with CUDA graphs. All sessions use the same memory in turn, into which theirs is copied."""
+    """The same with CUDA graphs. All sessions use the same memory in turn, into which theirs is copied.
+
+    A memory is one tensor (bytes,) uint8.
+    """
 
     def __init__(self, model: Any, device: torch.device, columns: Mapping[str, Tensor]):
         super().__init__(model, device, columns)
         self._step = model.step
+        parts = _parts(self._form)
+        self._kinds = [(each.shape, each.dtype) for each in parts]
+        sizes = [each.numel() * each.element_size() for each in parts]
+        self._sizes = [size + -size % _ALIGNED for size in sizes]
         self._lock = Lock()
         self._memory = torch.zeros(sum(self._sizes), dtype=torch.uint8, device=device)
         self._item = torch.zeros(1, dtype=torch.int64, device=device)
@@ -146,12 +149,27 @@ class RecordedStepper(Stepper):
         self._columns = {name: values.to(device, copy=True) for name, values in columns.items()}
         self._recorded: dict[Any, tuple[Callable[[], None], Tensor]] = {}
 
+    def memory(self, hidden: Tensor, state: Any, items: Sequence[int]) -> Tensor:
+        """See :meth:`Stepper.memory`."""
+        memory = torch.zeros(sum(self._sizes), dtype=torch.uint8, device=self._device)
+        _copy(self.kept(memory), super().memory(hidden, state, items))
+        return memory
+
+    def kept(self, memory: Tensor) -> Kept:
+        """The parts of a memory, as views of it."""
+        parts = memory.split_with_sizes(self._sizes)
+        hidden, seen, latest, *state = (
+            part[: shape.numel() * dtype.itemsize].view(dtype).view(shape)
+            for part, (shape, dtype) in zip(parts, self._kinds, strict=True)
+        )
+        return Kept(hidden, seen, latest, like(self._form.state, iter(state)))
+
     def read(self, memory: Tensor, item: int, columns: Mapping[str, Tensor]) -> None:
         """See :meth:`Stepper.read`."""
         with self._lock:
             if "read" not in self._recorded:
                 kept = self.kept(self._memory)
-                run = _recorded(lambda: self._read(kept, self._item, self._columns), self._device)
+                run = _recorded(lambda: self._read_into(kept), self._device)
                 self._recorded["read"] = run, self._memory
             self._memory.copy_(memory)
             self._item.fill_(item)
@@ -178,7 +196,16 @@ class RecordedStepper(Stepper):
     def _recorded_rank(self, k: int, filter_seen: bool, some: bool) -> tuple[Callable[[], None], Tensor]:
         kept, best = self.kept(self._memory), torch.empty(2, k, dtype=torch.float64, device=self._device)
         allowed = self._allowed if some else None
-        return _recorded(lambda: self._rank(kept, best, filter_seen, allowed), self._device), best
+        return _recorded(lambda: self._rank_into(best, kept, k, filter_seen, allowed), self._device), best
+
+    def _read_into(self, kept: Kept) -> None:
+        after = replace(kept)
+        self._read(after, self._item, self._columns)
+        _copy(kept, after)
+
+    def _rank_into(self, best: Tensor, kept: Kept, k: int, filter_seen: bool, allowed: Tensor | None) -> None:
+        for part, found in zip(best, self._rank(kept, k, filter_seen, allowed), strict=True):
+            part.copy_(found)
 
 
 def _recorded(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
@@ -190,9 +217,12 @@ def _recorded(function: Callable[[], None], device: torch.device) -> Callable[[]
         return function
 
 
-def _write(kept: Kept, hidden: Tensor, state: Any) -> None:
-    kept.hidden.copy_(hidden)
-    for before, after in zip(leaves(kept.state), leaves(state), strict=True):
+def _parts(kept: Kept) -> list[Tensor]:
+    return [kept.hidden, kept.seen, kept.latest, *leaves(kept.state)]
+
+
+def _copy(to: Kept, kept: Kept) -> None:
+    for before, after in zip(_parts(to), _parts(kept), strict=True):
         before.copy_(after)
 
 
