@@ -125,6 +125,7 @@ def test_a_notebook_has_one_line_that_changes(monkeypatch):
         shown.append(content["text/plain"])
         return SimpleNamespace(update=display)
 
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
     notebook = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel="a kernel"))
     monkeypatch.setitem(sys.modules, "IPython", notebook)
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
