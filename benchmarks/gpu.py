@@ -19,14 +19,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from gpu_parts import LIMITS, ROOT, wheels
-from gpu_parts.children import Ended, command, end, ended
+from gpu_parts.children import SPARE, Ended, command, end, ended
 from gpu_parts.files import read, write
 
-ALL = 540
-"""Seconds that all parts may take."""
+ALL = 520
+"""Seconds that all parts may take; the table comes after."""
+
+INTERPRETED = ("right", "sanitizer")
+"""Parts that on a CPU run the kernels in Triton's interpreter."""
 
 LEAST = 5
 """Seconds in which no part can do anything."""
@@ -66,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cpu", action="store_true", help="rehearse on the CPU")
     parser.add_argument("--tiny", action="store_true", help="with sizes that take no time")
     parser.add_argument("--table", type=Path, metavar="RESULTS", help="print the table of earlier results")
+    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     for hidden in ("--child", "--result"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     return parser
@@ -78,11 +83,11 @@ def _run(parts: Sequence[str], given: argparse.Namespace, folder: Path) -> int:
     if given.tiny:
         given.data = folder / "dataset"
     results = {"date": time.strftime("%Y-%m-%d"), "tiny": given.tiny, "parts": {}}
-    file, share = given.out / "results.json", given.seconds / sum(LIMITS[name] for name in parts)
+    file = given.out / "results.json"
     with (given.out / "log.txt").open("w", encoding="utf-8") as log:
-        for name in ("machine", *parts):
+        for number, name in enumerate(("machine", *parts)):
             left = given.seconds - (time.monotonic() - begun)
-            limit = min(left, 60 if name == "machine" else LIMITS[name] * max(share, 1.0))
+            limit = min(left, 60.0) if name == "machine" else left * _share(parts[number - 1 :])
             if limit < LEAST:
                 results["parts"][name] = {"failed": "no time was left"}
                 continue
@@ -95,6 +100,11 @@ def _run(parts: Sequence[str], given: argparse.Namespace, folder: Path) -> int:
     write(file, results)
     _print_table(file, environment)
     return int(any("failed" in part for part in results["parts"].values()))
+
+
+def _share(parts: Sequence[str]) -> float:
+    """Of the time that is left, what the first of the parts that are left may take."""
+    return LIMITS[parts[0]] / sum(LIMITS[name] for name in parts)
 
 
 def _end_of(part: dict) -> str:
@@ -117,11 +127,15 @@ def _environment(given: argparse.Namespace, folder: Path) -> dict[str, str]:
 def _watched(name: str, given: argparse.Namespace, folder: Path, environment: dict, limit: float, log):
     """Yield what a part has found: whenever there is more, and in the end."""
     result, begun, seen = folder / f"{name}.json", time.monotonic(), 0.0
+    interpreted = {"TRITON_INTERPRET": "1"} if given.cpu and name in INTERPRETED else {}
     scratch = folder / name
     scratch.mkdir()
     process = subprocess.Popen(
-        command(name, result, limit, device="cpu" if given.cpu else "cuda", tiny=given.tiny, data=given.data),
-        **ended(environment | ({"TRITON_INTERPRET": "1"} if given.cpu and name == "right" else {}), scratch, log),
+        command(
+            *(name, result, time.time() + limit - SPARE),
+            **{"device": "cpu" if given.cpu else "cuda", "tiny": given.tiny, "data": given.data},
+        ),
+        **ended(environment | interpreted, scratch, log),
     )
     try:
         while process.poll() is None and time.monotonic() - begun < limit:
@@ -140,7 +154,8 @@ def _watched(name: str, given: argparse.Namespace, folder: Path, environment: di
 
 def _print_table(file: Path, environment: dict[str, str]) -> None:
     """In a process that has the packages."""
-    subprocess.run([sys.executable, __file__, "--table", str(file)], env=environment, check=False)
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run([sys.executable, __file__, "--table", str(file)], env=environment, check=False, timeout=120)
     print(f"\nwritten to {file}", flush=True)
 
 

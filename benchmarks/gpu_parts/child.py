@@ -30,9 +30,7 @@ def serve(given: argparse.Namespace) -> int:
     """Measure; 1 if it failed, which the result then says."""
     sys.meta_path.insert(0, NoRay())
     part, _, job = given.child.partition(":")
-    place = Place(
-        torch.device("cpu" if given.cpu else "cuda"), given.tiny, given.data, given.seconds, Path(given.result)
-    )
+    place = Place(torch.device("cpu" if given.cpu else "cuda"), given.tiny, given.data, given.until, Path(given.result))
     try:
         if part == "machine":
             place.note("machine", _machine(place))

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from enum import Enum
@@ -29,10 +30,14 @@ class Ended(Enum):
     FAILED = 3
 
 
-def command(name: str, result: Path, limit: float, *, device: str, tiny: bool, data: Path) -> list[str]:
+SPARE = 2.0
+"""Seconds that a process has left when it should be done, before it is ended."""
+
+
+def command(name: str, result: Path, until: float, *, device: str, tiny: bool, data: Path) -> list[str]:
     """What starts a part, or a job of one: ``PART:JOB``."""
     flags = ["--tiny"] * tiny + ["--cpu"] * (device == "cpu")
-    given = ["--child", name, "--result", str(result), "--seconds", str(limit), "--data", str(data)]
+    given = ["--child", name, "--result", str(result), "--until", str(until), "--data", str(data)]
     return [sys.executable, "-W", "ignore", str(SCRIPT), *given, *flags]
 
 
@@ -45,30 +50,41 @@ def end(process: subprocess.Popen) -> None:
     """End a process and all that it started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(10)  # one that waits for a GPU may not end at once
 
 
-def in_parallel(place: Place, part: str, jobs: list[str], workers: int, *, threads: int = 1) -> None:
-    """Run jobs of a part, so many at a time, and add what each found as soon as it ends.
+def in_parallel(
+    place: Place,
+    part: str,
+    jobs: list[str],
+    workers: int,
+    *,
+    threads: int = 1,
+    before: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Run jobs of a part, so many at a time, and add what each found as soon as it ends, or its time does.
 
     Args:
         place: of the part.
         part: its name.
-        jobs: their names; what each finds goes under names of its own.
+        jobs: their names; what several find under one name is put together.
         workers: how many at a time.
         threads: of each.
+        before: a program that runs the command of a job.
+        environment: variables beside those that are there.
     """
 
     def run(number: int) -> dict:
         folder = Path(f"job-{number}").absolute()
         folder.mkdir()
-        limit, result = place.left() - 1, folder / "result.json"
-        words = command(
-            f"{part}:{jobs[number]}", result, limit, device=place.device.type, tiny=place.tiny, data=place.data
-        )
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        result, device = folder / "result.json", place.device.type
+        where = {"device": device, "tiny": place.tiny, "data": place.data}
+        words = [*before, *command(f"{part}:{jobs[number]}", result, place.until - SPARE, **where)]
+        variables = os.environ | {"OMP_NUM_THREADS": str(threads), **(environment or {})}
         try:
-            done = subprocess.run(words, cwd=folder, env=environment, timeout=max(limit, 0.1), check=False)
+            done = subprocess.run(words, cwd=folder, env=variables, timeout=max(place.left(), 0.1), check=False)
             failed = f"status {done.returncode}" if done.returncode else None
         except subprocess.TimeoutExpired:
             failed = "its time ended"
@@ -79,4 +95,5 @@ def in_parallel(place: Place, part: str, jobs: list[str], workers: int, *, threa
     with ThreadPoolExecutor(workers) as pool:
         for future in as_completed([pool.submit(run, number) for number in range(len(jobs))]):
             for name, value in future.result().items():
-                place.note(name, value)
+                before_it = place.result.get(name)
+                place.note(name, before_it | value if isinstance(before_it, dict) else value)

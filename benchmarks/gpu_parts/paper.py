@@ -41,7 +41,8 @@ def _slice(place: Place, assembly: Assembly) -> dict[str, Any]:
     warm_up = 2 if place.tiny else 5
     train(assembly, warm_up)
     each = train(assembly, warm_up) / warm_up
-    steps = 2 if place.tiny else min(STEPS, max(int(SECONDS / each), 5), len(loader))
+    seconds = min(SECONDS, place.left() / 3)
+    steps = 2 if place.tiny else min(STEPS, max(int(seconds / each), 5), len(loader))
     tokens = sum(len(batch[field]) for batch in Few(loader, min(steps, 20))) / min(steps, 20)
     seconds = train(assembly, steps) / steps
     return {

@@ -26,7 +26,7 @@ class Place:
         device: of all tensors.
         tiny: whether sizes are to take no time.
         data: folder of datasets.
-        seconds: how long the part may take.
+        until: when it is to be done, as ``time.time()`` says it.
         file: where its results go.
         result: what it has found so far.
     """
@@ -34,10 +34,9 @@ class Place:
     device: torch.device
     tiny: bool
     data: Path
-    seconds: float
+    until: float
     file: Path
     result: dict[str, Any] = field(default_factory=dict)
-    begun: float = field(default_factory=time.monotonic)
 
     @property
     def on_gpu(self) -> bool:
@@ -46,7 +45,7 @@ class Place:
 
     def left(self) -> float:
         """Seconds that are left."""
-        return self.seconds - (time.monotonic() - self.begun)
+        return self.until - time.time()
 
     def note(self, name: str, value: Any) -> None:
         """Add to what has been found, and write it."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from itertools import product
 
 import torch
 from torch import Tensor
@@ -39,29 +38,40 @@ TINY = {
 
 
 def measure(place: Place) -> None:
-    """Each op of each backend in a process of its own, since one that fails may take the GPU's context with it."""
+    """Each op of each backend in processes of its own, since one that fails may take the GPU's context with it."""
     jobs = []
     for name, backend in BACKENDS.items():
-        missing = backend.missing()
-        if missing is None:
-            ops = [f"{name}/{op}" for op in backend.kernels]
-            jobs += ["+".join(ops)] if place.tiny else ops
-        else:
+        ops = [f"{name}/{op}" for op in backend.kernels]
+        if missing := backend.missing():
             place.note(name, {"skipped": f"not installed: {missing}"})
-    in_parallel(place, "right", jobs, workers=2 if place.tiny else 10)
+        elif place.tiny:
+            jobs.append("+".join(ops))
+        else:  # kernels are compiled for each number type, one after another in a process
+            jobs += [f"{op}@{precision}" for precision in PRECISIONS for op in ops] if backend is TRITON else ops
+    in_parallel(place, "right", jobs, workers=2 if place.tiny else 14)
 
 
 def job(place: Place, names: str) -> None:
-    """Ops of backends in all precisions."""
-    found: dict[str, dict] = {name: {} for name in names.split("+")}
+    """Ops of backends, ``BACKEND/OP`` in all number types or ``BACKEND/OP@TYPE``, with a + between two of them."""
     interpreted = place.tiny and TRITON.name in names  # tests/ops has their contract, which takes minutes
     half = "float16" if interpreted else "bfloat16"  # Triton's interpreter cannot multiply matrices in bfloat16
-    for precision, name in product(("float32", half) if place.tiny else PRECISIONS, found):
-        backend, _, op = name.partition("/")
-        alone = replace(BACKENDS[backend], kernels={op: BACKENDS[backend].kernels[op]})
-        for kind, look in (("long, ", _long), *([] if interpreted else [("", _contract)])):
-            found[name][kind + precision] = place.tried(look, place, alone, op, precision)
-            place.note(name, found[name])
+    looks = [("long, ", _long), *([] if interpreted else [("", _contract)])]
+    for each in names.split("+"):
+        name, _, only = each.partition("@")
+        for precision in [only] if only else ("float32", half) if place.tiny else PRECISIONS:
+            for kind, look in looks:
+                _noted(place, name, kind, precision, look)
+
+
+def _noted(place: Place, name: str, kind: str, precision: str, look: Callable[..., dict]) -> None:
+    """Look at an op of a backend in a number type, and note what it finds as it comes."""
+    backend, _, op = name.partition("/")
+    alone = replace(BACKENDS[backend], kernels={op: BACKENDS[backend].kernels[op]})
+
+    def note(result: dict) -> None:
+        place.note(name, place.result.get(name, {}) | {kind + precision: result})
+
+    note(place.tried(look, place, alone, op, precision, note))
 
 
 @contextmanager
@@ -74,23 +84,35 @@ def _tf32(on: bool) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _contract(place: Place, backend: Backend, op: str, precision: str) -> dict:
-    """``check_backend``: the largest error, and what it says where a promise is broken."""
+class _NoTime(Exception):
+    """There is none for another case."""
+
+
+def _contract(place: Place, backend: Backend, op: str, precision: str, note: Callable[[dict], None]) -> dict:
+    """``check_backend``: the largest error, and what it says where a promise is broken; noted after each case."""
     dtype, tf32, tolerance = PRECISIONS[precision]
     if precision == "tf32":
         place.needs_gpu()
     some = {"dtype": dtype, "device": place.device, "only": TINY.get(op, "") if place.tiny else ""}
-    broken = None
-    with _tf32(tf32):
+    found = {"error": None, "allowed": tolerance, "broken": None, "cases": 0, "all": False}
+
+    def after_case(name: str, error: float) -> None:
+        found.update(error=max(error, found["error"] or 0.0), cases=found["cases"] + 1)
+        note(found)
+        if place.left() < 3:
+            raise _NoTime
+
+    with _tf32(tf32), suppress(_NoTime):
         try:
-            errors = check_backend(backend, tolerance=tolerance, **some)
+            check_backend(backend, tolerance=tolerance, after_case=after_case, **some)
         except AssertionError as error:
-            broken = in_one_line(error)
-            errors = check_backend(backend, tolerance=math.inf, **some)
-    return {"error": errors.get(op), "allowed": tolerance, "broken": broken}
+            found.update(error=None, broken=in_one_line(error), cases=0)
+            check_backend(backend, tolerance=math.inf, after_case=after_case, **some)
+        found["all"] = True
+    return found
 
 
-def _long(place: Place, backend: Backend, op: str, precision: str) -> dict:
+def _long(place: Place, backend: Backend, op: str, precision: str, note: Callable[[dict], None]) -> dict:
     """The largest error over long streams; of which output, of which problem."""
     dtype, tf32, tolerance = PRECISIONS[precision]
     if precision == "tf32":
@@ -105,6 +127,7 @@ def _long(place: Place, backend: Backend, op: str, precision: str) -> dict:
         for name, error in errors(actual, expected).items():
             if not error <= found["error"]:
                 found |= {"error": error, "of": f"{name}, {problem.name}"}
+        note(found)
         if place.left() < 5:
             break
     if found["of"] is None and op == "dropout":
@@ -141,7 +164,7 @@ def lines(result: dict) -> list[str]:
     rows = [
         [name, *(_cell(each, f"{kind}{precision}") for kind in ("", "long, ") for precision in PRECISIONS)]
         for name, each in sorted(result.items())
-        if isinstance(each, dict) and not _skipped(each)
+        if isinstance(each, dict) and not _skipped(each) and "@" not in name
     ]
     heads = ["largest relative error", *PRECISIONS, *(f"long, {precision}" for precision in PRECISIONS)]
     broken = [
@@ -167,6 +190,7 @@ def _cell(each: dict, key: str) -> str:
         return "–" if "skipped" in value else "failed"
     error = value["error"]
     if error is None:
-        return "broken" if value["broken"] else "kept"
+        return "broken" if value.get("broken") else "kept"
     bad = value.get("broken") or not error <= value["allowed"]
-    return f"**{error:.0e}**" if bad else f"{error:.0e}"
+    some = "" if value.get("all", True) else f" ({value['cases']} cases)"
+    return (f"**{error:.0e}**" if bad else f"{error:.0e}") + some

@@ -42,7 +42,10 @@ def page(results: dict) -> str:
             continue
         module = import_module(f"gpu_parts.{name}")
         found = {key: value for key, value in result.items() if key not in ("seconds", "failed", "skipped")}
-        body = module.lines(found) if found else []
+        try:
+            body = module.lines(found) if found else []
+        except Exception as error:  # of a part that ended too early
+            body = [f"no table can be made of what it found: {type(error).__name__}: {error}"]
         text += ["", f"### {(module.__doc__ or name).splitlines()[0]}", ""]
         text += [f"{how}: {result[how]}" for how in ("failed", "skipped") if how in result] + body
         text += [f"({name}, {result.get('seconds', 0):.0f} s)"]

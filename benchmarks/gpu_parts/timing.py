@@ -17,6 +17,9 @@ Variants = dict[str, Callable[[], object]]
 WARM_UPS, AT_LEAST = 3, 0.02
 """Calls before any is measured, and seconds that a round should take."""
 
+AT_LEAST_LEFT = 5.0
+"""Seconds: with less, no other variant is warmed up, and no other round is begun."""
+
 
 def compare(place: Place, variants: Variants, first: str, *, rounds: int = 7) -> dict[str, dict]:
     """Times of code that does the same work.
@@ -35,6 +38,8 @@ def compare(place: Place, variants: Variants, first: str, *, rounds: int = 7) ->
     calls: dict[str, int] = {}
     for name, run in variants.items():
         try:
+            if place.left() < AT_LEAST_LEFT:
+                raise Skipped("no time was left")
             calls[name] = _warmed_up(place, run)
             memory = added_memory_mib(run, place.device)
             found[name] = {"gib": None if memory is None else memory / 1024}
@@ -44,7 +49,9 @@ def compare(place: Place, variants: Variants, first: str, *, rounds: int = 7) ->
             found[name] = {"failed": in_one_line(error)}
             gc.collect()
     seconds: dict[str, list[float]] = {name: [] for name in calls if name in found and "gib" in found[name]}
-    for _ in range(1 if place.tiny else rounds):
+    for number in range(1 if place.tiny else rounds):
+        if number and place.left() < AT_LEAST_LEFT:
+            break
         for name in seconds:
             seconds[name].append(seconds_of(place, variants[name], calls[name]))
     for name, each in seconds.items():

@@ -21,8 +21,9 @@ def install(folder: Path, into: Path) -> Path:
     into.mkdir()
     if fitting:
         options = ["--quiet", "--no-index", "--no-deps", "--no-compile", "--no-cache-dir", "--target", str(into)]
-        done = subprocess.run([sys.executable, "-m", "pip", "install", *options, *fitting], check=False)
-        if done.returncode:
+        try:
+            subprocess.run([sys.executable, "-m", "pip", "install", *options, *fitting], check=True, timeout=120)
+        except subprocess.SubprocessError:
             print(f"the wheels of {folder} are not installed; what needs them will fail", flush=True)
     return into
 

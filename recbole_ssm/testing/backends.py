@@ -27,6 +27,7 @@ def check_backend(
     device: str | torch.device = "cpu",
     tolerance: float | None = None,
     only: str = "",
+    after_case: Callable[[str, float], object] | None = None,
 ) -> dict[str, float]:
     """Check every op of a backend against the op's formula in float64, and what packed streams rely on.
 
@@ -42,6 +43,7 @@ def check_backend(
         tolerance: relative error that is allowed; None: 1e-5 in float32, 1e-9 in float64, 1e-2 in float16, and 2e-2
             in bfloat16.
         only: part of the names of the cases to check, such as ``reverse``; all by default.
+        after_case: called with the name and the error of each case that keeps all promises.
 
     Returns:
         For each op that has a formula, the largest relative error against it.
@@ -68,6 +70,8 @@ def check_backend(
                         words = check.__name__.replace("_", " ")
                         raise AssertionError(f"{backend.name}: {op}, {case.name}: {words}: {error}") from error
                 errors[op] = max(errors.get(op, 0.0), subject.error)
+                if after_case is not None:
+                    after_case(case.name, subject.error)
         assert counted.calls, f"{backend.name}: {op}: it takes none of the cases in {dtype} on {device}"
     return errors
 

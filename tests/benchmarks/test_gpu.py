@@ -1,10 +1,15 @@
-"""benchmarks/gpu.py, without a GPU: all of it from end to end with tiny sizes, and what can be seen more quickly."""
+"""benchmarks/gpu.py, without a GPU: each part with tiny sizes, and how parts are started and ended.
 
-import importlib
+``python benchmarks/gpu.py --cpu --tiny`` runs all parts as on a GPU, in processes of their own.
+"""
+
 import json
 import os
 import subprocess
 import sys
+import time
+from argparse import Namespace
+from importlib import import_module
 
 import pytest
 import torch
@@ -13,9 +18,9 @@ from atomic import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import gpu
 from data import generate
-from gpu_parts import LIMITS, child, wheels
+from gpu_parts import LIMITS, child, children, sanitizer, tables, wheels
 from gpu_parts.files import read
-from gpu_parts.tables import page
+from gpu_parts.place import Place
 
 SCRIPT = ROOT / "benchmarks" / "gpu.py"
 
@@ -27,27 +32,6 @@ def script(*arguments, **options) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, **options)
 
 
-@pytest.fixture
-def part(tmp_path, monkeypatch):
-    """Does what the process of a part does, in this one, and returns what the part has found."""
-    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
-
-    def jobs_here(place, name, jobs, **_):
-        for job in jobs:
-            importlib.import_module(f"gpu_parts.{name}").job(place, job)
-
-    def serve(name, *flags):
-        monkeypatch.setattr(f"gpu_parts.{name}.in_parallel", jobs_here, raising=False)
-        (tmp_path / name).mkdir()
-        monkeypatch.chdir(tmp_path / name)
-        data, result = tmp_path / "dataset", tmp_path / f"{name}.json"
-        given = ["--tiny", "--child", name, "--data", str(data), "--result", str(result), "--seconds", "3600", *flags]
-        child.serve(gpu._parser().parse_args(given))
-        return read(result)
-
-    return serve
-
-
 def failures(value, path=""):
     """Where something says that it failed."""
     if isinstance(value, dict):
@@ -55,68 +39,177 @@ def failures(value, path=""):
             yield from [f"{path}: {each}"] if key == "failed" else failures(each, f"{path}/{key}")
 
 
-@pytest.mark.slow
-def test_all_parts_run_on_a_cpu(tmp_path, part):
-    generate(tmp_path / "dataset", 900, users=30)
-    parts = {name: part(name, "--cpu") for name in LIMITS}
-    assert not list(failures(parts))
-    assert parts["right"]["torch/ssd"]["float32"]["error"] < 1e-5
-    assert parts["right"]["torch/ssd"]["long, bfloat16"]["error"] < 2e-2
-    assert parts["models"]["2Mamba4Rec"]["right"] is True
-    assert parts["models"]["SSD4Rec"]["resumed on the GPU"]["difference"] == 0
-    for variant in ("with CUDA graphs", "the recipe"):
-        assert [epoch["epoch"] for epoch in parts["ml1m"][variant]["epochs"]] == [1, 2]
-    assert parts["paper"]["slice"]["tokens_per_second"] > 0
-    assert parts["paper"]["whole"]["padded"]["seconds"] > 0
-    assert parts["serving"]["2Mamba4Rec, session"]["median"] > 0
-    assert parts["serving"]["2Mamba4Rec, step and ranking, CUDA graph"] == {"skipped": "it needs a GPU"}
-    assert parts["steps"]["determinism"]["same_weights"] is True
-    machine = {"gpu": None, "cpu": "a processor", "torch": torch.__version__, "seconds": 1.0}
-    shown = page({"date": "2026-01-01", "tiny": True, "parts": {"machine": machine} | parts})
-    assert all(f"({name}, " in shown for name in parts)
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dataset")
+    generate(folder, 900, users=30)
+    return folder
+
+
+@pytest.fixture
+def place(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Place(torch.device("cpu"), True, data, time.time() + 3600, tmp_path / "result.json")
+
+
+def found_in_right(found):
+    assert found["torch/ssd"]["float32"]["error"] < 1e-5
+    assert found["torch/ssd"]["float32"]["all"]
+    assert found["torch/ssd"]["long, bfloat16"]["error"] < 2e-2
+
+
+def found_in_models(found):
+    assert found["2Mamba4Rec"]["right"] is True
+    assert found["SSD4Rec"]["resumed on the GPU"]["difference"] == 0
+
+
+def found_in_ml1m(found):
+    assert [epoch["epoch"] for epoch in found["with CUDA graphs"]["epochs"]] == [1, 2]
+    assert found["the recipe"]["reached"]["epoch"] == len(found["the recipe"]["epochs"])
+
+
+def found_in_paper(found):
+    assert found["slice"]["tokens_per_second"] > 0
+    assert found["whole"]["padded"]["seconds"] > 0
+
+
+def found_in_throughput(found):
+    assert found["model step, width 64, MovieLens's lengths"]["RecBole's SASRec, padded"]["tokens_per_second"] > 0
+
+
+def found_in_steps(found):
+    assert found["determinism"]["same_weights"] is True
+    assert found["graphs"]["seconds_per_step"] > 0
+
+
+def found_in_serving(found):
+    assert found["2Mamba4Rec, session"]["median"] > 0
+    assert found["2Mamba4Rec, step and ranking, CUDA graph"] == {"skipped": "it needs a GPU"}
+
+
+def found_in_mixers(found):
+    assert found["SSD, width 64, MovieLens's lengths, float32"]["ours, PyTorch"]["error"] < 1e-5
+
+
+def found_in_sanitizer(found):
+    assert found == {} or found["ssd"] == {"problems": 1}
+
+
+def found_in_peers(found):
+    assert found["SSD, width 64, MovieLens's lengths, bfloat16"]["ours, PyTorch"]["error"] < 2e-2
 
 
 @pytest.mark.slow
-def test_a_part_is_a_process_and_its_table_is_printed_again_on_request(tmp_path):
-    done = script("--cpu", "--tiny", "--parts=ml1m", "--seconds", 3600, "--out", tmp_path, "--wheels", tmp_path / "no")
+@pytest.mark.parametrize("part", LIMITS)
+def test_each_part_runs_on_a_cpu(part, place, monkeypatch):
+    module = import_module(f"gpu_parts.{part}")
+
+    def here(place, part, jobs, *_, **__):
+        for job in jobs:
+            module.job(place, job)
+
+    if hasattr(module, "in_parallel"):
+        monkeypatch.setattr(module, "in_parallel", here)
+    place.tried(module.measure, place)
+    assert not list(failures(place.result))
+    globals()[f"found_in_{part}"](place.result)
+    written = read(place.file) if place.file.exists() else {}
+    page = tables.page({"date": "today", "tiny": True, "parts": {part: written | {"seconds": 1}}})
+    assert page.endswith(f"({part}, 1 s)")
+    assert "no table" not in page
+
+
+@pytest.mark.slow
+def test_the_script_from_end_to_end(tmp_path):
+    done = script("--cpu", "--tiny", "--parts", "peers", "--seconds", 3600, "--out", tmp_path, "--wheels", tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     assert not list(failures(results["parts"])), (tmp_path / "log.txt").read_text()[-3000:]
     assert done.returncode == 0, done.stderr
-    assert list(results["parts"]) == ["machine", "ml1m"]
-    assert "(ml1m, " in done.stdout
-    assert page(results).strip() in done.stdout
-
-
-def test_without_a_gpu_it_says_so(part):
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU here")
-    assert part("ml1m") == {"skipped": "torch finds no GPU; --cpu rehearses on the CPU"}
+    assert list(results["parts"]) == ["machine", "peers"]
+    assert "(peers, " in done.stdout
 
 
 PROGRAMS = {
-    "machine": "import json; json.dump({'cpu': 'one'}, open({result!r}, 'w'))",
-    "models": "raise SystemExit(3)",
-    "ml1m": "import time; time.sleep(60)",
+    "finds and ends": "write({'found': 1})",
+    "finds and fails": "write({'found': 2}); sys.exit(3)",
+    "finds and takes long": "write({'found': 3}); time.sleep(60)",
+    "finds nothing": "sys.exit(4)",
+}
+ENDS = {
+    "finds and ends": {"found": 1},
+    "finds and fails": {"found": 2, "failed": "status 3"},
+    "finds and takes long": {"found": 3, "failed": "its time ended (1 s)"},
+    "finds nothing": {"failed": "status 4"},
 }
 
 
-@pytest.mark.slow
-def test_a_part_that_fails_or_whose_time_ends_does_not_stop_the_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu, "LEAST", 0.2)
+def program(name, result, until, **_):
+    """In place of a part: a process that does what its name says."""
+    begin = f"import sys, time; sys.path.insert(0, {str(ROOT / 'benchmarks')!r}); from gpu_parts import files\n"
+    begin += f"from pathlib import Path; write = lambda found: files.write(Path({str(result)!r}), found)\n"
+    return [sys.executable, "-S", "-c", begin + PROGRAMS[name.rpartition(":")[2]]]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_what_a_part_has_found_is_kept_however_it_ends(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(gpu, "command", program)
+    given = Namespace(cpu=True, tiny=True, data=tmp_path)
+    with (tmp_path / "log").open("w") as log:
+        *_, last = gpu._watched(name, given, tmp_path, dict(os.environ), 1.2, log)
+    assert last == ENDS[name]
+
+
+def test_parts_after_one_that_fails_run(tmp_path, monkeypatch):
+    def watched(name, *_):
+        yield {"failed": "status 3"} if name == "models" else {"found": name}
+
+    monkeypatch.setattr(gpu, "_watched", watched)
     monkeypatch.setattr(gpu, "_print_table", lambda *_: None)
-    monkeypatch.setattr(
-        gpu,
-        "command",
-        lambda name, result, *_, **__: [sys.executable, "-c", PROGRAMS[name].replace("{result!r}", repr(str(result)))],
-    )
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-    given = ["--cpu", "--tiny", "--parts=models,ml1m,steps", "--seconds=2.5", f"--out={tmp_path / 'out'}"]
-    assert gpu.main(given) == 1
-    parts = json.loads((tmp_path / "out" / "results.json").read_text())["parts"]
-    assert parts["machine"]["cpu"] == "one"
-    assert parts["models"]["failed"] == "status 3"
-    assert parts["ml1m"]["failed"].startswith("its time ended")
-    assert parts["steps"] == {"failed": "no time was left"}
+    assert gpu.main(["--parts", "right,models,ml1m", "--out", str(tmp_path), "--wheels", "none"]) == 1
+    parts = read(tmp_path / "results.json")["parts"]
+    assert [each.get("found") for each in parts.values()] == ["machine", "right", None, "ml1m"]
+
+
+def test_time_that_is_left_goes_to_the_parts_after():
+    assert gpu._share(["peers"]) == 1
+    assert gpu._share(["right", "models"]) == LIMITS["right"] / (LIMITS["right"] + LIMITS["models"])
+    assert gpu.ALL + 20 <= 540, "with the table it takes nine minutes at most"
+
+
+def test_jobs_are_put_together_and_end_in_time(place, monkeypatch):
+    monkeypatch.setattr(children, "command", program)
+    place.until = time.time() + 1.5
+    children.in_parallel(place, "right", list(PROGRAMS), 4)
+    assert place.result["finds and takes long"] == {"failed": "its time ended"}
+    assert place.result["finds and fails"] == {"failed": "status 3"}
+    assert place.result["found"] in (1, 2, 3)
+    assert time.time() < place.until + 5
+
+
+def test_without_a_gpu_it_says_so(tmp_path, monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    given = {"child": "ml1m", "cpu": False, "tiny": True, "data": tmp_path, "until": time.time() + 60}
+    assert child.serve(Namespace(**given, result=tmp_path / "found.json")) == 0
+    assert read(tmp_path / "found.json") == {"skipped": "torch finds no GPU; --cpu rehearses on the CPU"}
+
+
+LOGS = {
+    "========= COMPUTE-SANITIZER\n========= ERROR SUMMARY: 0 errors\n": {"errors": 0, "first": ""},
+    "========= COMPUTE-SANITIZER\n========= Invalid __global__ read of size 4 bytes\n=========     at _walk\n"
+    "========= ERROR SUMMARY: 12 errors\n": {"errors": 12, "first": "Invalid __global__ read of size 4 bytes"},
+    "========= COMPUTE-SANITIZER\n========= Error: Device not supported\n": {
+        "failed": "the tool came to no end: Error: Device not supported"
+    },
+    "": {"failed": "the tool came to no end: "},
+}
+
+
+@pytest.mark.parametrize("text", LOGS, ids=range(len(LOGS)))
+def test_logs_of_the_sanitizer_are_read(tmp_path, text):
+    (tmp_path / "log").write_text(text)
+    assert sanitizer.said(tmp_path / "log") == LOGS[text]
 
 
 @pytest.mark.parametrize(

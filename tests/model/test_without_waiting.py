@@ -6,7 +6,6 @@ them is.
 
 from dataclasses import replace
 from importlib import import_module
-from importlib.util import find_spec
 from pkgutil import iter_modules
 
 import pytest
@@ -39,8 +38,8 @@ def everywhere(kernel):
 @pytest.fixture
 def on_a_gpu(monkeypatch):
     """The backend of a GPU for tensors without values."""
-    if find_spec("triton") is None:
-        pytest.skip("triton is not installed: pip install triton")
+    if TRITON.missing() is not None:
+        pytest.skip(TRITON.missing())
     from triton.runtime.jit import JITFunction
 
     for module in iter_modules(triton.__path__):

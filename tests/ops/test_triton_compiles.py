@@ -1,13 +1,15 @@
 """Triton's compiler takes this package's kernels: the interpreter takes more than it does. This needs no GPU."""
 
 import re
-from importlib.util import find_spec
+from importlib import import_module
 
 import pytest
 
+from recbole_ssm.ops.backends.triton.backend import TRITON
+
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed: pip install triton"),
+    pytest.mark.skipif(TRITON.missing() is not None, reason=str(TRITON.missing())),
 ]
 
 TYPES = {
@@ -73,3 +75,27 @@ def test_ssd(name, states):
     tables = dict.fromkeys(["seq", "cu_seqlens"], "*i32")
     constants = flags | given | sizes | {"PRECISION": "tf32x3"}
     compile_for_gpu(getattr(ssd_kernels, name), "fp32", constants, **numbers, **tables)
+
+
+BACK = {"BLOCK_T": 8, "BLOCK_E": 16, "BLOCK_N": 16, "E": 32, "N": 16, "REVERSE": True}
+ROWS = dict.fromkeys(["u_row", "dt_row", "B_row", "C_row", "dy_row"], 32)
+OTHERS = {
+    ("conv1d", "_convolve"): {"AHEAD": 0, "WIDTH": 4, "BIAS": True, "MIRRORED": False, "SILU": True},
+    ("conv1d", "_gradient"): {"AHEAD": 0, "WIDTH": 4, "BIAS": True, "SILU": True, "BLOCK_W": 8},
+    ("gated_norm", "_forward"): {"BEFORE": True, "ROWS": 4, "BLOCK": 64},
+    ("gated_norm", "_backward"): {"BEFORE": False, "ROWS": 4, "BLOCK": 64},
+    ("linear_recurrence", "_walk"): {"BACK": True, "BLOCK_T": 16, "BLOCK_E": 32},
+    ("selective_scan", "_forward"): BACK | ROWS | {"kept": None, "initial": None},
+    ("selective_scan", "_backward"): BACK | ROWS | {"d_initial": None, "d_final": None},
+}
+"""Constants of the other kernels."""
+
+
+@pytest.mark.parametrize(("module", "name"), OTHERS)
+def test_others(module, name):
+    kernel = getattr(import_module(f"recbole_ssm.ops.backends.triton.{module}"), name)
+    counts = ["R", "S", "n", "blocks", "programs", *(["C"] if module == "conv1d" else ["E"])]
+    numbers = dict.fromkeys([*counts, *(f"{of}_row" for of in ("x", "y", "z", "d", "dy"))], "i32") | {"eps": "fp32"}
+    tables = dict.fromkeys(["sequence", "cu_seqlens"], "*i32")
+    blocks = {"BLOCK_T": 32, "BLOCK_C": 64}
+    compile_for_gpu(kernel, "fp32", blocks | OTHERS[module, name], num_warps=4, **numbers, **tables)

@@ -3,14 +3,15 @@
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from recbole_ssm.ops.backends.triton.backend import TRITON
+
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed: pip install triton"),
+    pytest.mark.skipif(TRITON.missing() is not None, reason=str(TRITON.missing())),
 ]
 
 INTERPRETED = """

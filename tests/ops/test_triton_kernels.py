@@ -4,15 +4,15 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 
+from recbole_ssm.ops.backends.triton import backend
 from recbole_ssm.ops.backends.triton.backend import TRITON
 
-needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed: pip install triton")
+needs_triton = pytest.mark.skipif(TRITON.missing() is not None, reason=str(TRITON.missing()))
 
 
 @needs_triton
@@ -47,3 +47,11 @@ def test_kernels_are_launched_on_the_gpu_that_has_the_tensors(monkeypatch):
     q = torch.zeros(2)
     assert TRITON.kernels["attention"].run(q, torch.zeros(3)) == [q]
     assert not current
+
+
+@pytest.mark.parametrize(("installed", "good"), [("3.2.0", False), ("3.3.1", False), ("3.4.0", True), ("3.10.0", True)])
+def test_a_triton_that_is_too_old_is_named(monkeypatch, installed, good):
+    monkeypatch.setattr(backend, "find_spec", lambda name: name)
+    monkeypatch.setattr(backend, "version", lambda name: installed)
+    told = backend._missing.__wrapped__()
+    assert told is None if good else "triton 3.4" in told and installed[:3] in told

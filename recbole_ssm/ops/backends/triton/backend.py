@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,15 +15,27 @@ from torch import Tensor
 
 from recbole_ssm.ops.backends.base import Backend, Kernel
 
+_OLDEST = (3, 4)
+"""Before it Triton's compiler has no tuples of tuples, which the kernels of Mamba's scan return."""
+
 
 @cache
-def installed() -> bool:
-    """Whether Triton is there."""
-    return find_spec("triton") is not None
-
-
 def _missing() -> str | None:
-    return None if installed() else "install triton"
+    if find_spec("triton") is None:
+        return "install triton"
+    found = _installed_version()
+    if found >= _OLDEST:
+        return None
+    needed, here = (".".join(map(str, each)) for each in (_OLDEST, found))
+    return f"install triton {needed} or later, which torch 2.8 brings along; this is {here}"
+
+
+def _installed_version() -> tuple[int, ...]:
+    """Its first two numbers; the oldest that will do where a package of another name brought it."""
+    try:
+        return tuple(int(part) for part in version("triton").split(".")[:2])
+    except PackageNotFoundError:
+        return _OLDEST
 
 
 def _is_here(tensor: Tensor) -> bool:
