@@ -76,24 +76,29 @@ def in_parallel(
         environment: variables beside those that are there.
     """
 
+    variables = os.environ | {"OMP_NUM_THREADS": str(threads), **(environment or {})}
+
     def run(number: int) -> dict:
-        folder = Path(f"job-{number}").absolute()
-        folder.mkdir()
-        result, device = folder / "result.json", place.device.type
-        where = {"device": device, "tiny": place.tiny, "data": place.data}
-        words = [*before, *command(f"{part}:{jobs[number]}", result, place.until - SPARE, **where)]
-        variables = os.environ | {"OMP_NUM_THREADS": str(threads), **(environment or {})}
-        try:
-            done = subprocess.run(words, cwd=folder, env=variables, timeout=max(place.left(), 0.1), check=False)
-            failed = f"status {done.returncode}" if done.returncode else None
-        except subprocess.TimeoutExpired:
-            failed = "its time ended"
-        found = read(result) if result.exists() else {}
-        failed = found.pop("failed", failed)
-        return found | ({jobs[number]: found.get(jobs[number], {}) | {"failed": failed}} if failed else {})
+        return _job(place, f"{part}:{jobs[number]}", Path(f"job-{number}").absolute(), before, variables)
 
     with ThreadPoolExecutor(workers) as pool:
         for future in as_completed([pool.submit(run, number) for number in range(len(jobs))]):
             for name, value in future.result().items():
                 before_it = place.result.get(name)
                 place.note(name, before_it | value if isinstance(before_it, dict) else value)
+
+
+def _job(place: Place, name: str, folder: Path, before: Sequence[str], environment: dict[str, str]) -> dict:
+    """What a process finds in a folder of its own."""
+    folder.mkdir()
+    result = folder / "result.json"
+    where = {"device": place.device.type, "tiny": place.tiny, "data": place.data}
+    words = [*before, *command(name, result, place.until - SPARE, **where)]
+    try:
+        done = subprocess.run(words, cwd=folder, env=environment, timeout=max(place.left(), 0.1), check=False)
+        failed = f"status {done.returncode}" if done.returncode else None
+    except subprocess.TimeoutExpired:
+        failed = "its time ended"
+    found = read(result) if result.exists() else {}
+    failed, job = found.pop("failed", failed), name.partition(":")[2]
+    return found | ({job: found.get(job, {}) | {"failed": failed}} if failed else {})

@@ -62,18 +62,23 @@ def check_backend(
             for case in CASES[op]():
                 if only not in case.name:
                     continue
-                subject = _Subject(case, dtype, torch.device(device), tolerance)
-                for check in CHECKS:
-                    try:
-                        check(subject)
-                    except Exception as error:
-                        words = check.__name__.replace("_", " ")
-                        raise AssertionError(f"{backend.name}: {op}, {case.name}: {words}: {error}") from error
-                errors[op] = max(errors.get(op, 0.0), subject.error)
+                error = _checked(_Subject(case, dtype, torch.device(device), tolerance), f"{backend.name}: {op}")
+                errors[op] = max(errors.get(op, 0.0), error)
                 if after_case is not None:
-                    after_case(case.name, subject.error)
+                    after_case(case.name, error)
         assert counted.calls, f"{backend.name}: {op}: it takes none of the cases in {dtype} on {device}"
     return errors
+
+
+def _checked(subject: _Subject, where: str) -> float:
+    """The error of a case that keeps all promises."""
+    for check in CHECKS:
+        try:
+            check(subject)
+        except Exception as error:
+            words = check.__name__.replace("_", " ")
+            raise AssertionError(f"{where}, {subject.case.name}: {words}: {error}") from error
+    return subject.error
 
 
 class _Counted:
