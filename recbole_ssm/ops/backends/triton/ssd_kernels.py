@@ -343,10 +343,8 @@ def gradients(  # type: ignore[no-untyped-def]  # likewise
         fall = tl.exp(tl.where(valid, (whole - rounded) + (whole_rest - rest), 0.0))
         between = _between(rounded, rest, same & (i[:, None] >= i[None, :]))
         dts = tl.load(dt + t * dt_row + h, valid, 0.0).to(tl.float32)
-        by_scores, by_input, taken = _among_tokens(
-            x, dy, h, t, valid, x_row, scores, between, dts, H, P, Q, BLOCK_P, PRECISION
-        )
-        d_scores, given, through = d_scores + by_scores, none, none
+        more = _among_tokens(x, dy, h, t, valid, x_row, scores, between, dts, H, P, Q, BLOCK_P, PRECISION)
+        d_scores, by_input, taken, given, through = d_scores + more[0], more[1], more[2], none, none
         by_D = _store_inputs(
             dx, x, dy, B, D, leaving, d_final, tl.trans(scores * between), dts, fall, seq, s_i, c, T, h, t, valid,
             x_row, B_row, g, H, P, N, HAS_D, FINAL, Q, BLOCK_P, BLOCK_N, PRECISION,
