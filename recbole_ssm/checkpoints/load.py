@@ -53,7 +53,7 @@ def load_ensemble(
         CheckpointError: a file cannot be read, its model is not of this package, it reads histories of another length
             or other columns, or it was trained on other data, which may hold what is tested here.
     """
-    data, known, trust = fingerprint(dataset), read or {}, bool(config["trust_checkpoint"])
+    data, known, trust = fingerprint(dataset), read or {}, bool(config.trust_checkpoint)
     states = ((file, known[file] if file in known else checkpoint.read(file, trust=trust)) for file in files)
     return Ensemble([_member(file, state, config, data) for file, state in states])
 
@@ -61,7 +61,7 @@ def load_ensemble(
 def _member(
     file: str | Path, state: dict[str, Any], config: Config, data: dict[str, Any]
 ) -> PackedSequentialRecommender:
-    model = stored_model(state, config["device"], file)
+    model = stored_model(state, config.device, file)
     if state["dataset"]["hash"] != data["hash"]:
         raise CheckpointError(
             f"{file} was trained on other data ({state['dataset']}) than these ({data}), and may know what is "
@@ -75,7 +75,7 @@ def _member(
         )
     if missing := [column.name for column in model.columns if column not in config.columns]:
         raise CheckpointError(
-            f"{file} reads the column {missing[0]}, which {config['model']} does not; name models that read the "
+            f"{file} reads the column {missing[0]}, which {config.model} does not; name models that read the "
             "same columns"
         )
     return model
@@ -149,7 +149,7 @@ def check_fits(config: Config, dataset: Any, weights: dict[str, Tensor]) -> None
         dataset: the training split.
         weights: by name.
     """
-    if config["model"] in MODELS:
+    if config.model in MODELS:
         _check_sizes(config, dataset, weights)
         return
     general = {key for kind, keys in config.parameters.items() if kind != "State-space" for key in keys}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from recbole.utils import ModelType
+from recbole.utils import EvaluatorType, InputType, ModelType
 
 from recbole_ssm.config.defaults import ABOVE_THE_DATA, BELOW_THE_DATA, Layer, Run
 from recbole_ssm.config.given import Given
@@ -24,39 +24,93 @@ _Settings = dict[str, Any]
 class Settings(Given):
     """The keys and values of a run, with their defaults, and what follows from them.
 
-    Values are read as attributes or by ``config["key"]``; of a key that nobody gave the latter is None. The keys that
-    this package itself reads have their types here.
+    The keys that this package reads have their types here, and are read as attributes; one that nobody gave is None.
+    RecBole, and models, which RecBole may be given too, read ``config["key"]``.
     """
 
     model: str
     model_class: type[Any]
+    MODEL_TYPE: ModelType
+    MODEL_INPUT_TYPE: InputType
+
+    # the data
     dataset: str
     data_path: str
-    device: torch.device
-    use_gpu: bool
+    dataset_cache: str | None
+    dataset_save_path: str
+    save_dataset: bool
+    save_dataloaders: bool
+    trust_dataset: bool
+    benchmark_filename: list[str] | None
+    encoding: str
+    field_separator: str
+    seq_separator: str
+    load_col: _Settings | None
+    unload_col: _Settings | None
+    additional_feat_suffix: list[str] | None
+    numerical_features: list[str]
+    normalize_field: list[str] | None
+    normalize_all: bool
+    seq_len: dict[str, int] | None
+    ITEM_ID_FIELD: str
+    TIME_FIELD: str
+    LABEL_FIELD: str
+    LIST_SUFFIX: str
+    NEG_PREFIX: str
+    MAX_ITEM_LIST_LENGTH: int | None
+    time_order: str
+
+    # the training
     seed: int
+    reproducibility: bool
     worker: int
+    shuffle: bool
     epochs: int
     eval_step: int
     learning_rate: float
+    embedding_lr_scale: float | None
+    lr_schedule: str | None
+    loss_type: str | None
     train_batch_size: int
-    eval_batch_size: int
-    eval_args: _Settings
+    train_batch_tokens: int | None
+    train_samples: str
+    prefixes_per_user: int | None
+    causal_epochs: int | None
+    mask_ratio: float | None
     train_neg_sample_args: _Settings
+    teacher: str | None
+    teacher_share: float
+    time_budget: float | None
+    num_layers: int | None
+
+    # the evaluation
+    eval_args: _Settings
+    eval_batch_size: int
+    eval_type: EvaluatorType
     metrics: list[str]
     topk: list[int]
     valid_metric: str
     valid_metric_bigger: bool
+    metric_decimal_place: int
+    loss_decimal_place: int
+    filter_seen: bool
+    repeatable: bool
+
+    # the run
+    device: torch.device
+    use_gpu: bool
+    ssm_backend: str | None
+    cuda_graph: bool
     checkpoint_dir: str
+    trust_checkpoint: bool
     show_progress: bool
     console: str
-    time_order: str
-    filter_seen: bool
-    trust_checkpoint: bool
-    trust_dataset: bool
-    dataset_cache: str | None
-    time_budget: float | None
-    lr_schedule: str
+
+    def __getattr__(self, name: str) -> Any:
+        """The value of a key; of one with a type above that nobody gave, None."""
+        if name in Settings.__annotations__ and "final_config_dict" in self.__dict__:
+            return self[name]
+        return super().__getattr__(name)
 
     @property
     def given(self) -> _Settings:
@@ -76,20 +130,20 @@ class Settings(Given):
     @property
     def counts_per_batch(self) -> bool:
         """Whether the model, one of RecBole's, would count an item once for each batch that holds it."""
-        draws = self["train_neg_sample_args"]["distribution"] != "none"
-        return self["model"] in COUNTS_PER_BATCH and not draws
+        draws = self.train_neg_sample_args["distribution"] != "none"
+        return self.model in COUNTS_PER_BATCH and not draws
 
     @property
     def temporal(self) -> TemporalSplit | None:
         """The global temporal split that is asked for, if one is."""
-        return None if self["benchmark_filename"] is not None else temporal_split(self["eval_args"]["split"])
+        return None if self.benchmark_filename is not None else temporal_split(self.eval_args["split"])
 
     @property
     def split_in_words(self) -> str:
         """The split in words, and what targets are ranked against if not all items; see ``config.splits``."""
-        args, mode = self["eval_args"], self["eval_args"]["mode"]["test"]
+        args, mode = self.eval_args, self.eval_args["mode"]["test"]
         words = "the files' own split; validation items not trained on"
-        if self["benchmark_filename"] is None:
+        if self.benchmark_filename is None:
             words = split_in_words(args["split"], args["group_by"])
         how = {"uni": "", "pop": " by popularity"}.get(mode[:3])
         return words if how is None else f"{words}; ranked against {mode[3:]} items drawn{how}"
@@ -97,11 +151,11 @@ class Settings(Given):
     @property
     def held_out(self) -> tuple[bool, bool]:
         """Whether there are items for validation and for the test, as far as the split says so before it is made."""
-        if self["benchmark_filename"] is not None:
+        if self.benchmark_filename is not None:
             return True, True
         if self.temporal is not None:
             return self.temporal.validation is not None, True
-        kind, value = next(iter(self["eval_args"]["split"].items()))
+        kind, value = next(iter(self.eval_args["split"].items()))
         if kind == "LS":
             return value != "test_only", value != "valid_only"
         return value[1] > 0, value[2] > 0
@@ -109,27 +163,27 @@ class Settings(Given):
     @property
     def order_of_histories(self) -> str:
         """``time_order``, as results name it: pre-split files have an order of their own, and random splits none."""
-        if self["benchmark_filename"] is not None:
+        if self.benchmark_filename is not None:
             return "of the files"
-        return self["time_order"] if self["eval_args"]["order"] == "TO" else "none, a random split"
+        return self.time_order if self.eval_args["order"] == "TO" else "none, a random split"
 
     @property
     def teacher_files(self) -> list[str]:
         """The checkpoints that ``teacher`` names."""
-        return [file.strip() for file in self["teacher"].split(",")] if self["teacher"] else []
+        return [file.strip() for file in self.teacher.split(",")] if self.teacher else []
 
     @property
     def excludes_seen(self) -> bool:
         """Whether items of the history are left out of the ranking, if there is one."""
-        labelled = "labeled" in self["eval_args"]["mode"].values()
-        return not labelled and bool(self["filter_seen"] or not self["repeatable"])
+        labelled = "labeled" in self.eval_args["mode"].values()
+        return not labelled and bool(self.filter_seen or not self.repeatable)
 
     @property
     def rule_of_seen(self) -> str:
         """In words, how the items are ranked that a user has had before."""
-        if "labeled" in self["eval_args"]["mode"].values():
+        if "labeled" in self.eval_args["mode"].values():
             return "filter_seen False: nothing is ranked, each interaction has a label"
-        if self["filter_seen"]:
+        if self.filter_seen:
             return "filter_seen True: items of the history are not ranked, and a target that is one of them is a miss"
         if self.excludes_seen:
             return (

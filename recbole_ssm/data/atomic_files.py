@@ -33,14 +33,14 @@ def check_atomic_files(config: Config) -> list[Path]:
     Raises:
         InputError: a folder, a file or a column is missing, or a column has the wrong type.
     """
-    name, folder = config["dataset"], Path(config["data_path"])
+    name, folder = config.dataset, Path(config.data_path)
     if not folder.is_dir():
         found = find_datasets(folder.parent)
         raise InputError(
             f"dataset {name!r}: there is no folder {folder.resolve()}; set --data_path to the folder that "
             f"holds {name}/{name}.inter. Found there now: {', '.join(found) or 'no dataset'}; ml-100k is always there"
         )
-    parts = config["benchmark_filename"]
+    parts = config.benchmark_filename
     files = [folder / f"{name}.inter"] if parts is None else [folder / f"{name}.{part}.inter" for part in parts]
     headers = []
     for file in files:
@@ -58,7 +58,7 @@ def check_atomic_files(config: Config) -> list[Path]:
 
 def dataset_files(config: Config) -> list[Path]:
     """All atomic files of the dataset, also those that the run does not read."""
-    return sorted(f for f in Path(config["data_path"]).iterdir() if f.name.startswith(f"{config['dataset']}."))
+    return sorted(f for f in Path(config.data_path).iterdir() if f.name.startswith(f"{config.dataset}."))
 
 
 def _check_presplit(config: Config, files: list[Path], headers: list[dict[str, str]]) -> None:
@@ -69,7 +69,7 @@ def _check_presplit(config: Config, files: list[Path], headers: list[dict[str, s
         files: all pre-split files.
         headers: of the first of them, up to the one that is checked.
     """
-    file, encoding = files[len(headers) - 1], config["encoding"]
+    file, encoding = files[len(headers) - 1], config.encoding
     with file_errors(file, encoding), open(file, encoding=python_encoding(encoding)) as lines:
         next(lines)
         if not any(line.strip() for line in lines):
@@ -88,12 +88,10 @@ _NAME_COLUMNS = ("val_interval", "seq_len", "threshold", "numerical_features", "
 
 def _check_named_columns(config: Config, files: list[Path]) -> None:
     """Raise InputError unless each column that a key names is read, and ``val_interval`` can filter by its columns."""
-    suffixes = ["user", "item", "kg", *(config["additional_feat_suffix"] or ())]
-    others = (Path(config["data_path"]) / f"{config['dataset']}.{suffix}" for suffix in suffixes)
+    suffixes = ["user", "item", "kg", *(config.additional_feat_suffix or ())]
+    others = (Path(config.data_path) / f"{config.dataset}.{suffix}" for suffix in suffixes)
     headers = {
-        file: read_header(file, config["field_separator"], config["encoding"])
-        for file in (*files, *others)
-        if file.is_file()
+        file: read_header(file, config.field_separator, config.encoding) for file in (*files, *others) if file.is_file()
     }
     _check_seq_len(config)
     for key in _NAME_COLUMNS:
@@ -103,7 +101,7 @@ def _check_named_columns(config: Config, files: list[Path]) -> None:
 
 def _check_seq_len(config: Config) -> None:
     """Raise InputError unless the values of ``seq_len`` are lengths."""
-    for field, length in (config["seq_len"] or {}).items():
+    for field, length in (config.seq_len or {}).items():
         if type(length) is not int or length < 1:
             raise InputError(f"seq_len: {field} must be the number of values to read, 1 or more, but is {length!r}")
 
@@ -113,7 +111,7 @@ def _check_named_column(config: Config, headers: dict[Path, dict[str, str]], key
     if not found:
         there = {name for columns in headers.values() for name in columns}
         hint = did_you_mean(str(field), there)
-        if key == "seq_len" and field == config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]:
+        if key == "seq_len" and field == config.ITEM_ID_FIELD + config.LIST_SUFFIX:
             hint = "; MAX_ITEM_LIST_LENGTH sets the length of histories"
         raise InputError(f"{key}: there is no column {field!r} in {', '.join(file.name for file in headers)}{hint}")
     if not any(_is_read(config, file, field) for file in found):
@@ -131,7 +129,7 @@ def _check_named_column(config: Config, headers: dict[Path, dict[str, str]], key
 
 def _is_read(config: Config, file: Path, field: str) -> bool:
     """Whether ``load_col`` and ``unload_col`` let a column be read."""
-    suffix, load, leave = file.suffix.removeprefix("."), config["load_col"], config["unload_col"] or {}
+    suffix, load, leave = file.suffix.removeprefix("."), config.load_col, config.unload_col or {}
     read = "*" if load is None else load.get(suffix, ())
     return (read == "*" or field in read) and field not in leave.get(suffix, ())
 
@@ -149,14 +147,14 @@ def files_hash(config: Config) -> str:
 
 def _check_columns(config: Config, file: Path) -> dict[str, str]:
     """The header of a file of interactions; InputError if it lacks a column that the run needs."""
-    columns = read_header(file, config["field_separator"], config["encoding"])
-    header = config["field_separator"].join(":".join(filter(None, column)) for column in columns.items())
+    columns = read_header(file, config.field_separator, config.encoding)
+    header = config.field_separator.join(":".join(filter(None, column)) for column in columns.items())
     needed = [("USER_ID_FIELD", "", "token", "users"), ("ITEM_ID_FIELD", "", "token", "items")]
-    if config["benchmark_filename"] is None:
-        if config["eval_args"]["order"] == "TO":
+    if config.benchmark_filename is None:
+        if config.eval_args["order"] == "TO":
             needed.append(("TIME_FIELD", "", "float", "the order of interactions"))
-    elif config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
-        needed.append(("ITEM_ID_FIELD", config["LIST_SUFFIX"], "token_seq", "the history of each line"))
+    elif config.MODEL_TYPE == ModelType.SEQUENTIAL:
+        needed.append(("ITEM_ID_FIELD", config.LIST_SUFFIX, "token_seq", "the history of each line"))
     for key, suffix, kind, purpose in needed:
         field = config[key] + suffix
         if field not in columns:
@@ -167,20 +165,20 @@ def _check_columns(config: Config, file: Path) -> dict[str, str]:
         if columns[field] != kind:
             declared = ":".join(filter(None, (field, columns[field])))
             raise InputError(f"{file}: column {field} must be declared {field}:{kind}, not {declared}")
-        loaded = "*" if config["load_col"] is None else config["load_col"].get("inter", [])
+        loaded = "*" if config.load_col is None else config.load_col.get("inter", [])
         if loaded != "*" and field not in loaded:
             raise InputError(
                 f"load_col reads {loaded} from {file.name}, and leaves out column {field}, which gives {purpose}; add "
                 "it, or set --load_col=None to read all columns"
             )
-        if field in ((config["unload_col"] or {}).get("inter") or []):
+        if field in ((config.unload_col or {}).get("inter") or []):
             raise InputError(
                 f"unload_col leaves out column {field} of {file.name}, which gives {purpose}; remove it there"
             )
     untyped = [name for name, kind in columns.items() if not kind]
     if untyped:
         raise InputError(
-            f"{file}: the header must name each column as name:type, separated by {config['field_separator']!r}, "
+            f"{file}: the header must name each column as name:type, separated by {config.field_separator!r}, "
             f"but has {untyped[0]!r}"
         )
     return columns

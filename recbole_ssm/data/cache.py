@@ -76,7 +76,7 @@ def kept_file(config: Config, kind: str) -> Path | None:
     Raises:
         InputError: the folder cannot be made.
     """
-    key = "checkpoint_dir" if config["dataset_cache"] is None and config["save_dataset"] else "dataset_cache"
+    key = "checkpoint_dir" if config.dataset_cache is None and config.save_dataset else "dataset_cache"
     if config[key] is None:
         return None
     folder = Path(config[key])
@@ -89,12 +89,12 @@ def kept_file(config: Config, kind: str) -> Path | None:
 
 def imported_file(config: Config, kind: str) -> Path:
     """The file of the same content that an import has left beside the data, or would leave."""
-    return Path(config["data_path"]) / _file_name(config, kind)
+    return Path(config.data_path) / _file_name(config, kind)
 
 
 def find_imported(config: Config, kind: str) -> Kept | None:
     """What an import has left beside the data; None where there is nothing for these settings and these files."""
-    folder, name = Path(config["data_path"]), config["dataset"]
+    folder, name = Path(config.data_path), config.dataset
     if not any(folder.glob(f"{glob.escape(name)}-*.pth")):  # without one the files need not be hashed
         return None
     return find(imported_file(config, kind))
@@ -107,7 +107,7 @@ def _file_name(config: Config, kind: str) -> str:
     versions = [version("recbole"), version("pandas"), __version__]
     digest.update(repr((state_file.VERSION, READING, kind, versions, sorted(settings.items()))).encode())
     digest.update(files_hash(config).encode())
-    return f"{config['dataset']}-{digest.hexdigest()}.pth"
+    return f"{config.dataset}-{digest.hexdigest()}.pth"
 
 
 def find(file: Path | None) -> Kept | None:

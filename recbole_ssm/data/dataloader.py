@@ -52,30 +52,30 @@ class PackedTrainDataLoader(DataLoader[Any]):
         self.shuffle = shuffle
         self._dataset = dataset
         self._sampler = sampler
-        self._list_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
-        self._cuts = config["train_samples"] == "prefix_lm"
-        self._whole_sequences = self._cuts or config["train_samples"] == "whole_sequence"
-        self._mask_ratio = config["mask_ratio"]
+        self._list_field = config.ITEM_ID_FIELD + config.LIST_SUFFIX
+        self._cuts = config.train_samples == "prefix_lm"
+        self._whole_sequences = self._cuts or config.train_samples == "whole_sequence"
+        self._mask_ratio = config.mask_ratio
         self._n_negatives = 0
-        if config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE and sampler is not None:
-            self._n_negatives = config["train_neg_sample_args"]["sample_num"]
+        if config.MODEL_INPUT_TYPE == InputType.PAIRWISE and sampler is not None:
+            self._n_negatives = config.train_neg_sample_args["sample_num"]
         self._batches = TrainingBatches(
             dataset,
-            train_samples=config["train_samples"],
-            prefixes_per_user=config["prefixes_per_user"],
-            batch_size=config["train_batch_size"] if config["train_batch_tokens"] is None else None,
-            batch_tokens=config["train_batch_tokens"],
+            train_samples=config.train_samples,
+            prefixes_per_user=config.prefixes_per_user,
+            batch_size=config.train_batch_size if config.train_batch_tokens is None else None,
+            batch_tokens=config.train_batch_tokens,
             shuffle=shuffle,
-            seed=config["seed"],
-            causal_epochs=config["causal_epochs"] or 0,
+            seed=config.seed,
+            causal_epochs=config.causal_epochs or 0,
         )
-        self._device: torch.device = config["device"]
+        self._device: torch.device = config.device
         self._there = self._dataset_there()
         super().__init__(
             dataset,
             batch_sampler=self._batches,
             collate_fn=self._collate,  # type: ignore[arg-type]  # a batch of the sampler is a PlannedBatch, and no list
-            num_workers=config["worker"],
+            num_workers=config.worker,
         )
 
     def _dataset_there(self) -> PackedDataset | None:
@@ -127,7 +127,7 @@ class PackedTrainDataLoader(DataLoader[Any]):
             positives = batch[self._dataset.iid_field].numpy()
             with numpy_seed(planned.seed & 0xFFFF_FFFF):  # else all workers would draw the same
                 negatives = self._sampler.sample_by_user_ids(positives, positives, self._n_negatives)
-            batch[self.config["NEG_PREFIX"] + self._dataset.iid_field] = negatives
+            batch[self.config.NEG_PREFIX + self._dataset.iid_field] = negatives
         if self._mask_ratio:
             batch[self._list_field] = mask_items(batch[self._list_field], self._mask_ratio, generator)
         return batch
@@ -171,13 +171,13 @@ class PackedFullSortEvalDataLoader(FullSortEvalDataLoader):
     LARGEST = 1 << 25
 
     def _init_batch_size_and_step(self) -> None:
-        self.step = min(self.config["eval_batch_size"], max(self.LARGEST // self._dataset.item_num, 1))
+        self.step = min(self.config.eval_batch_size, max(self.LARGEST // self._dataset.item_num, 1))
         self.set_batch_size(self.step)
 
     def __iter__(self) -> Any:
         """The batches; on a GPU they are there, and kept there for the next time."""
         batches = super().__iter__
-        device = self.config["device"]
+        device = self.config.device
         if device.type != "cuda":
             return batches()
         if self._kept is None:

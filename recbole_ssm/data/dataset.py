@@ -66,7 +66,7 @@ class PackedDataset(FromCache, AtomicFiles, SequentialDataset):
 
     def _read_columns(self) -> dict[str, Tensor]:
         """The columns that the model names, from the loaded table: RecBole makes float32 of all numbers."""
-        suffix = self.config["LIST_SUFFIX"]
+        suffix = self.config.LIST_SUFFIX
         return {
             column.name + suffix: column.values(torch.from_numpy(self._numbers(column.field(self.config))))
             for column in self.config.columns
@@ -81,12 +81,12 @@ class PackedDataset(FromCache, AtomicFiles, SequentialDataset):
     def _check_is_number(self, field: str, kind: FeatureType = FeatureType.FLOAT) -> None:
         if field not in self.inter_feat:
             raise InputError(
-                f"dataset {self.dataset_name!r} has no column {field!r}, which {self.config['model']} reads; add it to "
+                f"dataset {self.dataset_name!r} has no column {field!r}, which {self.config.model} reads; add it to "
                 "the .inter file, or to load_col where you give that"
             )
         if self.field2type[field] != kind:
             raise InputError(
-                f"dataset {self.dataset_name!r}: {self.config['model']} reads the column {field!r} as numbers, but it "
+                f"dataset {self.dataset_name!r}: {self.config.model} reads the column {field!r} as numbers, but it "
                 f"is {self.field2type[field].value}; write {field}:{kind.value} in the header of the file"
             )
 
@@ -123,7 +123,7 @@ class PackedDataset(FromCache, AtomicFiles, SequentialDataset):
         self, batch: Interaction, next_item_field: str | None = None, n_tokens: int | None = None
     ) -> Interaction:
         """A batch of samples with their histories and columns; see :func:`recbole_ssm.data.collate.pack_histories`."""
-        list_field = self.config["ITEM_ID_FIELD"] + self.config["LIST_SUFFIX"]
+        list_field = self.config.ITEM_ID_FIELD + self.config.LIST_SUFFIX
         return pack_histories(batch, self.history, list_field, next_item_field, self.history_columns, n_tokens)
 
     def with_history_on(self, device: torch.device) -> PackedDataset:

@@ -46,12 +46,12 @@ def create_dataset(config: Config, *, packed: bool, samples: bool = True) -> Dat
     dataset.config = config  # a pickled one brings the configuration of its own run
     if packed:
         _check_names(dataset)
-    if config["benchmark_filename"] is not None:
+    if config.benchmark_filename is not None:
         return dataset
-    if config["eval_args"]["order"] == "TO":
+    if config.eval_args["order"] == "TO":
         order_in_time(config, dataset)
-    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
-        if "LS" in config["eval_args"]["split"] and config["eval_args"]["order"] == "TO":
+    if config.MODEL_TYPE != ModelType.SEQUENTIAL:
+        if "LS" in config.eval_args["split"] and config.eval_args["order"] == "TO":
             dataset = mixed_with(SplitAsSequences, dataset)
     elif samples:
         _check_history_lengths(dataset)
@@ -69,14 +69,14 @@ def _input_errors(config: Config) -> Iterator[None]:
         raise
     except KeyError as error:
         raise InputError(
-            f"dataset {config['dataset']!r} cannot be read: there is no column {str(error.args[0])!r}"
+            f"dataset {config.dataset!r} cannot be read: there is no column {str(error.args[0])!r}"
         ) from error
     except (TypeError, ValueError) as error:
-        raise InputError(f"dataset {config['dataset']!r} cannot be read: {str(error).splitlines()[0]}") from error
+        raise InputError(f"dataset {config.dataset!r} cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def _load(config: Config, *, packed: bool) -> Dataset:
-    if config["benchmark_filename"] is not None:
+    if config.benchmark_filename is not None:
         return load_presplit(config, packed=packed)
     if is_trusted(config, "dataset_save_path"):
         return _load_trusted(config)
@@ -99,8 +99,8 @@ def _load_with_recbole(config: Config) -> Dataset:
     kind, file = dataset_class(config), None
     if kind in cache.KINDS:
         file = cache.kept_file(config, kind.__name__)
-    elif config["save_dataset"] or config["dataset_cache"]:
-        getLogger().warning(f"the dataset of {config['model']} cannot be kept: it is read from its files each time")
+    elif config.save_dataset or config.dataset_cache:
+        getLogger().warning(f"the dataset of {config.model} cannot be kept: it is read from its files each time")
     kept = cache.find(file)
     dataset = load(kind, config, kept)
     if file is not None and kept is None:
@@ -110,10 +110,10 @@ def _load_with_recbole(config: Config) -> Dataset:
 
 def _load_trusted(config: Config) -> Dataset:
     """The dataset that RecBole has pickled as ``dataset_save_path``, which is trusted."""
-    file = Path(config["dataset_save_path"])
+    file = Path(config.dataset_save_path)
     if any(other.stat().st_mtime > file.stat().st_mtime for other in dataset_files(config)):
         getLogger().warning(
-            f"dataset_save_path {file} is older than the files of dataset {config['dataset']!r}, which may have "
+            f"dataset_save_path {file} is older than the files of dataset {config.dataset!r}, which may have "
             "changed since"
         )
     try:

@@ -21,7 +21,7 @@ def order_in_time(config: Config, dataset: Dataset) -> None:
         config: the configuration.
         dataset: not yet built: RecBole sorts it later.
     """
-    if config["time_order"] == "exact":
+    if config.time_order == "exact":
         _order_exactly(dataset)
         _warn_of_large_times(dataset)
         return

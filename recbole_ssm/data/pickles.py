@@ -25,7 +25,7 @@ def is_trusted(config: Config, key: str) -> bool:
     """
     if not config[key] or not Path(config[key]).exists():
         return False
-    if not config["trust_dataset"]:
+    if not config.trust_dataset:
         raise InputError(
             f"{key} {config[key]} holds Python objects, and reading those runs code that stands in the file; if you "
             "trust its source, set --trust_dataset. save_dataset and dataset_cache keep data only"

@@ -25,8 +25,8 @@ from recbole_ssm.errors import InputError
 
 def check_topk(config: Config, dataset: Dataset) -> None:
     """Raise InputError if there are fewer items than a metric looks at."""
-    if max(config["topk"]) > dataset.item_num:
-        raise InputError(f"topk {max(config['topk'])} asks for more than the {dataset.item_num - 1} items there are")
+    if max(config.topk) > dataset.item_num:
+        raise InputError(f"topk {max(config.topk)} asks for more than the {dataset.item_num - 1} items there are")
 
 
 def data_preparation(config: Config, dataset: Dataset) -> Loaders:
@@ -55,14 +55,14 @@ def _filters_by_history(config: Config) -> bool:
     """Whether seen items are filtered by the whole histories of users, and not by splits or lists."""
     if config.temporal is not None:
         return config.excludes_seen
-    sequential, presplit = config["MODEL_TYPE"] == ModelType.SEQUENTIAL, config["benchmark_filename"] is not None
-    return bool(sequential and config["filter_seen"] and not presplit)
+    sequential, presplit = config.MODEL_TYPE == ModelType.SEQUENTIAL, config.benchmark_filename is not None
+    return bool(sequential and config.filter_seen and not presplit)
 
 
 def _check_catalogue(config: Config, dataset: Dataset) -> None:
     """Raise InputError where items are to be drawn and there is only one: RecBole would draw for ever."""
-    drawn = {"train_neg_sample_args": config["train_neg_sample_args"]["distribution"] != "none"}
-    drawn["eval_args"] = any(mode.startswith(("uni", "pop")) for mode in config["eval_args"]["mode"].values())
+    drawn = {"train_neg_sample_args": config.train_neg_sample_args["distribution"] != "none"}
+    drawn["eval_args"] = any(mode.startswith(("uni", "pop")) for mode in config.eval_args["mode"].values())
     if dataset.item_num <= 2 and any(drawn.values()):
         asks = next(key for key, draws in drawn.items() if draws)
         raise InputError(
@@ -74,18 +74,18 @@ def _packed_loaders(config: Config, dataset: Dataset) -> Loaders:
     splits = dataset.build()
     if not len(splits[0]):
         raise InputError(
-            f"dataset {dataset.dataset_name!r}: the split {config['eval_args']['split']} leaves no training sample"
+            f"dataset {dataset.dataset_name!r}: the split {config.eval_args['split']} leaves no training sample"
         )
     samplers = create_samplers(config, dataset, splits)
-    train = PackedTrainDataLoader(config, splits[0], samplers[0], shuffle=config["shuffle"])
+    train = PackedTrainDataLoader(config, splits[0], samplers[0], shuffle=config.shuffle)
     kinds = {"full": PackedFullSortEvalDataLoader, "labeled": NegSampleEvalDataLoader}
-    modes = config["eval_args"]["mode"]
+    modes = config.eval_args["mode"]
     valid, test = (
         kinds.get(modes[phase], PackedNegSampleEvalDataLoader)(config, split, sampler, shuffle=False)
         for phase, split, sampler in zip(("valid", "test"), splits[1:], samplers[1:], strict=True)
     )
     getLogger().info(
-        f"{set_color('[Training]: ', 'pink')}{config['train_samples']}, {len(train)} batches per epoch; "
-        f"{set_color('[Evaluation]: ', 'pink')}{config['eval_args']}"
+        f"{set_color('[Training]: ', 'pink')}{config.train_samples}, {len(train)} batches per epoch; "
+        f"{set_color('[Evaluation]: ', 'pink')}{config.eval_args}"
     )
     return train, valid, test

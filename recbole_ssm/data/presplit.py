@@ -57,7 +57,7 @@ class OneNumbering(Dataset):
     @property
     def lists(self) -> dict[str, str]:
         """The columns that hold lists of another one's earlier values: ``item_id_list`` for ``item_id``."""
-        pairs = ((field, field + self.config["LIST_SUFFIX"]) for field in self.inter_feat)
+        pairs = ((field, field + self.config.LIST_SUFFIX) for field in self.inter_feat)
         return {field: of for field, of in pairs if of in self.inter_feat and self.field2type[of].value.endswith("seq")}
 
     def place(self, row: int) -> str:
@@ -66,7 +66,7 @@ class OneNumbering(Dataset):
         number = int(np.searchsorted(ends, row, side="right"))
         file = Path(self.dataset_path) / f"{self.dataset_name}.{self.benchmark_filename_list[number]}.inter"
         within = [row - ends[number] + self.file_size_list[number]]
-        (line,) = lines_of(file, within, self.config["field_separator"], self.config["encoding"])
+        (line,) = lines_of(file, within, self.config.field_separator, self.config.encoding)
         return f"{file}, line {line}"
 
     def refuse(self, wrong: NDArray[np.bool_], what: str, remedy: str) -> None:
@@ -154,7 +154,7 @@ class Histories(OneNumbering, SequentialDataset):
             items: (N,) of all lists, by their numbers.
             length: (n_lines,) of each list.
         """
-        column, separator = self.lists[self.iid_field], self.config["seq_separator"]
+        column, separator = self.lists[self.iid_field], self.config.seq_separator
         names, targets = self.field2id_token[self.iid_field], self.inter_feat[self.iid_field].to_numpy()
         is_target = np.bincount(targets, minlength=len(names)) > 0
         for item in np.flatnonzero(~is_target[1:]) + 1:
@@ -205,7 +205,7 @@ class Histories(OneNumbering, SequentialDataset):
     def _matrix(self, field: str, lists: pd.Series) -> Tensor:
         """The latest values of each list, (n_lines, MAX_ITEM_LIST_LENGTH), padded with 0; int64, or float32."""
         width = self.max_item_list_len
-        if field in self.config["numerical_features"]:  # RecBole gives each value an index
+        if field in self.config.numerical_features:  # RecBole gives each value an index
             lists = [np.stack(pair, axis=-1) for pair in lists]
         latest = [np.asarray(values)[-width:] for values in lists]
         values = torch.from_numpy(np.concatenate(latest))
@@ -235,7 +235,7 @@ class PackedPresplitDataset(Histories, PackedDataset):
     def _numbers(self, field: str) -> NDArray[np.float64]:
         """The values of a column in the order of ``history``: those of each line's list, and then its own."""
         self._check_is_number(field)
-        of_lists = self.config["LIST_SUFFIX"]
+        of_lists = self.config.LIST_SUFFIX
         self._check_is_number(field + of_lists, FeatureType.FLOAT_SEQ)
         values, is_target = np.empty(len(self.history), dtype=np.float64), self.is_target
         values[is_target] = self.inter_feat[field]

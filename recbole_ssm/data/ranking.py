@@ -46,18 +46,18 @@ def rank_alike(
     elif not config.excludes_seen:
         seen = None, None
     else:
-        seen = seen_in_lists(loaders) if config["MODEL_TYPE"] == ModelType.SEQUENTIAL else seen_in_splits(loaders)
+        seen = seen_in_lists(loaders) if config.MODEL_TYPE == ModelType.SEQUENTIAL else seen_in_splits(loaders)
     for number, (loader, seen_before) in enumerate(zip(loaders[1:], seen, strict=True)):
-        mode = config["eval_args"]["mode"][("valid", "test")[number]]
+        mode = config.eval_args["mode"][("valid", "test")[number]]
         if mode.startswith(("uni", "pop")) and len(loader._dataset):
             weights = interacted if mode.startswith("pop") else (np.arange(len(interacted)) > 0).astype(np.int64)
             _fix_candidates(
-                loader, FixedCandidates(config["seed"], number, weights, _excluded(config, loader, seen_before))
+                loader, FixedCandidates(config.seed, number, weights, _excluded(config, loader, seen_before))
             )
-        if seen_before is not None and mode == "full" and "gauc" in map(str.lower, config["metrics"]):
+        if seen_before is not None and mode == "full" and "gauc" in map(str.lower, config.metrics):
             _check_negatives(loader, seen_before)
-        if seen_before is not None and (config["filter_seen"] or isinstance(loader, RowPerSample)):
-            add_seen_filter(loader, seen_before, keeps_targets=not config["filter_seen"])
+        if seen_before is not None and (config.filter_seen or isinstance(loader, RowPerSample)):
+            add_seen_filter(loader, seen_before, keeps_targets=not config.filter_seen)
         loader.share_repeated = None if seen_before is None else seen_before.share_repeated()
     of_test = seen[1]
     if of_test is not None and of_test.repeated.any():
@@ -94,7 +94,7 @@ def _check_negatives(loader: EvalLoader, seen: Seen) -> None:
 
 def _excluded(config: Config, loader: EvalLoader, seen: Seen | None) -> Callable[[int], NDArray[np.int64]]:
     """The items that are not drawn as candidates for a user."""
-    if config["filter_seen"] and seen is not None:
+    if config.filter_seen and seen is not None:
         users = columns_of_samples(loader)[0].numpy()  # sorted
         return lambda user: np.concatenate(
             [seen.of_row(row).numpy() for row in range(*np.searchsorted(users, [user, user + 1]).tolist())]

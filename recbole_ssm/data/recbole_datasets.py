@@ -22,7 +22,7 @@ from recbole_ssm.errors import InputError
 def dataset_class(config: Config) -> type[Dataset]:
     """RecBole's class of datasets for the model of a configuration."""
     of_type = {ModelType.SEQUENTIAL: kinds.SequentialDataset, ModelType.KNOWLEDGE: kinds.KnowledgeBasedDataset}
-    return getattr(kinds, f"{config['model']}Dataset", None) or of_type.get(config["MODEL_TYPE"], Dataset)
+    return getattr(kinds, f"{config.model}Dataset", None) or of_type.get(config.MODEL_TYPE, Dataset)
 
 
 def load(kind: type[Dataset], config: Config, kept: Kept | None = None) -> Dataset:
@@ -75,7 +75,7 @@ class AtomicFiles(Dataset):
         load, leave = self._get_load_and_unload_col(source)
         if load == set():
             return None
-        separator, encoding = self.config["field_separator"], self.config["encoding"]
+        separator, encoding = self.config.field_separator, self.config.encoding
         wanted = {
             field: kind
             for field, kind in read_header(filepath, separator, encoding).items()
@@ -84,7 +84,7 @@ class AtomicFiles(Dataset):
         if not wanted:
             getLogger().warning(f"no column of {filepath} is read")
             return None
-        frame = read_columns(filepath, wanted, separator, encoding, seq_separator=self.config["seq_separator"])
+        frame = read_columns(filepath, wanted, separator, encoding, seq_separator=self.config.seq_separator)
         for field, kind in wanted.items():
             longest = self._shorten(frame, field) if kind.endswith("seq") else 1
             if source != "link":  # the columns of links have been read from other files
@@ -99,7 +99,7 @@ class AtomicFiles(Dataset):
 
     def _shorten(self, frame: pd.DataFrame, field: str) -> int:
         """Cut the lists of a column to ``seq_len``; returns the length of the longest one."""
-        limit = (self.config["seq_len"] or {}).get(field)
+        limit = (self.config.seq_len or {}).get(field)
         if limit:
             frame[field] = [values[:limit] for values in frame[field]]
         return max(map(len, frame[field]), default=0)
@@ -116,7 +116,7 @@ class AtomicFiles(Dataset):
 
     def _normalize(self) -> None:
         """RecBole's, which fails where all values of a column of lists are the same."""
-        fields = self.config["normalize_field"] or (self.float_like_fields if self.config["normalize_all"] else ())
+        fields = self.config.normalize_field or (self.float_like_fields if self.config.normalize_all else ())
         for field in fields:
             if self.field2type.get(field) != FeatureType.FLOAT_SEQ:
                 continue
@@ -140,7 +140,7 @@ class AtomicFiles(Dataset):
             missing = feat[fields].isna().any(axis=1)
             if missing.any():
                 rows, file = feat.index[missing], Path(self.dataset_path) / f"{self.dataset_name}.{name}"
-                lines = lines_of(file, rows[:10], self.config["field_separator"], self.config["encoding"])
+                lines = lines_of(file, rows[:10], self.config.field_separator, self.config.encoding)
                 getLogger().warning(
                     f"{file.name}: {len(rows)} of {len(feat)} lines have no {' or no '.join(fields)}, "
                     f"and are left out: {', '.join(map(str, lines))}{' and others' * (len(rows) > 10)}"
@@ -156,15 +156,15 @@ def _check_times(config: Config, file: str | Path, times: pd.Series) -> None:
         file: of interactions.
         times: their column of times, in the order of the lines.
     """
-    if config["eval_args"]["order"] != "TO" or config["benchmark_filename"] is not None:
+    if config.eval_args["order"] != "TO" or config.benchmark_filename is not None:
         return
     wrong = np.flatnonzero(~np.isfinite(times.to_numpy()))
     if len(wrong):
-        (line,) = lines_of(file, wrong[:1].tolist(), config["field_separator"], config["encoding"])
+        (line,) = lines_of(file, wrong[:1].tolist(), config.field_separator, config.encoding)
         others = f" (and of {len(wrong) - 1} other lines)" if len(wrong) > 1 else ""
         value = "empty" if np.isnan(times.iloc[wrong[0]]) else times.iloc[wrong[0]]
         raise InputError(
-            f"{file}, line {line}: {config['TIME_FIELD']} is {value}, so that the place of the "
+            f"{file}, line {line}: {config.TIME_FIELD} is {value}, so that the place of the "
             f"interaction in time is unknown{others}; give it a time, or remove the line"
         )
 
@@ -185,15 +185,15 @@ def _check_columns(config: Config, file: str | Path, frame: pd.DataFrame) -> Non
         values = frame[field].to_numpy()
         infinite = np.flatnonzero(np.isinf(values))
         if len(infinite):
-            (line,) = lines_of(file, infinite[:1].tolist(), config["field_separator"], config["encoding"])
+            (line,) = lines_of(file, infinite[:1].tolist(), config.field_separator, config.encoding)
             raise InputError(
-                f"{file}, line {line}: {field}, which {config['model']} reads, is {values[infinite[0]]}; give it a "
+                f"{file}, line {line}: {field}, which {config.model} reads, is {values[infinite[0]]}; give it a "
                 "finite number, or leave it empty for the mean of all"
             )
         missing = int(np.isnan(values).sum())
         if missing:
             getLogger().warning(
-                f"{Path(file).name}: {missing} of {len(values)} lines have no {field}, which {config['model']} reads; "
+                f"{Path(file).name}: {missing} of {len(values)} lines have no {field}, which {config.model} reads; "
                 "they get the mean of the others"
             )
 

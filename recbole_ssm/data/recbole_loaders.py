@@ -58,7 +58,7 @@ def _with_row_per_sample(config: Config, loader: Loader) -> Loader:
     """An evaluation loader that ranks each sample on its own."""
     if isinstance(loader, NegSampleEvalDataLoader):
         return SampledRowPerSample(config, loader._dataset, loader._sampler)
-    return loader if config["MODEL_TYPE"] == ModelType.SEQUENTIAL else RowPerSample(config, loader._dataset)
+    return loader if config.MODEL_TYPE == ModelType.SEQUENTIAL else RowPerSample(config, loader._dataset)
 
 
 class RowPerSample(FullSortEvalDataLoader):
@@ -102,7 +102,7 @@ class SampledRowPerSample(NegSampleEvalDataLoader):
 
 def _refused_by_recbole(config: Config, dataset: Dataset) -> bool:
     """Whether RecBole would refuse a dataset because a user has had all items, also where nothing is drawn for them."""
-    if config["repeatable"] or config["MODEL_TYPE"] == ModelType.KNOWLEDGE:
+    if config.repeatable or config.MODEL_TYPE == ModelType.KNOWLEDGE:
         return False
     items_of_users = dataset.inter_feat.groupby(dataset.uid_field)[dataset.iid_field].nunique()
     return bool(items_of_users.max() == dataset.item_num - 1)
@@ -111,7 +111,7 @@ def _refused_by_recbole(config: Config, dataset: Dataset) -> bool:
 def _loaders_where_users_had_all(config: Config, dataset: Dataset) -> tuple[Any, Any, Any]:
     """What RecBole's ``data_preparation`` gives, with a sampler that accepts users who have had all items."""
     splits = dataset.build()
-    drawn = config["train_neg_sample_args"]
+    drawn = config.train_neg_sample_args
     used = _UsedItems(list(_PHASES), splits, "uniform" if drawn["distribution"] == "none" else drawn["distribution"])
     draws = {phase: config[f"{phase}_neg_sample_args"]["distribution"] != "none" for phase in _PHASES}
     samplers: dict[str, Any] = {phase: used.set_phase(phase) if draws[phase] else None for phase in _PHASES}
@@ -121,10 +121,10 @@ def _loaders_where_users_had_all(config: Config, dataset: Dataset) -> tuple[Any,
             "item can be drawn; leave such users out with user_inter_num_interval"
         )
     loaders = tuple(
-        get_dataloader(config, phase)(config, split, samplers[phase], shuffle=config["shuffle"] and phase == "train")
+        get_dataloader(config, phase)(config, split, samplers[phase], shuffle=config.shuffle and phase == "train")
         for phase, split in zip(_PHASES, splits, strict=True)
     )
-    if config["save_dataloaders"]:
+    if config.save_dataloaders:
         save_split_dataloaders(config, dataloaders=loaders)
     train, valid, test = loaders
     return train, valid, test

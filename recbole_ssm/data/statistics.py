@@ -19,9 +19,9 @@ def statistics_of(dataset: Dataset) -> Statistics:
         and the target after them count. Of pre-split files each line of the first, the training file, is one.
     """
     users, items = dataset.user_num - 1, dataset.item_num - 1
-    if dataset.config["benchmark_filename"] is not None:
+    if dataset.config.benchmark_filename is not None:
         return Statistics(int(dataset.file_size_list[0]), users, items)
     lengths = np.bincount(dataset.inter_feat[dataset.uid_field].to_numpy())
-    longest = dataset.config["MAX_ITEM_LIST_LENGTH"]
+    longest = dataset.config.MAX_ITEM_LIST_LENGTH
     read = lengths if longest is None else np.minimum(lengths, longest + 1)
     return Statistics(int(read.sum()), users, items)

@@ -270,8 +270,11 @@ class Recommender(Ranker):
             skip_unknown: pass over items that the model does not know.
 
         Raises:
-            InputError: the model counts nothing, a history has an unknown item, or ``new`` does not fit.
+            InputError: the model counts nothing, ``histories`` are no lists of names, one has an unknown item, or
+                ``new`` does not fit.
         """
+        if not isinstance(histories, Sequence) or any(isinstance(each, str) for each in histories):
+            raise InputError(f"histories are a list of lists of names of items, and not {histories!r}")
         new = [len(history) for history in histories] if new is None else list(new)
         if len(new) != len(histories) or any(not 0 <= n <= len(each) for n, each in zip(new, histories, strict=False)):
             raise InputError("new must be a number for each history, from 0 to the number of its items")

@@ -61,7 +61,7 @@ def read_user_histories(
     """
     everybody = dict.fromkeys(("user_inter_num_interval", "item_inter_num_interval"), "[0,inf)")
     config = stored_config(dict(stored), dataset, command_line, **everybody)
-    if config["benchmark_filename"] is not None:
+    if config.benchmark_filename is not None:
         raise InputError(
             "benchmark_filename: such files have no whole histories; give one (--history), or with "
             "--benchmark_filename=None a dataset of one file"

@@ -79,9 +79,9 @@ def measure(
     """
     config = _config(model, length, keys)
     set_seed(config)
-    device = config["device"]
+    device = config.device
     try:
-        with use_backend(config["ssm_backend"] or "auto"), fits_memory(f"{model} at {length}"):
+        with use_backend(config.ssm_backend or "auto"), fits_memory(f"{model} at {length}"):
             network: Any = make_model(config, Catalogue(items))
             batch = _random_batch(network, histories, length, items).to(device)
 
@@ -131,7 +131,7 @@ def _config(model: str, length: int, keys: Iterable[str]) -> Config:
         if key in fixed:
             raise InputError(f"scaling sets {key} itself; leave --{key} out")
     config = Config(model, "ml-100k", config_dict=fixed, command_line=keys)
-    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+    if config.MODEL_TYPE != ModelType.SEQUENTIAL:
         raise InputError(f"scaling is for sequential models, and {model} is not one")
     return config
 

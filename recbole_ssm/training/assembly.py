@@ -47,7 +47,7 @@ class Assembly(NamedTuple):
 
 def set_seed(config: Config, *, process: int = 0) -> None:
     """Seed Python's, numpy's and torch's random numbers; each process may have its own."""
-    init_seed(config["seed"] + process, config["reproducibility"])
+    init_seed(config.seed + process, config.reproducibility)
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def computing(config: Config) -> Iterator[str]:
         The number of threads, and why, in words.
     """
     most = threads.HELPFUL if config.is_packed else None
-    with threads.chosen(most) as in_words, use_backend(config["ssm_backend"] or "auto"):
+    with threads.chosen(most) as in_words, use_backend(config.ssm_backend or "auto"):
         yield in_words
 
 
@@ -142,7 +142,7 @@ def assemble_trained(config: Config, state: dict[str, Any], file: str | Path) ->
         if isinstance(error, InputError):
             raise
         raise CheckpointError(
-            f"{file} is of a {config['model']} of another size; evaluate it with the settings and on the data that "
+            f"{file} is of a {config.model} of another size; evaluate it with the settings and on the data that "
             "it was trained with"
         ) from error
     trainer = create_trainer(config, model, trains=False)
@@ -162,7 +162,7 @@ def _new_model(config: Config, dataset: Any) -> nn.Module:
         if config.is_packed:
             raise
         raise InputError(
-            f"{config['model']} cannot be made for these data ({error}); if it needs a column that is not loaded, name "
+            f"{config.model} cannot be made for these data ({error}); if it needs a column that is not loaded, name "
             "the column in load_col"
         ) from error
     if teachers is not None:
@@ -172,11 +172,11 @@ def _new_model(config: Config, dataset: Any) -> nn.Module:
 
 def _check_labels(config: Config, dataset: Any) -> None:
     """Raise InputError, before the training, if labels are learned or evaluated by, and the data have none."""
-    learns_them = config["MODEL_TYPE"] in (ModelType.CONTEXT, ModelType.DECISIONTREE)
-    label, negatives = config["LABEL_FIELD"], config["train_neg_sample_args"]["distribution"]
-    judges_by_them = "labeled" in config["eval_args"]["mode"].values()
+    learns_them = config.MODEL_TYPE in (ModelType.CONTEXT, ModelType.DECISIONTREE)
+    label, negatives = config.LABEL_FIELD, config.train_neg_sample_args["distribution"]
+    judges_by_them = "labeled" in config.eval_args["mode"].values()
     if label not in dataset.field2type and (judges_by_them or (learns_them and negatives == "none")):
-        asks = f"{config['model']} learns labels" if learns_them else "eval_args: mode labeled evaluates by labels"
+        asks = f"{config.model} learns labels" if learns_them else "eval_args: mode labeled evaluates by labels"
         raise InputError(
             f"{asks}, and the data have no column {label!r}; make it of another one, such as threshold: {{'rating': 3}}"
         )
@@ -191,7 +191,7 @@ def _check_items(config: Config, dataset: Any, state: dict[str, Any], file: str 
     if known != here:
         new, lacking = len(set(here) - set(known)), len(set(known) - set(here))
         raise CheckpointError(
-            f"{file} knows the items of {state['dataset']['name']!r}, and dataset {config['dataset']!r} has "
+            f"{file} knows the items of {state['dataset']['name']!r}, and dataset {config.dataset!r} has "
             + (
                 f"{new} other items and lacks {lacking} of these"
                 if new or lacking

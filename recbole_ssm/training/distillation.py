@@ -63,9 +63,9 @@ def load_teachers(config: Config, dataset: Any) -> Teachers | None:
         CheckpointError: a file cannot be read, its model is not of this package, or it was trained on other data, which
             may be what this one is tested on.
     """
-    if not config["teacher"]:
+    if not config.teacher:
         return None
-    ensemble, share = load_ensemble(config.teacher_files, config, dataset), config["teacher_share"]
+    ensemble, share = load_ensemble(config.teacher_files, config, dataset), config.teacher_share
     for file, model in zip(config.teacher_files, ensemble.models, strict=True):
         if not isinstance(model, PackedSequentialRecommender):
             raise CheckpointError(f"teacher: {file} is a {type(model).__name__}, which counts; name a trained model")

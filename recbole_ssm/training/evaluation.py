@@ -59,7 +59,7 @@ def evaluate(
         "test_result": test_result,
         "split": config.split_in_words,
         "time_order": config.order_of_histories,
-        "filter_seen": config["filter_seen"],
+        "filter_seen": config.filter_seen,
         "updated": update,
         "same_training_data": fingerprint(data) == state["dataset"],
     }

@@ -24,7 +24,7 @@ class ExactEvaluator(Evaluator):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self._name = config["valid_metric"].lower()
+        self._name = config.valid_metric.lower()
         self._metric = metrics_dict[self._name.partition("@")[0]](config)
         self._metric.decimal_place = _DIGITS
         self.valid_score = 0.0

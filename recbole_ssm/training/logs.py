@@ -33,13 +33,13 @@ def run_logs(config: Config) -> Iterator[Console]:
     Yields:
         Where text for people goes.
     """
-    root, console = logging.getLogger(), Console(quiet=config["console"] == "none")
+    root, console = logging.getLogger(), Console(quiet=config.console == "none")
     before, level = list(root.handlers), root.level
     file, screen = _recboles_handlers(config)
     added: list[logging.Handler] = [file]
-    if config["console"] == "quiet":
+    if config.console == "quiet":
         added.insert(0, ForPeople(console, logging.CRITICAL + 1 if before else logging.WARNING))
-    elif config["console"] == "verbose" and not before:
+    elif config.console == "verbose" and not before:
         added.insert(0, OnStandardError())  # first: RecBole takes the colours from what it writes to its file
         added[0].setFormatter(screen.formatter)
     for handler in added:

@@ -42,9 +42,9 @@ def make_model(config: Config, dataset: Any) -> nn.Module:
     for name, weights in getattr(dataset, "_preloaded_weight", {}).items():  # KSR multiplies them with its own
         dataset._preloaded_weight[name] = np.asarray(weights, np.float32)
     size = f"{dataset.item_num - 1:,} items and hidden_size {config['hidden_size']}"
-    memory = fits_memory(f"{config['model']} with {size} does not fit into memory")
-    with memory, _files_as_data(trust=bool(config["trust_checkpoint"])):
-        return config.model_class(config, dataset).to(config["device"])
+    memory = fits_memory(f"{config.model} with {size} does not fit into memory")
+    with memory, _files_as_data(trust=bool(config.trust_checkpoint)):
+        return config.model_class(config, dataset).to(config.device)
 
 
 def _check_embeddings(file: Path) -> None:

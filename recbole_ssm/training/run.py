@@ -104,12 +104,12 @@ def run_config(config: Config, options: RunOptions) -> dict[str, Any]:
         run_logs(config) as console,
         library_warnings_logged(),
         computing(config) as threads,
-        bar(console, far.look) if config["show_progress"] else nullcontext(),
+        bar(console, far.look) if config.show_progress else nullcontext(),
         # An error of the data would be hard to find below 120 lines of configuration, where they are shown:
-        console_log_held_back(f"{config['model']} on {config['dataset']}: reading and checking the data") as show,
+        console_log_held_back(f"{config.model} on {config.dataset}: reading and checking the data") as show,
     ):
         if options.saved:
-            check_writable(Path(config["checkpoint_dir"]), f"checkpoint_dir {config['checkpoint_dir']!r}")
+            check_writable(Path(config.checkpoint_dir), f"checkpoint_dir {config.checkpoint_dir!r}")
         try:
             dataset = read_data(config)
         finally:
@@ -146,7 +146,7 @@ def _log_settings(config: Config, threads: str) -> None:
     getLogger().info(str(config))
     getLogger().info(set_color("Threads", "pink") + f": {threads}")
     if config.is_packed and config.model_class.is_trained:
-        backends = ", ".join(f"{op} {name}" for op, name in backends_of(config["device"]).items())
+        backends = ", ".join(f"{op} {name}" for op, name in backends_of(config.device).items())
         getLogger().info(set_color("Backends", "pink") + f": {backends}")
     for note in config.notes:
         getLogger().warning(note)
@@ -181,15 +181,15 @@ def _begun(config: Config, resume: bool | str | Path) -> str | Path | None:
     """The checkpoint to go on with, if it was begun with this configuration."""
     if not resume:
         return None
-    if config["MODEL_TYPE"] == ModelType.DECISIONTREE:
-        raise InputError(f"{config['model']} is trained at once, and there is nothing to resume")
+    if config.MODEL_TYPE == ModelType.DECISIONTREE:
+        raise InputError(f"{config.model} is trained at once, and there is nothing to resume")
     given = plain(config.final_config_dict)
     file: str | Path | None = None if resume is True else resume
     if resume is True:  # the first process looks: it may write one before the others have looked
-        file = broadcast(find_latest(config["checkpoint_dir"], config["model"], config["dataset"], given))
+        file = broadcast(find_latest(config.checkpoint_dir, config.model, config.dataset, given))
     if file is None:
-        getLogger().warning(f"{config['checkpoint_dir']} holds nothing to resume: the training begins anew")
+        getLogger().warning(f"{config.checkpoint_dir} holds nothing to resume: the training begins anew")
     else:
         from_data = {key for group in config.from_data for key in group.settings}
-        check_configuration(file, given, from_data=from_data, trust=bool(config["trust_checkpoint"]))
+        check_configuration(file, given, from_data=from_data, trust=bool(config.trust_checkpoint))
     return file

@@ -21,7 +21,7 @@ def measured(config: Config, trainer: Any) -> dict[str, Any]:
     total, body = count_parameters(trainer.model)
     history, best = trainer.history, trainer.best_epoch()
     return {
-        "valid_score_bigger": config["valid_metric_bigger"],
+        "valid_score_bigger": config.valid_metric_bigger,
         "epochs": len(history),
         "seconds_per_epoch": median(epoch["train_seconds"] for epoch in history) if history else None,
         "best_epoch": best,
@@ -29,7 +29,7 @@ def measured(config: Config, trainer: Any) -> dict[str, Any]:
         "history": history,
         "parameters": total,
         "parameters_without_item_embedding": body,
-        "peak_memory_gib": peak_memory_gib(config["device"]),
+        "peak_memory_gib": peak_memory_gib(config.device),
     }
 
 
@@ -49,9 +49,9 @@ def log_summary(config: Config, result: Mapping[str, Any], *, tested: bool) -> N
     }
     for name, text in lines.items():
         getLogger().info(f"{set_color(name, 'yellow')}: {text}")
-    if 0 < result["best_epoch"] <= (config["causal_epochs"] or 0):
+    if 0 < result["best_epoch"] <= (config.causal_epochs or 0):
         getLogger().warning(
-            f"the best epoch, {result['best_epoch']}, is one of the {config['causal_epochs']} causal_epochs: its model "
+            f"the best epoch, {result['best_epoch']}, is one of the {config.causal_epochs} causal_epochs: its model "
             "reads in both directions now, but was trained in one; train longer, or set fewer causal_epochs"
         )
 

@@ -96,7 +96,7 @@ class EvaluationTrainer(_Hooked):
     def __init__(self, config: Config, model: Any):
         AbstractTrainer.__init__(self, config, model)
         self.logger, self.wandblogger = getLogger(), WandbLogger(config)
-        self.device, self.test_batch_size = config["device"], config["eval_batch_size"]
+        self.device, self.test_batch_size = config.device, config.eval_batch_size
         self.gpu_available = self.device.type == "cuda"
         self.evaluator = Evaluator(config)
         self.item_tensor = self.tot_item_num = None
@@ -142,8 +142,8 @@ class HookedTrainer(_Hooked):
         self.epoch: Epoch | None = None
         self.verbose = True
         self.losses = Losses(self._tell_loss, EVERY.get(self.device.type, 1))
-        self.recorded = RecordedSteps(self) if config.is_packed and config["cuda_graph"] else None
-        loss, budget = EpochLoss(), config["time_budget"]
+        self.recorded = RecordedSteps(self) if config.is_packed and config.cuda_graph else None
+        loss, budget = EpochLoss(), config.time_budget
         self._files = Checkpointing(self)
         self._resume = Resume(self, self._files)
         self.hooks = (
@@ -164,7 +164,7 @@ class HookedTrainer(_Hooked):
         """RecBole's, or for models of this package a faster one with a learning rate of its own for embeddings."""
         if not self.config.is_packed or given:
             return super()._build_optimizer(**given)
-        scale = self.config["embedding_lr_scale"]  # None for a model of one's own that does not name it
+        scale = self.config.embedding_lr_scale  # None for a model of one's own that does not name it
         groups = parameter_groups(self.model, self.learning_rate, self.weight_decay, 1.0 if scale is None else scale)
         return fused_adam(self.learner, groups, self.learning_rate) or super()._build_optimizer(params=groups)
 
@@ -188,7 +188,7 @@ class HookedTrainer(_Hooked):
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Callable | None = None, show_progress: bool = False
     ) -> Any:
-        batches = EpochBatches(train_data, self.between_batches, self.config["ITEM_ID_FIELD"])
+        batches = EpochBatches(train_data, self.between_batches, self.config.ITEM_ID_FIELD)
         epoch = Epoch(epoch_idx, batches, loss_func)
         with _all(hook.around_epoch(epoch) for hook in self.hooks):
             self.epoch = epoch
@@ -264,8 +264,8 @@ def create_trainer(config: Config, model: Any, *, trains: bool = True, watch: Wa
     Returns:
         A subclass of RecBole's trainer, called as it is.
     """
-    base = get_trainer(config["MODEL_TYPE"], config["model"])
-    if config["MODEL_TYPE"] == ModelType.DECISIONTREE:
+    base = get_trainer(config.MODEL_TYPE, config.model)
+    if config.MODEL_TYPE == ModelType.DECISIONTREE:
         return type(base.__name__, (TreeTrainer, base), {})(config, model)
     if not trains:
         return type(base.__name__, (EvaluationTrainer, base), {})(config, model)

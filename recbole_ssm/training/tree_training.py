@@ -43,10 +43,10 @@ class TreeTrainer(DecisionTreeTrainer):
         super().__init__(config, model)
         self.evaluator = ExactEvaluator(config)
         file = Path(self.saved_model_file)
-        suffix = _SUFFIX[config["model"]]
-        self.saved_model_file = str(file.with_name(f"{file.stem}-{config['dataset']}{suffix}"))
+        suffix = _SUFFIX[config.model]
+        self.saved_model_file = str(file.with_name(f"{file.stem}-{config.dataset}{suffix}"))
         self.temp_best_file = self.saved_model_file
-        self.temp_file = str(file.with_name(f"{file.stem}-{config['dataset']}-unfinished{suffix}"))
+        self.temp_file = str(file.with_name(f"{file.stem}-{config.dataset}-unfinished{suffix}"))
         self.latest_file = Path(self.temp_file)
         self.tensorboard = run_log.TensorBoard(self.tensorboard)
         self.history: list[dict] = []

@@ -29,8 +29,8 @@ def data_in_words(config: Config, dataset: Any) -> str:
     """The data in one line: how many, how they are split, and under which rules they are ranked."""
     counts = (dataset.user_num - 1, "users"), (dataset.item_num - 1, "items"), (dataset.inter_num, "interactions")
     words = ", ".join(f"{number:,} {name}" for number, name in counts)
-    rules = f"time_order {config.order_of_histories}, filter_seen {config['filter_seen']}"
-    return _row("data", f"{config['dataset']}: {words}; {config.split_in_words}; {rules}")
+    rules = f"time_order {config.order_of_histories}, filter_seen {config.filter_seen}"
+    return _row("data", f"{config.dataset}: {words}; {config.split_in_words}; {rules}")
 
 
 def settings_in_words(config: Config) -> str:
@@ -55,10 +55,10 @@ def model_in_words(config: Config, parameters: tuple[int, int], threads: int) ->
     words += [f"width {config[key]}" for key in _WIDTHS if config[key]][:1]
     words += [_number(config[key], "layer") for key in _DEPTHS if isinstance(config[key], int)][:1]
     if config.is_packed and config.model_class.is_trained:
-        backends = Counter(backends_of(config["device"]).values())
+        backends = Counter(backends_of(config.device).values())
         words.append(f"{backends.most_common(1)[0][0]} kernels")
-    words += [str(config["device"]), _number(threads, "thread")]
-    return _row("model", f"{config['model']}: {', '.join(words)}")
+    words += [str(config.device), _number(threads, "thread")]
+    return _row("model", f"{config.model}: {', '.join(words)}")
 
 
 def result_in_words(config: Config, result: Mapping[str, Any], log: Path | None, history: list[str]) -> str:
@@ -78,7 +78,7 @@ def result_in_words(config: Config, result: Mapping[str, Any], log: Path | None,
         for name, key in (("validation", "best_valid_result"), ("test", "test_result"))
         if result[key] is not None
     }
-    places = config["metric_decimal_place"]
+    places = config.metric_decimal_place
     lines = ["", _row("", "".join(f"{name:>12}" for name in columns))] if columns else [""]
     for metric in next(iter(columns.values()), ()):
         lines.append(_row(metric, "".join(f"{values[metric]:>12.{places}f}" for values in columns.values())))

@@ -65,6 +65,8 @@ def test_a_pair_counts_only_where_its_later_item_is_new(file):
         ([["i1", "i2"]], [3], "new must be a number for each history"),
         ([["i1", "i2"]], [1, 1], "new must be a number for each history"),
         ([["i1", "nobody"]], None, "knows no item 'nobody'"),
+        ("i1", None, "histories are a list of lists of names of items, and not 'i1'"),
+        (["i1", "i2"], None, "histories are a list of lists of names of items, and not"),
     ],
 )
 def test_what_does_not_fit_is_refused(file, histories, new, words):

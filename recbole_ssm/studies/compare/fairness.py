@@ -14,7 +14,7 @@ from recbole_ssm.training.assembly import set_seed
 
 def check_ranked_alike(configs: dict[str, Config]) -> None:
     """Raise InputError if some models may recommend what a user has had and others may not."""
-    always = [name for name, config in configs.items() if config.excludes_seen and not config["filter_seen"]]
+    always = [name for name, config in configs.items() if config.excludes_seen and not config.filter_seen]
     if always and not all(config.excludes_seen for config in configs.values()):
         raise InputError(
             f"RecBole does not let {', '.join(always)} recommend items of the history; add --filter_seen=True, so "
@@ -29,8 +29,8 @@ def check_same_test_items(configs: dict[str, Config]) -> None:
     """
     kinds: dict[tuple, str] = {}
     for name, config in configs.items():
-        sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
-        kinds.setdefault((sequential, None if sequential else (config["MODEL_TYPE"], str(config["load_col"]))), name)
+        sequential = config.MODEL_TYPE == ModelType.SEQUENTIAL
+        kinds.setdefault((sequential, None if sequential else (config.MODEL_TYPE, str(config.load_col))), name)
     if len(kinds) == 1:
         return
     tested = {name: _test_items(configs[name]) for name in kinds.values()}
@@ -49,7 +49,7 @@ def check_same_test_items(configs: dict[str, Config]) -> None:
 def _test_items(config: Config) -> set[tuple[str, str]]:
     """Names of users and items of the test data."""
     set_seed(config)
-    dataset: Any = create_dataset(config, packed=config["MODEL_TYPE"] == ModelType.SEQUENTIAL)
+    dataset: Any = create_dataset(config, packed=config.MODEL_TYPE == ModelType.SEQUENTIAL)
     test = dataset.build()[2]
     fields = (dataset.uid_field, dataset.iid_field)
     return set(zip(*(dataset.id2token(field, test.inter_feat[field].numpy()) for field in fields), strict=True))

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from recbole_ssm.studies.compare.measuring import AT, METRICS
+from recbole_ssm.studies.compare.record import Record
 from recbole_ssm.studies.compare.summary import Row
 from recbole_ssm.studies.report import COLOURS, Figure, styles
 from recbole_ssm.training.hooks.history import exact_score
@@ -27,10 +28,11 @@ def figures(rows: list[Row]) -> list[Figure]:
             Figure(f"Validation NDCG@{AT} by seconds", lambda axes: _learning(axes, validated, style, seconds=True)),
         ]
 
-    def training(run: dict) -> float:
+    def training(run: Record) -> float:
         return run["seconds_to_best"]
 
-    def one_user(run: dict) -> float:
+    def one_user(run: Record) -> float:
+        assert run["latency_one"] is not None
         return run["latency_one"]["median_ms"]
 
     drawn.append(
@@ -102,7 +104,7 @@ def _validation(history: list[dict], seconds: bool) -> tuple[list[int], list[flo
     return validated, places, [exact_score(history[number - 1], f"ndcg@{AT}") for number in validated]
 
 
-def _cost(axes: Axes, rows: list[Row], style: dict, value: Callable[[dict], float], label: str) -> None:
+def _cost(axes: Axes, rows: list[Row], style: dict, value: Callable[[Record], float], label: str) -> None:
     """Draw a point for each model, with the range of costs and the standard deviation of scores."""
     for row in rows:
         costs, scores = [value(run) for run in row.runs], row.scores("ndcg")

@@ -82,7 +82,7 @@ def by_sample(trainer: Any, train: Any, loader: Any) -> dict[str, np.ndarray]:
     if len(items) != len(found["hit"]):  # a row for each user, of all targets
         users, first, count = np.unique(users, return_index=True, return_counts=True)
         names = np.where(count == 1, names[first], "")
-    elif train.config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+    elif train.config.MODEL_TYPE == ModelType.SEQUENTIAL:
         found["length"] = dataset.inter_feat[dataset.item_list_length_field].numpy()
         targets = train._dataset.inter_feat[dataset.iid_field].numpy()
         found["popularity"] = np.bincount(targets, minlength=dataset.item_num)[items]

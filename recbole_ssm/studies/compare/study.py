@@ -19,6 +19,7 @@ from recbole_ssm.model.registry import MODELS, model_class
 from recbole_ssm.studies.compare.beyond import DEFAULT, check_names
 from recbole_ssm.studies.compare.fairness import check_ranked_alike, check_same_test_items
 from recbole_ssm.studies.compare.measuring import AT
+from recbole_ssm.studies.compare.record import Record, as_record
 from recbole_ssm.studies.run_store import RunStore, StudyRun, asked_for, read_json
 from recbole_ssm.studies.worker import start
 from recbole_ssm.system.atomic_write import write_json
@@ -112,7 +113,7 @@ class Study:
             if key in config.passed_over:
                 raise InputError(f"the variants do not differ: {config.passed_over[key]}")
         if not config.held_out[1]:
-            split = config["eval_args"]["split"]
+            split = config.eval_args["split"]
             raise InputError(f"a comparison is of test results, for which eval_args: split {split!r} leaves no data")
         check_atomic_files(config)
         return config
@@ -139,9 +140,10 @@ class Study:
         """Variant and seed of each run, all variants with the first seed first."""
         return ((variant, seed) for seed in self.seeds for variant in self.variants)
 
-    def result(self, name: str, seed: int) -> dict | None:
+    def result(self, name: str, seed: int) -> Record | None:
         """What a run gave, or None if it is not done."""
-        return self.run(name, seed).record()
+        found = self.run(name, seed).record()
+        return None if found is None else as_record(found)
 
     def samples(self, name: str, seed: int) -> dict[str, np.ndarray]:
         """:func:`recbole_ssm.studies.compare.measuring.by_sample` of a run that is done."""

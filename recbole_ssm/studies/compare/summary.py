@@ -10,6 +10,7 @@ import numpy as np
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.studies.compare.measuring import AT, METRICS
+from recbole_ssm.studies.compare.record import Record
 from recbole_ssm.studies.compare.significance import holm, permutation_p
 from recbole_ssm.studies.compare.study import Study
 
@@ -19,7 +20,7 @@ class Row:
     """A variant, its runs, and its metrics."""
 
     name: str
-    runs: list[dict]
+    runs: list[Record]
     """The record of each run; ``test_result`` is the mean over samples, not rounded as in RecBole."""
     samples: dict[int, dict[str, np.ndarray]]
     """By seed :func:`recbole_ssm.studies.compare.measuring.by_sample`, in the order of users and items."""
@@ -35,7 +36,7 @@ class Row:
         """Whether all runs were validated."""
         return all(any("valid_result" in epoch for epoch in run["history"]) for run in self.runs)
 
-    def middle(self, value: Callable[[dict], float | None]) -> float | None:
+    def middle(self, value: Callable[[Record], float | None]) -> float | None:
         """The median of ``value`` over runs; None if it is None for a run."""
         values = [each for each in map(value, self.runs) if each is not None]
         return median(values) if len(values) == len(self.runs) else None
@@ -78,7 +79,7 @@ def _in_order(samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: values[order] for name, values in samples.items()}
 
 
-def _unrounded(result: dict, samples: dict[str, np.ndarray]) -> dict:
+def _unrounded(result: Record, samples: dict[str, np.ndarray]) -> Record:
     return result | {"test_result": {f"{metric}@{AT}": float(samples[metric].mean()) for metric in METRICS}}
 
 

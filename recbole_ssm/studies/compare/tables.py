@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from operator import itemgetter
 from statistics import mean, stdev
+from typing import Literal, get_args
 
 import numpy as np
 from rich.console import Group
@@ -46,6 +47,11 @@ TABLES = {
 }
 """Title and columns of each table, and the legend of each column."""
 
+Kind = Literal["latency_one", "latency_step", "latency_many"]
+What = Literal["users", "median_ms", "p99_ms", "mean_history"]
+KINDS: dict[str, Kind] = {"1 user": "latency_one", "1 click": "latency_step", "1024 users": "latency_many"}
+"""What is timed, and where a record has it."""
+
 
 def tables(rows: list[Row], baseline: str) -> list[Table]:
     """Tables of all rows, narrow enough for a terminal; the best of each metric is marked.
@@ -76,7 +82,7 @@ def cells(row: Row) -> dict[str, str]:
     found = {}
     for metric, name in METRICS.items():
         found[f"{name}@{AT}"] = spread(row.scores(metric)) + stars(row.p_values.get(metric, 1.0))
-    for name, kind in (("1 user", "latency_one"), ("1 click", "latency_step"), ("1024 users", "latency_many")):
+    for name, kind in KINDS.items():
         found[f"{name} ms"] = number(latency(row, kind, "median_ms"), ".2f")
         found[f"{name} p99"] = number(latency(row, kind, "p99_ms"), ".2f")
     return found | {
@@ -93,7 +99,7 @@ def cells(row: Row) -> dict[str, str]:
 
 def beyond_names(rows: list[Row]) -> list[str]:
     """The metrics beyond accuracy that a run has, by their names in small letters."""
-    return list(dict.fromkeys(name for row in rows for run in row.runs for name in run.get("beyond", {})))
+    return list(dict.fromkeys(name for row in rows for run in row.runs for name in run["beyond"]))
 
 
 def beyond_cells(row: Row) -> dict[str, str]:
@@ -103,33 +109,33 @@ def beyond_cells(row: Row) -> dict[str, str]:
 
 def beyond_values(row: Row) -> dict[str, list[float]]:
     """The values of all runs for each metric beyond accuracy that they have."""
-    found = {name: [run.get("beyond", {}).get(name) for run in row.runs] for name in beyond_names([row])}
-    return {name: each for name, each in found.items() if None not in each}
+    names = [name for name in beyond_names([row]) if all(name in run["beyond"] for run in row.runs)]
+    return {name: [run["beyond"][name] for run in row.runs] for name in names}
 
 
 def _head(name: str) -> str:
     return f"{LEGENDS.get(name, (name, ''))[0]}@{AT}"
 
 
-def latency(row: Row, kind: str, what: str) -> float | None:
-    """The median of a latency over runs; None where a run has none, as in results of earlier versions."""
-    return row.middle(lambda run: (run.get(kind) or {}).get(what))
+def latency(row: Row, kind: Kind, what: What) -> float | None:
+    """The median of a latency over runs; None where a run has none."""
+    return row.middle(lambda run: None if (found := run[kind]) is None else found.get(what))
 
 
 def users_per_second(row: Row) -> float | None:
     """Users per second in full ranking, many users at a time."""
     return row.middle(
-        lambda run: run["latency_many"] and 1000 * run["latency_many"]["users"] / run["latency_many"]["median_ms"]
+        lambda run: None if (found := run["latency_many"]) is None else 1000 * found["users"] / found["median_ms"]
     )
 
 
 def protocol(rows: list[Row]) -> str:
     """What all rows have in common: split, order and filter, and whether validation items were trained on."""
     runs = [run for row in rows for run in row.runs]
-    splits = " or ".join(sorted({run["split"] for run in runs if "split" in run}))  # earlier versions kept none
+    splits = " or ".join(sorted({run["split"] for run in runs if run["split"] is not None}))
     orders = " or ".join(sorted({run["time_order"] for run in runs}))
-    rules = "; ".join(sorted({run.get("rule_of_seen", f"filter_seen {run['filter_seen']}") for run in runs}))
-    repeated = max((run.get("repeated_targets") or 0.0 for run in runs), default=0.0)
+    rules = "; ".join(sorted({run["rule_of_seen"] for run in runs}))
+    repeated = max((run["repeated_targets"] or 0.0 for run in runs), default=0.0)
     told = [
         f"{splits[:1].upper()}{splits[1:]}." if splits else "",
         f"time_order {orders}; {rules}.",
@@ -168,12 +174,12 @@ def record(row: Row, beyond: Sequence[str]) -> dict:
     for name in beyond:
         values = beyond_values(row).get(name)
         found[f"{name}@{AT}"] = None if values is None else mean(values)
-    for kind in ("latency_one", "latency_step", "latency_many"):
-        for what in ("users", "median_ms", "p99_ms", "mean_history"):
+    for kind in KINDS.values():
+        for what in get_args(What):
             found[f"{kind} {what}"] = latency(row, kind, what)
     found["users_per_second"] = users_per_second(row)
-    for key in ("parameters", "parameters_without_item_embedding"):
-        found[key] = row.runs[0][key]
+    found["parameters"] = row.runs[0]["parameters"]
+    found["parameters_without_item_embedding"] = row.runs[0]["parameters_without_item_embedding"]
     for key in ("seconds_per_epoch", "seconds_to_best", "peak_memory_gib"):
         found[key] = row.middle(itemgetter(key))
     return found

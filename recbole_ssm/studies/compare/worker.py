@@ -41,7 +41,7 @@ def train_and_measure(asked: dict, files: StudyRun) -> tuple[dict, dict[str, np.
     keys.append(f"--metrics={[*map(str.capitalize, METRICS), *to_evaluate(names)]}")
     with loaded(result["checkpoint"], command_line=keys) as (config, _, (train, _, test), trainer):
         samples = by_sample(trainer, train, test)
-        ranks_all = config["eval_args"]["mode"]["test"] == "full"
+        ranks_all = config.eval_args["mode"]["test"] == "full"
         beyond = beyond_accuracy(trainer, names) if ranks_all else {}
         one, many, step = latency(trainer, test, 1), latency(trainer, test, 1024), step_latency(trainer, test)
         settings = {"time_order": config.order_of_histories} | {key: config[key] for key in ("filter_seen", "seed")}
@@ -57,7 +57,7 @@ def train_and_measure(asked: dict, files: StudyRun) -> tuple[dict, dict[str, np.
         "latency_many": many,
         "latency_step": step,
         "versions": {"recbole-ssm": __version__} | {name: version(name) for name in ("recbole", "torch")},
-        "machine": {"processor": processor(), "threads": threads, "device": str(config["device"])},
+        "machine": {"processor": processor(), "threads": threads, "device": str(config.device)},
     }
     return measured, samples
 

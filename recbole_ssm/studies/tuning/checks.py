@@ -83,12 +83,12 @@ def checked_config(task: Task, space: Sequence[Parameter], tool: str) -> Config:
             note = task.config(first | {parameter.name: value}).passed_over.get(parameter.name)
             if note is not None:
                 raise InputError(f"the params file has a line that does nothing: {note}")
-    if config["eval_step"] > config["epochs"]:
+    if config.eval_step > config.epochs:
         raise InputError(
-            f"a search compares by validation: eval_step {config['eval_step']} must be 1 to epochs ({config['epochs']})"
+            f"a search compares by validation: eval_step {config.eval_step} must be 1 to epochs ({config.epochs})"
         )
     if not config.held_out[0]:
-        split = config["eval_args"]["split"]
+        split = config.eval_args["split"]
         raise InputError(f"a search compares by validation, for which eval_args: split {split!r} leaves no data")
     check_atomic_files(config)
     return config

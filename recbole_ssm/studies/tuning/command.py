@@ -68,13 +68,13 @@ def tune(
     space = read_space(find_space(params_file))
     config = _checked_and_kept(task, space, tool)
     if tool == "hyperopt":
-        search = partial(with_hyperopt.search, task, space, trials=trials, algorithm=algorithm, seed=config["seed"])
+        search = partial(with_hyperopt.search, task, space, trials=trials, algorithm=algorithm, seed=config.seed)
         return _searched(task, space, config, trials, search, command)
     from recbole_ssm.studies.tuning import with_ray
 
-    settings = draw(space, trials, config["seed"])
+    settings = draw(space, trials, config.seed)
     how: dict[str, Any] = {"first_epochs": first_epochs, "cpus": cpus, "gpus": gpus, "address": address}
-    search = partial(with_ray.search, task, settings, epochs=config["epochs"], **how)
+    search = partial(with_ray.search, task, settings, epochs=config.epochs, **how)
     return _searched(task, space, config, len(settings), search, command)
 
 
@@ -94,9 +94,9 @@ def _searched(
         console = Console(file=sys.stdout)
         for note in config.overruled(SET_BY_TUNE, "tune"):
             console.tell(note)
-        metric = config["valid_metric"]
+        metric = config.valid_metric
         with bar(console, partial(task.progress, trials)):
-            search(bigger=config["valid_metric_bigger"], ended=_telling(console, task, metric, trials))
+            search(bigger=config.valid_metric_bigger, ended=_telling(console, task, metric, trials))
         found = _write(task, space, metric, command)
         _tell_best(console, task, space, found)
         return found

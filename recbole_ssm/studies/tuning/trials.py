@@ -71,8 +71,8 @@ class Trial:
 
     def update(self, history: list[dict[str, Any]], checkpoint: str | Path, config: Config) -> None:
         """Note what the epochs so far gave."""
-        self.bigger = bool(config["valid_metric_bigger"])
-        better, metric = (max if self.bigger else min), config["valid_metric"].lower()
+        self.bigger = bool(config.valid_metric_bigger)
+        better, metric = (max if self.bigger else min), config.valid_metric.lower()
         self.history, self.best_scores, self.score = history, [], None
         most: float | None = None
         for number, epoch in enumerate(history, 1):
@@ -252,7 +252,7 @@ def _read(files: Run) -> Trial | None:
 
 def _is_over(trainer: Any) -> bool:
     """Whether a trainer that has validated an epoch will train no other: epochs, early stopping, or time budget."""
-    budget = trainer.config["time_budget"]
+    budget = trainer.config.time_budget
     return (
         len(trainer.history) >= trainer.epochs
         or trainer.cur_step > trainer.stopping_step

@@ -50,7 +50,7 @@ class Checkpointing(Hook):
     def __init__(self, trainer: HookedTrainer):
         self._trainer = trainer
         file, config = Path(trainer.saved_model_file), trainer.config
-        trainer.saved_model_file = broadcast(name_with_dataset(file, config["model"], config["dataset"]))
+        trainer.saved_model_file = broadcast(name_with_dataset(file, config.model, config.dataset))
         self.named = self._claimed_here = False
         self.before_validation: dict[str, Any] | None = None
         self._fit: Fit | None = None
@@ -157,7 +157,7 @@ class Checkpointing(Hook):
         trainer = self._trainer
         file = file or trainer.saved_model_file
         barrier()  # by now the first process has written it
-        state = checkpoint.read(file, trainer.device, trust=bool(trainer.config["trust_checkpoint"]))
+        state = checkpoint.read(file, trainer.device, trust=bool(trainer.config.trust_checkpoint))
         load_weights(trainer.model, state)
         trainer.logger.info(f"Loading model structure and parameters from {file}")
 

@@ -48,7 +48,7 @@ class Divergence(Hook):
         if not fit.trains:
             yield
             return
-        if fit.valid_data and self._config["eval_type"] == EvaluatorType.VALUE:
+        if fit.valid_data and self._config.eval_type == EvaluatorType.VALUE:
             self._try_first_batch(fit.valid_data)
         yield
         self._check_loss_of_best(fit.train_data._dataset.item_num)
@@ -97,14 +97,14 @@ class Divergence(Hook):
 
     def _check_candidates(self, scored: Scored) -> None:
         scores = scored.scores
-        if self._config["eval_type"] == EvaluatorType.RANKING:
+        if self._config.eval_type == EvaluatorType.RANKING:
             interaction, rows = scored.batch[:2]
-            scores = scores[rows, interaction[self._config["ITEM_ID_FIELD"]]]
+            scores = scores[rows, interaction[self._config.ITEM_ID_FIELD]]
         self._check_finite(scores.isfinite())
-        asked = [name for name in self._config["metrics"] if name.lower() == "logloss"]
+        asked = [name for name in self._config.metrics if name.lower() == "logloss"]
         if asked and not ((scores >= 0) & (scores <= 1)).all():
             raise InputError(
-                f"metrics: {asked[0]} needs probabilities, and the scores of {self._config['model']} are not (one is "
+                f"metrics: {asked[0]} needs probabilities, and the scores of {self._config.model} are not (one is "
                 f"{scores[(scores < 0) | (scores > 1)][0]:.3g}); leave it out"
             )
 
@@ -112,7 +112,7 @@ class Divergence(Hook):
         if fine.all():
             return
         trainer = self._trainer
-        what = f"{self._config['model']}'s scores are not all numbers (parameters {broken_parameters(trainer.model)})"
+        what = f"{self._config.model}'s scores are not all numbers (parameters {broken_parameters(trainer.model)})"
         if trainer.history is None:
             raise InputError(f"{what}: its training diverged, or its file is damaged; train it anew")
         raise TrainingDiverged(f"{what} after epoch {len(trainer.history)}; {self._remedy()}")
@@ -124,7 +124,7 @@ class Divergence(Hook):
         next item.
         """
         trainer = self._trainer
-        if not (self._config.is_packed and self._config["loss_type"] == "CE" and trainer.history):
+        if not (self._config.is_packed and self._config.loss_type == "CE" and trainer.history):
             return
         epoch, of_uniform = trainer.history[trainer.best_epoch() - 1], math.log(max(n_items - 1, 2))
         if epoch["train_loss"] > 2 * of_uniform + 2:
@@ -135,7 +135,7 @@ class Divergence(Hook):
             )
 
     def _remedy(self) -> str:
-        remedy = f"lower learning_rate ({self._config['learning_rate']}) or set clip_grad_norm: {{'max_norm': 1.0}}"
+        remedy = f"lower learning_rate ({self._config.learning_rate}) or set clip_grad_norm: {{'max_norm': 1.0}}"
         kept = Path(self._trainer.saved_model_file)
         if kept.exists():
             return f"{remedy}. The best model so far is {kept}"

@@ -25,7 +25,7 @@ def best_epoch(config: Config, history: list[dict]) -> int:
 
     It is the best one by validation, and of equals the later one, as in RecBole; without validation it is the last one.
     """
-    metric, sign = config["valid_metric"].lower(), 1 if config["valid_metric_bigger"] else -1
+    metric, sign = config.valid_metric.lower(), 1 if config.valid_metric_bigger else -1
     validated = [epoch for epoch in history if "valid_result" in epoch]
     scores = {epoch["epoch"]: sign * epoch["valid_result"][metric] for epoch in validated}
     return max(scores, key=lambda number: (scores[number], number), default=len(history))
@@ -60,13 +60,13 @@ def last_in_words(config: Config, history: list[dict], epochs: int) -> str:
     Returns:
         Its number, its loss, the validation metric, and the seconds of training and validation.
     """
-    epoch, metric = history[-1], config["valid_metric"].lower()
+    epoch, metric = history[-1], config.valid_metric.lower()
     number = f"{epoch['epoch']:>{len(str(epochs))}}" + (f"/{epochs}" if epoch["epoch"] <= epochs else "")
     words = [f"epoch {number}"]
     if epoch.get("train_loss"):  # a model that counts has none
-        words.append(f"loss {epoch['train_loss']:.{config['loss_decimal_place']}f}")
+        words.append(f"loss {epoch['train_loss']:.{config.loss_decimal_place}f}")
     if "valid_result" in epoch:
-        words.append(f"{metric} {epoch['valid_result'][metric]:.{config['metric_decimal_place']}f}")
+        words.append(f"{metric} {epoch['valid_result'][metric]:.{config.metric_decimal_place}f}")
     words.append(f"{seconds_of([epoch]):>6.1f} s")
     if "valid_result" in epoch and best_epoch(config, history) == epoch["epoch"]:
         words.append("best so far")

@@ -18,16 +18,14 @@ class Memory(Hook):
         self._config = config
 
     def around_epoch(self, epoch: Epoch) -> AbstractContextManager[None]:
-        keys = ["train_batch_size"] if self._config["train_batch_tokens"] is None else []
-        keys += ["train_batch_tokens"] if self._config.is_packed else []
-        return fits_memory(self._remedy("a step of the training", *keys))
+        by_tokens = self._config.is_packed and self._config.train_batch_tokens is not None
+        return self._explained("a step of the training", "train_batch_tokens" if by_tokens else "train_batch_size")
 
     def around_evaluation(self) -> AbstractContextManager[None]:
-        return fits_memory(self._remedy("a batch of the evaluation", "eval_batch_size"))
+        return self._explained("a batch of the evaluation", "eval_batch_size")
 
-    def _remedy(self, what: str, *keys: str) -> str:
-        if self._config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
-            keys += ("MAX_ITEM_LIST_LENGTH",)
-        *others, last = (f"{key} ({self._config[key]})" for key in keys)
-        given = " or ".join([*([", ".join(others)] if others else []), last])
-        return f"{what} does not fit into memory; lower {given}"
+    def _explained(self, what: str, key: str) -> AbstractContextManager[None]:
+        remedy, longest = f"lower {key} ({self._config[key]})", self._config.MAX_ITEM_LIST_LENGTH
+        if self._config.MODEL_TYPE == ModelType.SEQUENTIAL:
+            remedy += " or set MAX_ITEM_LIST_LENGTH" if longest is None else f" or MAX_ITEM_LIST_LENGTH ({longest})"
+        return fits_memory(f"{what} does not fit into memory; {remedy}")

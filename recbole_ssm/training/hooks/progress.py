@@ -25,7 +25,7 @@ class Progress(Hook):
         if trainer.epoch is None:
             return
         index, within = trainer.epoch.index, min(done / max(len(trainer.epoch.batches), 1), 1.0)
-        share, budget = (index + within) / trainer.epochs, trainer.config["time_budget"]
+        share, budget = (index + within) / trainer.epochs, trainer.config.time_budget
         if budget is not None:
             share = max(share, seconds_of(trainer.history) / budget)
         self._share = max(self._share, min(share, 1.0))  # it is also asked after the last epoch

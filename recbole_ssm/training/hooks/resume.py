@@ -44,15 +44,15 @@ class Resume(Hook):
             CheckpointError: it cannot be read, or is of another model.
         """
         trainer = self._trainer
-        state = checkpoint.read(file, trainer.device, trust=bool(trainer.config["trust_checkpoint"]))
-        if state["config"]["model"] != trainer.config["model"]:
-            raise CheckpointError(f"{file} is of {state['config']['model']}, not of {trainer.config['model']}")
+        state = checkpoint.read(file, trainer.device, trust=bool(trainer.config.trust_checkpoint))
+        if state["config"]["model"] != trainer.config.model:
+            raise CheckpointError(f"{file} is of {state['config']['model']}, not of {trainer.config.model}")
         self._file = file
         with self._understood():
             try:
                 load_weights(trainer.model, state)
             except RuntimeError as error:
-                raise CheckpointError(f"{file} is of a {trainer.config['model']} of another size") from error
+                raise CheckpointError(f"{file} is of a {trainer.config.model} of another size") from error
             set_optimizer_state(trainer.optimizer, state["optimizer"])
         trainer.start_epoch, trainer.cur_step = state["epoch"] + 1, state["cur_step"]
         trainer.best_valid_score = state["best_valid_score"]
@@ -119,6 +119,6 @@ class Resume(Hook):
             if isinstance(error, InputError) or is_out_of_memory(error):
                 raise
             raise CheckpointError(
-                f"{self._file} does not hold a training of {self._trainer.config['model']} with these settings "
+                f"{self._file} does not hold a training of {self._trainer.config.model} with these settings "
                 f"({type(error).__name__}); start anew without --resume"
             ) from error

@@ -23,7 +23,7 @@ class Schedule(Hook):
     @contextmanager
     def around_fit(self, fit: Fit) -> Iterator[None]:
         trainer = self._trainer
-        if trainer.config["lr_schedule"] == "one_cycle" and self._schedule is None:
+        if trainer.config.lr_schedule == "one_cycle" and self._schedule is None:
             data, epochs = fit.train_data, trainer.epochs
             steps = data.total(epochs) if hasattr(data, "total") else epochs * len(data)
             self._schedule = one_cycle(trainer.optimizer, steps)

@@ -39,7 +39,7 @@ class TimeBudget(Hook):
             yield
         except _BudgetSpent:
             tell(f"time_budget: {self._budget} seconds are spent")
-            if self._trainer.config["lr_schedule"] == "one_cycle":
+            if self._trainer.config.lr_schedule == "one_cycle":
                 done = len(self._trainer.history)
                 self._trainer.logger.warning(
                     f"the training ends after {done} of {self._trainer.epochs} epochs, before its learning rate has "

@@ -23,6 +23,7 @@ from recbole_ssm.errors import InputError
 from recbole_ssm.studies import worker as trainings
 from recbole_ssm.studies.compare import Study, Variant, worker
 from recbole_ssm.studies.compare.figures import by_value, figures
+from recbole_ssm.studies.compare.record import as_record
 from recbole_ssm.studies.compare.significance import permutation_p
 from recbole_ssm.studies.compare.summary import Row, _differences, summarise
 from recbole_ssm.studies.compare.tables import tables
@@ -333,7 +334,7 @@ def row(name: str, scores: dict[int, list[float]]) -> Row:
     for seed, values in scores.items():
         samples[seed] |= {"user": np.arange(len(values)).astype(str), "item": np.full(len(values), "i")}
         history = [{"epoch": 1, "train_seconds": 1.0, "valid_seconds": 0.5, "valid_result": {"ndcg@10": values[0]}}]
-        runs.append({"history": history, "best_epoch": 1, "seconds_to_best": 1.5, "latency_one": None})
+        runs.append(as_record({"history": history, "best_epoch": 1, "seconds_to_best": 1.5, "latency_one": None}))
         runs[-1]["test_result"] = {f"{metric}@10": float(np.mean(values)) for metric in ("hit", "ndcg", "mrr")}
     return Row(name, runs, samples)
 

@@ -158,7 +158,7 @@ def test_a_configuration_leaves_gpus_visible(task, monkeypatch):
 @pytest.mark.parametrize(("spent", "over"), [(1.0, False), (3.0, True)])
 def test_a_trial_whose_time_is_spent_is_finished(spent, over):
     history = [{"train_seconds": spent}, {"train_seconds": 0.5, "valid_seconds": 0.5}]
-    budget = {"time_budget": 3.0}
+    budget = SimpleNamespace(time_budget=3.0)
     trainer = SimpleNamespace(config=budget, history=history, epochs=9, cur_step=0, stopping_step=2)
     assert trials_module._is_over(trainer) == over
 
@@ -174,7 +174,7 @@ def test_a_record_of_an_earlier_version_is_read(task):
 
 def test_trials_are_compared_by_scores_that_are_not_rounded():
     """Of one trial the weights are those that RecBole chose by the rounded score: of equal ones the last."""
-    found, config = {}, {"valid_metric": "NDCG@10", "valid_metric_bigger": True}
+    found, config = {}, SimpleNamespace(valid_metric="NDCG@10", valid_metric_bigger=True)
     for name, exact in (("first", (0.12341, 0.12338)), ("second", (0.12339, 0.1))):
         history = [{"valid_result": {"ndcg@10": round(each, 4)}, "valid_score": each} for each in exact]
         found[name] = Trial({"name": name}, ended="finished")
