@@ -61,6 +61,7 @@ ROWS = {
         "LRURec-ml-1m",
         "PackedSASRec-ml-1m",
         "Mamba4Rec-ml-1m-wide",
+        "2Mamba4Rec-ml-1m-default",
     ),
     "ml-1m-original-order": ("Mamba4Rec-ml-1m-original-order", "2Mamba4Rec-ml-1m-original-order"),
     "ml-100k": ("2Mamba4Rec-ml-100k-default",),
