@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -16,9 +18,11 @@ from atomic import ROOT
 
 from recbole_ssm import InputError, Recommender
 from recbole_ssm.checkpoints.popularity import popularity
+from recbole_ssm.cli.main import main
 from recbole_ssm.model.declarations import Column
 from recbole_ssm.serving.index import ItemIndex
 from recbole_ssm.serving.service.app import create_app
+from recbole_ssm.serving.service.server import Server, _from_plain
 from recbole_ssm.serving.service.settings import Settings
 from recbole_ssm.testing.checkpoints import made_checkpoint
 
@@ -75,6 +79,7 @@ def test_answers_are_those_of_the_model(files, model):
             assert answer.json()["source"] == "model"
 
 
+@pytest.mark.slow
 def test_answers_from_an_index_are_the_same(files, tmp_path):
     pytest.importorskip("faiss", reason="an index of items needs the extra ann")
     recommender = Recommender(files(repeat_bias=True, item_bias=True))
@@ -204,3 +209,30 @@ def test_files_of_items_that_cannot_be_used(files, tmp_path):
             file.write_bytes(content)
         with pytest.raises(InputError, match=said):
             create_app(Recommender(files()), Settings(items=file, **given))
+
+
+def test_the_command_line_says_how_it_runs(files, monkeypatch, capsys):
+    ran = []
+    monkeypatch.setattr(Server, "run", lambda server: ran.append(server))
+    monkeypatch.setenv("RECBOLE_SSM_TOKEN", "secret")
+    words = [
+        "--host=0.0.0.0",
+        "--port=81",
+        "--workers=2",
+        "--sessions=redis://r:1/0",
+        "--filter_seen=True",
+        "--items=a.item",
+    ]
+    assert main(["serve", f"--checkpoint={files()}", *words]) == main(["serve", "--checkpoint=x", "--hosts=shop"]) == 0
+    first, second = ran
+    assert (first.host, first.port, first.workers, first.filter_seen) == ("0.0.0.0", 81, 2, True)
+    assert (first.settings.token, first.settings.sessions, str(first.settings.items)) == (
+        "secret",
+        "redis://r:1/0",
+        "a.item",
+    )
+    assert first.settings.hosts == () and set(second.settings.hosts) == {"shop", "localhost", "127.0.0.1", "::1"}
+    assert _from_plain(json.loads(json.dumps(asdict(first), default=str))) == first  # as workers get it
+    monkeypatch.setitem(sys.modules, "recbole_ssm.serving.service.server", None)
+    assert main(["serve", "--checkpoint=x"]) == 2
+    assert "recbole-ssm[serve]" in capsys.readouterr().err

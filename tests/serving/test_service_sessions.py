@@ -22,6 +22,9 @@ from atomic import ROOT
 
 from recbole_ssm import InputError, Recommender
 from recbole_ssm.serving.service.app import create_app
+from recbole_ssm.serving.service.engine import Ask, Engine
+from recbole_ssm.serving.service.in_use import InUse
+from recbole_ssm.serving.service.item_file import NOTHING
 from recbole_ssm.serving.service.server import Server
 from recbole_ssm.serving.service.sessions import InMemory, Record
 from recbole_ssm.serving.service.settings import Settings
@@ -94,6 +97,27 @@ def test_a_session_keeps_its_latest_items_and_has_read_all(file, kept):
         assert [each["item"] for each in client.get("/sessions/a").json()["items"]] == CLICKS[-kept:]
     expected = dict(recommender.recommend([CLICKS], 30)[0])
     assert found["events"] == 6 and scores(found) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec"])
+def test_items_that_the_next_model_does_not_know_are_passed_over(tmp_path, model):
+    """Also where a session has more than it keeps, and with their times."""
+    keys = {**SMALL, "time_gaps": True}
+    old, new = (Recommender(made_checkpoint(tmp_path / f"{n}.pth", n, model, **keys)) for n in (30, 20))
+    engine = Engine(InUse(old, NOTHING), InMemory(9, 60), 3)
+
+    def add(*items: str, hours: list[float]):
+        asked = Ask("a", items, [978300000.0 + 3600 * hour for hour in hours], k=20)
+        (reply,) = engine.run([asked])
+        return dict(reply.items)
+
+    add("i3", "i29", "i7", hours=[0, 1, 5])
+    engine.in_use = InUse(new, NOTHING)
+    for item, hour, left in (("i5", 9, ["i7", "i5"]), ("i6", 12, ["i7", "i5", "i6"])):
+        found = add(item, hours=[hour])
+        times = [978300000.0 + 3600 * {"i7": 5, "i5": 9, "i6": 12}[each] for each in left]
+        expected = dict(new.recommend([left], 20, columns={name: [times] for name in new.columns})[0])
+        assert found == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
 def test_many_at_once_are_as_each_alone(file):

@@ -11,6 +11,7 @@ from recbole_ssm.testing.checkpoints import made_checkpoint
 SMALL = {"hidden_size": 8, "headdim": 4, "d_state": 4, "num_layers": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "keys"), [("2Mamba4Rec", {"time_gaps": True}), ("Mamba4Rec", {}), ("LRURec", {})], ids=str
 )

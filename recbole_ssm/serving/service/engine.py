@@ -145,18 +145,26 @@ class Engine:
         known = [number is not None for number in numbers]
         row = _Row(ask, record, [number for number in numbers if number is not None], [*compress(ask.times, known)])
         if row.new:
-            kept = slice(None) if ask.session_id is None else slice(-self._kept, None)
-            row.changed = True
-            row.record = replace(
-                record,
-                items=(*record.items, *(use.recommender.items[number] for number in row.new))[kept],
-                times=(*record.times, *row.times)[kept],
-                events=record.events + len(row.new),
-                numbers=np.append(record.numbers, row.new)[kept],
-                version=record.version + 1,
-                used=time.time(),
-            )
+            row.changed, row.record = True, self._grown(row, use)
         return row
+
+    def _grown(self, row: _Row, use: InUse) -> Record:
+        """The record of a session, or of a history, with its new items; its state is still that of before."""
+        before = row.record
+        kept = slice(None) if row.ask.session_id is None else slice(-self._kept, None)
+        items = (*before.items, *(use.recommender.items[number] for number in row.new))[kept]
+        numbers = np.append(before.numbers, row.new)[kept]
+        if len(before.numbers) < len(before.items):  # some are of another model, and now one of them may be left out
+            numbers = np.asarray(use.numbers(items), np.int64)
+        return replace(
+            before,
+            items=items,
+            times=(*before.times, *row.times)[kept],
+            events=before.events + len(row.new),
+            numbers=numbers,
+            version=before.version + 1,
+            used=time.time(),
+        )
 
     def _advance(self, rows: Sequence[_Row], use: InUse) -> None:
         """Bring the state of each row to its latest item: by steps, or from its items where there is no state."""

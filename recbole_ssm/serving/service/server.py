@@ -61,10 +61,11 @@ class Server:
         if self.workers > 1 and self.settings.sessions == "memory":
             raise InputError("several workers need sessions that they share: --sessions=redis://HOST:PORT/0")
         app = self.app()  # also for workers, so that what cannot be used is said once
-        print(_begun(app, self.host, self.port))
+        print(_begun(app, self.host, self.port), flush=True)
         if self.workers == 1:
             uvicorn.Server(uvicorn.Config(app, **self._options())).run()
             return
+        del app
         os.environ[_HANDED_ON] = json.dumps(asdict(self), default=str)
         uvicorn.run(f"{__name__}:app_of_worker", factory=True, workers=self.workers, **self._options())
 
