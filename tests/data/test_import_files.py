@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_the_same_rows_come_of_texts_of_every_form(content, name, text):
         (HEAD + b"1.0,1,1700000000\n1,1.0,1700000000\n", {}, "1.0\t1\t1700000000\n1\t1.0\t1700000000\n"),
         (HEAD + b"a,x,-5\nb,y,-1\n", {}, "a\tx\t-5\nb\ty\t-1\n"),
         (HEAD + b"a,x,2999-01-01\nb,y,1969-12-31T23:59:59.5Z\n", {}, "a\tx\t32472144000.0\nb\ty\t-0.5\n"),
-        (HEAD + b"a,x,2026-07-01 12:00\na,y,2026-07-01 12:00+00:00\n", {"time_zone": "Europe/Berlin"},
+        (HEAD + b"a,x,2026-07-01 12:00\na,y,2026-07-01 12:00:00+00:00\n", {"time_zone": "Europe/Berlin"},
          "a\tx\t1782900000\na\ty\t1782907200\n"),
         (HEAD + b"a,x,11/02/2026 09:15\n", {"time_format": "%m/%d/%Y %H:%M"}, "a\tx\t1793610900\n"),
         (GOOD, {"where": "item=y|z"}, "b\ty\t1700000001\n"),
@@ -102,7 +103,6 @@ def test_names_times_and_filters(content, options, lines):
         (b"\n\n", {}, "x.csv is empty"),
         (HEAD, {}, "there are no rows below the header"),
         (HEAD + b"a,x\na,x,1700000000\na,x,1,2\n", {}, "2 of 3 rows .* line 2: fewer columns .* line 4: more columns"),
-        (HEAD + ROWS.replace(b"\n", b"\r\n"), {}, "some lines end in"),
         (b"user,item,item\na,x,1\n", {}, "two columns 'item'"),
         (b"user,item,\na,x,1\n", {}, "column 3 has no name"),
         (b"user\na\n", {}, "name what separates them with separator"),
@@ -202,6 +202,43 @@ def test_several_files_are_one_table_and_ties_keep_their_order():
     Path("two.csv").write_bytes(b"user,item\na,x\n")
     with pytest.raises(InputError, match=r"two.csv has the columns user, item, and one.csv has user, item, time"):
         import_files(["one.csv", "two.csv"], "other")
+
+
+def test_lines_that_end_in_different_ways_are_read_or_refused():
+    """By the version of DuckDB, and never misread."""
+    try:
+        assert lines_of(imported(HEAD + ROWS.replace(b"\n", b"\r\n"))) == PLAIN
+    except InputError as error:
+        assert "some lines end in" in str(error)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(InputError, match=r"pip install \"recbole-ssm\[import\]\"; or read them with pandas"):
+        imported(GOOD)
+    assert not list(Path().glob("dataset/*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sizes of files are limited where there is setrlimit")
+@pytest.mark.parametrize("bytes_left", [500, 20_000, 1_200_000])
+def test_a_full_disk_is_one_error_that_leaves_nothing(bytes_left):
+    """A limit on the sizes of files stands for the disk: of the database, of the columns, and of the atomic file."""
+    import resource
+
+    frame = table_of_clicks(60_000)
+    frame.to_csv("x.csv", index=False)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for read in (
+        lambda: import_files(["x.csv"], "d", memory="200MB"),
+        lambda: from_dataframe(frame, "d"),
+    ):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, usual[1]))
+        try:
+            with pytest.raises(InputError, match=r"cannot be (imported|written)"):
+                read()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+        assert not list(Path().glob("dataset/*")) and not list(Path().glob("dataset/.*"))
 
 
 def test_a_file_of_items_has_a_separator_and_lines_of_its_own():

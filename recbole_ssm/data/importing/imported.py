@@ -161,11 +161,15 @@ def work_folder(folder: Path) -> Iterator[Path]:
 
 
 def on_disk(work: Path, n: int, kind: Any) -> NDArray[Any]:
-    """A new array in a file of its own."""
+    """A new array in a file of its own. Its space is taken at once: a disk that is full later would end the process."""
     if not n:
         return np.empty(0, kind)
     handle, name = mkstemp(suffix=".array", dir=work)
-    os.close(handle)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle, 0, n * np.dtype(kind).itemsize)
+    finally:
+        os.close(handle)
     return np.memmap(name, kind, mode="w+", shape=(n,))
 
 

@@ -172,12 +172,15 @@ class Scan:
         return f"line {line}" if len(self.source.files) == 1 else f"{file.name}, line {line}"
 
 
+_NO_UTF_8 = "not in UTF-8; name the encoding of the file, for example encoding=latin-1"
+
 _REASONS = {
     "MISSING COLUMNS": "fewer columns than the header",
     "TOO MANY COLUMNS": "more columns than the header",
     "UNQUOTED VALUE": "a value that begins with a quotation mark and does not end with one",
     "LINE SIZE OVER MAXIMUM": f"more than {LONGEST_LINE:,} bytes",
-    "INVALID ENCODING": "not in UTF-8; name the encoding of the file, for example encoding=latin-1",
+    "INVALID ENCODING": _NO_UTF_8,
+    "INVALID UNICODE": _NO_UTF_8,
 }
 """What DuckDB's kinds of rejected rows are."""
 
