@@ -13,14 +13,17 @@ from recbole_ssm.checkpoints import format as checkpoint
 SIZES = {"hidden_size": 16, "d_state": 4, "num_layers": 2, "headdim": 8, "max_positions": 20}
 
 
-def made_checkpoint(file: Path, model: str, n_items: int = 40, config: dict | None = None, **keys) -> str:
-    """Write a checkpoint of a small model with random weights, of items ``i1``, ``i2``, ...
+def made_checkpoint(
+    file: Path, model: str, n_items: int = 40, config: dict | None = None, names: str = "i{}", **keys
+) -> str:
+    """Write a checkpoint of a small model with random weights.
 
     Args:
         file: to write.
         model: its name.
         n_items: number of items, without the padding item 0.
         config: keys of the configuration that are no model's.
+        names: of the items, with their number.
         **keys: of the model.
 
     Returns:
@@ -43,7 +46,7 @@ def made_checkpoint(file: Path, model: str, n_items: int = 40, config: dict | No
         "state_dict": made.state_dict(),
         "other_parameter": made.other_parameter() or {},
         **{"optimizer": {}, "training": {}, "history": [], "epoch": 0, "cur_step": 0, "best_valid_score": 0.0},
-        "item_vocabulary": ["[PAD]", *(f"i{number}" for number in range(1, n_items + 1))],
+        "item_vocabulary": ["[PAD]", *map(names.format, range(1, n_items + 1))],
     }
     checkpoint.write(file, state)
     return str(file)

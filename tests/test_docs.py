@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from atomic import ROOT, small
+from made import made_checkpoint
 
 import recbole_ssm
 from recbole_ssm.cli.main import main
@@ -208,6 +209,28 @@ def test_the_pages_on_training_and_recommending_can_be_followed(monkeypatch, cap
     assert "ndcg@10" in capsys.readouterr().out
     assert len(space["session"].recommend(k=3)) == 3
     assert len(space["recommender"].similar(["50"], k=3)[0]) == 3
+
+
+@pytest.mark.slow
+def test_the_page_on_export_can_be_followed(tmp_path, capsys):
+    for package in ("onnxruntime", "onnxscript", "safetensors", "faiss"):
+        pytest.importorskip(package, reason="pip install 'recbole-ssm[export,ann]'")
+    page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    (file,) = set(re.findall(r"saved/[\w-]+\.pth", page))
+    Path("saved").mkdir()
+    made_checkpoint(Path(file), "LRURec", 400, names="{}", num_layers=1, item_bias=True)
+    best = [name for name, _ in recbole_ssm.Recommender(file).recommend([["242", "302", "377"]], 10)[0]]
+    space: dict = {}
+    for kind, block in re.findall(r"^```(bash|python)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL):
+        capsys.readouterr()
+        if kind == "bash":
+            assert main(shlex.split(block)[3:]) == 0
+            continue
+        exec(compile(block, "export.md", "exec"), space)
+        said = capsys.readouterr().out
+        assert "index" in space or said in (f"{best[:3]}\n", f"{best}\n")
+    found = [name for name, _ in space["index"].recommend_after(space["session"], 3)]
+    assert found == best[:3] and "exact" in repr(space["index"])
 
 
 WITH_COMMANDS = [

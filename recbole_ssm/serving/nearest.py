@@ -13,6 +13,9 @@ from recbole_ssm.system.extras import package
 AT = 10
 """Recall is measured for so many best items."""
 
+_LEAST = 39
+"""faiss wants so many vectors for each centre."""
+
 
 class Effort(NamedTuple):
     """How much a search reads, and what was measured with that; see :class:`recbole_ssm.serving.index.About`."""
@@ -45,16 +48,31 @@ def _exact(vectors: np.ndarray) -> Any:
     return found
 
 
+def _ivf(vectors: np.ndarray) -> Any:
+    """An inverted file (Sivic and Zisserman, ICCV 2003) in which each number of a vector is a byte."""
+    coarse, n_lists = _coarse(vectors)
+    kinds = faiss().ScalarQuantizer.QT_8bit, faiss().METRIC_INNER_PRODUCT
+    return _filled(faiss().IndexIVFScalarQuantizer(coarse, vectors.shape[1], n_lists, *kinds), vectors)
+
+
 def _ivf_pq(vectors: np.ndarray) -> Any:
     """An inverted file of product codes: two numbers of a vector become one byte (Jégou et al., TPAMI 2011)."""
     n, width = vectors.shape
-    lists = max(1, min(4 * round(n**0.5), n // 39))
-    bits = 8 if n >= 256 * 39 else 4  # faiss wants 39 vectors for each centre
+    coarse, n_lists = _coarse(vectors)
+    bits = 8 if n >= 256 * _LEAST else 4
     pieces = width // 2 if width % 2 == 0 else width
-    coarse = faiss().IndexFlatIP(width)
-    found = faiss().IndexIVFPQ(coarse, width, lists, pieces, bits, faiss().METRIC_INNER_PRODUCT)
-    found.cp.niter, found.cp.max_points_per_centroid = 10, 64
-    sample = np.random.default_rng(0).permutation(n)[: max(64 * lists, 1 << 16)]
+    return _filled(faiss().IndexIVFPQ(coarse, width, n_lists, pieces, bits, faiss().METRIC_INNER_PRODUCT), vectors)
+
+
+def _coarse(vectors: np.ndarray) -> tuple[Any, int]:
+    """What finds the lists of an inverted file, and how many lists there are."""
+    return faiss().IndexFlatIP(vectors.shape[1]), max(1, min(round(len(vectors) ** 0.5), len(vectors) // _LEAST))
+
+
+def _filled(found: Any, vectors: np.ndarray) -> Any:
+    """An inverted file, trained on some of the vectors, with all of them."""
+    found.cp.niter, found.cp.max_points_per_centroid = 5, 64
+    sample = np.random.default_rng(0).permutation(len(vectors))[: max(64 * found.nlist, 1 << 16)]
     found.train(vectors[np.sort(sample)])
     found.add(vectors)
     return found
@@ -89,7 +107,8 @@ def _doubling(n: int, *fetches: int) -> Iterator[tuple[int, int]]:
 
 KINDS = {
     "exact": Kind(_exact, _all, lambda n: iter([(0, AT)])),
-    "ivf_pq": Kind(_ivf_pq, _lists, lambda n: _doubling(n, 100, 200)),
+    "ivf": Kind(_ivf, _lists, lambda n: _doubling(n, 100)),
+    "ivf_pq": Kind(_ivf_pq, _lists, lambda n: _doubling(n, 200, 1000)),
     "hnsw": Kind(_hnsw, _width_of_search, lambda n: _doubling(n, AT)),
 }
 

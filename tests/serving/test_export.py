@@ -87,9 +87,7 @@ def test_what_goes_into_a_graph_gives_the_scores_of_the_model(tmp_path, model, k
 
 @pytest.mark.slow
 @needs_torch
-@pytest.mark.parametrize(
-    ("model", "keys"), [("2Mamba4Rec", ADDITIONS | {"d_conv": 2}), ("LRURec", {}), ("PackedSASRec", {})]
-)
+@pytest.mark.parametrize(("model", "keys"), [("2Mamba4Rec", ADDITIONS | {"d_conv": 2}), ("PackedSASRec", {})])
 def test_onnx_gives_the_scores_of_the_model(tmp_path, model, keys):
     runtime = pytest.importorskip("onnxruntime", reason="pip install 'recbole-ssm[export]'")
     pytest.importorskip("onnxscript", reason="pip install 'recbole-ssm[export]'")
@@ -154,7 +152,10 @@ def test_weights_and_vectors(tmp_path, capsys):
         (["--format=pickle"], "--format=pickle must be one of safetensors, torch, onnx, vectors"),
         (["--format=vectors", "--k=3"], "--k is for the formats torch and onnx; vectors holds no scores"),
         (["--format=torch", "--k=41"], "--k=41 must be at most the number of items, 40"),
-        (["--format=torch", "--index=hnsw"], "--index is for --format=vectors"),
+        (
+            ["--format=torch", "--index=hnsw"],
+            "--index=hnsw must be one of auto, exact, ivf, ivf_pq, hnsw, and is for --format=vectors",
+        ),
     ],
 )
 def test_what_cannot_be_exported_is_refused(tmp_path, capsys, arguments, message):
@@ -162,6 +163,16 @@ def test_what_cannot_be_exported_is_refused(tmp_path, capsys, arguments, message
     assert main(["export", f"--checkpoint={file}", f"--out={tmp_path / 'out'}", *arguments]) == 2
     assert capsys.readouterr().err == f"error: {message}\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_something_else_stays(tmp_path, capsys):
+    file = made_checkpoint(tmp_path / "made.pth", "LRURec")
+    given = ["export", f"--checkpoint={file}", "--format=vectors"]
+    assert main([*given, f"--out={tmp_path}"]) == 2
+    assert f"--out={tmp_path} is there and is no export" in capsys.readouterr().err
+    assert main([*given, f"--out={file}/out"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert main([*given, f"--out={tmp_path / 'out'}"]) == main([*given, f"--out={tmp_path / 'out'}"]) == 0
 
 
 def test_a_model_that_counts_has_no_graph(tmp_path):

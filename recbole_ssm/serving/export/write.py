@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,37 @@ from recbole_ssm.config.keys import keys_of
 from recbole_ssm.errors import InputError
 from recbole_ssm.serving.export.graphs import graphs
 from recbole_ssm.serving.export.programs import write_onnx, write_torch
+from recbole_ssm.serving.index import ItemIndex
+from recbole_ssm.serving.nearest import KINDS
 from recbole_ssm.serving.recommender import Recommender
 from recbole_ssm.serving.vectors import item_vectors
+from recbole_ssm.system.atomic_folder import atomic_folder
 from recbole_ssm.system.atomic_write import atomic_write, write_json
 from recbole_ssm.system.extras import package
 from recbole_ssm.system.plain import plain
 from recbole_ssm.system.version import __version__
 
+_FORMAT = "recbole-ssm export 1"
 
-def export(recommender: Recommender, folder: Path, format: str, k: int | None = None) -> dict[str, Any]:
+
+def export(
+    recommender: Recommender, folder: Path, format: str, k: int | None = None, index: str | None = None
+) -> dict[str, Any]:
     """Write a model to a folder, with ``model.json``, which says what it is, and ``items.json``, the items' names.
 
     Args:
         recommender: the model, on the CPU.
-        folder: where it goes; it is made. Files of the same names are replaced.
+        folder: is made, in an atomic write. One of an earlier export is replaced.
         format: a name in :data:`FORMATS`.
         k: for graphs, how many best items they give in place of all scores; None for all scores.
+        index: for vectors, the kind of an index beside them, see :meth:`recbole_ssm.serving.index.ItemIndex.build`.
 
     Returns:
         What is in ``model.json``.
 
     Raises:
-        InputError: there is no such format, a package is missing, or the model does not fit the format.
+        InputError: there is no such format, a package is missing, the model does not fit the format, or the folder
+            holds something else or cannot be written.
     """
     if format not in FORMATS:
         raise InputError(f"--format={format} must be one of {', '.join(FORMATS)}")
@@ -41,11 +51,31 @@ def export(recommender: Recommender, folder: Path, format: str, k: int | None = 
         raise InputError(f"--k is for the formats torch and onnx; {format} holds no scores")
     if k is not None and k >= len(recommender.items):
         raise InputError(f"--k={k} must be at most the number of items, {len(recommender.items) - 1}")
-    folder.mkdir(parents=True, exist_ok=True)
-    about = _about(recommender) | FORMATS[format](recommender, folder, k)
-    write_json(folder / "items.json", recommender.items)
-    write_json(folder / "model.json", about)
+    if index is not None and (format != "vectors" or index not in ("auto", *KINDS)):
+        raise InputError(f"--index={index} must be one of auto, {', '.join(KINDS)}, and is for --format=vectors")
+    _check_replaceable(folder)
+    try:
+        with atomic_folder(folder) as new:
+            about = _about(recommender) | FORMATS[format](recommender, new, k)
+            if index is not None:
+                made = ItemIndex.build(recommender, index)
+                made.save(new / "items.index")
+                about["files"].append("items.index")
+                about["index"] = asdict(made.about)
+            write_json(new / "items.json", recommender.items)
+            write_json(new / "model.json", about)
+    except OSError as error:
+        raise InputError(f"--out={folder} cannot be written: {error}") from error
     return about
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Raise InputError where a folder, or a file, holds something else than an export."""
+    about = folder / "model.json"
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not about.is_file() or _FORMAT.encode() not in about.read_bytes():
+        raise InputError(f"--out={folder} is there and is no export, which would be replaced; name another folder")
 
 
 def _about(recommender: Recommender) -> dict[str, Any]:
@@ -53,7 +83,7 @@ def _about(recommender: Recommender) -> dict[str, Any]:
     stored = recommender._stored["config"]
     keys = sorted(key.name for key in keys_of(type(model)))
     return {
-        "format": "recbole-ssm export 1",
+        "format": _FORMAT,
         "version": __version__,
         "model": stored["model"],
         "dataset": stored["dataset"],
