@@ -39,7 +39,7 @@ def call(given: Namespace, keys: list[str]) -> None:
     recommender = Recommender(given.checkpoint, filter_seen=given.filter_seen)
     with threads.chosen(threads.HELPFUL):
         about = export(recommender, folder, given.format, given.k, given.index)
-    print(printable(f"{', '.join([*about['files'], 'items.json', 'model.json'])} are in {folder}"))
+    print(printable(f"{', '.join(about['files'])} are in {folder}"))
     for name, graph in about.get("graphs", {}).items():
         print(f"{name}: scores differ from the model's by at most {graph['largest_difference']:.1e} of the largest")
     if "no_step" in about:

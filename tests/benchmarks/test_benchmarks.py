@@ -11,6 +11,7 @@ from atomic import ROOT, interactions, write_dataset
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import beside
 import first_recommendation
+import nearest_items
 import training
 
 
@@ -91,3 +92,13 @@ def test_lines_of_a_program_are_timed_one_by_one(tmp_path, capsys):
     with pytest.raises(SystemExit):
         first_recommendation.main(["--table=nowhere.csv"])
     assert "there is no file nowhere.csv" in capsys.readouterr().err
+
+
+def test_indices_of_items_are_measured(tmp_path, capsys):
+    pytest.importorskip("faiss", reason="pip install 'recbole-ssm[ann]'")
+    file = tmp_path / "nearest.json"
+    nearest_items.main(["--items=2000", "--kinds", "exact", "ivf", f"--json={file}"])
+    exact, ivf = json.loads(file.read_text())["rows"]
+    assert (exact["kind"], exact["recall_at_10"], exact["mebibytes"] > 0.4) == ("exact", 1.0, True)
+    assert ivf["recall_at_10"] > 0.9 and ivf["mebibytes"] < exact["mebibytes"]
+    assert "exact" in capsys.readouterr().out

@@ -116,7 +116,7 @@ def test_onnx_gives_the_scores_of_the_model(tmp_path, model, keys):
 @needs_torch
 def test_torch_runs_the_graph_from_its_file(tmp_path):
     recommender, about = exported(tmp_path, "Mamba4Rec", "torch", k=3, d_conv=2, **TIMES)
-    assert about["files"] == ["history.pt2", "step.pt2"]
+    assert about["files"] == ["history.pt2", "items.json", "model.json", "step.pt2"]
     program = torch.export.load(tmp_path / "out" / "history.pt2").module()
     columns = times(recommender, len(HISTORY))
     (expected,) = recommender.recommend([HISTORY], 3, columns=columns)
@@ -130,7 +130,7 @@ def test_weights_and_vectors(tmp_path, capsys):
     file = made_checkpoint(tmp_path / "made.pth", "2Mamba4Rec", **ADDITIONS)
     out = tmp_path / "out"
     assert main(["export", f"--checkpoint={file}", f"--out={out}", "--format=safetensors"]) == 0
-    assert "weights.safetensors, items.json, model.json are in" in capsys.readouterr().out
+    assert "items.json, model.json, weights.safetensors are in" in capsys.readouterr().out
     model, about = Recommender(file).model, json.loads((out / "model.json").read_text())
     weights = safetensors.load_file(out / "weights.safetensors")
     assert weights.keys() == model.state_dict().keys()

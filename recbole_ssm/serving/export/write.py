@@ -60,9 +60,9 @@ def export(
             if index is not None:
                 made = ItemIndex.build(recommender, index)
                 made.save(new / "items.index")
-                about["files"].append("items.index")
                 about["index"] = asdict(made.about)
             write_json(new / "items.json", recommender.items)
+            about["files"] = sorted([*(each.name for each in new.glob("[!.]*")), "model.json"])
             write_json(new / "model.json", about)
     except OSError as error:
         raise InputError(f"--out={folder} cannot be written: {error}") from error
@@ -104,7 +104,7 @@ def _weights(recommender: Recommender, folder: Path, k: int | None) -> dict[str,
     state |= {name: value.cpu().contiguous() for name, value in kept.items() if hasattr(value, "shape")}
     with atomic_write(folder / "weights.safetensors") as file:
         file.write(safetensors.save(state, metadata={"format": "pt"}))
-    return {"files": ["weights.safetensors"], "numbers": plain(numbers)}
+    return {"numbers": plain(numbers)}
 
 
 def _vectors(recommender: Recommender, folder: Path, k: int | None) -> dict[str, Any]:
@@ -116,7 +116,6 @@ def _vectors(recommender: Recommender, folder: Path, k: int | None) -> dict[str,
     biased = recommender.model.item_bias is not None
     additions = [name for name in ("repeat_bias", "memory") if getattr(recommender.model, name) is not None]
     return {
-        "files": ["vectors.npy", "names.json"],
         "query": "the hidden vector of a history" + (", and then 1" if biased else ""),
         "not_in_the_vectors": additions,
     }
@@ -125,10 +124,9 @@ def _vectors(recommender: Recommender, folder: Path, k: int | None) -> dict[str,
 def _graphs(write: Callable[..., tuple[str, float]]) -> Callable[..., dict[str, Any]]:
     def written(recommender: Recommender, folder: Path, k: int | None) -> dict[str, Any]:
         found, no_step = graphs(recommender, k)
-        about: dict[str, Any] = {"files": [], "graphs": {}}
+        about: dict[str, Any] = {"graphs": {}}
         for graph in found:
             file, difference = write(graph, folder)
-            about["files"].append(file)
             about["graphs"][graph.name] = {
                 "file": file,
                 "inputs": {
