@@ -3,8 +3,9 @@
     python benchmarks/nearest_items.py --items=1000000 --kinds exact ivf ivf_pq --json=nearest.json
 
 The vectors have width 64. ``clusters``: 2,000 centres and their neighbours, with directions that matter less and less,
-and lengths that differ. ``even``: normally distributed, as no trained model's are, which is the hardest. Prints for each
-kind seconds to build, size, recall at 10 after the candidates were scored exactly, and the median time of one search.
+and lengths that differ. ``even``: normally distributed, as no trained model's are, which is the hardest. Prints for
+each kind seconds to build, size, recall at 10 after the candidates were scored exactly, and the median time of one
+search.
 """
 
 from __future__ import annotations
