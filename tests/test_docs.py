@@ -149,6 +149,9 @@ def test_the_page_on_importing_can_be_followed(tmp_path, monkeypatch, capsys):
     assert main(shlex.split(with_items)) == 0
     assert Path("dataset/clicks/clicks.item").read_text(encoding="utf-8") == items
     assert {file.suffix for file in Path("dataset/clicks").iterdir()} == {".inter", ".item", ".json", ".pth"}
+    space: dict = {}
+    exec(compile(python_blocks("docs/import.md")[0], "import.md", "exec"), space)
+    assert space["data"].report["interactions"] == 2
 
 
 @pytest.fixture

@@ -6,10 +6,12 @@ import json
 from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 
+from rich.markup import escape
+
 from recbole_ssm.cli import types
 from recbole_ssm.cli.output import print_table, write_output
 from recbole_ssm.cli.parser import VerbParser
-from recbole_ssm.system.terminal import printable
+from recbole_ssm.system.terminal import Console, printable
 
 
 def parser() -> VerbParser:
@@ -68,15 +70,17 @@ def call(given: Namespace, keys: list[str]) -> None:
 
     text = named(_OF_TEXT)
     text |= {"header": tuple(given.header)} if given.header else {}
-    found = import_files(
-        given.files,
-        given.name,
-        items=given.items,
-        path=given.data_path,
-        text=TextFormat(**text),
-        memory=given.memory,
-        **named(_OTHERS),
-    )
+    with Console(stderr=True).status("looking at the files") as status:  # nothing where that is no terminal
+        found = import_files(
+            given.files,
+            given.name,
+            items=given.items,
+            path=given.data_path,
+            text=TextFormat(**text),
+            memory=given.memory,
+            tell=lambda what: status.update(printable(escape(what))),
+            **named(_OTHERS),
+        )
     print_table(shown(found.report), None)
     where = "" if given.data_path == "dataset" else f" --data_path={given.data_path}"
     print(printable(f"The data set is in {found.folder}. Train on it with --dataset={found.name}{where}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,13 @@ def database(work: Path, memory: str, zone: str) -> Iterator[Any]:
 
 
 def read_files(
-    source: Source, options: Options, report: Report, connection: Any, work: Path, allocate: Allocate
+    source: Source,
+    options: Options,
+    report: Report,
+    connection: Any,
+    work: Path,
+    allocate: Allocate,
+    tell: Callable[[str], object],
 ) -> Table:
     """The interactions of files.
 
@@ -90,6 +96,7 @@ def read_files(
         connection: from :func:`database`.
         work: a folder for files of its own.
         allocate: makes large arrays.
+        tell: is called with what is done next.
 
     Returns:
         The interactions.
@@ -99,12 +106,15 @@ def read_files(
     """
     scan = Scan(source, connection, work)
     report.roles = find_roles(scan.sample(SAMPLE), options)
+    tell(f"reading {', '.join(file.name for file in source.files)}")
     of_time = _load(scan, options, report)
+    tell("numbering users and items")
     seconds = _seconds(scan, options, report)
     _number(connection, report.roles.user is not None, seconds)
     _find_bad(scan, report)
     report.check_bad(options)
     where = "".join(f" AND t {each.sign} {each.number!r}" for each in of_time)
+    tell("sorting by user and time")
     return _fetch(connection, report, where, allocate)
 
 

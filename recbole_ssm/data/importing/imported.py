@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -111,6 +111,7 @@ def import_files(
     path: str | Path = "dataset",
     text: TextFormat | None = None,
     memory: str = "2GB",
+    tell: Callable[[str], object] = lambda what: None,
     **options: Any,
 ) -> ImportedData:
     """Make a data set of files, which may be larger than memory.
@@ -122,6 +123,7 @@ def import_files(
         path: the folder in which the data set's folder is made.
         text: how text is read.
         memory: the most that reading and sorting take; the rest is done on the disk, in ``path``.
+        tell: is called with what is done next.
         **options: see :class:`recbole_ssm.data.importing.options.Options`.
 
     Returns:
@@ -141,7 +143,8 @@ def import_files(
     report = Report([str(file) for file in source.files])
     with work_folder(folder) as work, database(work, memory, how.time_zone) as connection:
         allocate = partial(on_disk, work)
-        table = read_files(source, how, report, connection, work, allocate)
+        table = read_files(source, how, report, connection, work, allocate, tell)
+        tell("filtering and writing")
         features = None
         if of_items is not None:
             scan = scan_again(of_items, connection, work)

@@ -134,6 +134,9 @@ class Report:
             found[f"{early:,} interactions are before 1990"] = early > 0
             found[f"{late:,} interactions are in the future"] = late > 0
         for role, names in (("users", table.user_names), ("items", table.item_names)):
+            gib = 4 * max(map(len, names)) * len(names) / 2**30
+            long = f"a name of {role} has {max(map(len, names)):,} characters: the names take {gib:.1f} GiB in training"
+            found[long] = gib > 1
             text = f"the names of all {role} end in '.0', as where whole numbers were written as fractions"
             found[text] = all(name.endswith(".0") for name in names[1:])
         self.notes += [note for note, holds in found.items() if holds]
