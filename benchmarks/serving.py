@@ -301,9 +301,14 @@ def main() -> None:
     if given.serve_recbole:
         serve_recbole(given.serve_recbole, given.port)
         return
+    rows = given.rows.split(",")
+    if unknown := [name for name in rows if name not in ROWS]:
+        parser.error(f"there is no row {unknown[0]!r}; rows are {', '.join(ROWS)}")
+    if given.folder:
+        given.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         bench = Bench(given.folder or Path(temporary), given.seconds, given.rate, given.items)
-        for name in given.rows.split(","):
+        for name in rows:
             ROWS[name](bench)
     if given.out:
         given.out.write_text(json.dumps({"machine": machine(), "rows": bench.rows}, indent=1) + "\n")
