@@ -71,6 +71,20 @@ def test_times_of_every_kind_become_seconds(times, seconds, text):
     assert found.report["times"] == text
 
 
+@pytest.mark.parametrize("kind", ["category", "string", "Int64", "Float64", "arrow"])
+def test_columns_of_every_type_of_pandas_are_read(kind):
+    if kind == "arrow":
+        pa = pytest.importorskip("pyarrow")
+        types = {"user": pd.ArrowDtype(pa.int64()), "time": pd.ArrowDtype(pa.timestamp("us"))}
+    else:
+        types = {"user": kind, "time": "string" if kind == "category" else "datetime64[ns]"}
+    frame = pd.DataFrame({"user": [7, 7, 8], "item": ["x", "y", "x"], "time": pd.to_datetime(["2026-11-02"] * 3)})
+    frame = frame.astype({"user": "int64" if kind != "string" else str}).astype(types).set_axis([5, 5, 5])
+    found = recbole_ssm.from_dataframe(frame, items=pd.DataFrame({"item": ["x", "y"]}, index=[1, 1]))
+    assert read_back(found) == [("7", "x", 1793577600), ("7", "y", 1793577600), ("8", "x", 1793577600)]
+    assert found.report["table of items"]["without a row"] == 0
+
+
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
@@ -86,6 +100,7 @@ def test_times_of_every_kind_become_seconds(times, seconds, text):
         ({}, {"user": "custmer"}, "no column 'custmer'. Did you mean customer?"),
         ({}, {"where": "evnt=buy"}, "no column 'evnt'. Did you mean event?"),
         ({}, {"where": "event>buy"}, "'buy' must be a number"),
+        ({}, {"where": "time>nan"}, "'nan' must be a number or a date"),
         ({}, {"where": "event"}, "must be like event=purchase"),
         ({}, {"where": "event=sale"}, "no row is left of 5; left out: 5 by where"),
         ({}, {"k_core": 9}, "left out: 1 as duplicates, 4 of users or items with too few"),

@@ -72,7 +72,7 @@ def read_items(
     Raises:
         InputError: a column is missing or has another type, or a row cannot be used and is not to be skipped.
     """
-    frame = frame.set_axis(check_names([str(name) for name in frame.columns]), axis=1)
+    frame = frame.set_axis(check_names([str(name) for name in frame.columns]), axis=1).reset_index(drop=True)
     column = _id_column(list(frame.columns), item, options)
     kinds = _kinds(frame, column, options)
     words = frame[column].map(lambda value: name_of(value, column), na_action="ignore").fillna("").astype(str)

@@ -74,6 +74,8 @@ def seconds_of(column: pd.Series, time_format: str | None, zone: str) -> tuple[N
     Raises:
         InputError: the column has another type, or no value of it is a time.
     """
+    if isinstance(column.dtype, pd.ArrowDtype):
+        column = column.astype(object)
     kind = column.dtype
     if pd.api.types.is_bool_dtype(kind) or isinstance(kind, pd.PeriodDtype) or kind.kind == "m":
         raise InputError(f"column {column.name!r} of times is of type {kind}; it must be numbers or dates")

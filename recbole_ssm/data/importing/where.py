@@ -79,10 +79,13 @@ def _condition(part: str, columns: Collection[str], time: str | None, zone: str)
 
 def _number(part: str, value: str, zone: str | None) -> float:
     try:
-        return float(value) if zone is None else float(seconds_of(pd.Series([value]), None, zone)[0][0])
-    except (InputError, ValueError) as error:
+        number = float(value) if zone is None else float(seconds_of(pd.Series([value]), None, zone)[0][0])
+    except (InputError, ValueError):
+        number = np.nan
+    if not np.isfinite(number):
         what = "a number" if zone is None else "a number or a date"
-        raise InputError(f"where: in {part!r} {value!r} must be {what}") from error
+        raise InputError(f"where: in {part!r} {value!r} must be {what}")
+    return number
 
 
 def split_by_time(found: Sequence[Condition], time: str | None) -> tuple[list[Condition], list[Condition]]:
