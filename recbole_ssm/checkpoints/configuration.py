@@ -17,7 +17,7 @@ from recbole_ssm.model.registry import MODELS
 from recbole_ssm.ops.backends import check_backend
 
 _OF_TRAINING = {
-    *("model", "dataset", "log_wandb", "causal_epochs", "worker"),
+    *("model", "dataset", "log_wandb", "causal_epochs", "worker", "init_from"),
     *("checkpoint_dir", "dataset_cache", "dataset_save_path", "save_dataset"),
     *("dataloaders_save_path", "save_dataloaders", "trust_checkpoint", "trust_dataset", "gpu_id"),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,28 +50,35 @@ class Config(Settings):
         super().__init__(model, dataset, config_file_list, config_dict, command_line)
         check(self, trains=trains)
 
-    def settle(self, data: Statistics) -> None:
+    def settle(self, data: Statistics, begun: Mapping[str, Any] | None = None) -> None:
         """Replace defaults by settings that follow from the data, for a model of packed histories that is trained.
 
         What is given stays as it is, and so does everything with ``defaults: paper``.
 
         Args:
             data: its size.
+            begun: settings of the checkpoint that the training begins with. They come before those from the data, and
+                hold with ``defaults: paper``, too.
 
         Raises:
             InputError: something that is given does not fit these settings.
         """
-        if self["defaults"] != "data":
-            return
-        self.from_data = []
-        names = {key.name for key in keys_of(self.model_class)} | _OF_RECBOLE
         kept = self.external_config_dict.keys() | self.above_the_data | self._assigned()
-        for why, settings in settings_from(data, self, kept):
-            new = {key: value for key, value in settings.items() if key in names - kept}
-            self.internal_config_dict |= new
-            self.final_config_dict |= new
-            self.from_data += [Group(why, new)] if new else []
+        self.from_data = []
+        if begun is not None:
+            self._take("as in init_from", {key: value for key, value in begun.items() if key not in kept})
+            kept |= begun.keys()
+        if self["defaults"] == "data":
+            names = {key.name for key in keys_of(self.model_class)} | _OF_RECBOLE
+            for why, settings in settings_from(data, self, kept):
+                self._take(why, {key: value for key, value in settings.items() if key in names - kept})
         check_together(self)
+
+    def _take(self, why: str, settings: dict[str, Any]) -> None:
+        """Replace defaults, for a reason."""
+        self.internal_config_dict |= settings
+        self.final_config_dict |= settings
+        self.from_data += [Group(why, settings)] if settings else []
 
     def _assigned(self) -> set[str]:
         """Keys that somebody has set after the configuration was made."""

@@ -90,7 +90,8 @@ def _on_all_data(config: Configuration) -> dict[str, Any]:
 
 def _length(data: Statistics, config: Configuration, given: Collection[str]) -> dict[str, Any]:
     """How long a training is. A cycle is not stopped early."""
-    number = config["epochs"] if "epochs" in given else epochs(data.interactions)
+    whole = epochs(data.interactions)
+    number = config["epochs"] if "epochs" in given else max(2, whole // 4) if config["init_from"] else whole
     found = {"epochs": number, "stopping_step": number}
     if config["train_samples"] == "prefix_lm":
         found["causal_epochs"] = causal_epochs(number, data.per_item)

@@ -104,6 +104,13 @@ OF_TRAINING = (
         "whole_sequence",
         choices=("all_prefixes", "sampled_prefixes", "whole_sequence", "prefix_lm"),
     ),
+    Key(
+        "init_from",
+        str,
+        "a checkpoint of the same model, with whose weights and settings the training begins, for a quarter of the "
+        "epochs; the data may have new items, and others may be gone; None for new weights",
+        optional=True,
+    ),
     Key("prefixes_per_user", int, "prefixes that sampled_prefixes draws per user and epoch", low=1, optional=True),
     Key(
         "causal_epochs",

@@ -16,6 +16,8 @@ def check_our_model(config: Settings, *, trains: bool) -> None:
     if config.model_class.is_trained:
         _check_samples(config)
         _check_teacher(config, trains)
+        if trains and config["init_from"] and not Path(config["init_from"]).is_file():
+            raise InputError(f"init_from: there is no checkpoint {config['init_from']}")
         _check_loss(config)
         _check_cuda_graph(config)
         _check_backend(config)

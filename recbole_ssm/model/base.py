@@ -43,6 +43,9 @@ class PackedSequentialRecommender(PackedRecommender):
     both directions: those after them then depend on nothing that comes later. ``train_samples: prefix_lm`` needs that.
     """
 
+    of_items: tuple[str, ...] = ("item_embedding.weight", "item_bias")
+    """The weights that have a row for each item: a training that begins with those of other data matches the rows."""
+
     teachers: Any = None
     """:class:`recbole_ssm.training.distillation.Teachers`, whose predictions are part of the targets; None for none."""
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from recbole.utils import ModelType, init_seed
 from torch import nn
 
+from recbole_ssm.checkpoints.begin import begin_with, read_beginning, settings_of
 from recbole_ssm.checkpoints.fingerprint import item_vocabulary
 from recbole_ssm.checkpoints.load import check_fits, load_weights
 from recbole_ssm.config.config import Config
@@ -82,7 +83,8 @@ def read_data(config: Config) -> Any:
     check_topk(config, dataset)
     _check_labels(config, dataset)
     if config.is_packed:
-        config.settle(statistics_of(dataset))
+        begun = read_beginning(config)
+        config.settle(statistics_of(dataset), None if begun is None else settings_of(config, begun))
     return dataset
 
 
@@ -165,6 +167,9 @@ def _new_model(config: Config, dataset: Any) -> nn.Module:
             f"{config.model} cannot be made for these data ({error}); if it needs a column that is not loaded, name "
             "the column in load_col"
         ) from error
+    begun = read_beginning(config) if config.is_packed else None
+    if begun is not None:
+        begin_with(model, begun, item_vocabulary(dataset), config["init_from"])  # type: ignore[arg-type]
     if teachers is not None:
         model.teachers = teachers  # type: ignore[assignment]  # it is no module, and so no part of the model
     return model
