@@ -258,9 +258,11 @@ def test_commands_of_the_documentation_can_be_given(file, capsys):
         model, dataset, files = (value_of(words, key) for key in ("model", "dataset", "config_files"))
         if verb == "train" and not {"resume", "help"} & given.keys() and "best.yaml" not in line:
             keys = [given[key] for key in given if key not in ("model", "dataset", "config_files")]
-            for teacher in filter(None, (value_of(words, "teacher") or "").split(",")):
-                Path(teacher).parent.mkdir(exist_ok=True)
-                Path(teacher).touch()
+            named = (value_of(words, key) or "" for key in ("teacher", "init_from", "item_vectors"))
+            for of_key in filter(None, ",".join(named).split(",")):
+                Path(of_key).parent.mkdir(exist_ok=True)
+                Path(of_key).touch()
+                Path(of_key).with_suffix(".txt").touch()  # the names of vectors
             Config(model, dataset, (files or "").split(",") if files else [], command_line=keys)
         elif verb != "train":
             keys = [given[key] for key in given.keys() - own]

@@ -12,11 +12,13 @@ from torch import Tensor
 from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.config.config import Config
 from recbole_ssm.errors import CheckpointError
-from recbole_ssm.layers import TransitionMemory
+from recbole_ssm.layers import ItemContent, TransitionMemory
 from recbole_ssm.model.base import PackedSequentialRecommender
 
-_COUNTED = frozenset(f"memory.{name}" for name in TransitionMemory.OF_DATA)
-"""What a model counts in its own data, and does not take over."""
+_OF_DATA = frozenset(
+    [*(f"memory.{name}" for name in TransitionMemory.OF_DATA), *(f"content.{name}" for name in ItemContent.OF_DATA)]
+)
+"""What a model has from its own data, and does not take over."""
 
 
 def read_beginning(config: Config) -> dict[str, Any] | None:
@@ -82,7 +84,7 @@ def begin_with(
         odd = min(own.keys() ^ old.keys())
         raise CheckpointError(f"init_from: {file} has {'no ' if odd in own else ''}weights {odd}; {_SAME}")
     for name, weight in own.items():
-        if name in _COUNTED:
+        if name in _OF_DATA:
             continue
         there = old[name].to(weight)
         if name not in model.of_items:

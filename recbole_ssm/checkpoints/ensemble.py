@@ -86,5 +86,5 @@ class Ensemble(nn.Module):
 
 def _item_weights(model: Any) -> Tensor:
     """(V, hidden_size), the embeddings of the items; (V, hidden_size + 1) with ``item_bias``."""
-    weight, bias = model.item_embedding.weight.detach(), model.item_bias
+    weight, bias = model.item_table().detach(), model.item_bias
     return weight if bias is None else torch.cat([weight, bias.detach()[:, None]], 1)

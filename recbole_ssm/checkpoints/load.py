@@ -133,9 +133,9 @@ def _check_sizes(config: Config | _Stored, catalogue: Any, weights: dict[str, Te
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size | None]:
-    """The shape of each weight; None for what is as long as there are data."""
-    memory = {f"memory.{name}" for name in TransitionMemory.OF_DATA}
-    return {name: None if name in memory else weight.shape for name, weight in weights.items()}
+    """The shape of each weight; None for what is as large as there are data."""
+    of_data = {*(f"memory.{name}" for name in TransitionMemory.OF_DATA), "content.values", "content.projection"}
+    return {name: None if name in of_data else weight.shape for name, weight in weights.items()}
 
 
 def check_fits(config: Config, dataset: Any, weights: dict[str, Tensor]) -> None:

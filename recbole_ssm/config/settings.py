@@ -170,7 +170,7 @@ class Settings(Given):
     @property
     def teacher_files(self) -> list[str]:
         """The checkpoints that ``teacher`` names."""
-        return [file.strip() for file in self.teacher.split(",")] if self.teacher else []
+        return names_in(self.teacher)
 
     @property
     def excludes_seen(self) -> bool:
@@ -247,7 +247,10 @@ class Settings(Given):
             internal["metrics"] = [name for name in internal["metrics"] if name != other]
 
     def _load_columns(self) -> None:
-        """The times of a model that orders by them although it is not sequential, and the columns of one's own."""
+        """The times of a model that orders by them although it is not sequential, and the columns of one's own.
+
+        Also what is known of items beside their ids; an item of the ``.item`` file needs no interactions then.
+        """
         internal, external = self.internal_config_dict, self.external_config_dict
         given = internal | external
         eval_args, columns = external.get("eval_args"), internal.get("load_col")
@@ -258,6 +261,9 @@ class Settings(Given):
             wanted = [given["TIME_FIELD"], *wanted]
         if wanted and isinstance(columns, dict):
             internal["load_col"] = {**columns, "inter": list(dict.fromkeys([*columns.get("inter", []), *wanted]))}
+        if self.is_packed and isinstance(columns, dict) and (given.get("item_vectors") or given.get("item_features")):
+            of_items = [given["ITEM_ID_FIELD"], *names_in(given.get("item_features"))]
+            internal["load_col"] = {**internal["load_col"], "item": of_items}
 
     def _choose_batches(self) -> None:
         """``train_batch_size``, where it is given, replaces ``train_batch_tokens`` of lower priority."""
@@ -308,3 +314,8 @@ class Settings(Given):
             settings["device"] = init_process_group(settings["use_gpu"])
             if rank() > 0:
                 settings |= {"state": "error", "show_progress": False}
+
+
+def names_in(words: Any) -> list[str]:
+    """Names that are separated by commas; none of None."""
+    return [name.strip() for name in str(words or "").split(",") if name.strip()]

@@ -12,7 +12,9 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
+from recbole_ssm.config.settings import names_in
 from recbole_ssm.data.collate import pack_histories
+from recbole_ssm.data.item_content import item_content
 from recbole_ssm.data.order import by_user_and_time
 from recbole_ssm.data.recbole_datasets import AtomicFiles, FromCache
 from recbole_ssm.data.recbole_types import Dataset, SequentialDataset
@@ -198,6 +200,20 @@ class PackedDataset(FromCache, AtomicFiles, SequentialDataset):
         start = self.user_start[self.inter_feat[self.uid_field][rows]]
         index, cu_seqlens = gather_ranges(start, self.inter_feat[HISTORY_END][rows] + 1 - start)
         return self.history[index], cu_seqlens
+
+    def item_content(self) -> tuple[Tensor, Tensor]:
+        """What is known of items beside their ids.
+
+        Returns:
+            Vectors (n_items, d) float32, see :mod:`recbole_ssm.data.item_content`; and the items that are in sequences
+            of this split, (n_items,) bool.
+
+        Raises:
+            InputError: the file of vectors or a column cannot be used.
+        """
+        vectors = item_content(self, self.config["item_vectors"], names_in(self.config["item_features"]))
+        known = torch.zeros(self.item_num, dtype=torch.bool).index_fill(0, self.whole_sequences()[0], True)
+        return torch.from_numpy(vectors), known
 
     def sequences_to_targets(self) -> tuple[Tensor, Tensor, Tensor]:
         """The sequence of each user in this split, from the first item of all to the last target.

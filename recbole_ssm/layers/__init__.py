@@ -4,6 +4,7 @@ from recbole_ssm.layers.attention import CausalSelfAttention
 from recbole_ssm.layers.dropout import Dropout
 from recbole_ssm.layers.feed_forward import FeedForward
 from recbole_ssm.layers.hydra import Hydra
+from recbole_ssm.layers.item_content import ItemContent
 from recbole_ssm.layers.lru import LRU
 from recbole_ssm.layers.mamba import Mamba
 from recbole_ssm.layers.mamba2 import Mamba2
@@ -16,6 +17,7 @@ __all__ = [
     "Dropout",
     "FeedForward",
     "Hydra",
+    "ItemContent",
     "Mamba",
     "Mamba2",
     "TimeGaps",

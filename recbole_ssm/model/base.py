@@ -10,6 +10,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 
+from recbole_ssm.model.content import CONTENT_KEYS, make_content
 from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.memory import MEMORY_KEYS, make_memory
 from recbole_ssm.model.packed_input import PackedRecommender
@@ -56,6 +57,7 @@ class PackedSequentialRecommender(PackedRecommender):
         Key("item_bias", bool, "learn a number for each item that is added to its score", False),
         Key("repeat_bias", bool, "learn one number that is added to the scores of all items of the history", False),
         *MEMORY_KEYS,
+        *CONTENT_KEYS,
     )
     """The keys of the configuration that it reads. A subclass with more of them repeats these:
     ``keys = (*PackedSequentialRecommender.keys, Key(...))``."""
@@ -69,6 +71,7 @@ class PackedSequentialRecommender(PackedRecommender):
         self.item_bias = nn.Parameter(torch.zeros(self.n_items)) if config["item_bias"] else None
         self.repeat_bias = nn.Parameter(torch.zeros(1)) if config["repeat_bias"] else None
         self.memory = make_memory(config, dataset, self.n_items) if config["transition_memory"] else None
+        self.content = make_content(config, dataset, self.n_items)
         self.bpr_loss = BPRLoss()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -121,8 +124,9 @@ class PackedSequentialRecommender(PackedRecommender):
             teacher = None
             if self.teachers is not None:
                 teacher = self.teachers.predict(tokens, cu_seqlens, readout, columns=columns, target=counted, **options)
-            table = self.item_embedding.weight
-            return linear_cross_entropy(hidden, table, target, bias=self.item_bias, added=added, teacher=teacher)
+            return linear_cross_entropy(
+                hidden, self.item_table(), target, bias=self.item_bias, added=added, teacher=teacher
+            )
         negative = interaction[self.NEG_ITEM_ID].view(-1, len(target))  # (K, R): K negatives of each target
         rows = torch.arange(len(target), device=target.device)
         return self.bpr_loss(
@@ -159,7 +163,17 @@ class PackedSequentialRecommender(PackedRecommender):
 
     def item_vectors(self) -> Tensor | None:
         """The embedding of each item, (n_items, hidden_size)."""
-        return self.item_embedding.weight.detach()
+        return self.item_table().detach()
+
+    def item_table(self) -> Tensor:
+        """The embedding of each item (n_items, hidden_size), with what is known of it beside its id."""
+        weight = self.item_embedding.weight
+        return weight if self.content is None else self.content.table(weight)
+
+    def embed_items(self, items: Tensor) -> Tensor:
+        """The rows of :meth:`item_table` of items (...), (..., hidden_size)."""
+        found = self.item_embedding(items)
+        return found if self.content is None else self.content.of(items, found)
 
     def transitions(self, before: Tensor, after: Tensor) -> Tensor | None:
         """See :meth:`PackedRecommender.transitions`; those of ``transition_memory``."""
@@ -197,7 +211,7 @@ class PackedSequentialRecommender(PackedRecommender):
         Returns:
             (..., R).
         """
-        score = (hidden * self.item_embedding(items)).sum(-1)
+        score = (hidden * self.embed_items(items)).sum(-1)
         if self.item_bias is not None:
             score = score + self.item_bias[items]
         for each in added:
@@ -238,7 +252,7 @@ class PackedSequentialRecommender(PackedRecommender):
                 "the model has a repeat_bias or a transition_memory, for which score_all needs what is added after the "
                 "histories"
             )
-        scores = torch.matmul(hidden, self.item_embedding.weight.T)
+        scores = torch.matmul(hidden, self.item_table().T)
         if self.item_bias is not None:
             scores += self.item_bias
         for each in added or ():

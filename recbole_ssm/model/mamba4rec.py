@@ -85,7 +85,7 @@ class Mamba4Rec(PackedSequentialRecommender):
 
         Where the model streams, each row must depend on its own token and columns alone.
         """
-        return self.item_embedding(tokens)
+        return self.embed_items(tokens)
 
     def encode(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, **options: Tensor) -> Tensor:
         """See :meth:`PackedSequentialRecommender.encode`; options are the columns, and the mixers'."""

@@ -54,4 +54,4 @@ class PackedSASRec(Mamba4Rec):
     def embed(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> Tensor:
         """Items and their positions, (T, hidden_size)."""
         place = positions(cu_seqlens, tokens.shape[0]).clamp(max=self.position_embedding.num_embeddings - 1)
-        return self.item_embedding(tokens) + self.position_embedding(place)
+        return self.embed_items(tokens) + self.position_embedding(place)

@@ -126,7 +126,7 @@ class SSD4Rec(PackedSequentialRecommender):
 
     def embed(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> Tensor:
         """What goes into the first layer, before dropout and LayerNorm: (T, hidden_size)."""
-        return self.item_embedding(tokens)
+        return self.embed_items(tokens)
 
     def encode(
         self,

@@ -31,7 +31,7 @@ def item_vectors(model: Any) -> np.ndarray:
     """
     if not isinstance(model, PackedSequentialRecommender):
         raise InputError(f"{type(model).__name__} counts and has no vectors of items; use a model that is trained")
-    parts = [model.item_embedding.weight.detach()[1:].float()]
+    parts = [model.item_table().detach()[1:].float()]
     if model.item_bias is not None:
         parts.append(model.item_bias.detach()[1:, None].float())
     return torch.cat(parts, 1).cpu().numpy()

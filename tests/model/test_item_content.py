@@ -1,0 +1,148 @@
+"""``item_vectors`` and ``item_features``: what is known of items beside their ids, and items that nobody has had."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from atomic import make_trainer, small, write_dataset
+
+from recbole_ssm import InputError, Recommender
+from recbole_ssm.checkpoints import format as checkpoint
+from recbole_ssm.config.config import Config
+from recbole_ssm.testing.checkpoints import made_checkpoint
+from recbole_ssm.training.run import run
+
+N_CATEGORIES, PER_CATEGORY = 8, 8
+COLD = [f"i{category}-0" for category in range(N_CATEGORIES)]
+"""One item of each category that nobody has had."""
+MODELS = ["2Mamba4Rec", "Mamba4Rec", "SSD4Rec", "Hydra4Rec", "LRURec", "PackedSASRec"]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """Whoever had an item of a category has one of the next category then; which one is chance."""
+    folder, rng = tmp_path_factory.mktemp("shop"), np.random.default_rng(0)
+    rows = []
+    for user in range(60):
+        begin = rng.integers(N_CATEGORIES)
+        for place in range(12):
+            category = (begin + place) % N_CATEGORIES
+            rows.append((f"u{user}", f"i{category}-{rng.integers(1, PER_CATEGORY)}", 1e9 + 60 * place))
+    write_dataset(folder, pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]))
+    items = [
+        f"i{category}-{number}\tc{category} all\t{category}"
+        for category in range(N_CATEGORIES)
+        for number in range(PER_CATEGORY)
+    ]
+    (folder / "tiny" / "tiny.item").write_text("item_id:token\tkind:token_seq\tsize:float\n" + "\n".join(items) + "\n")
+    names = [item.split("\t")[0] for item in items]
+    vectors = np.random.default_rng(1).normal(size=(N_CATEGORIES, 6)).repeat(PER_CATEGORY, 0)
+    np.save(folder / "vectors.npy", vectors)
+    (folder / "vectors.txt").write_text("\n".join(names) + "\n")
+    return folder
+
+
+def keys_of(folder, **keys) -> dict:
+    return {"data_path": str(folder), "use_gpu": False, "show_progress": False, "console": "none", **keys}
+
+
+def config_of(folder, model="2Mamba4Rec", **keys) -> Config:
+    return Config(model, "tiny", config_dict=keys_of(folder, **small(model), **keys))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("content", ["item_features", "item_vectors"])
+def test_items_that_nobody_has_had_are_ranked_by_what_is_known_of_them(shop, tmp_path, content):
+    given = {"item_features": "kind"} if content == "item_features" else {"item_vectors": str(shop / "vectors.npy")}
+    size = {"hidden_size": 32, "headdim": 16, "epochs": 12, "train_batch_tokens": 128, "learning_rate": 0.01}
+    keys = keys_of(shop, checkpoint_dir=str(tmp_path), **size, **given)
+    recommender = Recommender(run("2Mamba4Rec", "tiny", config_dict=keys)["checkpoint"])
+    assert set(COLD) <= set(recommender.items)
+    histories = [[f"i{(c - back) % N_CATEGORIES}-{1 + c % 7}" for back in (3, 2, 1)] for c in range(N_CATEGORIES)]
+    best = recommender.recommend(histories, k=1, candidates=COLD)
+    hits = sum(found[0][0] == COLD[c] for c, found in enumerate(best))
+    assert hits >= 6  # chance, and popularity, which is 0 for all of them, have 1 of 8
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_all_ways_of_scoring_agree_and_a_checkpoint_needs_no_file(shop, tmp_path, model):
+    keys = {"item_features": "kind,size", "item_vectors": str(shop / "vectors.npy"), "item_bias": True}
+    dataset, trainer, (_, valid, _) = make_trainer(config_of(shop, model, **keys))
+    own = trainer.model.eval()
+    (batch, *_), *_ = valid
+    with torch.no_grad():
+        scores = own.full_sort_predict(batch)
+        batch.interaction[own.ITEM_ID] = torch.arange(len(scores)) + 1
+        torch.testing.assert_close(own.predict(batch), scores[torch.arange(len(scores)), torch.arange(len(scores)) + 1])
+        before = own.item_table().clone()
+        own.content.projection.mul_(2)
+        assert not torch.equal(own.item_table(), before)  # what is kept is not what it was
+    file = made_checkpoint(tmp_path / "made.pth", 20, model, **small(model))
+    state = {key: value for key, value in checkpoint.read(file).items() if not key.startswith("format")}
+    names = [str(name) for name in dataset.field2id_token["item_id"]]
+    state |= {"state_dict": own.state_dict(), "item_vocabulary": names}
+    state["config"] |= {**keys, "item_vectors": "gone.npy"}
+    checkpoint.write(file, state)
+    recommender = Recommender(file)
+    with torch.no_grad():
+        torch.testing.assert_close(recommender.model.item_table(), own.item_table())
+    if own.streams:
+        session = recommender.session(COLD[:3])
+        assert [name for name, _ in session.recommend(5)] == [
+            name for name, _ in recommender.recommend([COLD[:3]], 5)[0]
+        ]
+
+
+def test_gradients_reach_the_projection_and_an_unknown_item_is_its_content_alone(shop):
+    dataset, trainer, (train, _, _) = make_trainer(config_of(shop, item_features="kind"))
+    model = trainer.model.train()
+    model.calculate_loss(next(iter(train))).backward()
+    assert model.content.projection.grad.abs().sum() > 0
+    names = [str(name) for name in dataset.field2id_token["item_id"]]
+    cold = [names.index(name) for name in COLD]
+    assert model.item_embedding.weight.grad[cold].abs().sum() == 0
+    model.eval()
+    content = model.content.values @ model.content.projection.T
+    torch.testing.assert_close(model.item_table()[cold], content[cold])
+
+
+@pytest.mark.parametrize(
+    ("array", "names", "says"),
+    [
+        (np.zeros((2, 3)), "a\nb\nc\n", "has 2 vectors, and .* 3 different names"),
+        (np.zeros((2, 3)), "a\na\n", "1 different names"),
+        (np.zeros(3), "a\nb\nc\n", r"must be an array \(n, d\)"),
+        (np.zeros((2, 0)), "a\nb\n", r"must be an array \(n, d\)"),
+        (np.array([[1.0, np.nan]]), "i1-1\n", "not finite"),
+        (np.array([["a", "b"]]), "i1-1\n", "floating-point"),
+        (np.array([[{}]]), "i1-1\n", "must be an array"),
+        (np.ones((2, 3)), "x\ny\n", "knows no item of these data"),
+        (np.ones((2, 3)), None, "must both be there"),
+        (None, "a\n", "must be an array"),
+    ],
+)
+def test_files_that_cannot_be_used(shop, tmp_path, array, names, says):
+    file = tmp_path / "vectors.npy"
+    file.write_bytes(b"no array")
+    if array is not None:
+        np.save(file, array, allow_pickle=True)
+    if names is not None:
+        file.with_suffix(".txt").write_text(names)
+    with pytest.raises(InputError, match=says):
+        make_trainer(config_of(shop, item_vectors=str(file)))
+
+
+def test_a_column_that_is_not_there_is_named(shop):
+    with pytest.raises(InputError, match="brand"):
+        make_trainer(config_of(shop, item_features="brand"))
+
+
+def test_safetensors_are_read_as_npy_is(shop, tmp_path):
+    save_file = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed").save_file
+    save_file({"vectors": np.load(shop / "vectors.npy").astype(np.float32)}, tmp_path / "v.safetensors")
+    (tmp_path / "v.txt").write_text((shop / "vectors.txt").read_text())
+    values = [
+        make_trainer(config_of(shop, item_vectors=str(file)))[1].model.content.values
+        for file in (shop / "vectors.npy", tmp_path / "v.safetensors")
+    ]
+    torch.testing.assert_close(*values)
