@@ -33,10 +33,10 @@ def read_beginning(config: Config) -> dict[str, Any] | None:
     Raises:
         CheckpointError: it cannot be read, or is of another model.
     """
-    file = config["init_from"]
+    file = config.init_from
     if not file:
         return None
-    state = checkpoint.read(file, trust=bool(config["trust_checkpoint"]))
+    state = checkpoint.read(file, trust=config.trust_checkpoint)
     if state["config"]["model"] != config["model"]:
         raise CheckpointError(f"init_from: {file} is a {state['config']['model']}, and a {config['model']} is trained")
     return state

@@ -16,8 +16,8 @@ def check_our_model(config: Settings, *, trains: bool) -> None:
     if config.model_class.is_trained:
         _check_samples(config)
         _check_teacher(config, trains)
-        if trains and config["init_from"] and not Path(config["init_from"]).is_file():
-            raise InputError(f"init_from: there is no checkpoint {config['init_from']}")
+        if trains and config.init_from and not Path(config.init_from).is_file():
+            raise InputError(f"init_from: there is no checkpoint {config.init_from}")
         _check_content(config, trains)
         _check_loss(config)
         _check_cuda_graph(config)
@@ -56,7 +56,7 @@ def _note_unused_columns(config: Settings) -> None:
     used = {config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "LABEL_FIELD")}
     used |= {*(config["val_interval"] or ()), *(config["threshold"] or ())}
     used |= {column.field(config) for column in config.columns}
-    used |= set(names_in(config["item_features"]))
+    used |= set(names_in(config.item_features))
     used |= {name for key in ("alias_of_user_id", "alias_of_item_id") for name in config[key] or ()}
     named = [name for columns in given.values() if isinstance(columns, list | tuple) for name in columns]
     unused = [name for name in dict.fromkeys(named) if name not in used]
@@ -108,13 +108,13 @@ def _check_teacher(config: Settings, trains: bool) -> None:
 
 
 def _check_content(config: Settings, trains: bool) -> None:
-    file = config["item_vectors"]
+    file = config.item_vectors
     if trains and file and not (Path(file).is_file() and Path(file).with_suffix(".txt").is_file()):
         raise InputError(
             f"item_vectors: {file} and {Path(file).with_suffix('.txt')} must both be there: the vectors, and the names "
             "of their items, a line each"
         )
-    if not file and not config["item_features"] and "id_dropout" in config.external_config_dict:
+    if not file and not config.item_features and "id_dropout" in config.external_config_dict:
         config.pass_over("id_dropout", "there are neither item_vectors nor item_features")
 
 

@@ -78,6 +78,9 @@ class Settings(Given):
     causal_epochs: int | None
     mask_ratio: float | None
     train_neg_sample_args: _Settings
+    init_from: str | None
+    item_vectors: str | None
+    item_features: str | None
     teacher: str | None
     teacher_share: float
     time_budget: float | None

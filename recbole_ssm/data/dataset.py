@@ -211,7 +211,7 @@ class PackedDataset(FromCache, AtomicFiles, SequentialDataset):
         Raises:
             InputError: the file of vectors or a column cannot be used.
         """
-        vectors = item_content(self, self.config["item_vectors"], names_in(self.config["item_features"]))
+        vectors = item_content(self, self.config.item_vectors, names_in(self.config.item_features))
         known = torch.zeros(self.item_num, dtype=torch.bool).index_fill(0, self.whole_sequences()[0], True)
         return torch.from_numpy(vectors), known
 

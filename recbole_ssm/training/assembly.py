@@ -169,7 +169,7 @@ def _new_model(config: Config, dataset: Any) -> nn.Module:
         ) from error
     begun = read_beginning(config) if config.is_packed else None
     if begun is not None:
-        begin_with(model, begun, item_vocabulary(dataset), config["init_from"])  # type: ignore[arg-type]
+        begin_with(model, begun, item_vocabulary(dataset), config.init_from)  # type: ignore[arg-type]
     if teachers is not None:
         model.teachers = teachers  # type: ignore[assignment]  # it is no module, and so no part of the model
     return model
