@@ -25,6 +25,7 @@ from recbole_ssm.data.reading import lines_of
 from recbole_ssm.data.recbole_datasets import AtomicFiles, dataset_class
 from recbole_ssm.data.recbole_types import Dataset, SequentialDataset
 from recbole_ssm.errors import InputError
+from recbole_ssm.ops.packing import gather_ranges
 
 _PADDING = frozenset({"0", "0.0", "-1", "pad", "padding"})
 """Tokens that people pad lists with, in lower case and without brackets."""
@@ -241,6 +242,15 @@ class PackedPresplitDataset(Histories, PackedDataset):
         values[is_target] = self.inter_feat[field]
         values[~is_target] = np.concatenate(self.inter_feat[field + of_lists].to_numpy())
         return values
+
+    def whole_sequences(self) -> tuple[Tensor, Tensor]:
+        """The longest line of each user in this split, with its target; other lines may repeat parts of it."""
+        users, start, end = (self.inter_feat[name] for name in (self.uid_field, HISTORY_START, HISTORY_END))
+        order = (end - start).argsort(stable=True)
+        order = order[users[order].argsort(stable=True)]
+        rows = order[users[order].unique_consecutive(return_counts=True)[1].cumsum(0) - 1]
+        index, cu_seqlens = gather_ranges(start[rows], end[rows] + 1 - start[rows])
+        return self.history[index], cu_seqlens
 
     def begins(self, samples: Interaction) -> Tensor:
         """As RecBole has it: a history of one item is a user's first."""

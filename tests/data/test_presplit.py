@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,16 @@ def test_samples_are_the_lines_cut_to_the_latest_items(tmp_path, names, mark, mo
     assert found == {part: [(u, history[cut], target) for u, history, target in samples[part]] for part in PARTS}
     items = {item for rows in samples.values() for _, history, target in rows for item in [*history, target]}
     assert dataset.item_num == len(items) + 1
+
+
+def test_what_is_counted_is_the_longest_line_of_each_user(tmp_path):
+    samples = leave_one_out()
+    samples["train"].sort(key=lambda sample: sample[1][-1])  # in no order of users or time
+    dataset, splits = make_splits(make_config(tmp_path, dataset="split", **write(tmp_path, samples)))
+    items, cu_seqlens = splits[0].whole_sequences()
+    names = dataset.field2id_token["item_id"][items.numpy()].tolist()
+    found = {tuple(names[start:end]) for start, end in pairwise(cu_seqlens.tolist())}
+    assert found == {tuple(items[:-2]) for items in histories(interactions()).values() if len(items) > 3}
 
 
 @pytest.mark.sampled(4)
