@@ -30,13 +30,13 @@ class Answer(NamedTuple):
     """What the user should know of it, or nothing."""
 
 
-def check_keys(keys: Sequence[str]) -> None:
+def check_keys(keys: Sequence[str], verb: str = "recommend") -> None:
     """Raise InputError for an argument ``--key=value`` that does not decide what the histories are."""
     for argument in keys:
         if "=" not in argument or key_of(argument) not in _OF_DATA:
             raise InputError(
-                f"recommend has no use for {argument!r}; it takes --key=value, where keys are its own (recommend "
-                "--help) or about the data, such as data_path"
+                f"{verb} has no use for {argument!r}; it takes --key=value, where keys are its own ({verb} --help) or "
+                "about the data, such as data_path"
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -64,11 +65,11 @@ def query_vectors(recommender: Recommender, histories: Iterable[Sequence[str]] |
         rows = [draw.integers(1, count, draw.integers(1, _LONGEST + 1)).tolist() for _ in range(_QUERIES)]
         told = "made histories of items drawn evenly"
     else:
-        read = (recommender.names.numbers(each, skip_unknown=True) for each in histories)
-        rows = [each for each in read if each]
+        given = list(histories)
+        read = (recommender.names.numbers(given[place], skip_unknown=True) for place in draw.permutation(len(given)))
+        rows = list(islice((each for each in read if each), _QUERIES))
         if not rows:
             raise InputError("the model knows none of the items in the histories; give some of its training's data")
-        rows = [rows[place] for place in sorted(draw.permutation(len(rows))[:_QUERIES])]
         told = "histories that were given"
     if recommender.columns:
         told += ", at equal times"

@@ -1,6 +1,7 @@
 """Exported models give the package's scores without it."""
 
 import json
+from dataclasses import asdict
 from itertools import islice
 
 import numpy as np
@@ -15,6 +16,7 @@ from recbole_ssm.ops.backends import choose, use_backend
 from recbole_ssm.ops.backends.exportable import EXPORTABLE
 from recbole_ssm.serving.export.graphs import check_graphs, exportable, graphs
 from recbole_ssm.serving.export.write import export
+from recbole_ssm.serving.index import ItemIndex
 from recbole_ssm.testing.backends import relative_error
 from recbole_ssm.testing.op_cases import CASES
 
@@ -154,6 +156,15 @@ def test_weights_and_vectors(tmp_path, capsys):
         (["--format=vectors", "--k=3"], "--k is for the formats torch and onnx; vectors holds no scores"),
         (["--format=torch", "--k=41"], "--k=41 must be at most the number of items, 40"),
         (
+            ["--format=vectors", "--dataset=tiny"],
+            "--dataset and keys about the data are for --index, whose recall is then measured on them",
+        ),
+        (
+            ["--format=vectors", "--index=exact", "--dataset=tiny", "--epochs=3"],
+            "export has no use for '--epochs=3'; it takes --key=value, where keys are its own (export --help) or about "
+            "the data, such as data_path",
+        ),
+        (
             ["--format=torch", "--index=hnsw"],
             "--index=hnsw must be one of auto, exact, ivf, ivf_pq, hnsw, and is for --format=vectors",
         ),
@@ -174,6 +185,17 @@ def test_a_folder_of_something_else_stays(tmp_path, capsys):
     assert main([*given, f"--out={file}/out"]) == 2
     assert "cannot be written" in capsys.readouterr().err
     assert main([*given, f"--out={tmp_path / 'out'}"]) == main([*given, f"--out={tmp_path / 'out'}"]) == 0
+
+
+def test_an_index_is_measured_on_a_dataset(tiny, tmp_path, capsys):
+    pytest.importorskip("faiss", reason="pip install 'recbole-ssm[ann]'")
+    pytest.importorskip("safetensors", reason="pip install 'recbole-ssm[ann]'")
+    file = made_checkpoint(tmp_path / "made.pth", "LRURec")
+    given = [f"--checkpoint={file}", f"--out={tmp_path / 'out'}", "--format=vectors", "--index=auto"]
+    assert main(["export", *given, "--dataset=tiny", f"--data_path={tiny}"]) == 0
+    assert "items.index: exact, recall@10 1.000 on 30 histories that were given" in capsys.readouterr().out
+    index = ItemIndex.load(tmp_path / "out" / "items.index", Recommender(file))
+    assert json.loads((tmp_path / "out" / "model.json").read_text())["index"] == asdict(index.about)
 
 
 def test_a_model_that_counts_has_no_graph(tmp_path):

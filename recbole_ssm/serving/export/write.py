@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,12 @@ _FORMAT = "recbole-ssm export 1"
 
 
 def export(
-    recommender: Recommender, folder: Path, format: str, k: int | None = None, index: str | None = None
+    recommender: Recommender,
+    folder: Path,
+    format: str,
+    k: int | None = None,
+    index: str | None = None,
+    histories: Iterable[Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Write a model to a folder, with ``model.json``, which says what it is, and ``items.json``, the items' names.
 
@@ -37,6 +42,7 @@ def export(
         format: a name in :data:`FORMATS`.
         k: for graphs, how many best items they give in place of all scores; None for all scores.
         index: for vectors, the kind of an index beside them, see :meth:`recbole_ssm.serving.index.ItemIndex.build`.
+        histories: with which the index is measured, see there.
 
     Returns:
         What is in ``model.json``.
@@ -58,7 +64,7 @@ def export(
         with atomic_folder(folder) as new:
             about = _about(recommender) | FORMATS[format](recommender, new, k)
             if index is not None:
-                made = ItemIndex.build(recommender, index)
+                made = ItemIndex.build(recommender, index, histories=histories)
                 made.save(new / "items.index")
                 about["index"] = asdict(made.about)
             write_json(new / "items.json", recommender.items)
