@@ -218,6 +218,8 @@ def test_the_pages_on_training_and_recommending_can_be_followed(monkeypatch, cap
 def test_the_page_on_export_can_be_followed(tmp_path, capsys):
     for package in ("onnxruntime", "onnxscript", "safetensors", "faiss"):
         pytest.importorskip(package, reason="pip install 'recbole-ssm[export,ann]'")
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 9):
+        pytest.skip("graphs need torch 2.9 or later")
     page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
     (file,) = set(re.findall(r"saved/[\w-]+\.pth", page))
     Path("saved").mkdir()

@@ -90,13 +90,13 @@ def test_what_goes_into_a_graph_gives_the_scores_of_the_model(tmp_path, model, k
 
 @pytest.mark.slow
 @needs_torch
-@pytest.mark.parametrize(("model", "keys"), [("2Mamba4Rec", ADDITIONS | {"d_conv": 2}), ("PackedSASRec", {})])
-def test_onnx_gives_the_scores_of_the_model(tmp_path, model, keys):
+def test_onnx_gives_the_scores_of_the_model(tmp_path):
+    """LRURec's are run by the test of the page on export."""
     runtime = pytest.importorskip("onnxruntime", reason="pip install 'recbole-ssm[export]'")
     pytest.importorskip("onnxscript", reason="pip install 'recbole-ssm[export]'")
-    recommender, about = exported(tmp_path, model, "onnx", **keys)
+    recommender, about = exported(tmp_path, "2Mamba4Rec", "onnx", **ADDITIONS | {"d_conv": 2, "memory_items": 2})
     assert about == json.loads((tmp_path / "out" / "model.json").read_text())
-    assert about["graphs"].keys() == ({"history"} if model == "PackedSASRec" else {"history", "step"})
+    assert about["graphs"].keys() == {"history", "step"}
     session = runtime.InferenceSession(tmp_path / "out" / "history.onnx")
     (expected,) = recommender.recommend([HISTORY], 40)
     items = np.array(recommender.names.numbers(HISTORY))
@@ -104,15 +104,12 @@ def test_onnx_gives_the_scores_of_the_model(tmp_path, model, keys):
     best = np.argsort(-scores[0], kind="stable")[:40]
     assert [recommender.items[item] for item in best] == [name for name, _ in expected]
     np.testing.assert_allclose(scores[0][best], [score for _, score in expected], rtol=1e-5, atol=1e-5)
-    if "step" in about["graphs"]:
-        step, inputs = runtime.InferenceSession(tmp_path / "out" / "step.onnx"), about["graphs"]["step"]["inputs"]
-        state = {
-            name: np.zeros([1, *each["shape"][1:]], each["type"]) for name, each in inputs.items() if name != "item"
-        }
-        for item in items:
-            _, scores, *after = step.run(None, {"item": items[:1] * 0 + item} | state)
-            state = dict(zip(state, after, strict=True))
-        np.testing.assert_allclose(scores[0][best], [score for _, score in expected], rtol=1e-5, atol=1e-5)
+    step, inputs = runtime.InferenceSession(tmp_path / "out" / "step.onnx"), about["graphs"]["step"]["inputs"]
+    state = {name: np.zeros([1, *each["shape"][1:]], each["type"]) for name, each in inputs.items() if name != "item"}
+    for item in items:
+        _, scores, *after = step.run(None, {"item": items[:1] * 0 + item} | state)
+        state = dict(zip(state, after, strict=True))
+    np.testing.assert_allclose(scores[0][best], [score for _, score in expected], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow
