@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from atomic import ROOT, interactions, run_here, run_python, write_dataset
+from atomic import ROOT, interactions, run_here, write_dataset
 from rich.table import Table
 
 import recbole_ssm
@@ -370,9 +370,8 @@ def test_help_names_models_datasets_and_keys(datasets, capsys):
     assert max(len(line) for line in captured.out.splitlines()) <= 120
 
 
-@pytest.mark.slow
-def test_help_runs_as_a_module(tmp_path):
-    done = run_python("-m", "recbole_ssm", "-h", folder=tmp_path)
+def test_help_runs_as_a_module(tmp_path, capfd, monkeypatch):
+    done = run_here(str(ROOT / "recbole_ssm" / "__main__.py"), "-h", capfd=capfd, monkeypatch=monkeypatch)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: ")
     assert done.stderr == ""
