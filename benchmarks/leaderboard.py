@@ -124,16 +124,14 @@ def _row(name: str, same: list[dict], filtered: str) -> list[str]:
             sys.exit(f"the runs of {name} differ in {other}: give those of other settings another name")
     tests = [run["metrics"][filtered]["test"] for run in same]
     values = [spread([t[f"{METRICS[c.split('@')[0]]}@{c.split('@')[1]}"] for t in tests]) for c in COLUMNS]
-    median = {
-        key: statistics.median(run[key] for run in same)
-        for key in ("epochs", "seconds_per_epoch", "seconds_to_best", "peak_memory_gib")
-    }
-    share = statistics.median(run.get("processor_share") or 1.0 for run in same)
-    beside = share < 0.9
-    seconds = [median[key] * (share if beside else 1) for key in ("seconds_per_epoch", "seconds_to_best")]
-    times = ["~" * beside + f"{value:.0f}" for value in seconds]
+    epochs, gib = (statistics.median(run[key] for run in same) for key in ("epochs", "peak_memory_gib"))
+    beside = "~" * any(share_of(run) < 1 for run in same)
+    times = [
+        f"{beside}{statistics.median(run[key] * share_of(run) for run in same):.0f}"
+        for key in ("seconds_per_epoch", "seconds_to_best")
+    ]
     mark = " (b)" * same[0]["repeat_bias"] + " (t)" * ("teacher" in same[0]["settings"])
-    cost = [f"{median['epochs']:.0f}", *times, f"{median['peak_memory_gib']:.1f}"]
+    cost = [f"{epochs:.0f}", *times, f"{gib:.1f}"]
     return [
         f"{name}{mark}",
         *values,
@@ -142,6 +140,12 @@ def _row(name: str, same: list[dict], filtered: str) -> list[str]:
         f"{same[0]['parameters']:,}",
         *cost,
     ]
+
+
+def share_of(run: dict) -> float:
+    """Which part of its time a run has had its cores; 1 where it had at least nine tenths, or does not say it."""
+    share = run.get("processor_share") or 1.0
+    return share if share < 0.9 else 1.0
 
 
 def _published_row(row: dict) -> list[str]:

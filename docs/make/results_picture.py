@@ -119,8 +119,9 @@ def mean(same: list[dict], filtered: str, metric: str) -> float:
 
 def minutes(same: list[dict]) -> float:
     """Training and validation up to the epoch that is tested, median over seeds, as ``results/README.md`` has it."""
-    share = statistics.median(run.get("processor_share") or 1.0 for run in same)
-    return statistics.median(run["seconds_to_best"] for run in same) * (share if share < 0.9 else 1.0) / 60
+    shares = [run.get("processor_share") or 1.0 for run in same]
+    whole = [share if share < 0.9 else 1.0 for share in shares]
+    return statistics.median(run["seconds_to_best"] * share for run, share in zip(same, whole, strict=True)) / 60
 
 
 def short(value: float) -> str:
