@@ -37,12 +37,12 @@ class Settings(Given):
     dataset: str
     data_path: str
     dataset_cache: str | None
-    dataset_save_path: str
+    dataset_save_path: str | None
     save_dataset: bool
     save_dataloaders: bool
     trust_dataset: bool
     benchmark_filename: list[str] | None
-    encoding: str
+    encoding: str | None
     field_separator: str
     seq_separator: str
     load_col: _Settings | None
@@ -73,7 +73,7 @@ class Settings(Given):
     loss_type: str | None
     train_batch_size: int
     train_batch_tokens: int | None
-    train_samples: str
+    train_samples: str | None
     prefixes_per_user: int | None
     causal_epochs: int | None
     mask_ratio: float | None
@@ -82,7 +82,7 @@ class Settings(Given):
     item_vectors: str | None
     item_features: str | None
     teacher: str | None
-    teacher_share: float
+    teacher_share: float | None
     time_budget: float | None
     num_layers: int | None
 
@@ -103,7 +103,7 @@ class Settings(Given):
     device: torch.device
     use_gpu: bool
     ssm_backend: str | None
-    cuda_graph: bool
+    cuda_graph: bool | None
     checkpoint_dir: str
     trust_checkpoint: bool
     show_progress: bool

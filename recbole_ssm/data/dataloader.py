@@ -53,6 +53,7 @@ class PackedTrainDataLoader(DataLoader[Any]):
         self._dataset = dataset
         self._sampler = sampler
         self._list_field = config.ITEM_ID_FIELD + config.LIST_SUFFIX
+        assert config.train_samples is not None
         self._cuts = config.train_samples == "prefix_lm"
         self._whole_sequences = self._cuts or config.train_samples == "whole_sequence"
         self._mask_ratio = config.mask_ratio

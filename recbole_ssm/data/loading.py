@@ -110,6 +110,7 @@ def _load_with_recbole(config: Config) -> Dataset:
 
 def _load_trusted(config: Config) -> Dataset:
     """The dataset that RecBole has pickled as ``dataset_save_path``, which is trusted."""
+    assert config.dataset_save_path is not None
     file = Path(config.dataset_save_path)
     if any(other.stat().st_mtime > file.stat().st_mtime for other in dataset_files(config)):
         getLogger().warning(

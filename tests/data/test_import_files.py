@@ -39,6 +39,7 @@ def imported(content: bytes, name: str = "x.csv", text: dict | None = None, **op
     return import_files([name], "d", text=TextFormat(**(text or {})), **options)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("content", "name", "text"),
     [
@@ -69,6 +70,7 @@ def test_the_same_rows_come_of_texts_of_every_form(content, name, text):
     assert lines_of(imported(content, name, text)) == PLAIN
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("content", "options", "lines"),
     [

@@ -31,6 +31,7 @@ def recommender(request, trained) -> Recommender:
     return Recommender(trained(name, **keys))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("few", [1, 10**6], ids=["scores_of_candidates", "scores_of_all"])
 @pytest.mark.parametrize("filter_seen", [False, True])
 def test_the_best_are_those_of_all_that_may_be(recommender, monkeypatch, few, filter_seen):
@@ -53,6 +54,7 @@ def test_the_best_are_those_of_all_that_may_be(recommender, monkeypatch, few, fi
                 assert dict(found[row]) == pytest.approx(dict(expected), abs=1e-5)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("recorded", [False, True])
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SSD4Rec"])
 def test_sessions_leave_out_the_same(trained, recorded, model):

@@ -26,6 +26,7 @@ def some_histories(lengths=(3, 1, 9, 2, 30, 4), unknown=()):
     return UserHistories(users, np.concatenate([[0], np.cumsum(lengths)]), items, NAMES, times)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("filter_seen", [False, True])
 @pytest.mark.parametrize(
     ("model", "keys", "config"),

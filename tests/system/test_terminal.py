@@ -79,7 +79,7 @@ def test_names_in_what_verbs_print(file, capfd, monkeypatch):
 
 def test_a_file_that_is_written_has_the_real_names(file, capfd):
     assert main(["recommend", f"--checkpoint={file}", "--users=" + f"u1{TITLE}", "--out=best.inter"]) == 0
-    assert f"u1{TITLE}\ti" in Path("best.inter").read_text(encoding="utf-8")
+    assert f"u1{TITLE}\t1\ti" in Path("best.inter").read_text(encoding="utf-8")
     assert CLEAR in Path("best.inter").read_text(encoding="utf-8")
 
 
