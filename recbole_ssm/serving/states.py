@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recbole_ssm.ops.added import Added, AddedWhere
-from recbole_ssm.ops.packing import cumulative_lengths
+from recbole_ssm.ops.packing import cumulative_lengths, last_tokens
 from recbole_ssm.serving.forms import leaves, like
 from recbole_ssm.serving.traced import TracedStep
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _ALIGNED = 16
 """Each tensor of a state begins at a multiple of so many bytes."""
+
+_MARKED = 50_000
+"""For more items than this, to mark those of each history takes longer than to name them."""
 
 
 class States:
@@ -112,7 +115,8 @@ class States:
         Returns:
             The scores; column i is item i.
         """
-        return self._model.score_all(*self.read(states, histories))
+        with self._recommender.computing():
+            return self._model.score_all(*self.read(states, histories))
 
     def read(
         self, states: Sequence[bytes], histories: Sequence[NDArray[np.int64]]
@@ -128,7 +132,15 @@ class States:
         """
         with self._recommender.computing():
             hidden, _ = self._parts(self._tensor(states))
-            return hidden, self._model.added_after(*self._had(histories))
+            return hidden, self._added(histories)
+
+    def _added(self, histories: Sequence[NDArray[np.int64]]) -> tuple[Added | AddedWhere, ...]:
+        """What is added after histories: by marks of all items, or where these are many by the items that are had."""
+        model, device = self._model, self._recommender.device
+        if model.n_items <= _MARKED:
+            return model.added_after(*self._had(histories))
+        borders = cumulative_lengths(torch.tensor([len(each) for each in histories])).to(device)
+        return model.added(torch.from_numpy(np.concatenate(histories)).to(device), borders, last_tokens(borders))
 
     def _had(self, histories: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
         """Which items (R, n_items) bool histories have, where the model asks, and their latest (R, n_recent)."""

@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from recbole.data.interaction import Interaction
@@ -24,6 +25,7 @@ from recbole_ssm.serving.index import ItemIndex
 from recbole_ssm.serving.service.app import create_app
 from recbole_ssm.serving.service.server import Server, _from_plain
 from recbole_ssm.serving.service.settings import Settings
+from recbole_ssm.serving.states import States
 from recbole_ssm.testing.checkpoints import made_checkpoint
 
 SMALL = {"hidden_size": 8, "headdim": 4, "d_state": 4, "num_layers": 1}
@@ -236,3 +238,16 @@ def test_the_command_line_says_how_it_runs(files, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "recbole_ssm.serving.service.server", None)
     assert main(["serve", "--checkpoint=x"]) == 2
     assert "recbole-ssm[serve]" in capsys.readouterr().err
+
+
+def test_large_catalogues_get_the_same_scores(files, monkeypatch):
+    """There the items of a history are named, and not marked among all."""
+    recommender = Recommender(files(**MODELS["2Mamba4Rec"]))
+    torch.nn.init.ones_(recommender.model.repeat_bias)
+    recommender.update([["i1", "i2", "i3", "i1", "i4"]])
+    found, histories = States(recommender), [np.array([3, 7, 3, 1]), np.array([2])]
+    states = found.begin(histories, {})
+    marked = found.scores(states, histories)
+    monkeypatch.setattr("recbole_ssm.serving.states._MARKED", 5)
+    torch.testing.assert_close(found.scores(states, histories), marked)
+    assert marked.max(1).indices.tolist()[1] == 2
