@@ -72,7 +72,8 @@ class Config(Settings):
             names = {key.name for key in keys_of(self.model_class)} | _OF_RECBOLE
             for why, settings in settings_from(data, self, kept):
                 self._take(why, {key: value for key, value in settings.items() if key in names - kept})
-        check_together(self)
+        if self.from_data:
+            check_together(self)
 
     def _take(self, why: str, settings: dict[str, Any]) -> None:
         """Replace defaults, for a reason."""
