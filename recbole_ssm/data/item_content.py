@@ -23,7 +23,8 @@ Vectors = NDArray[np.float32]
 def item_content(dataset: Any, vectors: str | None, features: Sequence[str]) -> Vectors:
     """The vectors of a dataset's items.
 
-    The part of the file and that of each column have length 1 each, or 0 for items of which nothing is known.
+    The part of the file and that of each column of words have length 1 each, or 0 for items of which nothing is known.
+    Numbers of a column are divided by the largest of them.
 
     Args:
         dataset: RecBole's or this package's.
@@ -40,7 +41,7 @@ def item_content(dataset: Any, vectors: str | None, features: Sequence[str]) -> 
     parts = [] if not vectors else [_of_file(Path(vectors), names)]
     for column in features:
         parts.append(_of_column(dataset, column))
-    found = np.concatenate([_to_length_1(part) for part in parts], axis=1)
+    found = np.concatenate(parts, axis=1)
     found[0] = 0
     if bare := int((~found[1:].any(1)).sum()):
         getLogger().warning(f"nothing is known of {bare:,} of {len(names) - 1:,} items beside their ids")
@@ -102,7 +103,7 @@ def _of_file(file: Path, names: Sequence[str]) -> Vectors:
     if not there:
         raise InputError(f"item_vectors: {file} knows no item of these data; its names are like {known[:1]}")
     found[there] = vectors[[row[names[number]] for number in there]]
-    return found
+    return _to_length_1(found)
 
 
 def _of_column(dataset: Any, column: str) -> Vectors:
@@ -111,14 +112,15 @@ def _of_column(dataset: Any, column: str) -> Vectors:
         raise InputError(f"item_features: the .item file of {dataset.dataset_name!r} has no column {column!r}")
     values, kind = dataset.item_feat[column].numpy(), dataset.field2type[column]
     if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
-        return np.nan_to_num(values.reshape(len(values), -1)).astype(np.float32)
+        numbers = np.nan_to_num(values.reshape(len(values), -1)).astype(np.float32)
+        return numbers / max(float(np.abs(numbers).max()), 1e-30)
     codes = np.zeros((len(dataset.field2id_token[column]), _BUCKETS), np.float32)
     for code, value in enumerate(dataset.field2id_token[column]):
         if code > 0:
             place, sign = divmod(int.from_bytes(hashlib.blake2b(str(value).encode(), digest_size=8).digest()), 2)
             codes[code, place % _BUCKETS] = 1 - 2 * sign
     found: Vectors = codes[values.reshape(len(values), -1)].sum(1)
-    return found
+    return _to_length_1(found)
 
 
 def _to_length_1(vectors: Vectors) -> Vectors:

@@ -146,3 +146,10 @@ def test_safetensors_are_read_as_npy_is(shop, tmp_path):
         for file in (shop / "vectors.npy", tmp_path / "v.safetensors")
     ]
     torch.testing.assert_close(*values)
+
+
+def test_numbers_of_a_column_keep_their_proportions(shop):
+    dataset, trainer, _ = make_trainer(config_of(shop, item_features="size", normalize_all=False))
+    names = [str(name) for name in dataset.field2id_token["item_id"]]
+    values = trainer.model.content.values[1:, 0].tolist()
+    assert values == pytest.approx([int(name[1 : name.index("-")]) / (N_CATEGORIES - 1) for name in names[1:]])
