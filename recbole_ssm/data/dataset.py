@@ -15,6 +15,7 @@ from torch import Tensor
 from recbole_ssm.config.settings import names_in
 from recbole_ssm.data.collate import pack_histories
 from recbole_ssm.data.item_content import item_content
+from recbole_ssm.data.item_text import item_texts
 from recbole_ssm.data.order import by_user_and_time
 from recbole_ssm.data.recbole_datasets import AtomicFiles, FromCache
 from recbole_ssm.data.recbole_types import Dataset, SequentialDataset
@@ -214,6 +215,10 @@ class PackedDataset(FromCache, AtomicFiles, SequentialDataset):
         vectors = item_content(self, self.config.item_vectors, names_in(self.config.item_features))
         known = torch.zeros(self.item_num, dtype=torch.bool).index_fill(0, self.whole_sequences()[0], True)
         return torch.from_numpy(vectors), known
+
+    def item_texts(self, template: str | None = None) -> list[str]:
+        """The text of each item, by its number; see :func:`recbole_ssm.data.item_text.item_texts`."""
+        return item_texts(self, template)
 
     def sequences_to_targets(self) -> tuple[Tensor, Tensor, Tensor]:
         """The sequence of each user in this split, from the first item of all to the last target.
