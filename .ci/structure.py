@@ -24,6 +24,7 @@ FLOORS = (
     {"data"},
     {"config"},
     {"model"},
+    {"language"},
     {"layers"},
     {"ops"},
     {"system"},
