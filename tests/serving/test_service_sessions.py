@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
+from dataclasses import replace
 
 import pytest
 
@@ -23,6 +24,7 @@ from atomic import ROOT
 from recbole_ssm import InputError, Recommender
 from recbole_ssm.serving.service.app import create_app
 from recbole_ssm.serving.service.engine import Ask, Engine
+from recbole_ssm.serving.service.errors import Refused
 from recbole_ssm.serving.service.in_use import InUse
 from recbole_ssm.serving.service.item_file import NOTHING
 from recbole_ssm.serving.service.server import Server
@@ -104,7 +106,7 @@ def test_items_that_the_next_model_does_not_know_are_passed_over(tmp_path, model
     """Also where a session has more than it keeps, and with their times."""
     keys = {**SMALL, "time_gaps": True}
     old, new = (Recommender(made_checkpoint(tmp_path / f"{n}.pth", n, model, **keys)) for n in (30, 20))
-    engine = Engine(InUse(old, NOTHING), InMemory(9, 60), 3)
+    engine = Engine(InUse(old, NOTHING), InMemory(9, 60), Settings(session_items=3))
 
     def add(*items: str, hours: list[float]):
         asked = Ask("a", items, [978300000.0 + 3600 * hour for hour in hours], k=20)
@@ -187,6 +189,49 @@ def test_workers_share_sessions_in_redis(file, redis_server):
         assert {answer.status_code for answer in answers[0] + answers[1]} <= {200, 409}
         assert one.delete("/sessions/both").status_code == 204
         assert other.get("/sessions/both").status_code == 404
+
+
+@pytest.fixture(params=["memory", "redis"])
+def kept_in(request):
+    """Where sessions are kept."""
+    return "memory" if request.param == "memory" else request.getfixturevalue("redis_server")
+
+
+def test_an_event_that_is_sent_again_counts_once(file, kept_in):
+    """Also where the first answer was lost after the session was kept; the oldest ids are forgotten."""
+    app = create_app(Recommender(file), Settings(sessions=kept_in, event_ids=2, warm=False))
+    sessions = app.state.service.sessions
+    keep = sessions.save
+
+    def keep_and_fail(records):
+        keep(records)
+        raise Refused(503, "no_sessions", "the sessions cannot be reached")
+
+    with asking(app) as client:
+
+        def add(item: str, event_id: str) -> tuple[int, int, bool]:
+            answer = client.post("/sessions/once/events?k=3", json={"items": [item], "event_id": event_id})
+            found = answer.json()
+            return answer.status_code, found.get("events"), found.get("repeated")
+
+        assert add("i1", "a") == (200, 1, False) and add("i1", "a") == (200, 1, True)
+        sessions.save = keep_and_fail
+        assert add("i2", "b") == (503, None, None)
+        sessions.save = keep
+        assert add("i2", "b") == (200, 2, True) and add("i3", "c") == (200, 3, False)
+        assert add("i1", "a") == (200, 4, False)
+        assert [each["item"] for each in client.get("/sessions/once").json()["items"]] == ["i1", "i2", "i3", "i1"]
+
+
+def test_a_record_that_is_sent_to_redis_again_is_found_to_be_there(redis_server):
+    """The client does so where the server's answer was lost."""
+    from recbole_ssm.serving.service.redis_sessions import InRedis
+
+    sessions = InRedis(redis_server, 60)
+    record = Record(("i1",), (0.0,), 1, version=1, used=time.time(), event_ids=("a", "b"))
+    assert sessions.save({"again": record}) == sessions.save({"again": record}) == set()
+    assert sessions.save({"again": replace(record, used=record.used + 1)}) == {"again"}
+    assert sessions.load(["again"]) == [record]
 
 
 def test_without_redis_only_sessions_fail(file):
@@ -273,7 +318,7 @@ def served(port: int, *words: str) -> subprocess.Popen:
 
 @pytest.mark.slow
 def test_no_session_is_lost_to_a_kill(file, redis_server):
-    """What was answered is there after a kill -9 under load, and a restart."""
+    """What was answered is there after a kill -9 under load, and a restart; what was sent again counts once."""
     port, answered, stop = free_port(), {}, threading.Event()
     words = [f"--checkpoint={file}", f"--sessions={redis_server}"]
 
@@ -281,8 +326,9 @@ def test_no_session_is_lost_to_a_kill(file, redis_server):
         session, done = f"kill{number}", 0
         while not stop.is_set():
             try:
-                done = ask(port, f"/sessions/{session}/events?k=3", {"items": [f"i{1 + done % 30}"]})["events"]
-                answered[session] = done
+                event = {"items": [f"i{1 + done % 30}"], "event_id": str(done)}
+                assert ask(port, f"/sessions/{session}/events?k=3", event)["events"] == done + 1
+                done = answered[session] = done + 1
             except OSError:
                 time.sleep(0.02)
 
@@ -303,6 +349,6 @@ def test_no_session_is_lost_to_a_kill(file, redis_server):
         thread.join()
     for session, events in answered.items():
         found = ask(port, f"/sessions/{session}")
-        assert found["events"] >= events > before[session]
+        assert found["events"] == events > before[session]
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) in (0, -signal.SIGTERM)

@@ -15,6 +15,7 @@ from recbole_ssm.serving.choice import Choice, best_scores
 from recbole_ssm.serving.service.errors import Refused
 from recbole_ssm.serving.service.in_use import InUse
 from recbole_ssm.serving.service.sessions import Record, Sessions
+from recbole_ssm.serving.service.settings import Settings
 
 _NONE = np.zeros(0, np.int64)
 
@@ -35,6 +36,7 @@ class Ask:
         candidates: names of the items that alone may be recommended; None for all.
         categories: only items of these may be recommended; None for all.
         filter_seen: whether items of the history are left out; None for what the recommender has.
+        event_id: of this addition to the session. Where the session has had it, nothing is added. None for no id.
     """
 
     session_id: str | None = None
@@ -45,6 +47,7 @@ class Ask:
     candidates: Sequence[str] | None = None
     categories: Sequence[str] | None = None
     filter_seen: bool | None = None
+    event_id: str | None = None
 
 
 @dataclass
@@ -57,6 +60,7 @@ class Reply:
         unknown: items that the model does not know.
         events: items of the session so far.
         in_use: what has answered.
+        repeated: whether the session had the event already.
         seconds: of computing, for the whole batch.
     """
 
@@ -65,6 +69,7 @@ class Reply:
     unknown: int
     events: int
     in_use: InUse
+    repeated: bool = False
     seconds: float = 0.0
 
 
@@ -75,9 +80,13 @@ class _Row:
     ask: Ask
     record: Record
     new: list[int]
-    """Numbers of the items of the request that the model knows."""
+    """Numbers of the items of the request that the model knows, and that the session has not had by this event."""
     times: list[float]
     """Of these."""
+    unknown: int
+    """Items of the request that the model does not know."""
+    repeated: bool
+    """Whether the session has had this event."""
     changed: bool = False
     found: list[tuple[str, float]] | None = None
     source: str = "model"
@@ -89,11 +98,11 @@ class Engine:
     Args:
         in_use: the model, with all that belongs to it. Another one may be put in its place between two batches.
         sessions: where sessions are kept.
-        session_items: how many of its latest items a session keeps.
+        settings: how many of its latest items and ids of events a session keeps.
     """
 
-    def __init__(self, in_use: InUse, sessions: Sessions, session_items: int):
-        self.in_use, self.sessions, self._kept = in_use, sessions, session_items
+    def __init__(self, in_use: InUse, sessions: Sessions, settings: Settings):
+        self.in_use, self.sessions, self._settings = in_use, sessions, settings
 
     def run(self, asks: Sequence[Ask]) -> list[Reply | Refused | None]:
         """Answer requests.
@@ -124,7 +133,7 @@ class Engine:
         return [
             None
             if row.ask.session_id in lost and row.new
-            else Reply(row.found, row.source, len(row.ask.items) - len(row.new), row.record.events, use, seconds)
+            else Reply(row.found, row.source, row.unknown, row.record.events, use, row.repeated, seconds)
             for row in rows
         ]
 
@@ -143,7 +152,9 @@ class Engine:
             record = replace(record, numbers=np.asarray(use.numbers(record.items), np.int64))
         numbers = [use.number(item) for item in ask.items]
         known = [number is not None for number in numbers]
-        row = _Row(ask, record, [number for number in numbers if number is not None], [*compress(ask.times, known)])
+        repeated = ask.event_id is not None and ask.event_id in record.event_ids
+        new = [] if repeated else [number for number in numbers if number is not None]
+        row = _Row(ask, record, new, [*compress(ask.times, known)], known.count(False), repeated)
         if row.new:
             row.changed, row.record = True, self._grown(row, use)
         return row
@@ -151,7 +162,7 @@ class Engine:
     def _grown(self, row: _Row, use: InUse) -> Record:
         """The record of a session, or of a history, with its new items; its state is still that of before."""
         before = row.record
-        kept = slice(None) if row.ask.session_id is None else slice(-self._kept, None)
+        kept = slice(None) if row.ask.session_id is None else slice(-self._settings.session_items, None)
         items = (*before.items, *(use.recommender.items[number] for number in row.new))[kept]
         numbers = np.append(before.numbers, row.new)[kept]
         if len(before.numbers) < len(before.items):  # some are of another model, and now one of them may be left out
@@ -164,7 +175,14 @@ class Engine:
             numbers=numbers,
             version=before.version + 1,
             used=time.time(),
+            event_ids=self._with_event(before, row.ask.event_id),
         )
+
+    def _with_event(self, record: Record, event_id: str | None) -> tuple[str, ...]:
+        """The ids of a session's latest events, with a new one."""
+        if event_id is None:
+            return record.event_ids
+        return (*record.event_ids, event_id)[-self._settings.event_ids :]
 
     def _advance(self, rows: Sequence[_Row], use: InUse) -> None:
         """Bring the state of each row to its latest item: by steps, or from its items where there is no state."""

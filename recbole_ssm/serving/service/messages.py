@@ -10,7 +10,7 @@ from recbole_ssm.serving.service.errors import Refused
 from recbole_ssm.serving.service.settings import Limits
 
 SESSION_ID = r"^[A-Za-z0-9._~-]{1,128}$"
-"""What the id of a session looks like: it can stand in an address and in a log as it is."""
+"""What ids of sessions and events look like: they can stand in an address and in a log as they are."""
 
 Seconds = Annotated[float, Field(ge=-1e11, le=1e11, allow_inf_nan=False, description="Unix time in seconds")]
 
@@ -54,8 +54,13 @@ class EventsRequest(_Request):
 
     items: list[str] = Field(min_length=1, description="names of items, the latest last")
     times: list[Seconds] | None = Field(None, description="when each was had; default now")
+    event_id: str | None = Field(
+        None, pattern=SESSION_ID, description="of this request; one more request with the same id adds nothing"
+    )
 
-    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"items": ["377"]}]})
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"examples": [{"items": ["377"], "event_id": "b7e1"}]}
+    )
 
     def check(self, limits: Limits) -> None:
         """Raise Refused if it is too large, or contradicts itself."""
@@ -118,6 +123,7 @@ class Events(BaseModel):
     """A session after its new items. Recommendations are there if ``?k=`` asked for them."""
 
     session_id: str
+    repeated: bool = Field(description="an earlier request had this event_id, so nothing was added")
     events: int = Field(description="items of the session so far, without unknown ones")
     unknown: int = Field(description="items of this request that the model does not know, and that were passed over")
     model: str

@@ -22,12 +22,19 @@ _SECONDS = 2.0
 """The longest that a call may take."""
 
 _REPLACE = """
-if (redis.call('HGET', KEYS[1], 'version') or '0') ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'version', ARGV[2], 'about', ARGV[3], 'state', ARGV[4])
-redis.call('EXPIRE', KEYS[1], ARGV[5])
+local version = redis.call('HGET', KEYS[1], 'version') or '0'
+if version ~= ARGV[1] then
+  if version == ARGV[2] and redis.call('HGET', KEYS[1], 'about') == ARGV[3] then return 1 end
+  return 0
+end
+redis.call('HSET', KEYS[1], 'version', ARGV[2], 'about', ARGV[3], 'state', ARGV[4], 'event_ids', ARGV[5])
+redis.call('EXPIRE', KEYS[1], ARGV[6])
 return 1
 """
-"""Replaces a session unless another process has done so since it was read."""
+"""Replaces a session unless another process has done so since it was read.
+
+The client sends it again where the answer was lost; what it has written already is found to be its own.
+"""
 
 
 class InRedis:
@@ -56,15 +63,15 @@ class InRedis:
         """See :meth:`Sessions.load`."""
         with _reached(), self._server.pipeline(transaction=False) as pipeline:
             for id in ids:
-                pipeline.hmget(_PREFIX + id, "about", "state")
-            return [None if about is None else _record(about, state) for about, state in pipeline.execute()]
+                pipeline.hmget(_PREFIX + id, "about", "state", "event_ids")
+            return [None if found[0] is None else _record(*found) for found in pipeline.execute()]
 
     def save(self, records: Mapping[str, Record]) -> set[str]:
         """See :meth:`Sessions.save`."""
         with _reached(), self._server.pipeline(transaction=False) as pipeline:
             for id, record in records.items():
-                values = record.version - 1, record.version, _about(record), record.state, self._seconds
-                self._replace(keys=[_PREFIX + id], args=values, client=pipeline)
+                values = record.version - 1, record.version, _about(record), record.state, " ".join(record.event_ids)
+                self._replace(keys=[_PREFIX + id], args=(*values, self._seconds), client=pipeline)
             return {id for id, done in zip(records, pipeline.execute(), strict=True) if not done}
 
     def delete(self, id: str) -> bool:
@@ -92,9 +99,12 @@ def _about(record: Record) -> str:
     return json.dumps(values)
 
 
-def _record(about: bytes, state: bytes) -> Record:
+def _record(about: bytes, state: bytes, event_ids: bytes | None) -> Record:
+    """A session from its fields; one of an earlier version of this package has no ids of events."""
     items, times, events, model, version, used = json.loads(about)
-    return Record(tuple(items), tuple(times), events, model=model, state=state, version=version, used=used)
+    ids = tuple((event_ids or b"").decode().split())
+    of_model = {"model": model, "state": state}
+    return Record(tuple(items), tuple(times), events, **of_model, version=version, used=used, event_ids=ids)
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class Service:
             self._of_items = read_item_file(settings.items, settings.title, settings.category)
         self._popular = None if settings.popular is None else read_popular(settings.popular)
         self.sessions = open_sessions(settings)
-        self.engine = Engine(self.prepared(recommender), self.sessions, settings.session_items)
+        self.engine = Engine(self.prepared(recommender), self.sessions, settings)
         self.metrics.use(self.in_use.fingerprint)
         self.batcher: Batcher[Ask, Reply] = Batcher(
             self.engine.run,
@@ -75,7 +75,7 @@ class Service:
     def prepared(self, recommender: Recommender) -> InUse:
         """A model with all that belongs to it, and tried; see :attr:`Settings.warm`."""
         found = InUse(recommender, self._of_items, self._popular, self.settings.index)
-        engine = Engine(found, InMemory(1, 3600.0), 1)
+        engine = Engine(found, InMemory(1, 3600.0), Settings(session_items=1))
         for _ in range(_WARM if self.settings.warm else 1):
             engine.run([Ask("warm", recommender.items[1:2], (0.0,), k=1)])
         return found
@@ -136,8 +136,9 @@ class Service:
         request.check(self.settings.limits)
         check_k(k, self.settings.limits)
         times = [time.time()] * len(request.items) if request.times is None else request.times
-        reply = await self._ask(Ask(session_id=session_id, items=request.items, times=times, k=k))
-        found = {"session_id": session_id, "events": reply.events, **_about(reply)}
+        ask = Ask(session_id=session_id, items=request.items, times=times, k=k, event_id=request.event_id)
+        reply = await self._ask(ask)
+        found = {"session_id": session_id, "repeated": reply.repeated, "events": reply.events, **_about(reply)}
         return found if not k else found | {"items": _described(reply), "source": reply.source}
 
     async def session(self, session_id: str) -> dict[str, Any]:

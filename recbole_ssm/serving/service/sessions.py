@@ -28,6 +28,7 @@ class Record:
         state: of the model after all items; empty for none.
         version: how often it was replaced.
         used: when it was last replaced, in Unix seconds.
+        event_ids: those of the latest requests that added items, the latest last.
     """
 
     items: tuple[str, ...] = ()
@@ -38,6 +39,7 @@ class Record:
     state: bytes = b""
     version: int = 0
     used: float = 0.0
+    event_ids: tuple[str, ...] = ()
 
 
 class Sessions(Protocol):

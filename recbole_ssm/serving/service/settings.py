@@ -44,6 +44,7 @@ class Settings:
         max_sessions: how many sessions are kept in memory. The one that was not used for the longest time goes first.
         session_seconds: a session without new items for so long is forgotten.
         session_items: how many of its latest items a session keeps. Its state has read all.
+        event_ids: how many of the latest ids of events a session keeps.
         max_batch: the most requests that are computed together.
         wait: seconds that a request waits for others.
         max_queue: how many requests may wait; one more is refused.
@@ -64,6 +65,7 @@ class Settings:
     max_sessions: int = 20_000
     session_seconds: float = 86_400.0
     session_items: int = 500
+    event_ids: int = 100
     max_batch: int = 32
     wait: float = 0.001
     max_queue: int = 1024
