@@ -100,7 +100,7 @@ def table(runs: list[dict], published: list[dict], filtered: str) -> list[str]:
 
     Those whose validation items were not trained on come first, and the best of them before the others.
     """
-    from recbole_ssm.studies.report import markdown_table
+    from recbole_ssm.system.markdown import markdown_table
 
     head = ["", *COLUMNS, "validation trained on", "seeds", "parameters", "epochs", "s / epoch", "s to best", "GiB"]
     by_name: dict[str, list[dict]] = {}

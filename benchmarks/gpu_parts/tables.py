@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 
+from recbole_ssm.system.markdown import markdown_table
+
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """Lines of a table; columns after the first are numbers. No lines where there are no rows."""
-    if not rows:
-        return []
-    border = ["---", *["---:"] * (len(heads) - 1)]
-    return [f"| {' | '.join(map(str, row))} |" for row in (heads, border, *rows)]
+    return markdown_table(heads, [[str(cell) for cell in row] for row in rows], numbers=True) if rows else []
 
 
 def number(value: object, form: str = ".3g") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,14 +21,25 @@ _OF_DATA = frozenset(
 """What a model has from its own data, and does not take over."""
 
 
-def read_beginning(config: Config) -> dict[str, Any] | None:
+class Beginning(NamedTuple):
+    """What a training takes over from the checkpoint that it begins with."""
+
+    file: str | Path
+    settings: dict[str, Any]
+    """All keys of the model itself, with the values that these weights need."""
+    items: Sequence[str]
+    """Name of each item by its number; number 0 is the padding."""
+    weights: Mapping[str, Tensor]
+
+
+def read_beginning(config: Config) -> Beginning | None:
     """What is in the checkpoint that ``init_from`` names; None if it names none.
 
     Args:
         config: of the training.
 
     Returns:
-        The checkpoint's content.
+        What the training takes over.
 
     Raises:
         CheckpointError: it cannot be read, or is of another model.
@@ -39,26 +50,12 @@ def read_beginning(config: Config) -> dict[str, Any] | None:
     state = checkpoint.read(file, trust=config.trust_checkpoint)
     if state["config"]["model"] != config["model"]:
         raise CheckpointError(f"init_from: {file} is a {state['config']['model']}, and a {config['model']} is trained")
-    return state
-
-
-def settings_of(config: Config, state: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a model must have to begin with a checkpoint's weights: all keys of the model itself.
-
-    Args:
-        config: of the training.
-        state: what is in the checkpoint.
-
-    Returns:
-        Keys and values of the checkpoint's training.
-    """
     names = (key.name for key in config.model_class.keys)
-    return {name: state["config"][name] for name in names if name in state["config"]}
+    settings = {name: state["config"][name] for name in names if name in state["config"]}
+    return Beginning(file, settings, state["item_vocabulary"], state["state_dict"])
 
 
-def begin_with(
-    model: PackedSequentialRecommender, state: Mapping[str, Any], items: Sequence[str], file: str | Path
-) -> None:
+def begin_with(model: PackedSequentialRecommender, begun: Beginning, items: Sequence[str]) -> None:
     """Give a new model the weights of a checkpoint.
 
     An item that both know keeps its weights, whatever its number was. A new item gets the mean of these, and its own
@@ -66,35 +63,37 @@ def begin_with(
 
     Args:
         model: is changed in place.
-        state: what is in the checkpoint.
-        items: name of each item by its number; number 0 is the padding.
-        file: the checkpoint's name.
+        begun: from :func:`read_beginning`.
+        items: name of each item of the model by its number.
 
     Raises:
         CheckpointError: no item is known, or the checkpoint has other weights.
     """
-    number = {name: row for row, name in enumerate(state["item_vocabulary"])}
+    number = {name: row for row, name in enumerate(begun.items)}
     known = torch.tensor([row for row, name in enumerate(items) if name in number])
     if len(known) < 2:  # the padding is one
-        raise CheckpointError(f"init_from: {file} knows none of the items of these data")
+        raise CheckpointError(f"init_from: {begun.file} knows none of the items of these data")
     before = torch.tensor([number[items[row]] for row in known.tolist()])
     new = torch.tensor([row for row, name in enumerate(items) if name not in number], dtype=torch.int64)
-    own, old = model.state_dict(), state["state_dict"]
+    own, old = model.state_dict(), begun.weights
     if own.keys() != old.keys():
         odd = min(own.keys() ^ old.keys())
-        raise CheckpointError(f"init_from: {file} has {'no ' if odd in own else ''}weights {odd}; {_SAME}")
+        raise CheckpointError(f"init_from: {begun.file} has {'no ' if odd in own else ''}weights {odd}; {_SAME}")
     for name, weight in own.items():
         if name in _OF_DATA:
             continue
         there = old[name].to(weight)
-        if name not in model.of_items:
-            if there.shape != weight.shape:
-                raise CheckpointError(f"init_from: {file} has weights {name} of another size; {_SAME}")
-            weight.copy_(there)
-        elif there.shape[1:] != weight.shape[1:] or len(there) <= int(before.max()):
-            raise CheckpointError(f"init_from: {file} has weights {name} of another size; {_SAME}")
+        of_items = name in model.of_items
+        if of_items:
+            fits = there.shape[1:] == weight.shape[1:] and len(there) > int(before.max())
         else:
+            fits = there.shape == weight.shape
+        if not fits:
+            raise CheckpointError(f"init_from: {begun.file} has weights {name} of another size; {_SAME}")
+        if of_items:
             _fill(weight, there, known.to(weight.device), before.to(weight.device), new.to(weight.device))
+        else:
+            weight.copy_(there)
 
 
 def _fill(weight: Tensor, old: Tensor, known: Tensor, before: Tensor, new: Tensor) -> None:

@@ -16,6 +16,7 @@ from recbole_ssm.config.keys import sections
 from recbole_ssm.config.shipped_files import properties_folder
 from recbole_ssm.model.declarations import Key
 from recbole_ssm.model.registry import SHIPPED
+from recbole_ssm.system.markdown import markdown_table
 
 BEGIN, END = "<!-- made from the declarations of the keys: begin -->", "<!-- end -->"
 """What stands around the tables in a page; the rest of the page is written by hand."""
@@ -31,12 +32,12 @@ def with_tables(page: str) -> str:
 
 def keys_table(keys: list[tuple[Key, str]]) -> str:
     """A Markdown table of keys and the models that have them, from :func:`recbole_ssm.config.keys.sections`."""
-    rows = ["| key | values | default | |", "|---|---|---|---|"]
+    rows = []
     for key, models in keys:
         text = f"{models}: {key.text}" if models else key.text[0].upper() + key.text[1:]
         defaults = _defaults(key, models.split(", ") if models else list(SHIPPED))
-        rows.append(f"| `{key.name}` | {key.values} | {defaults} | {text}. |")
-    return "\n".join(rows)
+        rows.append((f"`{key.name}`", key.values, defaults, f"{text}."))
+    return "\n".join(markdown_table(("key", "values", "default", ""), rows))
 
 
 def _defaults(key: Key, models: list[str]) -> str:

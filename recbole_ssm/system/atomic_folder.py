@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
-from filelock import FileLock, Timeout
+from recbole_ssm.errors import InputError
+from recbole_ssm.system.locks import LOCK, folder_lock
 
 
 @contextmanager
@@ -29,25 +30,25 @@ def atomic_folder(path: Path, *, keep: bool = True) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_unfinished(path.parent)
     unfinished = Path(mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    lock = FileLock(unfinished / ".lock")
     try:
-        lock.acquire()
-        yield unfinished
-        if not keep:
-            return
-        lock.release()
-        (unfinished / ".lock").unlink(missing_ok=True)
-        unfinished.chmod(0o777 & ~_umask())
-        if path.exists():
-            old = Path(mkdtemp(prefix=f".{path.name}.", suffix=".old.part", dir=path.parent))
-            path.rename(old / path.name)
-            unfinished.rename(path)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            unfinished.rename(path)
+        with folder_lock(unfinished):
+            yield unfinished
+        if keep:
+            _put_in_place(unfinished, path)
     finally:
-        lock.release()
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _put_in_place(unfinished: Path, path: Path) -> None:
+    (unfinished / LOCK).unlink(missing_ok=True)
+    unfinished.chmod(0o777 & ~_umask())
+    if path.exists():
+        old = Path(mkdtemp(prefix=f".{path.name}.", suffix=".old.part", dir=path.parent))
+        path.rename(old / path.name)
+        unfinished.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        unfinished.rename(path)
 
 
 def _umask() -> int:
@@ -59,9 +60,6 @@ def _umask() -> int:
 def _remove_unfinished(folder: Path) -> None:
     """Remove unfinished folders whose process has ended, which are those whose lock is free."""
     for left in folder.glob(".*.part"):
-        lock = left / ".lock"
-        if not left.is_dir() or not lock.exists():
-            continue
-        with suppress(Timeout, OSError), FileLock(lock, timeout=0):
-            lock.unlink(missing_ok=True)
-            shutil.rmtree(left, ignore_errors=True)
+        if left.is_dir() and (left / LOCK).exists():
+            with suppress(InputError, OSError), folder_lock(left):
+                shutil.rmtree(left, ignore_errors=True)

@@ -12,6 +12,9 @@ from filelock import FileLock, Timeout
 
 from recbole_ssm.errors import InputError
 
+LOCK = ".lock"
+"""The name of the lock's file in a folder."""
+
 
 @contextmanager
 def folder_lock(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
@@ -26,7 +29,7 @@ def folder_lock(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
     Raises:
         InputError: another process holds it. The message says which.
     """
-    lock, holder = FileLock(folder / ".lock", timeout=wait), folder / ".lock-holder"
+    lock, holder = FileLock(folder / LOCK, timeout=wait), folder / ".lock-holder"
     try:
         lock.acquire()
     except Timeout as error:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from recbole.utils import ModelType, init_seed
 from torch import nn
 
-from recbole_ssm.checkpoints.begin import begin_with, read_beginning, settings_of
+from recbole_ssm.checkpoints.begin import Beginning, begin_with, read_beginning
 from recbole_ssm.checkpoints.fingerprint import item_vocabulary
 from recbole_ssm.checkpoints.load import check_fits, load_weights
 from recbole_ssm.config.config import Config
@@ -25,6 +25,15 @@ from recbole_ssm.system.distributed import rank
 from recbole_ssm.training.distillation import load_teachers
 from recbole_ssm.training.making import make_model
 from recbole_ssm.training.trainer import Watch, create_trainer
+
+
+class Data(NamedTuple):
+    """What a training is told before it has a model."""
+
+    dataset: Any
+    """Before the split."""
+    begun: Beginning | None
+    """The checkpoint that ``init_from`` names; None if it names none."""
 
 
 class Loaders(NamedTuple):
@@ -66,14 +75,14 @@ def computing(config: Config) -> Iterator[str]:
         yield in_words
 
 
-def read_data(config: Config) -> Any:
-    """The data of a training, before the split. Settings that follow from them are then those of the configuration.
+def read_data(config: Config) -> Data:
+    """Read what a training needs. Settings that follow from the data are then those of the configuration.
 
     Args:
         config: the configuration.
 
     Returns:
-        The dataset.
+        The dataset, and the checkpoint that the training begins with.
 
     Raises:
         InputError: the data cannot be used, or settings do not fit those that follow from them.
@@ -82,13 +91,14 @@ def read_data(config: Config) -> Any:
     dataset = create_dataset(config, packed=config.is_packed)
     check_topk(config, dataset)
     _check_labels(config, dataset)
-    if config.is_packed:
-        begun = read_beginning(config)
-        config.settle(statistics_of(dataset), None if begun is None else settings_of(config, begun))
-    return dataset
+    if not config.is_packed:
+        return Data(dataset, None)
+    begun = read_beginning(config)
+    config.settle(statistics_of(dataset), None if begun is None else begun.settings)
+    return Data(dataset, begun)
 
 
-def assemble(config: Config, dataset: Any = None, *, watch: Watch | None = None) -> Assembly:
+def assemble(config: Config, data: Data | None = None, *, watch: Watch | None = None) -> Assembly:
     """Data, a new model and its trainer.
 
     The initial weights follow from the seed alone. Of several processes each then has its own random numbers, for
@@ -96,7 +106,7 @@ def assemble(config: Config, dataset: Any = None, *, watch: Watch | None = None)
 
     Args:
         config: the configuration.
-        dataset: from :func:`read_data`; None to read it here.
+        data: from :func:`read_data`; None to read them here.
         watch: see :class:`recbole_ssm.training.hooks.progress.Progress`.
 
     Returns:
@@ -105,10 +115,10 @@ def assemble(config: Config, dataset: Any = None, *, watch: Watch | None = None)
     Raises:
         InputError: the data or a teacher cannot be used, or the model cannot be made for these data.
     """
-    dataset = read_data(config) if dataset is None else dataset
+    dataset, begun = read_data(config) if data is None else data
     getLogger().info(str(dataset))
     loaders = Loaders(*data_preparation(config, dataset))
-    model = _new_model(config, loaders.train._dataset)
+    model = _new_model(config, loaders.train._dataset, begun)
     getLogger().info(model)
     trainer = create_trainer(config, model, watch=watch)
     if rank() > 0:
@@ -152,7 +162,7 @@ def assemble_trained(config: Config, state: dict[str, Any], file: str | Path) ->
     return Assembly(config, dataset, loaders, trainer)
 
 
-def _new_model(config: Config, dataset: Any) -> nn.Module:
+def _new_model(config: Config, dataset: Any, begun: Beginning | None) -> nn.Module:
     """A model with its teachers. Loading these makes no difference to its weights."""
     teachers = load_teachers(config, dataset) if config.is_packed else None
     set_seed(config)
@@ -167,9 +177,8 @@ def _new_model(config: Config, dataset: Any) -> nn.Module:
             f"{config.model} cannot be made for these data ({error}); if it needs a column that is not loaded, name "
             "the column in load_col"
         ) from error
-    begun = read_beginning(config) if config.is_packed else None
     if begun is not None:
-        begin_with(model, begun, item_vocabulary(dataset), config.init_from)  # type: ignore[arg-type]
+        begin_with(model, begun, item_vocabulary(dataset))  # type: ignore[arg-type]
     if teachers is not None:
         model.teachers = teachers  # type: ignore[assignment]  # it is no module, and so no part of the model
     return model

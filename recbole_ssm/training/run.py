@@ -111,14 +111,15 @@ def run_config(config: Config, options: RunOptions) -> dict[str, Any]:
         if options.saved:
             check_writable(Path(config.checkpoint_dir), f"checkpoint_dir {config.checkpoint_dir!r}")
         try:
-            dataset = read_data(config)
+            data = read_data(config)
         finally:
             _log_settings(config, threads)
         begun = _begun(config, options.resume)
-        tell(data_in_words(config, dataset))
+        tell(data_in_words(config, data.dataset))
         if config.from_data:
             tell(settings_in_words(config))
-        assembly = assemble(config, dataset, watch=far)
+        assembly = assemble(config, data, watch=far)
+        del data  # the weights that it began with are in the model
         tell(model_in_words(config, count_parameters(assembly.trainer.model), torch.get_num_threads()) + "\n")
         show()
         if begun is not None:

@@ -1,13 +1,15 @@
 """RecBole's trainers, with hooks.
 
-RecBole has a trainer class for each kind of training. The one for the model is kept as it is; a subclass of it calls
-the hooks at the moments that :class:`recbole_ssm.training.hooks.hook.Hook` names. What each hook does is in its file.
+:class:`HookedTrainer` is RecBole's ``Trainer``, which trains most models, and calls the hooks at the moments that
+:class:`recbole_ssm.training.hooks.hook.Hook` names. What each hook does is in its file. RecBole has subclasses of
+``Trainer`` for some models, for example to train them in two stages; :func:`hooked` adds the hooks to one of these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache
 from logging import Logger, getLogger
 from pathlib import Path
 from typing import Any
@@ -39,13 +41,13 @@ from recbole_ssm.training.loop import train_batches
 from recbole_ssm.training.losses import EVERY, BatchLoss, Losses
 from recbole_ssm.training.optimisation import fused_adam, parameter_groups
 from recbole_ssm.training.recording import RecordedSteps
-from recbole_ssm.training.tree_training import TreeTrainer
+from recbole_ssm.training.tree_training import TREE_TRAINERS
 
 Watch = Callable[[float, str], None]
 
 
 class _Hooked(Trainer):
-    """What training and evaluation have in common. Its base is RecBole's trainer of the model."""
+    """What training and evaluation have in common."""
 
     config: Config
     model: Any
@@ -252,6 +254,16 @@ def _all(contexts: Iterable[AbstractContextManager[None]]) -> Iterator[None]:
         yield
 
 
+@cache
+def hooked(trainer: type[Trainer]) -> type[HookedTrainer]:
+    """One of RecBole's trainers with hooks around its fit, its epochs and its evaluations."""
+
+    class WithHooks(HookedTrainer, trainer):  # type: ignore[misc, valid-type]
+        """What HookedTrainer passes on with ``super()`` goes to RecBole's class."""
+
+    return WithHooks
+
+
 def create_trainer(config: Config, model: Any, *, trains: bool = True, watch: Watch | None = None) -> Any:
     """The trainer that RecBole has for a model, with hooks.
 
@@ -262,11 +274,10 @@ def create_trainer(config: Config, model: Any, *, trains: bool = True, watch: Wa
         watch: see :class:`recbole_ssm.training.hooks.progress.Progress`.
 
     Returns:
-        A subclass of RecBole's trainer, called as it is.
+        An instance of RecBole's trainer, called as it is.
     """
-    base = get_trainer(config.MODEL_TYPE, config.model)
     if config.MODEL_TYPE == ModelType.DECISIONTREE:
-        return type(base.__name__, (TreeTrainer, base), {})(config, model)
+        return TREE_TRAINERS[config.model](config, model)
     if not trains:
-        return type(base.__name__, (EvaluationTrainer, base), {})(config, model)
-    return type(base.__name__, (HookedTrainer, base), {})(config, model, watch)
+        return EvaluationTrainer(config, model)
+    return hooked(get_trainer(config.MODEL_TYPE, config.model))(config, model, watch)

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from recbole.trainer.trainer import DecisionTreeTrainer
+from recbole.trainer.trainer import DecisionTreeTrainer, LightGBMTrainer, XGBoostTrainer
 
 from recbole_ssm.config.config import Config
 from recbole_ssm.training import run_log
@@ -80,3 +80,15 @@ class TreeTrainer(DecisionTreeTrainer):
     def best_epoch(self) -> int:
         """See :func:`recbole_ssm.training.hooks.history.best_epoch`."""
         return best_epoch(self.config, self.history)
+
+
+class _LightGBM(TreeTrainer, LightGBMTrainer):
+    pass
+
+
+class _XGBoost(TreeTrainer, XGBoostTrainer):
+    pass
+
+
+TREE_TRAINERS: dict[str, type[TreeTrainer]] = {"LightGBM": _LightGBM, "XGBoost": _XGBoost}
+"""Of each model its trainer."""

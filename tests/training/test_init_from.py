@@ -37,7 +37,7 @@ def test_known_items_keep_their_weights_and_new_ones_get_the_mean(grown, tmp_pat
     config = config_of(grown, model, init_from=str(file), **keys)
     begun = make_trainer(config)[1].model.state_dict()
     fresh = make_trainer(config_of(grown, model, **keys))[1].model.state_dict()
-    items = [str(name) for name in read_data(config).field2id_token["item_id"]][1:]
+    items = [str(name) for name in read_data(config).dataset.field2id_token["item_id"]][1:]
     old = checkpoint.read(file)["state_dict"]
     known = [names.index(item) + 1 for item in items if item in names]
     assert 0 < len(known) < min(len(items), len(names))

@@ -252,7 +252,6 @@ def test_a_huge_learning_rate_diverges_and_says_so(tiny):
 )
 def test_the_trainer_is_the_one_that_recbole_has_for_the_model(tiny, model, name):
     _, trainer, _ = make_trainer(make_config(tiny, model))
-    assert type(trainer).__name__ == name
     assert isinstance(trainer, getattr(recbole.trainer, name))
 
 

@@ -2,6 +2,6 @@
 
 from recbole_ssm.studies.report.figures import COLOURS, Figure, styles
 from recbole_ssm.studies.report.page import Report
-from recbole_ssm.studies.report.table import Table, markdown_table, write_csv
+from recbole_ssm.studies.report.table import Table, write_csv
 
-__all__ = ["COLOURS", "Figure", "Report", "Table", "markdown_table", "styles", "write_csv"]
+__all__ = ["COLOURS", "Figure", "Report", "Table", "styles", "write_csv"]

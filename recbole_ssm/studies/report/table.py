@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table as TerminalTable
+
+from recbole_ssm.system.markdown import markdown_table
 
 
 @dataclass(frozen=True)
@@ -63,26 +65,6 @@ class Table:
             words = [rf"\textbf{{{w}}}" if (row, column) in self.best else w for column, w in enumerate(words)]
             lines.append(" & ".join([_latex(name), *words]) + r" \\")
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
-
-
-def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = False) -> list[str]:
-    """The lines of a table in Markdown.
-
-    Args:
-        head: of each column.
-        rows: a cell for each column.
-        numbers: all columns but the first are set to the right.
-
-    Returns:
-        A line for the head, one for the alignment, and one for each row.
-    """
-    marks = ["---"] + ["---:" if numbers else "---"] * (len(head) - 1)
-    lines = [_line(head), "|" + "".join(f"{mark}|" for mark in marks)]
-    return lines + [_line(row) for row in rows]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 _IN_LATEX = {
