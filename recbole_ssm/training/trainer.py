@@ -258,7 +258,7 @@ def _all(contexts: Iterable[AbstractContextManager[None]]) -> Iterator[None]:
 def hooked(trainer: type[Trainer]) -> type[HookedTrainer]:
     """One of RecBole's trainers with hooks around its fit, its epochs and its evaluations."""
 
-    class WithHooks(HookedTrainer, trainer):  # type: ignore[misc, valid-type]
+    class WithHooks(HookedTrainer, trainer):
         """What HookedTrainer passes on with ``super()`` goes to RecBole's class."""
 
     return WithHooks
