@@ -30,6 +30,14 @@ FOR_ALL_MODELS = (
         False,
     ),
     Key(
+        "eval_users",
+        int,
+        "users that are validated and tested, for models that take long to rank all items: the first of a permutation "
+        "that is the same for all models and seeds; None for all users",
+        low=1,
+        optional=True,
+    ),
+    Key(
         "trust_checkpoint",
         bool,
         "also read a checkpoint that holds Python objects, as RecBole's do; reading it runs code that stands in it",

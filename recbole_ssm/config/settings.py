@@ -89,6 +89,7 @@ class Settings(Given):
     # the evaluation
     eval_args: _Settings
     eval_batch_size: int
+    eval_users: int | None
     eval_type: EvaluatorType
     metrics: list[str]
     topk: list[int]
@@ -143,13 +144,18 @@ class Settings(Given):
 
     @property
     def split_in_words(self) -> str:
-        """The split in words, and what targets are ranked against if not all items; see ``config.splits``."""
+        """The split in words, what targets are ranked against if not all items, and ``eval_users``.
+
+        See ``config.splits``.
+        """
         args, mode = self.eval_args, self.eval_args["mode"]["test"]
         words = "the files' own split; validation items not trained on"
         if self.benchmark_filename is None:
             words = split_in_words(args["split"], args["group_by"])
         how = {"uni": "", "pop": " by popularity"}.get(mode[:3])
-        return words if how is None else f"{words}; ranked against {mode[3:]} items drawn{how}"
+        against = "" if how is None else f"; ranked against {mode[3:]} items drawn{how}"
+        some = "" if self.eval_users is None else f"; {self.eval_users:,} users at most, drawn, are evaluated"
+        return words + against + some
 
     @property
     def held_out(self) -> tuple[bool, bool]:

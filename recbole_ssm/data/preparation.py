@@ -16,6 +16,7 @@ from recbole_ssm.data.dataloader import (
     PackedTrainDataLoader,
 )
 from recbole_ssm.data.dataset import PackedDataset
+from recbole_ssm.data.eval_users import keep_users
 from recbole_ssm.data.order import chronological_history
 from recbole_ssm.data.ranking import rank_alike
 from recbole_ssm.data.recbole_loaders import recbole_loaders
@@ -48,6 +49,9 @@ def data_preparation(config: Config, dataset: Dataset) -> Loaders:
     make = _packed_loaders if isinstance(dataset, PackedDataset) else recbole_loaders
     loaders = make(config, dataset)
     rank_alike(config, loaders, history, interacted)
+    if config.eval_users is not None:
+        for loader in loaders[1:]:
+            keep_users(loader, config.eval_users)
     return loaders
 
 

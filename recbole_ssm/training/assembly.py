@@ -23,8 +23,9 @@ from recbole_ssm.ops.backends import use_backend
 from recbole_ssm.system import threads
 from recbole_ssm.system.distributed import rank
 from recbole_ssm.training.distillation import load_teachers
+from recbole_ssm.training.hooks.progress import Watch
 from recbole_ssm.training.making import make_model
-from recbole_ssm.training.trainer import Watch, create_trainer
+from recbole_ssm.training.trainer import create_trainer
 
 
 class Data(NamedTuple):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from recbole_ssm.checkpoints.fingerprint import fingerprint
 from recbole_ssm.checkpoints.load import load_ensemble
 from recbole_ssm.data import PackedDataset
 from recbole_ssm.errors import InputError
+from recbole_ssm.system.progress_bar import bar
+from recbole_ssm.system.terminal import Console
 from recbole_ssm.training.assembly import Assembly, assemble_trained, computing
+from recbole_ssm.training.hooks.progress import EvaluationProgress
 
 
 def evaluate(
@@ -49,10 +53,12 @@ def evaluate(
         data = loaders.train._dataset
         if others:
             trainer.model = load_ensemble([file, *others], config, data, {file: state})
-        valid_result = trainer.evaluate(loaders.valid, load_best_model=False)
+        with _progress_shown(trainer, "validating"):
+            valid_result = trainer.evaluate(loaders.valid, load_best_model=False)
         if update:
             _update(trainer.model, loaders.valid)
-        results = valid_result, trainer.evaluate(loaders.test, load_best_model=False)
+        with _progress_shown(trainer, "testing"):
+            results = valid_result, trainer.evaluate(loaders.test, load_best_model=False)
     valid_result, test_result = (found and {name: float(value) for name, value in found.items()} for found in results)
     return {
         "valid_result": valid_result,
@@ -63,6 +69,22 @@ def evaluate(
         "updated": update,
         "same_training_data": fingerprint(data) == state["dataset"],
     }
+
+
+@contextmanager
+def _progress_shown(trainer: Any, words: str) -> Iterator[None]:
+    """A bar beside the results, for one evaluation."""
+    far = 0.0, words
+
+    def watch(share: float, told: str) -> None:
+        nonlocal far
+        far = share, told
+
+    hooks = getattr(trainer, "hooks", ())  # trees have none
+    trainer.hooks = (*hooks, EvaluationProgress(watch, words))
+    with bar(Console(sys.stderr), lambda: far) if trainer.config.show_progress else nullcontext():
+        yield
+    trainer.hooks = hooks
 
 
 def _update(model: Any, valid: Any) -> None:

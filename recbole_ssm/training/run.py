@@ -24,9 +24,9 @@ from recbole_ssm.system.plain import plain
 from recbole_ssm.system.progress_bar import bar
 from recbole_ssm.training import run_log
 from recbole_ssm.training.assembly import Assembly, assemble, computing, read_data
+from recbole_ssm.training.hooks.progress import Watch
 from recbole_ssm.training.logs import run_logs
 from recbole_ssm.training.summary import count_parameters, log_summary, measured
-from recbole_ssm.training.trainer import Watch
 from recbole_ssm.training.words import data_in_words, model_in_words, result_in_words, settings_in_words
 
 

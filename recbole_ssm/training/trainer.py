@@ -31,7 +31,7 @@ from recbole_ssm.training.hooks.epoch_loss import EpochLoss
 from recbole_ssm.training.hooks.history import History, best_epoch
 from recbole_ssm.training.hooks.hook import Epoch, Fit, Hook, Scored, Validation
 from recbole_ssm.training.hooks.memory import Memory
-from recbole_ssm.training.hooks.progress import Progress
+from recbole_ssm.training.hooks.progress import Progress, Watch
 from recbole_ssm.training.hooks.resume import Resume
 from recbole_ssm.training.hooks.schedule import Schedule
 from recbole_ssm.training.hooks.sharing import Sharing
@@ -42,8 +42,6 @@ from recbole_ssm.training.losses import EVERY, BatchLoss, Losses
 from recbole_ssm.training.optimisation import fused_adam, parameter_groups
 from recbole_ssm.training.recording import RecordedSteps
 from recbole_ssm.training.tree_training import TREE_TRAINERS
-
-Watch = Callable[[float, str], None]
 
 
 class _Hooked(Trainer):
@@ -65,7 +63,8 @@ class _Hooked(Trainer):
         show_progress: bool = False,
     ) -> Any:
         """RecBole's, from a loaded or the current model."""
-        with _all(hook.around_evaluation() for hook in self.hooks):
+        batches = len(eval_data) if eval_data else 0
+        with _all(hook.around_evaluation(batches) for hook in self.hooks):
             if eval_data and load_best_model:
                 self.load_best(model_file)
             return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)

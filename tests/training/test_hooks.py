@@ -6,6 +6,7 @@ import pytest
 from atomic import make_config, make_trainer
 
 from recbole_ssm.training.hooks.hook import Hook
+from recbole_ssm.training.hooks.progress import EvaluationProgress, Progress
 
 
 class Recorder(Hook):
@@ -34,7 +35,7 @@ class Recorder(Hook):
     def around_validation(self, validation):
         return self.around("validation")
 
-    def around_evaluation(self):
+    def around_evaluation(self, batches):
         return self.around("evaluation")
 
     def between_batches(self, done):
@@ -87,3 +88,25 @@ def test_no_two_hooks_keep_a_state_under_the_same_key(tiny):
     trainer.fit(train, valid, verbose=False)
     keys = [key for hook in trainer.hooks for key in hook.state(0)]
     assert len(set(keys)) == len(keys) > 0
+
+
+def test_an_evaluation_tells_batch_by_batch_how_far_it_is(tiny):
+    told: list[tuple[float, str]] = []
+    trainer, _, (train, valid, test) = recorded(tiny, eval_batch_size=8)
+    batches = len(valid)
+    trainer.hooks = (*trainer.hooks, Progress(trainer, lambda *far: told.append(far)))
+    trainer.fit(train, valid, verbose=False, saved=False)
+    validating = [words for _, words in told if "validating, batch" in words]
+    assert [words.split(" left")[0].rpartition(", ")[0] for words in validating] == [
+        f"epoch 1/1, validating, batch {number} of {batches}" for number in range(2, batches + 1)
+    ]
+    told.clear()
+    trainer.evaluate(test, load_best_model=False)
+    assert [words.partition(" of")[0] for _, words in told] == [
+        f"testing, batch {number}" for number in range(2, len(test) + 1)
+    ]
+    alone = EvaluationProgress(lambda *far: told.append(far), "measuring")
+    told.clear()
+    with alone.around_evaluation(4):
+        assert all(alone.scores_batch() for _ in range(4))
+    assert [share for share, _ in told] == [0.25, 0.5, 0.75]

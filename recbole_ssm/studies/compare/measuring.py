@@ -14,6 +14,7 @@ from recbole.utils import ModelType
 
 from recbole_ssm.config.config import Config
 from recbole_ssm.data.dataloader import full_ranking
+from recbole_ssm.data.eval_users import evaluated_rows
 from recbole_ssm.ops.packing import last_tokens
 from recbole_ssm.studies.compare.beyond import novelty, training_popularity
 
@@ -78,16 +79,16 @@ def by_sample(trainer: Any, train: Any, loader: Any) -> dict[str, np.ndarray]:
     found = evaluator.samples
     dataset = loader._dataset
     users, items = (dataset.inter_feat[field].numpy() for field in (dataset.uid_field, dataset.iid_field))
-    names = dataset.id2token(dataset.iid_field, items)
-    if len(items) != len(found["hit"]):  # a row for each user, of all targets
+    names, rows = dataset.id2token(dataset.iid_field, items), evaluated_rows(loader).numpy()
+    if len(items) != loader.sample_size:  # a row for each user, of all targets
         users, first, count = np.unique(users, return_index=True, return_counts=True)
         names = np.where(count == 1, names[first], "")
     elif train.config.MODEL_TYPE == ModelType.SEQUENTIAL:
-        found["length"] = dataset.inter_feat[dataset.item_list_length_field].numpy()
+        found["length"] = dataset.inter_feat[dataset.item_list_length_field].numpy()[rows]
         targets = train._dataset.inter_feat[dataset.iid_field].numpy()
-        found["popularity"] = np.bincount(targets, minlength=dataset.item_num)[items]
-    found["item"] = names
-    found["user"] = dataset.id2token(dataset.uid_field, users)
+        found["popularity"] = np.bincount(targets, minlength=dataset.item_num)[items[rows]]
+    found["item"] = names[rows]
+    found["user"] = dataset.id2token(dataset.uid_field, users[rows])
     return found
 
 
@@ -119,7 +120,7 @@ def latency(trainer: Any, loader: Any, users: int, seconds: float = 2.0, most: i
         trainer: RecBole's, with the trained model.
         loader: of test data; all items are ranked, also where it has candidates.
         users: how many histories at a time; as many as there are if there are fewer.
-        seconds: how long it is tried, if not ``most`` times; five times at least.
+        seconds: how long it is tried, if not ``most`` times; five times at least, but once where that takes a minute.
         most: tries.
 
     Returns:
@@ -129,12 +130,13 @@ def latency(trainer: Any, loader: Any, users: int, seconds: float = 2.0, most: i
     trainer.model.eval()
     trainer.tot_item_num = loader._dataset.item_num
     trainer.item_tensor = loader._dataset.get_item_feature().to(trainer.device)
-    size = min(users, loader.sample_size)
+    all_rows = evaluated_rows(loader).numpy()
+    size = min(users, len(all_rows))
     draw = np.random.default_rng(0)
     took: list[float] = []
     lengths: list[float] = []
-    while len(took) < 6 or (sum(took) < seconds and len(took) <= most):
-        rows = draw.choice(loader.sample_size, size, replace=False)
+    while len(took) < 2 or (len(took) < 6 and sum(took) < 60) or (sum(took) < seconds and len(took) <= most):
+        rows = draw.choice(all_rows, size, replace=False)
         start = perf_counter()
         batch = loader.collate_fn(rows)
         torch.topk(trainer._full_sort_batch_eval(batch)[1], AT, dim=-1).indices.cpu()

@@ -22,6 +22,7 @@ from recbole_ssm.system.terminal import printable
 from recbole_ssm.system.version import __version__
 from recbole_ssm.training.evaluation import loaded
 from recbole_ssm.training.hooks.divergence import TrainingDiverged
+from recbole_ssm.training.hooks.progress import EvaluationProgress
 
 
 def train_and_measure(asked: dict, files: StudyRun) -> tuple[dict, dict[str, np.ndarray]]:
@@ -40,6 +41,7 @@ def train_and_measure(asked: dict, files: StudyRun) -> tuple[dict, dict[str, np.
     keys = [key for key in asked["keys"] if key.startswith("--dataset_cache=")]
     keys.append(f"--metrics={[*map(str.capitalize, METRICS), *to_evaluate(names)]}")
     with loaded(result["checkpoint"], command_line=keys) as (config, _, (train, _, test), trainer):
+        trainer.hooks = (*trainer.hooks, EvaluationProgress(lambda _, words: files.watch()(1.0, words), "measuring"))
         samples = by_sample(trainer, train, test)
         ranks_all = config.eval_args["mode"]["test"] == "full"
         beyond = beyond_accuracy(trainer, names) if ranks_all else {}

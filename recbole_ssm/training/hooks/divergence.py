@@ -61,7 +61,7 @@ class Divergence(Hook):
             self._trainer._neg_sample_batch_eval(valid_data.collate_fn(first))
 
     @contextmanager
-    def around_evaluation(self) -> Iterator[None]:
+    def around_evaluation(self, batches: int) -> Iterator[None]:
         self._ties_checked = False
         yield
 

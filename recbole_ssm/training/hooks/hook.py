@@ -91,8 +91,8 @@ class Hook:
         """The validation after an epoch."""
         return nullcontext()
 
-    def around_evaluation(self) -> AbstractContextManager[None]:
-        """One evaluation, as validation or as test."""
+    def around_evaluation(self, batches: int) -> AbstractContextManager[None]:
+        """One evaluation, as validation or as test, of so many batches."""
         return nullcontext()
 
     def between_batches(self, done: int) -> None:
@@ -109,7 +109,7 @@ class Hook:
         """
 
     def scores_batch(self) -> bool:
-        """Whether this process scores the evaluation batch that comes next."""
+        """Whether this process scores the evaluation batch that comes next; each hook is asked of each batch."""
         return True
 
     def after_scoring(self, scored: Scored) -> None:

@@ -21,7 +21,7 @@ class Memory(Hook):
         by_tokens = self._config.is_packed and self._config.train_batch_tokens is not None
         return self._explained("a step of the training", "train_batch_tokens" if by_tokens else "train_batch_size")
 
-    def around_evaluation(self) -> AbstractContextManager[None]:
+    def around_evaluation(self, batches: int) -> AbstractContextManager[None]:
         return self._explained("a batch of the evaluation", "eval_batch_size")
 
     def _explained(self, what: str, key: str) -> AbstractContextManager[None]:

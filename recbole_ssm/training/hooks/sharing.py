@@ -45,7 +45,7 @@ class Sharing(Hook):
             epoch.loss = tuple(sum(parts) / world_size() for parts in zip(*all_gather(epoch.loss), strict=True))
 
     @contextmanager
-    def around_evaluation(self) -> Iterator[None]:
+    def around_evaluation(self, batches: int) -> Iterator[None]:
         self._turn = -1
         yield
 
