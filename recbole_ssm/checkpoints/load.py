@@ -98,12 +98,15 @@ def stored_model(state: dict[str, Any], device: torch.device | str, file: str | 
     name = state["config"]["model"]
     if name not in MODELS:
         raise CheckpointError(f"{file} is a {name}; it must be one of {', '.join(MODELS)}")
-    config, catalogue = _Stored(state["config"] | {"device": device}), Catalogue(len(state["item_vocabulary"]))
+    config = _Stored(state["config"] | {"device": device})
+    catalogue = Catalogue(len(state["item_vocabulary"]), state.get("other_parameter"))
     try:
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and then replaced
             _check_sizes(config, catalogue, state["state_dict"])
             model = model_class(name)(config, catalogue)
         load_weights(model, state)
+    except CheckpointError:
+        raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{file} has weights that do not fit {name}; use the version of this package that wrote it "

@@ -147,6 +147,8 @@ def assemble_trained(config: Config, state: dict[str, Any], file: str | Path) ->
     check_topk(config, dataset)
     _check_items(config, dataset, state, file)
     loaders = Loaders(*data_preparation(config, dataset))
+    if config.is_packed:
+        loaders.train._dataset.kept = state.get("other_parameter")
     try:
         check_fits(config, loaders.train._dataset, state["state_dict"])
         model = make_model(config, loaders.train._dataset)

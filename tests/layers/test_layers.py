@@ -154,7 +154,7 @@ def test_mamba_equals_that_of_transformers(length, dtype):
     ours.load_state_dict(theirs.state_dict())
     hidden = randn(length, 32).float()
     with torch.no_grad():
-        expected = theirs.slow_forward(hidden[None])[0]
+        expected = theirs(hidden[None])[0]
         assert relative_error(ours(hidden, alone(length)), expected) < 1e-5
 
 
@@ -168,11 +168,13 @@ def test_mamba2_equals_that_of_transformers(length, ngroups, dtype):
         hidden_size=32, state_size=7, conv_kernel=4, expand=2, num_heads=8, head_dim=8, n_groups=ngroups, chunk_size=16
     )
     theirs = randomise(modeling.Mamba2Mixer(config, 0))
+    if ngroups > 1 and hasattr(theirs.norm, "group_size"):
+        pytest.skip("from transformers 5 on each group is normalised by itself")
     ours = Mamba2(32, d_state=7, headdim=8, ngroups=ngroups)
     ours.load_state_dict(theirs.state_dict())
     hidden = randn(length, 32).float()
     with torch.no_grad():
-        expected = theirs.torch_forward(hidden[None])[0]
+        expected = theirs(hidden[None])[0]
         assert relative_error(ours(hidden, alone(length)), expected) < 1e-5
 
 

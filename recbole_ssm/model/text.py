@@ -1,0 +1,207 @@
+"""Models that read the texts of items with a language model: their keys, and what they share.
+
+A model that ranks by text is a :class:`TextRecommender`:
+
+.. code-block:: python
+
+    class LastTitle(TextRecommender):
+        keys = (*TextRecommender.keys, Key("history_items", int, "latest items that are read", 10, low=1))
+
+        def calculate_loss(self, interaction):
+            ...  # self.language.loss(self.language(tokens, cu_seqlens, readout), target)
+
+        def full_sort_predict(self, interaction):
+            language = self.language
+
+            for history in self.histories(interaction):  # numbers of items, the latest last
+                text = ", ".join(language.texts[item] for item in history)
+
+                tokens = torch.tensor([language.tokenizer.begin, *language.tokenizer.encode([text])[0]])
+
+                hidden = language(tokens, cumulative_lengths(torch.tensor([len(tokens)])))  # (T, width)
+
+                logits = language.logits(hidden[-1:])  # (1, vocabulary)
+            ...  # scores (S, n_items)
+
+``self.language`` is a :class:`recbole_ssm.language.model.LanguageModel`: ``.model`` is transformers' own, ``.packed``
+the same on packed ops with kept states (Mamba only), ``.titles()`` the tokens of each item's text. Texts, tokenizer and
+configuration go into checkpoints, and come back from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole.data.interaction import Interaction
+from recbole.utils import InputType
+from torch import Tensor
+
+from recbole_ssm.errors import InputError
+from recbole_ssm.language.loading import check_four_bits
+from recbole_ssm.language.lora import Lora
+from recbole_ssm.language.model import LanguageModel, from_folder, from_kept, from_settings
+from recbole_ssm.model.declarations import Configuration, Key
+from recbole_ssm.model.packed_input import PackedRecommender
+
+TEXT_KEYS = (
+    Key(
+        "language_model",
+        str,
+        "folder of a pretrained causal language model, as save_pretrained of transformers writes it, with safetensors; "
+        "None for one with random weights",
+        optional=True,
+    ),
+    Key(
+        "language_config",
+        dict,
+        "a language model with random weights: its model_type as in transformers, such as mamba or llama, and settings "
+        "of that type's configuration; None for the usual one",
+        optional=True,
+    ),
+    Key(
+        "tokenizer",
+        str,
+        "folder of a tokenizer; None for that of language_model, or one that is trained on the texts",
+        optional=True,
+    ),
+    Key("tokenizer_size", int, "tokens of a tokenizer that is trained on the texts, at most", 2000, low=259),
+    Key(
+        "item_text",
+        str,
+        "the text of an item, made of columns of the .item file in braces, such as {title} ({year}); None for the "
+        "title by its usual names, with the year",
+        optional=True,
+    ),
+    Key("title_tokens", int, "tokens of an item's text that are read, from its beginning", 32, low=1),
+    Key(
+        "lora_rank",
+        int,
+        "rank of adapters (LoRA), which alone are trained then; 0 to train all weights of the language model",
+        0,
+        low=0,
+    ),
+    Key("lora_alpha", float, "adapters count lora_alpha / lora_rank", 16.0, low=0),
+    Key("lora_dropout", float, "dropout in front of adapters", 0.05, low=0, high=1),
+    Key(
+        "lora_targets",
+        str,
+        "modules of the language model that get adapters, separated by commas, such as q_proj,v_proj; None for the "
+        "usual ones",
+        optional=True,
+    ),
+    Key(
+        "load_in_4bit",
+        bool,
+        "keep the weights of language_model in 4 bits (QLoRA: NF4, double quantisation); on a GPU, with lora_rank",
+        False,
+    ),
+)
+"""The keys that every model with a language model reads."""
+
+
+def check_text(config: Configuration) -> None:
+    """Raise InputError where keys of :data:`TEXT_KEYS` do not fit one another."""
+    if config["language_model"] and config["language_config"]:
+        raise InputError("language_model and language_config exclude each other: a folder has its own; give one")
+    if config["lora_rank"] and not config["language_model"]:
+        raise InputError("lora_rank: random weights have to be trained themselves; set it to 0, or name language_model")
+    if config["load_in_4bit"]:
+        if not config["lora_rank"]:
+            raise InputError("load_in_4bit: weights in 4 bits cannot be trained; set lora_rank, such as 8")
+        check_four_bits()
+
+
+def make_language(config: Configuration, dataset: Any, usual: Mapping[str, Any]) -> LanguageModel:
+    """The language model that the keys ask for, with the texts of a dataset's items.
+
+    Args:
+        config: with :data:`TEXT_KEYS`.
+        dataset: the training split, or a :class:`recbole_ssm.model.catalogue.Catalogue`. What a checkpoint keeps is its
+            attribute ``kept``, if it has one. Items of which nothing is known are called by their numbers.
+        usual: ``language_config`` where none is given.
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: the folder, the tokenizer or the texts cannot be used.
+    """
+    lora, kept = _lora(config), getattr(dataset, "kept", None) or {}
+    common: dict[str, Any] = {"title_tokens": config["title_tokens"]}
+    texts = None if "texts" in kept else _texts(config, dataset)
+    if "language_config" in kept:
+        moved = config["language_model"] and Path(config["language_model"]).is_dir()
+        folder = config["language_model"] if moved else None
+        bits = bool(config["load_in_4bit"])
+        return from_kept(kept, texts, folder=folder, lora=lora, load_in_4bit=bits, **common)
+    assert texts is not None
+    common["tokenizer"] = config["tokenizer"]
+    if config["language_model"]:
+        return from_folder(
+            config["language_model"], texts, lora=lora, load_in_4bit=bool(config["load_in_4bit"]), **common
+        )
+    return from_settings(config["language_config"] or usual, texts, tokenizer_size=config["tokenizer_size"], **common)
+
+
+def _lora(config: Configuration) -> Lora | None:
+    if not config["lora_rank"]:
+        return None
+    targets = [word.strip() for word in (config["lora_targets"] or "").split(",") if word.strip()]
+    return Lora(config["lora_rank"], config["lora_alpha"], config["lora_dropout"], targets)
+
+
+def _texts(config: Configuration, dataset: Any) -> list[str]:
+    if hasattr(dataset, "item_texts"):
+        return list(dataset.item_texts(config["item_text"]))
+    return ["", *(f"item {number}" for number in range(1, dataset.item_num))]
+
+
+class TextRecommender(PackedRecommender):
+    """A recommender that reads texts with a language model, and ranks all items after each history at once.
+
+    A subclass gives ``calculate_loss`` and ``full_sort_predict``; see the example at the top of this file.
+
+    Args:
+        config: the configuration.
+        dataset: the training split, or for a model from a checkpoint what stands for it.
+
+    Attributes:
+        language: the language model, with tokenizer and texts.
+    """
+
+    keys = TEXT_KEYS
+    input_type = InputType.POINTWISE  # RecBole asks for one; no negatives are drawn
+
+    usual_language: Mapping[str, Any] = {"model_type": "mamba", "hidden_size": 96, "num_hidden_layers": 2}
+    """``language_config`` where none is given."""
+
+    @classmethod
+    def check_config(cls, config: Configuration) -> None:
+        """See :meth:`PackedRecommender.check_config`."""
+        check_text(config)
+
+    def __init__(self, config: Configuration, dataset: Any):
+        super().__init__(config, dataset)
+        self.language = make_language(config, dataset, self.usual_language)
+
+    def histories(self, interaction: Interaction) -> list[list[int]]:
+        """The numbers of the items of each history, the latest last, of a packed or padded batch."""
+        tokens, cu_seqlens = self.packed(interaction)
+        return [each.tolist() for each in tokens.split(cu_seqlens.diff().tolist())]
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Scores (R,) of the candidates ``item_id`` (R,)."""
+        scores: Tensor = self.full_sort_predict(interaction)
+        items, rows = self.candidates(interaction, len(scores))
+        return scores[rows, items]
+
+    def other_parameter(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the weights."""
+        return self.language.kept()
+
+    def load_other_parameter(self, kept: Mapping[str, Any] | None) -> None:
+        """Take over what a checkpoint has kept; ValueError if it is of another catalogue."""
+        if kept:
+            self.language.take(kept)
