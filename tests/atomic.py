@@ -18,7 +18,7 @@ import torch
 from recbole_ssm.cli.main import main
 from recbole_ssm.config.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
-from recbole_ssm.model.registry import MODELS
+from recbole_ssm.model.registry import MODELS, model_class
 from recbole_ssm.training.assembly import assemble
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +28,9 @@ REAL_DATA = os.environ.get("RECBOLE_SSM_DATA_PATH")
 
 SMALL = {"hidden_size": 8, "headdim": 4, "d_state": 4, "num_layers": 1, "defaults": "paper"}
 """A model of this package that trains in no time, with settings that do not depend on the data."""
+
+WITHOUT_TEXTS = [name for name in MODELS if all(key.name != "item_text" for key in model_class(name).keys)]
+"""The models of this package that read no texts: they need no .item file, and no transformers."""
 
 SMALL_OF_RECBOLE = {
     "SASRec": {"hidden_size": 8, "inner_size": 16, "n_layers": 1},

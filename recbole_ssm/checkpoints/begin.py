@@ -30,6 +30,8 @@ class Beginning(NamedTuple):
     items: Sequence[str]
     """Name of each item by its number; number 0 is the padding."""
     weights: Mapping[str, Tensor]
+    kept: Mapping[str, Any]
+    """What the checkpoint keeps of the model beside its weights, without the texts of its items."""
 
 
 def read_beginning(config: Config) -> Beginning | None:
@@ -52,7 +54,8 @@ def read_beginning(config: Config) -> Beginning | None:
         raise CheckpointError(f"init_from: {file} is a {state['config']['model']}, and a {config['model']} is trained")
     names = (key.name for key in config.model_class.keys)
     settings = {name: state["config"][name] for name in names if name in state["config"]}
-    return Beginning(file, settings, state["item_vocabulary"], state["state_dict"])
+    kept = {key: value for key, value in (state.get("other_parameter") or {}).items() if key != "texts"}
+    return Beginning(file, settings, state["item_vocabulary"], state["state_dict"], kept)
 
 
 def begin_with(model: PackedSequentialRecommender, begun: Beginning, items: Sequence[str]) -> None:

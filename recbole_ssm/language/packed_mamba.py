@@ -63,22 +63,25 @@ class PackedMamba:
         """
         return self._read(tokens, cu_seqlens, readout, None, keep=False)[0]
 
-    def prefill(self, tokens: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, State]:
-        """:meth:`forward` of all tokens, and the state after each sequence."""
-        return self._read(tokens, cu_seqlens, None, None, keep=True)
+    def prefill(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> tuple[Tensor, State]:
+        """As :meth:`forward`, and the state after each sequence."""
+        return self._read(tokens, cu_seqlens, readout, None, keep=True)
 
-    def extend(self, tokens: Tensor, cu_seqlens: Tensor, state: State) -> tuple[Tensor, State]:
+    def extend(
+        self, tokens: Tensor, cu_seqlens: Tensor, state: State, readout: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Go on with any number of tokens after kept states.
 
         Args:
             tokens: (T,) the tokens that come next.
             cu_seqlens: (S + 1,) their borders. A sequence may get none.
             state: after the tokens before.
+            readout: (R,) int64, the tokens that are wanted; None for all.
 
         Returns:
-            (T, width), and the state after these tokens.
+            (T, width) or (R, width), and the state after these tokens.
         """
-        return self._read(tokens, cu_seqlens, None, state, keep=True)
+        return self._read(tokens, cu_seqlens, readout, state, keep=True)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Go on with one token (R,) after each of R kept states.

@@ -10,6 +10,7 @@ from typing import Any
 from recbole_ssm.errors import InputError
 from recbole_ssm.system.extras import package
 
+_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _BEGIN, _END, _SEPARATOR = "<begin>", "<end>", "<title>"
 
 
@@ -120,6 +121,8 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     """
     automatic = package("transformers", "language", "a language model").AutoTokenizer
     try:
+        if not any((folder / name).is_file() for name in _FILES):  # transformers 5 would make an empty one
+            raise FileNotFoundError("none is there")
         found = automatic.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, use_fast=True)
         core = found.backend_tokenizer
     except Exception as error:  # it raises whatever its libraries raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from recbole_ssm.errors import InputError
 from recbole_ssm.model.declarations import Column, Configuration, Key
 from recbole_ssm.ops.packing import check_each, check_ids, check_shapes, lengths_of, pack_padded
 from recbole_ssm.ops.values import demand, on_host
+
+LeftOut = Callable[[], Sequence[Tensor]]
+"""Gives rows (n,) and items (n,) that are not recommended."""
 
 
 class PackedRecommender(SequentialRecommender):
@@ -81,6 +85,27 @@ class PackedRecommender(SequentialRecommender):
     def streams(self) -> bool:
         """Whether :meth:`prefill` and :meth:`step` can be used: it keeps a state of constant size, not the history."""
         return False
+
+    @property
+    def step_is_fixed(self) -> bool:
+        """Whether :meth:`step` does the same whatever the items are, so that a graph can be made of it."""
+        return True
+
+    def rank_best(self, interaction: Interaction, k: int, left_out: LeftOut) -> Tensor:
+        """Scores (S, n_items) of all items after each history, of which the k best must be right.
+
+        A model that looks at some items more closely than at others looks at these k.
+
+        Args:
+            interaction: a packed or padded batch.
+            k: how many items are wanted.
+            left_out: gives rows (n,) and items (n,) that are not recommended; their scores are not used.
+
+        Returns:
+            The scores.
+        """
+        scores: Tensor = self.full_sort_predict(interaction)
+        return scores
 
     def packed(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """The items of a batch as one stream.

@@ -25,6 +25,7 @@ SHIPPED = {
     "Hydra4Rec": "recbole_ssm.model.hydra4rec:Hydra4Rec",
     "LRURec": "recbole_ssm.model.lrurec:LRURec",
     "PackedSASRec": "recbole_ssm.model.packed_sasrec:PackedSASRec",
+    "MamRec": "recbole_ssm.model.mamrec:MamRec",
     "PCTM": "recbole_ssm.model.pctm:PCTM",
     "SeqRules": "recbole_ssm.model.seq_rules:SeqRules",
     "MarkovChain": "recbole_ssm.model.markov_chain:MarkovChain",

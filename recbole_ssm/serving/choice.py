@@ -39,6 +39,11 @@ class Choice(NamedTuple):
         pairs = zip(self.exclude, items, strict=True)
         return Choice(self.candidates, [more if one is None else torch.cat([one, more]) for one, more in pairs])
 
+    def left_out(self, n_items: int) -> list[Tensor]:
+        """Rows (n,) and items (n,) that may not be recommended."""
+        others = [None if each is None else _others(each, n_items) for each in self.candidates]
+        return [torch.cat(parts) for parts in zip(_pairs(others), _pairs(self.exclude), strict=True)]
+
     def allowed(self, n_items: int) -> Tensor | None:
         """Which items (n_items,) bool may be recommended after the only history; None for all."""
         (candidates,), (exclude,) = self
@@ -118,7 +123,9 @@ def best_items(
     if None not in choice.candidates and _FEW * len(items) <= len(choice.candidates) * model.n_items:
         scores, numbers = _of_candidates(model, batch, choice, rows, items)
     else:
-        return best_scores(model.full_sort_predict(batch), choice, k)
+        device = batch[model.ITEM_SEQ].device
+        scores = model.rank_best(batch, k, lambda: moved(choice.left_out(model.n_items), device))
+        return best_scores(scores, choice, k)
     best = torch.topk(scores, min(k, scores.shape[1]))
     return zip(best.values.tolist(), numbers.gather(1, best.indices).tolist(), strict=True)
 
@@ -160,6 +167,10 @@ def _of_candidates(
     numbers = items.new_zeros(scores.shape)
     scores[rows, place], numbers[rows, place] = found, items
     return scores, numbers
+
+
+def _others(items: Tensor, n_items: int) -> Tensor:
+    return torch.ones(n_items).index_fill(0, items, 0).nonzero()[:, 0]
 
 
 def _pairs(items: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:

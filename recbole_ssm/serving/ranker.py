@@ -193,7 +193,7 @@ class Ranker:
         """What reads and ranks for sessions; another one once the model has another number type."""
         dtype = self.model.item_embedding.weight.dtype
         if dtype not in self._steppers:
-            kind = RecordedStepper if self._cuda_graph else Stepper
+            kind = RecordedStepper if self._cuda_graph and self.model.step_is_fixed else Stepper
             columns = self._of_item(dict.fromkeys(self._columns, 0.0))
             self._steppers[dtype] = kind(self.model, self.device, columns)
         return self._steppers[dtype]

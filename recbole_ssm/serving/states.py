@@ -48,7 +48,8 @@ class States:
         }
         with recommender.computing():
             hidden, self._form = self._model.prefill(item, cumulative_lengths(torch.ones(1)).to(device), **columns)
-        self._model_step = TracedStep(self._model, self._form) if device.type == "cpu" else self._model.step
+        traced = device.type == "cpu" and self._model.step_is_fixed
+        self._model_step = TracedStep(self._model, self._form) if traced else self._model.step
         parts = hidden, *leaves(self._form)
         self._kinds = [(part.shape[1:], part.dtype) for part in parts]
         sizes = [part.numel() * part.element_size() for part in parts]

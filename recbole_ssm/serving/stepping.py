@@ -56,7 +56,7 @@ class Stepper:
         borders = torch.tensor([0, 1], dtype=torch.int32, device=device)
         there = {name: values.to(device) for name, values in columns.items()}
         hidden, state = model.prefill(item, borders, **there)
-        self._step = TracedStep(model, state) if device.type == "cpu" else model.step
+        self._step = TracedStep(model, state) if device.type == "cpu" and model.step_is_fixed else model.step
         self._form = self._begun(hidden, state)
 
     def _begun(self, hidden: Tensor, state: Any) -> Kept:

@@ -137,12 +137,14 @@ class Subject:
 
         Returns:
             (number of groups, T) bool: whether outputs of the group have a gradient at the token's embedding, rounding
-            aside.
+            aside. Of a model that reads something else of an item: whether they change when the item does.
         """
         looked_up: list[Tensor] = []
         hook = self.model.item_embedding.register_forward_hook(lambda module, ids, out: looked_up.append(out))
         hidden = self.encode(batch, **options)
         hook.remove()
+        if not looked_up:
+            return self._changes(batch, group, hidden, **options)
         weights = torch.rand(hidden.shape, dtype=hidden.dtype, generator=torch.Generator().manual_seed(3))
         sums = (hidden * weights).sum(1)
         rows = [
@@ -152,6 +154,15 @@ class Subject:
         sizes = torch.stack(rows)
         assert torch.isfinite(sizes).all(), "the gradient of an output by the embeddings is not finite"
         return sizes > 10 * torch.finfo(sizes.dtype).eps * sizes.max()
+
+    @torch.no_grad()
+    def _changes(self, batch: Interaction, group: Tensor, before: Tensor, **options: Tensor) -> Tensor:
+        found = torch.zeros(int(group.max()) + 1, len(batch[self.model.ITEM_SEQ]), dtype=torch.bool)
+        for token in range(found.shape[1]):
+            after = self.encode(self.with_other_items(batch, slice(token, token + 1)), **options)
+            moved = (after - before).abs().amax(1) > 10 * torch.finfo(after.dtype).eps * before.abs().max()
+            found[group[moved], token] = True
+        return found
 
     @property
     def per_token_fields(self) -> list[str]:

@@ -169,6 +169,8 @@ def _new_model(config: Config, dataset: Any, begun: Beginning | None) -> nn.Modu
     """A model with its teachers. Loading these makes no difference to its weights."""
     teachers = load_teachers(config, dataset) if config.is_packed else None
     set_seed(config)
+    if begun is not None:
+        dataset.kept = begun.kept
     try:
         model = make_model(config, dataset)
     except InputError:

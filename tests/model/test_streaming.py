@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from atomic import interactions, make_config, make_loaders, write_dataset
+from atomic import WITHOUT_TEXTS, interactions, make_config, make_loaders, write_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from model_cases import build
 from torch.testing import assert_close
 
 from recbole_ssm.layers import LRU, Mamba, Mamba2
-from recbole_ssm.model import registry
 
 STREAMING = {"Mamba4Rec", "2Mamba4Rec", "LRURec"}
 
@@ -33,7 +32,7 @@ def model(folder, request):
     return model, test
 
 
-@pytest.mark.parametrize("name", registry.MODELS)
+@pytest.mark.parametrize("name", WITHOUT_TEXTS)
 def test_these_models_keep_a_state(name):
     assert build(name).streams == (name in STREAMING)
 

@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from atomic import histories, make_config, make_loaders, read_interactions, small, write_dataset
+from atomic import WITHOUT_TEXTS, histories, make_config, make_loaders, read_interactions, small, write_dataset
 from torch.testing import assert_close
 
 from recbole_ssm import InputError, Recommender, run
 from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.configuration import stored_config
 from recbole_ssm.cli.main import main
-from recbole_ssm.model.registry import MODELS
 from recbole_ssm.ops import use_backend
 
 
@@ -36,7 +35,7 @@ def evaluated(tiny, file, model, **keys):
 @pytest.mark.parametrize(
     ("model", "keys"),
     [
-        *((model, {}) for model in MODELS),
+        *((model, {}) for model in WITHOUT_TEXTS),
         ("2Mamba4Rec", {"repeat_bias": True, "item_bias": True}),
         ("2Mamba4Rec", {"repeat_bias": True, "transition_memory": True, "memory_items": 3}),
         ("SSD4Rec", {"transition_memory": True, "MAX_ITEM_LIST_LENGTH": 4}),

@@ -1,0 +1,228 @@
+"""MamRec: a Mamba language model reads the titles of a history, and scores all items after each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor
+
+from recbole_ssm.errors import InputError
+from recbole_ssm.language.packed_mamba import PackedMamba
+from recbole_ssm.language.streams import TitleStream, title_stream
+from recbole_ssm.language.title_scores import TitleScores
+from recbole_ssm.layers import Dropout
+from recbole_ssm.model.base import PackedSequentialRecommender
+from recbole_ssm.model.declarations import Configuration, Key
+from recbole_ssm.model.packed_input import LeftOut
+from recbole_ssm.model.shared_keys import D_CONV, D_STATE, DROPOUT_PROB, EXPAND, NUM_LAYERS
+from recbole_ssm.model.text import TEXT_KEYS, check_text, make_language
+from recbole_ssm.ops.once import once_a_batch
+from recbole_ssm.ops.packing import at, check_each, check_ids, last_tokens, sequence_index
+
+
+class MamRec(PackedSequentialRecommender):
+    """Scores ``h . e_i`` of item i, with h the language model's output at the end of the last title.
+
+    A history is a stream of text: a begin token, and then the title of each item and one token that ends it. All
+    histories of a batch are one packed stream, and one read of a user trains the prediction of each next item. A click
+    costs one title: the language model keeps a state.
+
+    Args:
+        config: the configuration.
+        dataset: the training split, or for a model from a checkpoint what stands for it.
+
+    Attributes:
+        language: the language model, with tokenizer and titles. Without ``language_model`` and ``language_config`` it
+            is a Mamba of ``hidden_size`` and ``num_layers`` with random weights.
+    """
+
+    keys = (
+        *PackedSequentialRecommender.keys,
+        *(NUM_LAYERS, DROPOUT_PROB, D_STATE, D_CONV, EXPAND),
+        *TEXT_KEYS,
+        Key(
+            "item_start",
+            str,
+            "the embeddings of items begin as random numbers, or with titles as the mean of their tokens' embeddings",
+            "titles",
+            choices=("random", "titles"),
+        ),
+        Key(
+            "item_scores",
+            str,
+            "what an item's score is: with head the product of its learned embedding and what the language model makes "
+            "of the history; with titles the log-probability of its title as the next one",
+            "head",
+            choices=("head", "titles"),
+        ),
+        Key(
+            "title_beam",
+            int,
+            "with item_scores titles: beginnings of titles that are followed at once until enough titles are found",
+            16,
+            low=1,
+        ),
+    )
+
+    @classmethod
+    def check_config(cls, config: Configuration) -> None:
+        """See :meth:`PackedSequentialRecommender.check_config`."""
+        check_text(config)
+        if config["item_scores"] == "titles":
+            for key, usual in (("teacher", None), ("loss_type", "CE")):
+                if config[key] and config[key] != usual:
+                    raise InputError(f"{key} {config[key]} does not apply to item_scores: titles; remove it")
+
+    def __init__(self, config: Configuration, dataset: Any):
+        language = make_language(config, dataset, _usual_language(config))
+        titles = config["item_scores"] == "titles"
+        super().__init__(
+            _With(config, **_WITHOUT_HEAD) if titles else _With(config, hidden_size=language.width), dataset
+        )
+        if language.packed is None:
+            kind = language.model.config.model_type
+            raise InputError(f"MamRec reads with a mamba or mamba2, and language_model is a {kind}; use GPT4Rec for it")
+        self.language = language
+        self.dropout = Dropout(config["dropout_prob"])
+        self.titles = TitleScores(language, config["title_beam"]) if titles else None
+        self._best, self._filter_seen = max(config["topk"]), bool(config["filter_seen"])
+        self._init_weights(self.item_embedding)
+        if config["item_start"] == "titles" and not titles:
+            self._begin_with_titles()
+
+    @torch.no_grad()
+    def _begin_with_titles(self) -> None:
+        """Embeddings of items as means of their tokens' embeddings, of the usual standard deviation."""
+        language, weight = self.language, self.item_embedding.weight
+        if weight.device.type == "meta":
+            return
+        start, tokens = language.title_start, language.title_flat
+        item = torch.arange(self.n_items).repeat_interleave(start.diff())
+        words = language.model.get_input_embeddings().weight.float()[tokens]
+        means = torch.zeros_like(weight).index_add(0, item, words) / start.diff()[:, None]
+        means[1:] -= means[1:].mean(0)
+        weight[1:] = means[1:] * (self.initializer_range / means[1:].std().clamp(min=1e-6))
+
+    @property
+    def streams(self) -> bool:
+        """See :attr:`PackedSequentialRecommender.streams`; probabilities of titles need more than a representation."""
+        return self.titles is None
+
+    @property
+    def step_is_fixed(self) -> bool:
+        """See :attr:`PackedSequentialRecommender.step_is_fixed`: titles are of different lengths."""
+        return False
+
+    @property
+    def _reader(self) -> PackedMamba:
+        assert self.language.packed is not None
+        return self.language.packed
+
+    def encode(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, **columns: Tensor) -> Tensor:
+        """See :meth:`PackedSequentialRecommender.encode`."""
+        if self.titles is not None:
+            raise InputError("with item_scores: titles MamRec has no representations of histories; use head")
+        stream = title_stream(self.language, tokens, cu_seqlens)
+        return self.dropout(self._reader.forward(stream.tokens, stream.cu_seqlens, at(readout, stream.ends)))
+
+    @once_a_batch()
+    def prefill(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> tuple[Tensor, list[Any]]:
+        """See :meth:`PackedSequentialRecommender.prefill`."""
+        if not self.streams:
+            return super().prefill(tokens, cu_seqlens, **columns)
+        self.check_histories(tokens, cu_seqlens)
+        stream = title_stream(self.language, tokens, cu_seqlens)
+        return self._after(stream, last_tokens(cu_seqlens), self._reader.beginning(len(cu_seqlens) - 1))
+
+    @once_a_batch()
+    def step(self, items: Tensor, state: list[Any] | None = None, **columns: Tensor) -> tuple[Tensor, list[Any]]:
+        """See :meth:`PackedSequentialRecommender.step`."""
+        if not self.streams:
+            return super().step(items, state, **columns)
+        check_each(items=(items, (items.numel(),)))
+        check_ids(self.ITEM_ID, items, 0, self.n_items)
+        alone = torch.arange(len(items) + 1, dtype=torch.int32, device=items.device)
+        stream = title_stream(self.language, items, alone, begin=state is None)
+        return self._after(stream, None, self._reader.beginning(len(items)) if state is None else state)
+
+    def _after(self, stream: TitleStream, items: Tensor | None, state: list[Any]) -> tuple[Tensor, list[Any]]:
+        hidden, state = self._reader.extend(stream.tokens, stream.cu_seqlens, state, at(items, stream.ends))
+        return self.dropout(hidden), state
+
+    @once_a_batch()
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """See :meth:`PackedSequentialRecommender.calculate_loss`; of titles that of their tokens."""
+        if self.titles is None:
+            return super().calculate_loss(interaction)
+        return self.titles.loss(*self.packed(interaction), interaction[self.POS_ITEM_ID], self.dropout)
+
+    @once_a_batch()
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Scores (S, n_items) of every item after each history; of titles the best of ``topk`` are exact.
+
+        With ``filter_seen`` items of the history are none of these.
+        """
+        if self.titles is None:
+            return super().full_sort_predict(interaction)
+        tokens, cu_seqlens = self.packed(interaction)
+        seen = (sequence_index(cu_seqlens, len(tokens)).long(), tokens) if self._filter_seen else None
+        return self.titles.best(tokens, cu_seqlens, self._best, seen)
+
+    @once_a_batch()
+    def rank_best(self, interaction: Interaction, k: int, left_out: LeftOut) -> Tensor:
+        """See :meth:`PackedSequentialRecommender.rank_best`."""
+        if self.titles is None:
+            return super().full_sort_predict(interaction)
+        rows, items = left_out()
+        return self.titles.best(*self.packed(interaction), k, (rows, items))
+
+    @once_a_batch()
+    def predict(self, interaction: Interaction) -> Tensor:
+        """See :meth:`PackedSequentialRecommender.predict`."""
+        if self.titles is None:
+            return super().predict(interaction)
+        tokens, cu_seqlens = self.packed(interaction)
+        items, rows = self.candidates(interaction, len(cu_seqlens) - 1)
+        return self.titles.of(tokens, cu_seqlens, rows, items)
+
+    def item_vectors(self) -> Tensor | None:
+        """See :meth:`PackedSequentialRecommender.item_vectors`."""
+        return super().item_vectors() if self.titles is None else None
+
+    def other_parameter(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the weights."""
+        return self.language.kept()
+
+    def load_other_parameter(self, kept: Mapping[str, Any] | None) -> None:
+        """Take over what a checkpoint has kept; ValueError if it is of another catalogue."""
+        if kept:
+            self.language.take(kept)
+
+
+_WITHOUT_HEAD = {
+    **{"hidden_size": 0, "item_bias": False, "repeat_bias": False, "transition_memory": False},
+    **{"item_vectors": None, "item_features": None},
+}
+"""What is added to scores of items is no part of the probability of a title."""
+
+
+def _usual_language(config: Configuration) -> dict[str, Any]:
+    names = {"hidden_size": "hidden_size", "num_hidden_layers": "num_layers", "state_size": "d_state"}
+    names |= {"conv_kernel": "d_conv", "expand": "expand"}
+    return {"model_type": "mamba", **{name: config[key] for name, key in names.items()}}
+
+
+class _With:
+    """A configuration in which some keys have other values."""
+
+    def __init__(self, config: Configuration, **changed: Any):
+        self._config, self._changed = config, changed
+
+    def __getitem__(self, key: str) -> Any:
+        return self._changed[key] if key in self._changed else self._config[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._changed or key in self._config
