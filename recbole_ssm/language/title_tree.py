@@ -6,18 +6,15 @@ prefix below the k-th best whole title can be dropped with all that begins with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recbole_ssm.language.steps import Step
 from recbole_ssm.ops.packing import gather_ranges
-
-Step = Callable[[Tensor, Any, Tensor], tuple[Tensor, Any]]
-"""A language model's step: ``(tokens (R,), state, parents (R,))`` to logits (R, vocabulary) and the state of the R
-rows. ``parents`` are the rows of the state before that the tokens come after, in any number and order."""
 
 
 class TitleTree(nn.Module):
@@ -72,7 +69,7 @@ class TitleTree(nn.Module):
         Args:
             logits: (U, vocabulary) after the histories.
             state: after the histories, for ``step``.
-            step: see :data:`Step`.
+            step: see :data:`recbole_ssm.language.steps.Step`.
             k: how many items must be exact; None for all.
             left_out: users (n,) and items (n,) that are not recommended, such as what was seen before.
             beam: with how many prefixes a user goes on until k whole titles are found.
