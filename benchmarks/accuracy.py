@@ -135,6 +135,7 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path, pa
         os.environ["OMP_NUM_THREADS"] = str(threads)  # which holds
         torch.set_num_threads(threads)
     from recbole_ssm.checkpoints import format as checkpoint
+    from recbole_ssm.checkpoints.latest import decisive
     from recbole_ssm.config.config import Config
     from recbole_ssm.studies.worker import OF_RUN, end_with_parent, train_once
     from recbole_ssm.training.evaluation import evaluate
@@ -158,7 +159,7 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path, pa
     return {
         **circumstances,
         "settings": settings,
-        "from_data": {key: value for key, value in state["given"].items() if key not in asked_for},
+        "from_data": {key: value for key, value in decisive(state["given"]).items() if key not in asked_for},
         "model": model,
         "dataset": dataset,
         "time_order": config["time_order"],

@@ -15,6 +15,8 @@ METRICS = {"HR": "hit", "NDCG": "ndcg", "MRR": "mrr"}
 COLUMNS = [f"{name}@{k}" for k in (10, 20) for name in METRICS]
 LEAVE_ONE_OUT = {"valid_and_test": "no", "test_only": "yes"}
 """Of the splits that leave one out: whether the validation items are trained on."""
+ONLY_AN_ORDER = ("amazon-beauty", "amazon-toys", "amazon-video-games", "kuairand-pure")
+"""Data whose times only count the items of a user: every ``time_order`` gives the same histories."""
 FILTERS = {"unfiltered": "no item excluded", "filtered": "items of the history excluded"}
 INTRODUCTION = """# Results
 
@@ -33,7 +35,8 @@ commit and versions, its hardware and every epoch. [NOTES.md](NOTES.md) says wha
   memory.
 - **Names.** MODEL-DATASET alone is a recipe, -wide one of `wide/`, -paper one of `paper/`. **-default**:
   [settings from the data](../docs/defaults.md); models that count have their defaults. **-default-no-memory**: the same
-  before it had a `transition_memory`. **-memory**: with one. **-final**: validation items trained on, too.
+  before it had a `transition_memory`. **-default-even-counts**: the same before it had a `memory_rarity`. **-memory**:
+  with a memory, without a rarity. **-final**: validation items trained on, too.
 - **(b)**: with `repeat_bias`, one learned number on the items of the history.
 - **(t)**: with a `teacher`, whose own training is not in the times.
 - **~**: other work ran beside it. The time is then what its cores have worked for it, where the run says that. Runs
@@ -86,7 +89,7 @@ def protocol(run: dict) -> tuple[str, str, str]:
 
     split = run.get("split", {"LS": "valid_and_test"})
     words = "" if split.get("LS") in LEAVE_ONE_OUT else f", {split_in_words(split).partition(';')[0]}"
-    return run["dataset"], run["time_order"], words
+    return run["dataset"], "any" if run["dataset"] in ONLY_AN_ORDER else run["time_order"], words
 
 
 def validation_trained_on(run: dict) -> str:

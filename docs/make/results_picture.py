@@ -34,22 +34,29 @@ COLOURS = {
 
 
 class Ranking(NamedTuple):
-    """What is compared: a dataset, an order in time, a filter, and what README calls them."""
+    """What is compared: a dataset, an order in time, a filter, and what README calls them.
+
+    The order is "any" where the times of the dataset only count the items of a user.
+    """
 
     dataset: str
     order: str
     filtered: str
     title: str
 
+    def holds(self, row: dict) -> bool:
+        """Whether a run or a published figure is of this dataset, in this order."""
+        return row["dataset"] == self.dataset and self.order in ("any", row["time_order"])
+
 
 RANKINGS = (
     Ranking("ml-1m", "exact", "filtered", "**MovieLens-1M**, exact order, filtered"),
     Ranking("ml-1m-original-order", "recbole", "unfiltered", "**MovieLens-1M**, RecBole's order"),
     Ranking("ml-100k", "recbole", "unfiltered", "**MovieLens-100K**, RecBole's order"),
-    Ranking("amazon-beauty", "recbole", "filtered", "**Amazon Beauty**, filtered"),
-    Ranking("amazon-toys", "exact", "filtered", "**Amazon Toys**, filtered"),
-    Ranking("amazon-video-games", "recbole", "filtered", "**Amazon Video Games**, filtered"),
-    Ranking("kuairand-pure", "recbole", "unfiltered", "**KuaiRand-Pure**"),
+    Ranking("amazon-beauty", "any", "filtered", "**Amazon Beauty**, filtered"),
+    Ranking("amazon-toys", "any", "filtered", "**Amazon Toys**, filtered"),
+    Ranking("amazon-video-games", "any", "filtered", "**Amazon Video Games**, filtered"),
+    Ranking("kuairand-pure", "any", "unfiltered", "**KuaiRand-Pure**"),
 )
 
 ROWS = {
@@ -103,7 +110,7 @@ def published() -> list[dict]:
 
 def of(ranking: Ranking) -> list[dict]:
     """What others have reported of it."""
-    return [row for row in published() if (row["dataset"], row["time_order"], row["filter"]) == ranking[:3]]
+    return [row for row in published() if ranking.holds(row) and row["filter"] == ranking.filtered]
 
 
 def shown(row: dict) -> str:
@@ -135,7 +142,7 @@ def points(ranking: Ranking) -> list[Point]:
     for name, same in runs().items():
         run = same[0]
         drawn = run["repeat_bias"] or not run["parameters"]
-        if (run["dataset"], run["time_order"]) == ranking[:2] and "LS" in run.get("split", {"LS": ""}) and drawn:
+        if ranking.holds(run) and "LS" in run.get("split", {"LS": ""}) and drawn:
             found.append(Point(name, run, minutes(same), mean(same, ranking.filtered, "ndcg@10")))
     return [point for point in found if point.minutes <= MOST_MINUTES]
 

@@ -24,7 +24,8 @@ class Counting(NamedTuple):
     """How transitions count.
 
     ``C[b, a] = sum_d d^-power N_d[b, a]``, where ``N_d[b, a]`` counts item a exactly d places after b; as evidence
-    ``E[b, a] = log(1 + C[b, a] / s) / log(1 + 1 / s)``, which is 1 for a count of 1 (PCTM, RecSys 2026).
+    ``E[b, a] = log(1 + C[b, a] / s) / log(1 + 1 / s)``, which is 1 for a count of 1 (PCTM, RecSys 2026). With
+    ``rarity`` C is first divided by how often a comes, to a power.
     """
 
     window: int
@@ -34,6 +35,9 @@ class Counting(NamedTuple):
     """s."""
     strongest: int
     """How many of the largest counts of each row are kept."""
+    rarity: float = 0.0
+    """r: the counts of item a are divided by f to the power of r. f is the sum of column a of C, over the mean of the
+    sums that are not 0."""
 
     def distance_weights(self) -> Tensor:
         """Of the distances 1 to ``window``."""
@@ -70,6 +74,7 @@ class TransitionMemory(nn.Module):
     counts: Tensor
     pruned: Tensor
     evidence: Tensor
+    rare: Tensor
     gamma: Tensor
 
     def __init__(self, n_items: int, n_recent: int, counting: Counting, dropout: float = 0.0, scale: float = 1.0):
@@ -81,6 +86,7 @@ class TransitionMemory(nn.Module):
         for name in self.OF_DATA:
             self.register_buffer(name, None)
         self.register_buffer("evidence", None, persistent=False)
+        self.register_buffer("rare", None, persistent=False)
         with torch.device("cpu"):  # also while the sizes of weights are compared on none
             self._keep(SparseRows.of_none(n_items), torch.zeros(n_items))
 
@@ -110,12 +116,19 @@ class TransitionMemory(nn.Module):
         device = self.parameter.device
         self.start, self.counts = counts.start.to(device), counts.values.to(device)
         self.items, self.pruned = counts.items.int().to(device), pruned.to(device)
-        self.evidence = self._evidence_of(self.counts)
+        self.rare = self._rarity()
+        self.evidence = self._evidence_of(self.counts, self.items)
         self._longest = int(counts.start.diff().max())
 
-    def _evidence_of(self, counts: Tensor) -> Tensor:
+    def _rarity(self) -> Tensor:
+        """What the counts of each item (n_items,) are multiplied by; see :class:`Counting`."""
+        often = torch.zeros_like(self.pruned).index_add(0, self.items, self.counts)
+        mean = often.sum() / (often > 0).sum().clamp(min=1)
+        return (often / mean).where(often > 0, 1) ** -self.counting.rarity
+
+    def _evidence_of(self, counts: Tensor, items: Tensor) -> Tensor:
         s = self.counting.smoothing
-        return torch.log1p(counts / s) / math.log1p(1 / s)
+        return torch.log1p(counts * self.rare[items] / s) / math.log1p(1 / s)
 
     def forward(
         self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, target: Tensor | None = None
@@ -191,7 +204,7 @@ class TransitionMemory(nn.Module):
         known, floor = self.count(before, item), self.pruned[before]
         left = (known - own.to(known.dtype)).clamp(min=0)
         left = left.where((left > floor) & (left > 0.5 * self.gamma[-1]), 0)
-        change = (self._evidence_of(left) - self._evidence_of(known)).masked_fill(item < 0, 0)
+        change = (self._evidence_of(left, item) - self._evidence_of(known, item)).masked_fill(item < 0, 0)
         return item.flatten(), change.flatten()
 
     def count(self, before: Tensor, item: Tensor) -> Tensor:

@@ -21,7 +21,16 @@ MEMORY_KEYS = (
     Key("memory_dropout", float, "share of training targets that the memory adds nothing to", 1.0, low=0, high=1),
     Key("memory_scale", float, "in use the weights of the memory are multiplied by this", 1.75, low=0),
     Key("memory_strongest", int, "largest counts after each item that the memory keeps", 200, low=1),
+    Key(
+        "memory_rarity",
+        float,
+        "counts of an item that comes f times as often as the mean are divided by f to the power of this",
+        0.0,
+        low=0,
+    ),
 )
+
+_OF_COUNTING = ("window", "power", "smoothing", "strongest", "rarity")
 
 
 def make_memory(config: Configuration, dataset: Any, n_items: int) -> TransitionMemory:
@@ -35,7 +44,7 @@ def make_memory(config: Configuration, dataset: Any, n_items: int) -> Transition
     Returns:
         A memory of the sequences of the training split; an empty one for what stands for a dataset.
     """
-    counting = Counting(*(config[f"memory_{key}"] for key in ("window", "power", "smoothing", "strongest")))
+    counting = Counting(*(config[f"memory_{key}"] for key in _OF_COUNTING))
     memory = TransitionMemory(
         n_items, config["memory_items"], counting, config["memory_dropout"], config["memory_scale"]
     )

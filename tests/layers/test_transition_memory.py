@@ -38,6 +38,13 @@ def counted(sequences, counting):
     return C
 
 
+def rarity_of(C, counting):
+    """What the counts of each item are multiplied by."""
+    often = C.sum(0)
+    mean = often.sum() / max(int((often > 0).sum()), 1)
+    return torch.tensor([(each / mean) ** -counting.rarity if each else 1.0 for each in often], dtype=torch.float64)
+
+
 def evidence_of(counts, counting):
     return torch.log(1 + counts / counting.smoothing) / math.log(1 + 1 / counting.smoothing)
 
@@ -67,16 +74,17 @@ def expected_after(history, rows_of, memory):
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.integers(0, 1000), st.sampled_from([1, 3, 12]), st.sampled_from([1, 4]))
-def test_it_adds_the_evidence_of_the_latest_items(seed, window, n_recent):
-    counting = Counting(window, 0.5, 0.3, 100)
+@given(st.integers(0, 1000), st.sampled_from([1, 3, 12]), st.sampled_from([1, 4]), st.sampled_from([0.0, 0.7]))
+def test_it_adds_the_evidence_of_the_latest_items(seed, window, n_recent, rarity):
+    counting = Counting(window, 0.5, 0.3, 100, rarity)
     sequences = sequences_of(seed)
     memory, C = memory_of(sequences, counting, n_recent), counted(sequences, counting)
     others = sequences_of(seed + 1, n=4)
     tokens, cu_seqlens = packed(others)
     found = added(memory, tokens, cu_seqlens, last_tokens(cu_seqlens))
     for row, history in zip(found, others, strict=True):
-        torch.testing.assert_close(row, expected_after(history, lambda b: C[b], memory), atol=1e-5, rtol=1e-5)
+        expected = expected_after(history, lambda b: C[b] * rarity_of(C, counting), memory)
+        torch.testing.assert_close(row, expected, atol=1e-5, rtol=1e-5)
 
 
 def left_out(memory, sequence, place, known):
@@ -89,7 +97,8 @@ def left_out(memory, sequence, place, known):
             own[sequence[later]] += sum((later - p) ** -counting.power for p in earlier if sequence[p] == before)
         to_come = {sequence[k] for k in known if place < k <= place - age + counting.window}
         own = own.where(torch.tensor([item in to_come for item in range(N_ITEMS)]), 0)
-        total += weight * evidence_of((memory.dense[before] - own).clamp(min=0), counting)
+        left = (memory.dense[before] - own).clamp(min=0)
+        total += weight * evidence_of(left * rarity_of(memory.dense, counting), counting)
     return total
 
 
@@ -97,7 +106,7 @@ def left_out(memory, sequence, place, known):
 @given(st.integers(0, 1000), st.sampled_from([1, 3, 12]), st.sampled_from([1, 4]), st.booleans())
 def test_training_leaves_out_what_the_sequence_itself_has_counted(seed, window, n_recent, whole):
     """Of all items that are to come, as far as the batch has them as targets."""
-    counting, sequences = Counting(window, 0.5, 0.3, 100), sequences_of(seed)
+    counting, sequences = Counting(window, 0.5, 0.3, 100, 0.7), sequences_of(seed)
     memory = memory_of(sequences, counting, n_recent)
     memory.dense = counted(sequences, counting)
     some = sequences[:4]
