@@ -12,6 +12,6 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
-        if self.training and 0 < self.p < 1:
-            return dropout(x, self.p)
-        return super().forward(x)
+        if not self.training:
+            return x
+        return dropout(x, self.p) if 0 < self.p < 1 else super().forward(x)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from recbole_ssm.layers.stepping import Step
 from recbole_ssm.layers.time_gaps import gap_weight, step_size
-from recbole_ssm.ops import linear_recurrence, selective_scan
+from recbole_ssm.ops import LruWeights, linear_recurrence, selective_scan
+from recbole_ssm.ops.backends import bound
 from recbole_ssm.ops.packing import at, last_tokens, positions
 from recbole_ssm.ops.precision import without_half
 
@@ -52,13 +55,33 @@ class LRU(nn.Module):
 
     def step(self, hidden: Tensor, state: Tensor | None = None, *, gaps: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As :meth:`recbole_ssm.layers.Mamba2.step`; the state is h (R, expand * d_model), complex (of two float32)."""
-        h, decay = self._inputs(hidden)
-        if state is not None and gaps is not None:
-            nu, theta = self._rates()
-            decay = torch.polar(torch.exp(-nu * self._elapsed(gaps)), theta.expand_as(h.real))
-        if state is not None:
-            h = h + decay * state
-        return self._output(h), h
+        return self.stepper()(hidden, state, gaps=gaps)
+
+    def stepper(self) -> Step:
+        """:meth:`step` with the weights as they are now, for many calls."""
+        step, E, kind = (
+            bound("lru_step", self._weights()),
+            len(self.nu_log),
+            without_half(self.nu_log).dtype.to_complex(),
+        )
+
+        def run(hidden: Tensor, state: Any = None, *, gaps: Tensor | None = None) -> tuple[Tensor, Any]:
+            if state is None:
+                state = hidden.new_zeros(len(hidden), E, dtype=kind)
+            return step(hidden, state, None if gaps is None else self._elapsed(gaps))
+
+        return run
+
+    def _weights(self) -> LruWeights:
+        return LruWeights(
+            self.nu_log,
+            self.theta_log,
+            self.gamma_log,
+            self.in_proj.weight,
+            self.in_proj.bias,
+            self.out_proj.weight,
+            self.out_proj.bias,
+        )
 
     def _states(self, hidden: Tensor, cu_seqlens: Tensor, gaps: Tensor | None) -> Tensor:
         """``h`` of all tokens, (T, size) complex.

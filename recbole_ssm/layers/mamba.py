@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_ssm.layers.initialisation import inverse_softplus_dt
+from recbole_ssm.layers.stepping import Step
 from recbole_ssm.layers.time_gaps import gap_weight, step_size
-from recbole_ssm.ops import causal_conv1d, causal_conv1d_step, causal_conv1d_window, selective_scan, selective_scan_step
+from recbole_ssm.ops import MambaWeights, causal_conv1d, causal_conv1d_window, selective_scan
+from recbole_ssm.ops.backends import bound
 from recbole_ssm.ops.packing import at
 
 
@@ -86,14 +89,36 @@ class Mamba(nn.Module):
         Returns:
             (R, d_model), and the state after this token.
         """
-        x, z = self.in_proj(hidden).chunk(2, dim=-1)
-        if state is None:
-            width = self.conv1d.kernel_size[0] - 1
-            state = x.new_zeros(*x.shape, width), x.new_zeros(*x.shape, self.d_state)
-        window, states = state
-        x, window = causal_conv1d_step(window, x, self.conv1d.weight.squeeze(1), self.conv1d.bias)
-        y, states = selective_scan_step(states, *self._selected(x, gaps), D=self.D)
-        return self.out_proj(y * F.silu(z)), (window, states)
+        return self.stepper()(hidden, state, gaps=gaps)
+
+    def stepper(self) -> Step:
+        """:meth:`step` with the weights as they are now, for many calls."""
+        step, of_gaps = bound("mamba_step", self._weights()), self.gap_weight
+        of_window, of_state = (self.d_inner, self.conv1d.kernel_size[0] - 1), (self.d_inner, self.d_state)
+
+        def run(hidden: Tensor, state: Any = None, *, gaps: Tensor | None = None) -> tuple[Tensor, Any]:
+            if state is None:
+                state = hidden.new_zeros(len(hidden), *of_window), hidden.new_zeros(len(hidden), *of_state)
+            more_dt = None if gaps is None or of_gaps is None else gaps @ of_gaps
+            out, window, states = step(hidden, *state, more_dt)
+            return out, (window, states)
+
+        return run
+
+    def _weights(self) -> MambaWeights:
+        conv_bias = self.conv1d.bias
+        assert conv_bias is not None
+        return MambaWeights(
+            self.in_proj.weight,
+            self.conv1d.weight.squeeze(1),
+            conv_bias,
+            self.x_proj.weight,
+            self.dt_proj.weight,
+            self.dt_proj.bias,
+            self.A_log,
+            self.D,
+            self.out_proj.weight,
+        )
 
     def _selected(self, x: Tensor, gaps: Tensor | None) -> tuple[Tensor, ...]:
         """What the scan takes of tokens (R, d_inner): x, dt, A, B, C."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from recbole_ssm.layers.initialisation import inverse_softplus_dt
 from recbole_ssm.layers.norm import GatedRMSNorm
+from recbole_ssm.layers.stepping import Step
 from recbole_ssm.layers.time_gaps import gap_weight, gaps_after, step_size
-from recbole_ssm.ops import causal_conv1d, causal_conv1d_step, causal_conv1d_window, ssd, ssd_step
+from recbole_ssm.ops import Mamba2Weights, causal_conv1d, causal_conv1d_window, ssd
+from recbole_ssm.ops.backends import bound
 from recbole_ssm.ops.packing import at
 
 
@@ -125,14 +129,36 @@ class Mamba2(nn.Module):
         Returns:
             (R, d_model), and the state after this token.
         """
-        z, xBC, dt = self._split(self.in_proj(hidden))
-        if state is None:
-            window = xBC.new_zeros(*xBC.shape, self.conv1d.kernel_size[0] - 1)
-            state = window, xBC.new_zeros(xBC.shape[0], self.nheads, self.headdim, self.d_state)
-        window, states = state
-        xBC, window = causal_conv1d_step(window, xBC, self.conv1d.weight.squeeze(1), self.conv1d.bias)
-        y, states = ssd_step(states, *self._selected(xBC, dt, gaps), D=self.D)
-        return self.out_proj(self.norm(y.flatten(-2), z)), (window, states)
+        return self.stepper()(hidden, state, gaps=gaps)
+
+    def stepper(self) -> Step:
+        """:meth:`step` with the weights as they are now, for many calls."""
+        step, of_gaps = bound("mamba2_step", self._weights(), eps=self.norm.eps), self.gap_weight
+        of_window = self.conv1d.weight.shape[0], self.conv1d.weight.shape[2] - 1
+        of_state = self.nheads, self.headdim, self.d_state
+
+        def run(hidden: Tensor, state: Any = None, *, gaps: Tensor | None = None) -> tuple[Tensor, Any]:
+            if state is None:
+                state = hidden.new_zeros(len(hidden), *of_window), hidden.new_zeros(len(hidden), *of_state)
+            more_dt = None if gaps is None or of_gaps is None else gaps @ of_gaps
+            out, window, states = step(hidden, *state, more_dt)
+            return out, (window, states)
+
+        return run
+
+    def _weights(self) -> Mamba2Weights:
+        conv_bias = self.conv1d.bias
+        assert conv_bias is not None
+        return Mamba2Weights(
+            self.in_proj.weight,
+            self.conv1d.weight.squeeze(1),
+            conv_bias,
+            self.dt_bias,
+            self.A_log,
+            self.D,
+            self.norm.weight,
+            self.out_proj.weight,
+        )
 
     def _split(self, projected: Tensor) -> tuple[Tensor, ...]:
         """Gate z, inputs of the convolution, and step sizes."""

@@ -10,6 +10,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 
+from recbole_ssm.layers.stepping import Step
 from recbole_ssm.model.content import CONTENT_KEYS, make_content
 from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.memory import MEMORY_KEYS, make_memory
@@ -289,6 +290,10 @@ class PackedSequentialRecommender(PackedRecommender):
             ValueError: no item has one of the ids.
         """
         raise NotImplementedError(self._no_state)
+
+    def stepper(self) -> Step:
+        """:meth:`step` in evaluation mode with the weights and the backend as they are now, quicker in many calls."""
+        return self.step
 
     @property
     def _no_state(self) -> str:

@@ -8,10 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from recbole_ssm.layers import Dropout, FeedForward, Mamba
+from recbole_ssm.layers.stepping import Step
 from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.declarations import Column, Configuration
 from recbole_ssm.model.shared_keys import D_CONV, D_STATE, DROPOUT_PROB, EXPAND, NUM_LAYERS
 from recbole_ssm.model.time_gaps import TIME, TIME_GAPS, check_time_gaps, make_time_gaps, n_gap_features
+from recbole_ssm.ops import MixedWeights
+from recbole_ssm.ops.backends import bound
 from recbole_ssm.ops.once import once_a_batch
 from recbole_ssm.ops.packing import at, check_each, check_ids, last_tokens
 
@@ -39,8 +42,21 @@ class MixerLayer(nn.Module):
 
     def step(self, hidden: Tensor, state: object = None, **options: Tensor) -> tuple[Tensor, object]:
         """As the mixer's ``step``."""
-        mixed, state = self.mixer.step(hidden, state, **options)
-        return self._combine(mixed, hidden), state
+        return self.stepper()(hidden, state, **options)
+
+    def stepper(self) -> Step:
+        """:meth:`step` with the weights as they are now, for many calls; in evaluation mode."""
+        mix = self.mixer.stepper() if hasattr(self.mixer, "stepper") else self.mixer.step
+        ffn, residual = self.ffn, self.residual
+        of_network = ffn.w_1.weight, ffn.w_1.bias, ffn.w_2.weight, ffn.w_2.bias, ffn.norm.weight, ffn.norm.bias
+        weights = MixedWeights(self.norm.weight, self.norm.bias, *of_network)
+        combine = bound("mixed_step", weights, eps=self.norm.eps, eps_of_network=ffn.norm.eps)
+
+        def run(hidden: Tensor, state: object = None, **options: Tensor) -> tuple[Tensor, object]:
+            mixed, state = mix(hidden, state, **options)
+            return combine(mixed, hidden if residual else None), state
+
+        return run
 
     def _combine(self, mixed: Tensor, hidden: Tensor) -> Tensor:
         mixed = self.dropout(mixed)
@@ -123,18 +139,27 @@ class Mamba4Rec(PackedSequentialRecommender):
 
     def step(self, items: Tensor, state: list[Any] | None = None, **columns: Tensor) -> tuple[Tensor, list[Any]]:
         """See :meth:`PackedSequentialRecommender.step`."""
+        return self.stepper()(items, state, **columns)
+
+    def stepper(self) -> Step:
+        """See :meth:`PackedSequentialRecommender.stepper`."""
         if not self.streams:
-            return super().step(items, state, **columns)
-        check_each(items=(items, (items.numel(),)))
-        check_ids(self.ITEM_ID, items, 0, self.n_items)
-        alone = torch.arange(items.shape[0] + 1, dtype=torch.int32, device=items.device)
-        options, after, states = {}, [], iter(state or [])
-        if self.time_gaps is not None:
-            time = columns.pop(TIME.name)
-            options["gaps"] = self.time_gaps.of(time - next(states, time))
-            after.append(time)
-        hidden = self.norm(self.dropout(self.embed(items, alone, **columns)))
-        for layer in self.layers:
-            hidden, remembered = layer.step(hidden, next(states, None), **options)
-            after.append(remembered)
-        return hidden, after
+            return super().stepper()
+        layers = [layer.stepper() for layer in self.layers]
+
+        def run(items: Tensor, state: list[Any] | None = None, **columns: Tensor) -> tuple[Tensor, list[Any]]:
+            check_each(items=(items, (items.numel(),)))
+            check_ids(self.ITEM_ID, items, 0, self.n_items)
+            alone = torch.arange(items.shape[0] + 1, dtype=torch.int32, device=items.device)
+            options, after, states = {}, [], iter(state or [])
+            if self.time_gaps is not None:
+                time = columns.pop(TIME.name)
+                options["gaps"] = self.time_gaps.of(time - next(states, time))
+                after.append(time)
+            hidden = self.norm(self.embed(items, alone, **columns))
+            for layer in layers:
+                hidden, remembered = layer(hidden, next(states, None), **options)
+                after.append(remembered)
+            return hidden, after
+
+        return run

@@ -10,6 +10,16 @@ from recbole_ssm.ops.backends import use_backend
 from recbole_ssm.ops.convolution import causal_conv1d, causal_conv1d_step, causal_conv1d_window, centred_conv1d
 from recbole_ssm.ops.cross_entropy import linear_cross_entropy
 from recbole_ssm.ops.dropping import dropout
+from recbole_ssm.ops.mixer_steps import (
+    LruWeights,
+    Mamba2Weights,
+    MambaWeights,
+    MixedWeights,
+    lru_step,
+    mamba2_step,
+    mamba_step,
+    mixed_step,
+)
 from recbole_ssm.ops.norm import gated_rms_norm
 from recbole_ssm.ops.position_wise import feed_forward
 from recbole_ssm.ops.recurrence import linear_recurrence
@@ -19,6 +29,10 @@ from recbole_ssm.ops.teacher import Teacher
 
 __all__ = [
     "Added",
+    "LruWeights",
+    "Mamba2Weights",
+    "MambaWeights",
+    "MixedWeights",
     "Teacher",
     "causal_attention",
     "causal_conv1d",
@@ -30,6 +44,10 @@ __all__ = [
     "gated_rms_norm",
     "linear_cross_entropy",
     "linear_recurrence",
+    "lru_step",
+    "mamba2_step",
+    "mamba_step",
+    "mixed_step",
     "selective_scan",
     "selective_scan_step",
     "ssd",

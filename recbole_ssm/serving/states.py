@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,14 +12,10 @@ from torch import Tensor
 
 from recbole_ssm.ops.added import Added, AddedWhere
 from recbole_ssm.ops.packing import cumulative_lengths, last_tokens
-from recbole_ssm.serving.forms import leaves, like
-from recbole_ssm.serving.traced import TracedStep
+from recbole_ssm.serving.layout import Layout
 
 if TYPE_CHECKING:
     from recbole_ssm.serving.recommender import Recommender
-
-_ALIGNED = 16
-"""Each tensor of a state begins at a multiple of so many bytes."""
 
 _MARKED = 50_000
 """For more items than this, to mark those of each history takes longer than to name them."""
@@ -47,14 +43,10 @@ class States:
             for name, value in recommender._of_item(dict.fromkeys(recommender.columns, 0.0)).items()
         }
         with recommender.computing():
-            hidden, self._form = self._model.prefill(item, cumulative_lengths(torch.ones(1)).to(device), **columns)
-        traced = device.type == "cpu" and self._model.step_is_fixed
-        self._model_step = TracedStep(self._model, self._form) if traced else self._model.step
-        parts = hidden, *leaves(self._form)
-        self._kinds = [(part.shape[1:], part.dtype) for part in parts]
-        sizes = [part.numel() * part.element_size() for part in parts]
-        self._sizes = [size + -size % _ALIGNED for size in sizes]
-        self.size = sum(self._sizes)
+            self._step = self._model.stepper()
+            hidden, state = self._model.prefill(item, cumulative_lengths(torch.ones(1)).to(device), **columns)
+        self._layout = Layout(hidden, state)
+        self.size = self._layout.size
 
     def begin(
         self, histories: Sequence[NDArray[np.int64]], columns: Mapping[str, Sequence[Sequence[float]]]
@@ -74,7 +66,7 @@ class States:
         with recommender.computing():
             tokens, borders = model.packed(batch)
             found = model.prefill(tokens, borders, **model.columns_of(batch))
-            return self._bytes(self._memory(len(histories), *found))
+            return self._layout.written(*found)
 
     def step(
         self, states: Sequence[bytes], items: Sequence[Sequence[int]], columns: Mapping[str, Sequence[Sequence[float]]]
@@ -89,22 +81,17 @@ class States:
         Returns:
             R states.
         """
+        after, device = list(states), self._recommender.device
         with self._recommender.computing():
-            memory = self._tensor(states)
             for place in range(max(map(len, items), default=0)):
                 rows = [row for row, each in enumerate(items) if len(each) > place]
                 values = {name: [of[row][place] for row in rows] for name, of in columns.items()}
-                memory = self._step(memory, rows, [items[row][place] for row in rows], values)
-            return self._bytes(memory)
-
-    def _step(self, memory: Tensor, rows: list[int], items: list[int], columns: Mapping[str, list[float]]) -> Tensor:
-        """The memory (R, size) after one item more of some rows."""
-        everybody = len(rows) == len(memory)
-        index = torch.tensor(rows, device=memory.device)
-        _, state = self._parts(memory if everybody else memory[index])
-        item = torch.tensor(items, device=memory.device)
-        stepped = self._memory(len(rows), *self._model_step(item, state, **self._columns(columns)))
-        return stepped if everybody else memory.index_copy(0, index, stepped)
+                item = torch.tensor([items[row][place] for row in rows], device=device)
+                state = self._layout.state([after[row] for row in rows], device)
+                stepped = self._layout.written(*self._step(item, state, **self._columns(values)))
+                for row, found in zip(rows, stepped, strict=True):
+                    after[row] = found
+        return after
 
     def scores(self, states: Sequence[bytes], histories: Sequence[NDArray[np.int64]]) -> Tensor:
         """The scores (R, n_items) of all items.
@@ -132,8 +119,7 @@ class States:
             (R, hidden_size) representations, and what is added to scores after these histories.
         """
         with self._recommender.computing():
-            hidden, _ = self._parts(self._tensor(states))
-            return hidden, self._added(histories)
+            return self._layout.hidden(states, self._recommender.device), self._added(histories)
 
     def _added(self, histories: Sequence[NDArray[np.int64]]) -> tuple[Added | AddedWhere, ...]:
         """What is added after histories: by marks of all items, or where these are many by the items that are had."""
@@ -162,30 +148,3 @@ class States:
         return {
             column.name: column.values(numbers[name]).to(self._recommender.device) for name, column in found.items()
         }
-
-    def _tensor(self, states: Sequence[bytes]) -> Tensor:
-        """States as (R, size) uint8 on the device."""
-        joined = np.frombuffer(bytearray(b"".join(states)), np.uint8)
-        return torch.from_numpy(joined).view(len(states), self.size).to(self._recommender.device)
-
-    def _bytes(self, memory: Tensor) -> list[bytes]:
-        """Of each row."""
-        return [row.tobytes() for row in memory.cpu().numpy()]
-
-    def _parts(self, memory: Tensor) -> tuple[Tensor, Any]:
-        """The representations (R, hidden_size) in a memory (R, size), and the state."""
-        parts = memory.split_with_sizes(self._sizes, 1)
-        hidden, *state = (
-            part[:, : shape.numel() * dtype.itemsize].view(dtype).view(len(memory), *shape)
-            for part, (shape, dtype) in zip(parts, self._kinds, strict=True)
-        )
-        return hidden, like(self._form, iter(state))
-
-    def _memory(self, n: int, hidden: Tensor, state: Any) -> Tensor:
-        """A memory (n, size) of representations and states."""
-        memory = torch.zeros(n, self.size, dtype=torch.uint8, device=hidden.device)
-        kept, there = self._parts(memory)
-        kept.copy_(hidden)
-        for old, new in zip(leaves(there), leaves(state), strict=True):
-            old.copy_(new)
-        return memory

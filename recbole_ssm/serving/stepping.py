@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from recbole_ssm.serving.forms import leaves, like
-from recbole_ssm.serving.traced import TracedStep
 from recbole_ssm.system.cuda_graphs import NotRecorded, recorded
 
 _ALIGNED = 16
@@ -56,7 +55,7 @@ class Stepper:
         borders = torch.tensor([0, 1], dtype=torch.int32, device=device)
         there = {name: values.to(device) for name, values in columns.items()}
         hidden, state = model.prefill(item, borders, **there)
-        self._step = TracedStep(model, state) if device.type == "cpu" and model.step_is_fixed else model.step
+        self._step = model.stepper()
         self._form = self._begun(hidden, state)
 
     def _begun(self, hidden: Tensor, state: Any) -> Kept:
@@ -137,7 +136,6 @@ class RecordedStepper(Stepper):
 
     def __init__(self, model: Any, device: torch.device, columns: Mapping[str, Tensor]):
         super().__init__(model, device, columns)
-        self._step = model.step
         parts = _parts(self._form)
         self._kinds = [(each.shape, each.dtype) for each in parts]
         sizes = [each.numel() * each.element_size() for each in parts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -17,6 +18,7 @@ from recbole_ssm.ops.attention import reference as attention
 from recbole_ssm.ops.convolution import depthwise_conv1d
 from recbole_ssm.ops.convolution import reference as convolution
 from recbole_ssm.ops.cross_entropy import reference as cross_entropy
+from recbole_ssm.ops.mixer_steps import reference as steps
 from recbole_ssm.ops.norm import reference as norm
 from recbole_ssm.ops.packing import RowItems, cumulative_lengths
 from recbole_ssm.ops.position_wise import reference as position_wise
@@ -261,6 +263,86 @@ def gated_norm() -> Iterator[Case]:
         yield Case(words, tensors, run, reference, torch.arange(rows + 1), ("out", "y", "z"))
 
 
+def _step_cases(
+    weights: Any, names: str, run: Callable[..., Any], formula: Callable[..., Any],
+    *sizes: dict[str, tuple[int, ...]], **options: float,
+) -> Iterator[Case]:  # fmt: skip
+    """Of the step of a mixer, with a size for each of its arguments, ``names``, and for each of its weights."""
+    given = names.split()
+    for shapes in sizes:
+        tensors = {name: 0.7 * _normal(*shape, seed=k) for k, (name, shape) in enumerate(shapes.items())}
+        if weights is ops.LruWeights:
+            tensors["state"] = torch.complex(tensors["state"], tensors["state"].roll(1, 1))
+            tensors["elapsed"] = tensors["elapsed"].exp()
+
+        def called(function: Callable[..., Any], t: Tensors) -> Tensors:
+            of_mixer = weights(*(t[name] for name in weights._fields))
+            found = function(*(t[name] for name in given), of_mixer, **options)
+            return dict(zip(("y", *(f"next {name}" for name in given[1:])), found, strict=False))
+
+        rows = shapes[given[0]][0]
+        tokens = ("y", *given, *(f"next {name}" for name in given))
+        words = ", ".join(f"{name} {shapes[name]}" for name in given)
+        yield Case(words, tensors, partial(called, run), partial(called, formula), torch.arange(rows + 1), tokens)
+
+
+def mamba2_step() -> Iterator[Case]:
+    """Two groups of two heads, and widths that fill vectors."""
+
+    def sizes(R: int, d: int, H: int, P: int, N: int, G: int, W: int) -> dict[str, tuple[int, ...]]:
+        E, C = H * P, H * P + 2 * G * N
+        given = {"hidden": (R, d), "window": (R, C, W - 1), "state": (R, H, P, N), "more_dt": (R, H)}
+        shapes = (E + C + H, d), (C, W), (C,), (H,), (H,), (H,), (E,), (d, E)
+        return given | dict(zip(ops.Mamba2Weights._fields, shapes, strict=True))
+
+    shapes = sizes(3, 5, 4, 3, 7, 2, 4), sizes(1, 16, 2, 16, 32, 1, 3), sizes(70, 6, 2, 2, 3, 1, 1)
+    names = "hidden window state more_dt"
+    yield from _step_cases(ops.Mamba2Weights, names, ops.mamba2_step, steps.mamba2_step, *shapes, eps=1e-5)
+
+
+def mamba_step() -> Iterator[Case]:
+    """Widths that fill vectors, and that do not."""
+
+    def sizes(R: int, d: int, E: int, N: int, r: int, W: int) -> dict[str, tuple[int, ...]]:
+        given = {"hidden": (R, d), "window": (R, E, W - 1), "state": (R, E, N), "more_dt": (R, E)}
+        shapes = (2 * E, d), (E, W), (E,), (r + 2 * N, E), (E, r), (E,), (E, N), (E,), (d, E)
+        return given | dict(zip(ops.MambaWeights._fields, shapes, strict=True))
+
+    shapes = sizes(3, 5, 10, 3, 2, 4), sizes(1, 16, 32, 16, 1, 4)
+    names = "hidden window state more_dt"
+    yield from _step_cases(ops.MambaWeights, names, ops.mamba_step, steps.mamba_step, *shapes)
+
+
+def lru_step() -> Iterator[Case]:
+    """Widths that fill vectors, and that do not."""
+
+    def sizes(R: int, d: int, E: int) -> dict[str, tuple[int, ...]]:
+        shapes = (E,), (E,), (E,), (2 * E, d), (2 * E,), (d, 2 * E), (d,)
+        given = {"hidden": (R, d), "state": (R, E), "elapsed": (R, E)}
+        return given | dict(zip(ops.LruWeights._fields, shapes, strict=True))
+
+    yield from _step_cases(
+        ops.LruWeights, "hidden state elapsed", ops.lru_step, steps.lru_step, sizes(3, 5, 10), sizes(1, 16, 32)
+    )
+
+
+def mixed_step() -> Iterator[Case]:
+    """Widths that fill vectors, and that do not."""
+
+    def sizes(R: int, d: int, E: int) -> dict[str, tuple[int, ...]]:
+        shapes = (d,), (d,), (E, d), (E,), (d, E), (d,), (d,), (d,)
+        return {"mixed": (R, d), "hidden": (R, d)} | dict(zip(ops.MixedWeights._fields, shapes, strict=True))
+
+    def run(*arguments: Any, **options: Any) -> tuple[Tensor]:
+        return (ops.mixed_step(*arguments, **options),)
+
+    def formula(*arguments: Any, **options: Any) -> tuple[Tensor]:
+        return (steps.mixed_step(*arguments, **options),)
+
+    options = {"eps": 1e-3, "eps_of_network": 1e-5}
+    yield from _step_cases(ops.MixedWeights, "mixed hidden", run, formula, sizes(3, 6, 10), sizes(9, 32, 48), **options)
+
+
 CASES: dict[str, Callable[[], Iterator[Case]]] = {
     "ssd": ssd,
     "selective_scan": selective_scan,
@@ -270,5 +352,9 @@ CASES: dict[str, Callable[[], Iterator[Case]]] = {
     "gated_norm": gated_norm,
     "linear_recurrence": linear_recurrence,
     "attention": causal_attention,
+    "mamba2_step": mamba2_step,
+    "mamba_step": mamba_step,
+    "lru_step": lru_step,
+    "mixed_step": mixed_step,
 }
 """By op. Dropout has no formula: :func:`recbole_ssm.testing.check_backend` looks at its statistics."""

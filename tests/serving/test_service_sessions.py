@@ -149,7 +149,7 @@ def test_who_comes_when_the_queue_is_full_is_told_to_come_back(file):
 
 
 def test_a_stop_answers_what_waits(file):
-    app = create_app(Recommender(file), Settings(wait=0.05, warm=False))
+    app = create_app(Recommender(file), Settings(warm=False))
     with asking(app) as client:
 
         async def stop_with_some_waiting():

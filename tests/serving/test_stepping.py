@@ -71,7 +71,7 @@ def test_what_is_recorded_uses_the_same_memory_in_each_call(file, monkeypatch):
         return function
 
     monkeypatch.setattr(stepping, "recorded", record)
-    step, score_all = recommender.model.step, recommender.model.score_all
+    step, score_all = recommender.model.stepper(), recommender.model.score_all
 
     def noted_step(items, state):
         places[("read", items.data_ptr(), *(each.data_ptr() for each in leaves(state)))] += 1
@@ -81,7 +81,7 @@ def test_what_is_recorded_uses_the_same_memory_in_each_call(file, monkeypatch):
         places[("rank", hidden.data_ptr(), *(each[0].data_ptr() for each in added[:1]))] += 1
         return score_all(hidden, added)
 
-    monkeypatch.setattr(recommender.model, "step", noted_step)
+    monkeypatch.setattr(recommender.model, "stepper", lambda: noted_step)
     monkeypatch.setattr(recommender.model, "score_all", noted_scores)
     sessions = [recommender.session(["i1"]), recommender.session(["i2"])]
     for click in CLICKS:

@@ -4,6 +4,7 @@ from recbole_ssm.ops.backends.base import OPS, Backend, Kernel
 from recbole_ssm.ops.backends.choice import (
     backend_names,
     backends_of,
+    bound,
     check_backend,
     choose,
     compute,
@@ -18,6 +19,7 @@ __all__ = [
     "Kernel",
     "backend_names",
     "backends_of",
+    "bound",
     "check_backend",
     "choose",
     "compute",

@@ -18,6 +18,10 @@ OPS = (
     "dropout",
     "linear_recurrence",
     "attention",
+    "mamba2_step",
+    "mamba_step",
+    "lru_step",
+    "mixed_step",
 )
 """What backends compute; PyTorch has all of them. See :class:`Kernel` for their signatures."""
 
@@ -34,11 +38,14 @@ class Kernel:
         run: has the signature and the results of the op's function of the same name in :class:`Signatures`.
         fits: called with the same arguments, says whether ``run`` takes them; None: it takes all.
         takes: as :attr:`Backend.takes`, for this op; None: as the backend says.
+        bind: for an op whose last argument are weights, a tuple of tensors: makes of these and of the options a
+            function of the other arguments, without gradients, that is quicker than ``run``. None: there is none.
     """
 
     run: Callable[..., Any]
     fits: Callable[..., bool] | None = None
     takes: Callable[[Tensor], bool] | None = None
+    bind: Callable[..., Callable[..., Any]] | None = None
 
 
 @dataclass(frozen=True)

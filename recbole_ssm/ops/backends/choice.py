@@ -4,7 +4,7 @@
 - ``torch``: PyTorch alone, on any device and in any number type.
 - ``native``: the C library. All ops but attention and the linear recurrence, on a CPU in float32.
 - ``mamba_ssm``: the packages mamba-ssm and causal-conv1d. ``ssd`` without states and causal convolutions, on a GPU.
-- ``triton``: this package's Triton kernels, on a GPU. All ops but the feed-forward network and dropout.
+- ``triton``: this package's Triton kernels, on a GPU. All ops but the feed-forward network, dropout, and steps.
 
 What a backend lacks, or does not take, PyTorch computes. Packages may bring more, under the entry point
 ``recbole_ssm.backends``; these are used only where they are named.
@@ -12,7 +12,7 @@ What a backend lacks, or does not take, PyTorch computes. Packages may bring mor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import EntryPoint, entry_points
@@ -112,6 +112,25 @@ def backends_of(device: torch.device) -> dict[str, str]:
 def compute(op: str, *arguments: Any, **options: Any) -> Any:
     """Call ``op``, one of :data:`OPS`, on the best backend that takes these arguments."""
     return _find(op, arguments, options).kernels[op].run(*arguments, **options)
+
+
+def bound(op: str, weights: tuple[Tensor, ...], **options: Any) -> Callable[..., Any]:
+    """An op whose last argument are weights, for many calls with the same ones; without gradients it may be quicker.
+
+    Args:
+        op: one of :data:`OPS`.
+        weights: as they are now. Later changes count where they are made in place.
+        **options: of the op.
+
+    Returns:
+        A function of the other arguments, which must be on the device and in the number type of the weights.
+    """
+    if not torch.is_grad_enabled():
+        backend = _find(op, (*weights, weights), options)
+        bind = backend.kernels[op].bind
+        if bind is not None:
+            return bind(weights, **options)
+    return lambda *arguments: compute(op, *arguments, weights, **options)
 
 
 def compute_in_float32(op: str, first: Tensor, *others: Any, **options: Any) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from recbole_ssm.ops.backends.pytorch import mixer_steps
 
 
 def causal_conv1d_window(x: Tensor, cu_seqlens: Tensor, taps: int) -> Tensor:
@@ -41,10 +42,7 @@ def causal_conv1d_step(
         ValueError: the activation is another.
     """
     check_activation(activation)
-    window = torch.cat([window, x[..., None]], -1)
-    y = (window * weight).sum(-1)
-    y = y if bias is None else y + bias
-    return (F.silu(y) if activation == "silu" else y), window[..., 1:]
+    return mixer_steps.conv1d_step(window, x, weight, bias, silu=activation == "silu")
 
 
 def check_activation(activation: str | None) -> None:

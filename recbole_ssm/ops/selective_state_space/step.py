@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+
+from recbole_ssm.ops.backends.pytorch import mixer_steps
 
 
 def selective_scan_step(
@@ -23,6 +24,4 @@ def selective_scan_step(
     Returns:
         y (R, E) and the state (R, E, N) after this token.
     """
-    state = torch.exp(dt[..., None] * A) * state + (dt * u)[..., None] * B[:, None]
-    y = (state @ C[..., None].to(state.dtype)).squeeze(-1).to(u.dtype)
-    return (y if D is None else y + D * u), state
+    return mixer_steps.selective_scan_step(state, u, dt, A, B, C, D=D)

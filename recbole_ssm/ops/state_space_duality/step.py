@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+
+from recbole_ssm.ops.backends.pytorch import mixer_steps
 
 
 def ssd_step(
@@ -23,9 +24,4 @@ def ssd_step(
     Returns:
         y (R, H, P) and the state (R, H, P, N) after this token.
     """
-    (R, H, P), (G, N), dtype = x.shape, B.shape[1:], state.dtype
-    decay = torch.exp(dt * A)[..., None, None]
-    inputs = (dt[..., None] * x).reshape(R, G, -1, 1).to(dtype)
-    state = torch.addcmul((decay * state).reshape(R, G, -1, N), inputs, B[:, :, None].to(dtype))
-    y = (state @ C[..., None].to(dtype)).view(R, H, P).to(x.dtype)
-    return (y if D is None else torch.addcmul(y, D[:, None].to(x.dtype), x)), state.view(R, H, P, N)
+    return mixer_steps.ssd_step(state, x, dt, A, B, C, D=D)

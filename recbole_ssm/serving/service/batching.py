@@ -1,8 +1,13 @@
-"""Requests that wait are computed together, in one thread, while the event loop goes on taking others."""
+"""Requests that wait are computed together: quick ones in the event loop, others in a thread beside it.
+
+Nobody waits for others to come: who asks while a batch is computed is in the next one. To hand a batch to a thread and
+its answers back costs as much as a small model, since only one thread at a time runs Python.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +22,12 @@ Found = TypeVar("Found")
 _TRIES = 5
 """So often is a request computed whose session other processes keep changing."""
 
+_QUICK = 0.0005
+"""Seconds. What takes less for each request is computed in the event loop."""
+
+_LATEST = 0.05
+"""What the latest batch counts in the average of these seconds."""
+
 
 class Batcher(Generic[Request, Answer]):
     """Gathers requests into batches.
@@ -25,9 +36,9 @@ class Batcher(Generic[Request, Answer]):
         compute: called in the thread with a batch; gives for each an answer, an error, or None to compute it again.
         key: two requests with the same key, which is not None, are not in one batch; the first comes first.
         most: the most requests of a batch.
-        wait: seconds for which the first of a batch waits for others.
         queue: the most requests that may wait.
-        begin: called in the thread before all else.
+        blocks: whether ``compute`` waits for others, so that it must not be called in the event loop.
+        begin: called in each thread that computes, before all else.
         observe: called with the number of requests of each batch.
     """
 
@@ -37,14 +48,15 @@ class Batcher(Generic[Request, Answer]):
         key: Callable[[Request], object],
         *,
         most: int,
-        wait: float,
         queue: int,
+        blocks: bool = False,
         begin: Callable[[], None] = lambda: None,
         observe: Callable[[int], None] = lambda _: None,
     ):
         self._compute, self._key, self._observe = compute, key, observe
-        self._most, self._wait, self._room = most, wait, queue
-        self._thread = ThreadPoolExecutor(1, "model", initializer=begin)
+        self._most, self._room, self._begin = most, queue, begin
+        self._thread, self._in_the_thread = ThreadPoolExecutor(1, "model", initializer=begin), 0
+        self._blocks, self._seconds = blocks, 0.0
         self._waiting: deque[tuple[Request, asyncio.Future[Answer], int]] = deque()
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -57,6 +69,7 @@ class Batcher(Generic[Request, Answer]):
 
     def start(self) -> None:
         """Begin to compute, in the running event loop."""
+        self._begin()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
@@ -95,16 +108,19 @@ class Batcher(Generic[Request, Answer]):
         return await self._in_thread(function, *arguments)
 
     async def _in_thread(self, function: Callable[..., Found], *arguments: Any) -> Found:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        self._in_the_thread += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        finally:
+            self._in_the_thread -= 1
 
     async def _run(self) -> None:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            if not self.closing and len(self._waiting) < self._most and self._wait:
-                await asyncio.sleep(self._wait)
             while self._waiting:
                 await self._answer(self._next_batch())
+                await asyncio.sleep(0)  # so that answers go out
             if self.closing:
                 return
 
@@ -131,7 +147,7 @@ class Batcher(Generic[Request, Answer]):
             return
         self._observe(len(batch))
         try:
-            answers = await self._in_thread(self._compute, [request for request, _, _ in batch])
+            answers = await self._computed([request for request, _, _ in batch])
         except Exception as error:
             for _, future, _ in batch:
                 if not future.done():
@@ -148,6 +164,18 @@ class Batcher(Generic[Request, Answer]):
                 self._waiting.append((request, future, tries + 1))
             else:
                 future.set_exception(Refused(409, "conflict", "others change this session at the same time"))
+
+    async def _computed(self, requests: Sequence[Request]) -> Sequence[Answer | Exception | None]:
+        """Their answers. One call of ``compute`` ends before the next begins, or a function of :meth:`call`."""
+        if self._blocks or self._in_the_thread or self._seconds > _QUICK:
+            return await self._in_thread(self._timed, requests)
+        return self._timed(requests)
+
+    def _timed(self, requests: Sequence[Request]) -> Sequence[Answer | Exception | None]:
+        begun = time.thread_time()  # without the time in which another thread runs
+        answers = self._compute(requests)
+        self._seconds += _LATEST * ((time.thread_time() - begun) / len(requests) - self._seconds)
+        return answers
 
 
 def _stopping() -> Refused:

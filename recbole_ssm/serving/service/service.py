@@ -24,8 +24,8 @@ from recbole_ssm.serving.service.sessions import InMemory, Record, Sessions
 from recbole_ssm.serving.service.settings import Settings
 from recbole_ssm.serving.service.watch import Watch
 
-_WARM = 40
-"""Steps before a model answers, after which its graph is traced, see :mod:`recbole_ssm.serving.traced`."""
+_WARM = 5
+"""Steps before a model answers: the first ones take longest."""
 
 
 class Service:
@@ -61,8 +61,8 @@ class Service:
             self.engine.run,
             lambda ask: ask.session_id,
             most=settings.max_batch,
-            wait=settings.wait,
             queue=settings.max_queue,
+            blocks=settings.sessions != "memory",
             begin=self._begin,
             observe=self.metrics.batch.observe,
         )

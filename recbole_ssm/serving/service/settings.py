@@ -46,7 +46,6 @@ class Settings:
         session_items: how many of its latest items a session keeps. Its state has read all.
         event_ids: how many of the latest ids of events a session keeps.
         max_batch: the most requests that are computed together.
-        wait: seconds that a request waits for others.
         max_queue: how many requests may wait; one more is refused.
         watch: seconds between two looks at the checkpoint's file.
         warm: whether a model computes a few steps before it answers, so that its first answers are as fast as others.
@@ -67,7 +66,6 @@ class Settings:
     session_items: int = 500
     event_ids: int = 100
     max_batch: int = 32
-    wait: float = 0.001
     max_queue: int = 1024
     watch: float = 1.0
     warm: bool = True

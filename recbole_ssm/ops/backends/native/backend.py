@@ -14,6 +14,7 @@ from recbole_ssm.ops.backends.native import (
     ssd,
 )
 from recbole_ssm.ops.backends.native.loading import missing, takes
+from recbole_ssm.ops.backends.native.mixer_steps import STEPS
 
 NATIVE = Backend(
     name="native",
@@ -25,6 +26,7 @@ NATIVE = Backend(
         "feed_forward": Kernel(feed_forward.feed_forward, feed_forward.fits),
         "gated_norm": Kernel(gated_norm.gated_norm),
         "dropout": Kernel(dropout.dropout),
+        **STEPS,
     },
     takes=takes,
     missing=missing,

@@ -20,6 +20,15 @@ INLINE vec VARIANT(drop)(const FeedForward *s, int which, int64_t place, vec x) 
     return s->least ? (vec)((ivec)(x * s->scale) & VARIANT(kept)(place, s->seeds[which], s->least)) : x;
 }
 
+/* out (rows, outputs) = A (rows, inner) W (outputs, inner)^T; WT is W turned, or NULL, which is better for few rows. */
+INLINE void VARIANT(product)(int64_t rows, int64_t outputs, int64_t inner, const float *A, const float *W, const float *WT,
+                             float *out) {
+    if (WT)
+        VARIANT(multiply_large)(rows, outputs, inner, A, inner, 1, WT, outputs, out, outputs, 0);
+    else
+        VARIANT(linear)(rows, outputs, inner, A, inner, W, NULL, out, outputs);
+}
+
 /* The rows from first to last: y (rows, width); kept (rows, inner), normed (rows, width) and factor (rows), the inverse
  * deviations, may be NULL together. `work` has room for ROWS_OF_TILE rows of inner. */
 static void VARIANT(feed_forward)(const FeedForward *s, int64_t first, int64_t last, float *work, float *y, float *kept,
@@ -27,7 +36,7 @@ static void VARIANT(feed_forward)(const FeedForward *s, int64_t first, int64_t l
     const int64_t D = s->width, E = s->inner;
     for (int64_t start = first; start < last; start += ROWS_OF_TILE) {
         const int64_t n = SMALLER(ROWS_OF_TILE, last - start);
-        VARIANT(multiply_large)(n, E, D, s->x + start * D, D, 1, s->W1T, E, work, E, 0);
+        VARIANT(product)(n, E, D, s->x + start * D, s->W1, s->W1T, work);
         for (int64_t r = 0; r < n; r++)
             for (int64_t e = 0; e < E; e += LANES) {
                 const vec x = VARIANT(load)(work + r * E + e, LANES) + VARIANT(load)(s->b1 + e, LANES);
@@ -35,7 +44,7 @@ static void VARIANT(feed_forward)(const FeedForward *s, int64_t first, int64_t l
                 if (kept) VARIANT(store)(kept + (start + r) * E + e, x, LANES);
                 VARIANT(store)(work + r * E + e, VARIANT(drop)(s, 0, (start + r) * E + e, x * VARIANT(normal)(x, &density)), LANES);
             }
-        VARIANT(multiply_large)(n, D, E, work, E, 1, s->W2T, D, y + start * D, D, 0);
+        VARIANT(product)(n, D, E, work, s->W2, s->W2T, y + start * D);
         for (int64_t t = start; t < start + n; t++) {
             vec sum = {0}, squares = {0};
             for (int64_t e = 0; e < D; e += LANES) {

@@ -121,8 +121,8 @@ typedef struct {
 typedef struct {
     int64_t rows, width, inner;
     const float *x;                 /* (rows, width) */
-    const float *W1, *W1T, *b1;     /* (inner, width), (width, inner), (inner) */
-    const float *W2, *W2T, *b2;     /* (width, inner), (inner, width), (width) */
+    const float *W1, *W1T, *b1;     /* (inner, width), (width, inner) or NULL, (inner) */
+    const float *W2, *W2T, *b2;     /* (width, inner), (inner, width) or NULL, (width) */
     const float *weight, *bias;     /* of the norm, (width) */
     uint64_t seeds[2];              /* of both dropouts */
     uint32_t least;                 /* as in recbole_ssm_dropout; 0 for none */
@@ -133,6 +133,54 @@ typedef struct {
 typedef struct {
     float *x, *W1, *b1, *W2, *b2, *weight, *bias;
 } FeedForwardGradients;
+
+/* Steps of mixers, for rows of sequences that get a token each. Rows of hidden, window and state may lie apart. */
+typedef struct {
+    int64_t rows, width, heads, headdim, states, groups, taps;
+    int64_t hidden_row, window_row, state_row; /* elements from one row to the next */
+    const float *hidden, *window, *state;      /* (width), (channels, taps - 1), (heads, headdim, states) of each row */
+    const float *more_dt;                      /* (rows, heads), added to step sizes before softplus; or NULL */
+    const float *in_proj;                      /* (inner + channels + heads, width), inner = heads headdim */
+    const float *conv_weight, *conv_bias;      /* (channels, taps), (channels), channels = inner + 2 groups states */
+    const float *dt_bias, *A_log, *D;          /* (heads) */
+    const float *norm, *out_proj;              /* (inner), (width, inner) */
+    float eps;
+    int32_t threads;
+} Mamba2Step;
+
+typedef struct {
+    int64_t rows, width, channels, states, rank, taps;
+    int64_t hidden_row, window_row, state_row;
+    const float *hidden, *window, *state; /* (width), (channels, taps - 1), (channels, states) of each row */
+    const float *more_dt;                 /* (rows, channels), as above */
+    const float *in_proj;                 /* (2 channels, width) */
+    const float *conv_weight, *conv_bias; /* (channels, taps), (channels) */
+    const float *x_proj;                  /* (rank + 2 states, channels) */
+    const float *dt_proj, *dt_bias;       /* (channels, rank), (channels) */
+    const float *A_log, *D, *out_proj;    /* (channels, states), (channels), (width, channels) */
+    int32_t threads;
+} MambaStep;
+
+typedef struct {
+    int64_t rows, width, size;
+    int64_t hidden_row, state_row;               /* those of state are floats */
+    const float *hidden, *state;                 /* (width), (size) complex of each row */
+    const float *elapsed;                        /* (rows, size), times the rate of decay; NULL for ones */
+    const float *nu_log, *theta_log, *gamma_log; /* (size) */
+    const float *in_proj, *in_bias;              /* (2 size, width), (2 size) */
+    const float *out_proj, *out_bias;            /* (width, 2 size), (width) */
+    int32_t threads;
+} LruStep;
+
+/* What follows a mixer in a layer: a feed-forward network of LayerNorm(mixed [+ hidden]). */
+typedef struct {
+    int64_t rows, width, inner, mixed_row, hidden_row; /* elements from one row to the next; widths as of FeedForward */
+    const float *mixed, *hidden;                       /* (width) of each row; hidden may be NULL */
+    const float *norm, *norm_bias;                     /* (width) */
+    const float *W1, *b1, *W2, *b2, *weight, *bias;    /* of the network; see FeedForward */
+    float eps, eps_of_network;
+    int32_t threads;
+} MixedStep;
 
 /* Logits: panels, elements from one row to the next, and rows together, whose logits fill 32 MB at most (but for 6), and
  * a teacher's as much. */
@@ -165,6 +213,9 @@ static int64_t most_steps(const Ssd *s) { return s->states < 64 ? 32 : 64; }
 /* Over the vectors that are worked on together, unrolled, so that they stay in registers. */
 #define FOR_VECTORS(w, W) _Pragma("GCC unroll 4") for (int w = 0; w < W; w++)
 #define FOR_ROWS(r, R) _Pragma("GCC unroll 6") for (int r = 0; r < R; r++)
+
+/* Over as many vectors as one has lanes. */
+#define FOR_LANES(i) _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++)
 
 /* Over columns a vector at a time; the last has only `width` of them. */
 #define FOR_COLUMNS(e, width, columns)                                                                                 \
@@ -218,6 +269,14 @@ typedef struct {
     void (*feed_forward_backward)(const FeedForward *, int64_t, int64_t, float *, const float *, const float *, const float *,
                                   const float *, const FeedForwardGradients *);
     void (*dropout)(int64_t, int64_t, const float *, uint64_t, uint32_t, float, float *);
+    int64_t (*mamba2_room)(const Mamba2Step *, int64_t);
+    void (*mamba2_step)(const Mamba2Step *, int64_t, int64_t, float *, float *, float *, float *);
+    int64_t (*mamba_room)(const MambaStep *, int64_t);
+    void (*mamba_step)(const MambaStep *, int64_t, int64_t, float *, float *, float *, float *);
+    int64_t (*lru_room)(const LruStep *, int64_t);
+    void (*lru_step)(const LruStep *, int64_t, int64_t, float *, float *, float *);
+    int64_t (*mixed_room)(const MixedStep *, int64_t);
+    void (*mixed_step)(const MixedStep *, int64_t, int64_t, float *, float *);
 } Kernels;
 
 #define KERNELS(machine)                                                                                               \
@@ -225,7 +284,8 @@ typedef struct {
         scan_##machine, scan_backward_##machine, ssd_room_##machine, ssd_##machine, ssd_backward_##machine,            \
             conv1d_##machine, conv1d_backward_##machine, cross_entropy_panels_##machine, cross_entropy_##machine,          \
             gated_norm_##machine, gated_norm_backward_##machine, feed_forward_##machine, feed_forward_backward_##machine,  \
-            dropout_##machine                                             \
+            dropout_##machine, mamba2_room_##machine, mamba2_step_##machine, mamba_room_##machine,                         \
+            mamba_step_##machine, lru_room_##machine, lru_step_##machine, mixed_room_##machine, mixed_step_##machine       \
     }
 
 /* Kinds of machines; no wider one than this is used. */
@@ -288,7 +348,7 @@ static float *cleared(int64_t floats) {
 }
 
 /* Changes whenever a structure or a function of the interface does. */
-int recbole_ssm_interface(void) { return 10; }
+int recbole_ssm_interface(void) { return 11; }
 
 /* Uses no wider kind of machine than this (0 any, 1 AVX2, 2 AVX-512), which tests want; returns the kind in use. */
 int recbole_ssm_use(int kind) {
@@ -548,3 +608,32 @@ void recbole_ssm_dropout(int64_t n, const float *x, uint64_t seed, uint32_t leas
     for (int64_t thread = 0; thread < threads; thread++)
         kernels()->dropout(share(n, thread, threads), share(n, thread + 1, threads), x, seed, least, scale, y);
 }
+
+/* What the steps have in common: each thread computes some of the rows. */
+#define STEP(name, ...)                                                                                                \
+    int failed = 0;                                                                                                    \
+    _Pragma("omp parallel for num_threads(s->threads) schedule(static) reduction(| : failed)")                         \
+    for (int64_t thread = 0; thread < s->threads; thread++) {                                                          \
+        const int64_t first = s->rows * thread / s->threads, last = s->rows * (thread + 1) / s->threads;               \
+        const unsigned mode = flush_denormals();                                                                       \
+        float *work = cleared(kernels()->name##_room(s, last - first));                                                \
+        if (work)                                                                                                      \
+            kernels()->name##_step(s, first, last, work, __VA_ARGS__);                                                 \
+        else                                                                                                           \
+            failed = 1;                                                                                                \
+        free(work);                                                                                                    \
+        restore(mode);                                                                                                 \
+    }                                                                                                                  \
+    return failed
+
+/* out (rows, width), window (rows, channels, taps - 1) and state (rows, heads, headdim, states). Returns as above. */
+int recbole_ssm_mamba2_step(const Mamba2Step *s, float *out, float *window, float *state) { STEP(mamba2, out, window, state); }
+
+/* out (rows, width), window (rows, channels, taps - 1) and state (rows, channels, states). Returns as above. */
+int recbole_ssm_mamba_step(const MambaStep *s, float *out, float *window, float *state) { STEP(mamba, out, window, state); }
+
+/* out (rows, width) and state (rows, size) complex. Returns as above. */
+int recbole_ssm_lru_step(const LruStep *s, float *out, float *state) { STEP(lru, out, state); }
+
+/* out (rows, width). Returns as above. */
+int recbole_ssm_mixed_step(const MixedStep *s, float *out) { STEP(mixed, out); }

@@ -8,6 +8,7 @@
 #include "dropout.h"
 #include "gated_norm.h"
 #include "feed_forward.h"
+#include "step.h"
 #undef MACHINE
 #undef LANES
 #undef TOGETHER

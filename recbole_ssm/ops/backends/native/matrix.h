@@ -69,6 +69,33 @@ static void VARIANT(multiply_large)(int64_t rows, int64_t columns, int64_t inner
         }
 }
 
+/* out (rows, outputs) = A (rows, inner) W (outputs, inner)^T + bias, which may be NULL; of any sizes, for few rows: to turn W
+ * would take longer than the product. */
+static void VARIANT(linear)(int64_t rows, int64_t outputs, int64_t inner, const float *A, int64_t a_row, const float *W,
+                            const float *bias, float *out, int64_t out_row) {
+    const int64_t whole = inner / LANES * LANES;
+    for (int64_t o = 0; o < outputs; o += LANES) {
+        const int64_t width = SMALLER(outputs - o, LANES);
+        const float *of[LANES];
+        for (int i = 0; i < LANES; i++) of[i] = W + (o + SMALLER(i, width - 1)) * inner;
+        for (int64_t r = 0; r < rows; r++) {
+            const float *a = A + r * a_row;
+            vec sums[LANES];
+            FOR_LANES(i) sums[i] = (vec){0};
+            for (int64_t k = 0; k < whole; k += LANES) {
+                const vec x = VARIANT(load)(a + k, LANES);
+                FOR_LANES(i) sums[i] += x * VARIANT(load)(of[i] + k, LANES);
+            }
+            if (whole < inner) {
+                const vec x = VARIANT(load)(a + whole, inner - whole);
+                FOR_LANES(i) sums[i] += x * VARIANT(load)(of[i] + whole, inner - whole);
+            }
+            const vec found = VARIANT(sums_of)(sums);
+            VARIANT(store)(out + r * out_row + o, bias ? found + VARIANT(load)(bias + o, width) : found, width);
+        }
+    }
+}
+
 INLINE vec VARIANT(zip_low)(vec a, vec b) {
 #if LANES == 16
     return SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);

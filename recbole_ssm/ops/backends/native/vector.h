@@ -44,16 +44,20 @@ INLINE vec VARIANT(pair_sums)(vec a, vec b) {
 #endif
 }
 
+/* The sums over the lanes of each of LANES vectors. */
+INLINE vec VARIANT(sums_of)(const vec *from) {
+    vec v[LANES];
+    FOR_LANES(i) v[i] = from[i];
+    for (int many = LANES / 2; many; many /= 2)
+        for (int i = 0; i < many; i++) v[i] = VARIANT(pair_sums)(v[2 * i], v[2 * i + 1]);
+    return v[0];
+}
+
 /* sums[n] += the sum over the lanes of from[n], for N of them. */
 INLINE void VARIANT(add_sums)(float *sums, const vec *from, int64_t N) {
     int64_t n = 0;
-    for (; n + LANES <= N; n += LANES) {
-        vec v[LANES];
-        for (int i = 0; i < LANES; i++) v[i] = from[n + i];
-        for (int many = LANES / 2; many; many /= 2)
-            for (int i = 0; i < many; i++) v[i] = VARIANT(pair_sums)(v[2 * i], v[2 * i + 1]);
-        VARIANT(store)(sums + n, VARIANT(load)(sums + n, LANES) + v[0], LANES);
-    }
+    for (; n + LANES <= N; n += LANES)
+        VARIANT(store)(sums + n, VARIANT(load)(sums + n, LANES) + VARIANT(sums_of)(from + n), LANES);
     for (; n < N; n++) sums[n] += VARIANT(sum_of)(from[n]);
 }
 
