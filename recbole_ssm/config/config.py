@@ -68,8 +68,8 @@ class Config(Settings):
         if begun is not None:
             self._take("as in init_from", {key: value for key, value in begun.items() if key not in kept})
             kept |= begun.keys()
-        if self["defaults"] == "data":
-            names = {key.name for key in keys_of(self.model_class)} | _OF_RECBOLE
+        names = {key.name for key in keys_of(self.model_class)} | _OF_RECBOLE
+        if self["defaults"] == "data" and "hidden_size" in names:  # else nobody knows what fits
             for why, settings in settings_from(data, self, kept):
                 self._take(why, {key: value for key, value in settings.items() if key in names - kept})
         if self.from_data:

@@ -81,8 +81,7 @@ def _check_samples(config: Settings) -> None:
             f"train_samples: prefix_lm is for models that read a history in both directions, and {config['model']} is "
             "causal; use whole_sequence"
         )
-    takes = inspect.signature(model.encode).parameters.values()
-    if samples == "prefix_lm" and not any(p.name == "cut" or p.kind == p.VAR_KEYWORD for p in takes):
+    if samples == "prefix_lm" and not _takes_cut(model):
         raise InputError(
             f"train_samples: prefix_lm needs a model whose encode takes cut, which {config['model']}'s does not; use "
             "all_prefixes or sampled_prefixes"
@@ -95,6 +94,11 @@ def _check_samples(config: Settings) -> None:
         config.pass_over("prefixes_per_user", f"train_samples is {samples}")
     if config["train_batch_tokens"] is not None and "train_batch_size" in given:
         config.pass_over("train_batch_size", "train_batch_tokens is given")
+
+
+def _takes_cut(model: type) -> bool:
+    takes = inspect.signature(model.encode).parameters.values() if hasattr(model, "encode") else ()
+    return any(each.name == "cut" or each.kind == each.VAR_KEYWORD for each in takes)
 
 
 def _check_teacher(config: Settings, trains: bool) -> None:

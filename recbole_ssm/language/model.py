@@ -239,8 +239,8 @@ def from_settings(
     """
     words = train_tokenizer(texts, tokenizer_size) if tokenizer is None else read_tokenizer(Path(tokenizer))
     made = loading.make_settings(
-        settings, vocab_size=words.size, bos_token_id=words.begin, eos_token_id=words.end, pad_token_id=words.end
-    )
+        settings, vocab_size=words.size, bos_token_id=words.begin, eos_token_id=words.end
+    )  # and no padding: its embedding would not be learned
     return LanguageModel(loading.make_model(made, dtype), words, texts, title_tokens)
 
 

@@ -34,8 +34,8 @@ def read_prompts(language: LanguageModel, tokens: Tensor, cu_seqlens: Tensor) ->
         InputError: the model keeps a state of another kind than Mamba's, or keys and values.
     """
     if language.packed is not None:
-        hidden, state = language.packed.prefill(tokens, cu_seqlens)
-        return language.logits(hidden[last_tokens(cu_seqlens)]), state
+        hidden, state = language.packed.prefill(tokens, cu_seqlens, last_tokens(cu_seqlens))
+        return language.logits(hidden), state
     row, place = sequence_index(cu_seqlens, len(tokens)).long(), positions(cu_seqlens, len(tokens))
     lengths = lengths_of(cu_seqlens).long()
     longest = int(lengths.max())
@@ -43,12 +43,14 @@ def read_prompts(language: LanguageModel, tokens: Tensor, cu_seqlens: Tensor) ->
     place = place + (longest - lengths)[row]  # at the left end
     padded[row, place], mask[row, place] = tokens, 1
     found = _attend(language, padded, mask, (mask.cumsum(1) - 1).clamp(min=0), None)
-    if not hasattr(found.past_key_values, "reorder_cache"):
+    if not hasattr(found.past_key_values, "layers"):
         raise InputError(
             f"language_model: a {language.model.config.model_type} cannot write here: it keeps neither keys and values "
             "nor the state of a Mamba; name another model"
         )
-    return language.logits(found.last_hidden_state[:, -1]), _Attended(found.past_key_values, mask, lengths)
+    prompts = torch.arange(len(lengths), device=tokens.device)
+    attended = _Attended(found.past_key_values, prompts, mask.bool(), lengths)
+    return language.logits(found.last_hidden_state[:, -1]), attended
 
 
 def step_of(language: LanguageModel) -> Step:
@@ -66,24 +68,55 @@ def step_of(language: LanguageModel) -> Step:
 
 
 class _Attended(NamedTuple):
-    """The state of a model with attention."""
+    """The state of a model with attention: R rows that continue S prompts.
+
+    Rows of one prompt share its keys and values, and those of all tokens that were tried after it. Each row attends to
+    its own.
+    """
 
     cache: Any
-    """Keys and values, of transformers."""
-    mask: Tensor
-    """(R, L) 1 where they are of a token, and not of the padding in front."""
+    """Keys and values (S, heads, K, ...) of each layer, of transformers."""
+    prompt: Tensor
+    """(R,) int64, the prompt of each row."""
+    own: Tensor
+    """(R, K) bool, which keys of its prompt belong to each row."""
     lengths: Tensor
     """(R,) how many tokens each row has."""
 
 
 def _attended_step(language: LanguageModel, tokens: Tensor, state: _Attended, parents: Tensor) -> tuple[Tensor, Any]:
+    prompts, row = state.prompt[parents].unique(return_inverse=True)
+    column, width = _places(row)
     cache = copy(state.cache)
     cache.layers = [copy(layer) for layer in cache.layers]  # whose tensors are replaced, and not changed
-    cache.reorder_cache(parents)
-    mask = torch.cat([state.mask[parents], state.mask.new_ones(len(parents), 1)], 1)
-    lengths = state.lengths[parents]
-    found = _attend(language, tokens[:, None], mask, lengths[:, None], cache)
-    return language.logits(found.last_hidden_state[:, -1]), _Attended(found.past_key_values, mask, lengths + 1)
+    if len(prompts) < len(cache.layers[0].keys):
+        cache.reorder_cache(prompts)
+    before, lengths = state.own[parents], state.lengths[parents]
+    own = torch.cat([before, before.new_zeros(len(parents), width)], 1)
+    own[torch.arange(len(row), device=row.device), before.shape[1] + column] = True
+    ids, place = tokens.new_zeros(2, len(prompts), width)
+    ids[row, column], place[row, column] = tokens, lengths
+    mask = _attend_to_none(language, len(prompts), width, own.shape[1])
+    mask[row, 0, column] = mask[row, 0, column].masked_fill(own, 0)
+    found = _attend(language, ids, mask, place, cache)
+    return language.logits(found.last_hidden_state[row, column]), _Attended(cache, row, own, lengths + 1)
+
+
+def _places(row: Tensor) -> tuple[Tensor, int]:
+    """How many entries before each (R,) have the same value, and how many the most frequent value has."""
+    counts = row.bincount()
+    order = row.argsort(stable=True)
+    first = counts.cumsum(0) - counts
+    place = torch.empty_like(row)
+    place[order] = torch.arange(len(row), device=row.device) - first[row[order]]
+    return place, int(counts.max())
+
+
+def _attend_to_none(language: LanguageModel, prompts: int, queries: int, keys: int) -> Tensor:
+    """A mask (prompts, 1, queries, keys), which transformers adds to what attention compares."""
+    like = language.model.get_input_embeddings().weight
+    kind = like.dtype if like.is_floating_point() else torch.float32
+    return torch.full((prompts, 1, queries, keys), torch.finfo(kind).min, dtype=kind, device=like.device)
 
 
 def _attend(language: LanguageModel, tokens: Tensor, mask: Tensor, place: Tensor, cache: Any) -> Any:

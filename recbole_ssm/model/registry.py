@@ -26,6 +26,8 @@ SHIPPED = {
     "LRURec": "recbole_ssm.model.lrurec:LRURec",
     "PackedSASRec": "recbole_ssm.model.packed_sasrec:PackedSASRec",
     "MamRec": "recbole_ssm.model.mamrec:MamRec",
+    "GPT4Rec": "recbole_ssm.model.gpt4rec:GPT4Rec",
+    "BM25": "recbole_ssm.model.bm25:BM25Recommender",
     "PCTM": "recbole_ssm.model.pctm:PCTM",
     "SeqRules": "recbole_ssm.model.seq_rules:SeqRules",
     "MarkovChain": "recbole_ssm.model.markov_chain:MarkovChain",

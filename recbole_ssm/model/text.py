@@ -45,6 +45,14 @@ from recbole_ssm.language.model import LanguageModel, from_folder, from_kept, fr
 from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.packed_input import PackedRecommender
 
+ITEM_TEXT = Key(
+    "item_text",
+    str,
+    "the text of an item, made of columns of the .item file in braces, such as {title} ({year}); None for the title by "
+    "its usual names, with the year",
+    optional=True,
+)
+
 TEXT_KEYS = (
     Key(
         "language_model",
@@ -67,13 +75,7 @@ TEXT_KEYS = (
         optional=True,
     ),
     Key("tokenizer_size", int, "tokens of a tokenizer that is trained on the texts, at most", 2000, low=259),
-    Key(
-        "item_text",
-        str,
-        "the text of an item, made of columns of the .item file in braces, such as {title} ({year}); None for the "
-        "title by its usual names, with the year",
-        optional=True,
-    ),
+    ITEM_TEXT,
     Key("title_tokens", int, "tokens of an item's text that are read, from its beginning", 32, low=1),
     Key(
         "lora_rank",
@@ -130,7 +132,7 @@ def make_language(config: Configuration, dataset: Any, usual: Mapping[str, Any])
     """
     lora, kept = _lora(config), getattr(dataset, "kept", None) or {}
     common: dict[str, Any] = {"title_tokens": config["title_tokens"]}
-    texts = None if "texts" in kept else _texts(config, dataset)
+    texts = None if "texts" in kept else texts_of(config, dataset)
     if "language_config" in kept:
         moved = config["language_model"] and Path(config["language_model"]).is_dir()
         folder = config["language_model"] if moved else None
@@ -152,7 +154,16 @@ def _lora(config: Configuration) -> Lora | None:
     return Lora(config["lora_rank"], config["lora_alpha"], config["lora_dropout"], targets)
 
 
-def _texts(config: Configuration, dataset: Any) -> list[str]:
+def texts_of(config: Configuration, dataset: Any) -> list[str]:
+    """The text of each item of a dataset, by its number.
+
+    Args:
+        config: with :data:`ITEM_TEXT`.
+        dataset: the training split; for what stands for one, items are called by their numbers.
+
+    Returns:
+        n_items texts, that of the padding empty.
+    """
     if hasattr(dataset, "item_texts"):
         return list(dataset.item_texts(config["item_text"]))
     return ["", *(f"item {number}" for number in range(1, dataset.item_num))]
@@ -171,7 +182,7 @@ class TextRecommender(PackedRecommender):
         language: the language model, with tokenizer and texts.
     """
 
-    keys = TEXT_KEYS
+    keys: tuple[Key, ...] = TEXT_KEYS
     input_type = InputType.POINTWISE  # RecBole asks for one; no negatives are drawn
 
     usual_language: Mapping[str, Any] = {"model_type": "mamba", "hidden_size": 96, "num_hidden_layers": 2}
