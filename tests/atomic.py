@@ -7,15 +7,12 @@ import os
 import runpy
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import recbole
-import torch
 
-from recbole_ssm.cli.main import main
 from recbole_ssm.config.config import Config
 from recbole_ssm.data import create_dataset, data_preparation
 from recbole_ssm.model.registry import MODELS, model_class
@@ -139,21 +136,3 @@ def run_python(*arguments: str, folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
     )
-
-
-def train_slowly_saved(folder: str, arguments: list[str], slow: bool) -> None:
-    """In a process of its own: a training, if wanted with saves that take long, so that many kills meet one.
-
-    It stands here since such a process has to find it, and modules of tests have no name to it.
-    """
-    os.chdir(folder)
-    torch.set_num_threads(1)
-    if slow:
-        original = os.fsync
-
-        def fsync(descriptor):
-            time.sleep(0.02)
-            original(descriptor)
-
-        os.fsync = fsync
-    raise SystemExit(main(arguments))

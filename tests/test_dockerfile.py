@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import processes
 import pytest
 
 from recbole_ssm.testing.checkpoints import made_checkpoint
@@ -49,14 +50,15 @@ def test_what_it_starts_becomes_healthy_and_stops_on_request(tmp_path):
     program, *options = [word.replace("8000", port).replace("0.0.0.0", "127.0.0.1") for word in command("ENTRYPOINT")]
     assert program == "recbole-ssm"
     checkpoint = made_checkpoint(tmp_path / "made.pth", 30, hidden_size=8, headdim=4, d_state=4, num_layers=1)
-    service = subprocess.Popen([sys.executable, "-m", "recbole_ssm", *options, f"--checkpoint={checkpoint}"])
+    service = processes.process(processes.verb, *options, f"--checkpoint={checkpoint}")
     try:
         health = [sys.executable, *(word.replace("8000", port) for word in command("HEALTHCHECK")[1:])]
         end = time.monotonic() + 120
         while subprocess.run(health, stderr=subprocess.DEVNULL, env={**os.environ, "no_proxy": "*"}).returncode:
-            assert service.poll() is None and time.monotonic() < end
+            assert service.is_alive() and time.monotonic() < end
             time.sleep(0.5)
-        service.send_signal(signal.SIGTERM)
-        assert service.wait(60) in (0, -signal.SIGTERM)
+        service.terminate()
+        service.join(60)
+        assert service.exitcode in (0, -signal.SIGTERM)
     finally:
         service.kill()

@@ -1,4 +1,4 @@
-"""Trainings in two processes, as torchrun starts them, of a server that has imported the package for all of them.
+"""Trainings in two processes, as torchrun starts them.
 
 It stands here since such a process has to find it, and modules of tests have no name to it.
 """
@@ -6,14 +6,13 @@ It stands here since such a process has to find it, and modules of tests have no
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import socket
-import warnings
 from pathlib import Path
 
 import torch
+from processes import process
 
 import recbole_ssm
 from recbole_ssm.model.base import PackedSequentialRecommender
@@ -51,27 +50,40 @@ def stopped_at(call: int, asked: list) -> str:
     return ""
 
 
-def _one(rank: int, port: int, function, arguments: tuple) -> None:
-    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
-    os.environ.update({"MASTER_ADDR": "127.0.0.1"} | {name: str(number) for name, number in numbers.items()})
+def dying(folder: str, call: int, asked: list) -> None:
+    """A training whose second process ends at a call of the model's loss."""
+    os.chdir(folder)
     torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")
-    Path(f"rank-{rank}.json").write_text(json.dumps(function(*arguments)))
+    original, calls = PackedSequentialRecommender.calculate_loss, 0
+
+    def ending(self, interaction):
+        nonlocal calls
+        calls += 1
+        if calls == call and os.environ["RANK"] == "1":
+            os._exit(3)
+        return original(self, interaction)
+
+    PackedSequentialRecommender.calculate_loss = ending
+    results(asked)
+
+
+def _write_result(file: str, function, arguments: tuple) -> None:
+    Path(file).write_text(json.dumps(function(*arguments)))
     torch.distributed.destroy_process_group()
 
 
 def in_two_processes(function, *arguments) -> list:
     """What a function of this module returns in each of two processes."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["recbole_ssm.training.run", "torch._dynamo"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    processes = [context.Process(target=_one, args=(rank, port, function, arguments)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        process.kill()
-        assert process.exitcode == 0
+    both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    started = [
+        process(_write_result, f"rank-{rank}.json", function, arguments, RANK=str(rank), LOCAL_RANK=str(rank), **both)
+        for rank in range(2)
+    ]
+    for each in started:
+        each.join(120)
+        each.kill()
+        assert each.exitcode == 0
     return [json.loads(Path(f"rank-{rank}.json").read_text()) for rank in range(2)]

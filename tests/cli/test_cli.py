@@ -6,11 +6,10 @@ import contextlib
 import importlib.util
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
+import processes
 import pytest
 from atomic import ROOT, interactions, run_here, write_dataset
 from rich.table import Table
@@ -387,14 +386,11 @@ def test_a_config_file_may_have_spaces_in_its_name(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_who_reads_may_stop(tmp_path):
+def test_who_reads_may_stop():
     """As ``head`` does."""
-    program = [sys.executable, "-m", "recbole_ssm", "--help"]
-    reader, writer = os.pipe()
-    os.close(reader)
-    done = subprocess.run(program, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+    process = processes.process(processes.verb_that_nobody_reads, "--help", output="errors")
+    process.join()
+    assert (process.exitcode, Path("errors").read_text()) == (128 + signal.SIGPIPE, "")
 
 
 @pytest.mark.parametrize("table", [False, True])

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -18,8 +17,8 @@ import pytest
 pytest.importorskip("fastapi", reason="the service needs the extra serve")
 pytest.importorskip("httpx", reason="the service is asked with httpx")
 
+import processes
 from asking import asking
-from atomic import ROOT
 
 from recbole_ssm import InputError, Recommender
 from recbole_ssm.serving.service.app import create_app
@@ -299,18 +298,16 @@ def ask(port: int, path: str, content: object = None):
         return json.load(answer)
 
 
-def served(port: int, *words: str) -> subprocess.Popen:
+def served(port: int, *words: str):
     """A server process that answers."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "recbole_ssm", "serve", f"--port={port}", *words]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    process = processes.process(processes.verb, "serve", f"--port={port}", *words)
     end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
             ask(port, "/readyz")
             return process
         except OSError:
-            assert process.poll() is None, "the server has ended"
+            assert process.is_alive(), "the server has ended"
             time.sleep(0.1)
     process.kill()
     raise AssertionError("the server does not answer")
@@ -339,7 +336,7 @@ def test_no_session_is_lost_to_a_kill(file, redis_server):
     while sum(answered.values()) < 40:
         time.sleep(0.01)
     process.kill()
-    process.wait()
+    process.join()
     before = dict(answered)
     process = served(port, *words)
     while any(answered[session] <= before[session] for session in before):
@@ -350,5 +347,6 @@ def test_no_session_is_lost_to_a_kill(file, redis_server):
     for session, events in answered.items():
         found = ask(port, f"/sessions/{session}")
         assert found["events"] == events > before[session]
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) in (0, -signal.SIGTERM)
+    process.terminate()
+    process.join(30)
+    assert process.exitcode in (0, -signal.SIGTERM)

@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 from recbole_ssm.system.atomic_write import atomic_write, write_json
-
-WRITING = """
-import sys
-from pathlib import Path
-from recbole_ssm.system.atomic_write import atomic_write
-with atomic_write(Path(sys.argv[1])) as file:
-    file.write(b"half")
-    file.flush()
-    print("writes", flush=True)
-    sys.stdin.readline()
-"""
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_the_next_write_removes_what_a_killed_one_has_left(tmp_path):
     """But not what another process is writing just now, in whose place a killed process's number may be."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     names = ("killed.pth", "killed.json", "alive.pth")
-    writers = [subprocess.Popen([sys.executable, "-c", WRITING, str(tmp_path / name)], **pipes) for name in names]
-    for writer in writers:
-        assert writer.stdout.readline() == "writes\n"
+    pipe, other = multiprocessing.Pipe()
+    writers = [processes.process(processes.write_half, tmp_path / name, other) for name in names]
+    for _ in writers:
+        pipe.recv()
     for writer in writers[:2]:
-        writer.send_signal(signal.SIGKILL)
-        writer.wait()
+        writer.kill()
+        writer.join()
     (tmp_path / ".old.pth.1.part").write_bytes(b"of a process whose number another one has now")
     assert len(list(tmp_path.glob(".*.part"))) == 4
     write_json(tmp_path / "other.json", [1])
     assert [file.name for file in tmp_path.glob(".*.part")] == [f".alive.pth.{writers[2].pid}.part"]
-    writers[2].communicate("\n")
+    pipe.send(None)
+    writers[2].join()
     assert (tmp_path / "alive.pth").read_bytes() == b"half"
     assert sorted(os.listdir(tmp_path)) == ["alive.pth", "other.json"]
 

@@ -1,16 +1,17 @@
 """Two processes do what one would do with the same batches, and none waits for one that is gone."""
 
-import json
-import re
 import sys
 from functools import partial
 
 import pytest
 import torch
-from atomic import interactions, run_python, small, write_dataset
+from atomic import interactions, small, write_dataset
 from hypothesis import given
 from hypothesis import strategies as st
-from two_processes import in_two_processes, results, stopped_at
+from processes import CONTEXT
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from two_processes import dying, in_two_processes, results, stopped_at
 
 from recbole_ssm.data.shares import SharedCollate, own_rows
 from recbole_ssm.ops.packing import share_out
@@ -105,32 +106,12 @@ def test_one_process_is_told_to_stop_and_both_stop_and_go_on(folder):
     assert resumed["whole sequences"]["losses"] == pytest.approx(expected["whole sequences"]["losses"], rel=1e-6)
 
 
-DIE = """
-import json, os, sys
-import torch
-torch.set_num_threads(1)
-import recbole_ssm
-from recbole_ssm.model.base import PackedSequentialRecommender
-((name, model, keys),) = json.loads(sys.argv[1])
-original, calls = PackedSequentialRecommender.calculate_loss, 0
-def dying(self, interaction):
-    global calls
-    calls += 1
-    if calls == 9 and os.environ["RANK"] == "1":
-        os._exit(3)
-    return original(self, interaction)
-PackedSequentialRecommender.calculate_loss = dying
-recbole_ssm.run(model, "tiny", config_dict=keys)
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo")
-def test_a_process_that_dies_ends_the_others(folder):
+def test_a_process_that_dies_ends_the_others(folder, tmp_path):
     """The one that torchrun starts."""
-    (folder / "die.py").write_text(DIE)
-    torchrun = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone")
-    asked = json.dumps(trainings(folder, ["whole sequences"]))
-    done = run_python(*torchrun, str(folder / "die.py"), asked, folder=folder)
-    assert done.returncode != 0
-    assert re.search(r"exitcode\s*: 3\b", done.stderr)
+    how = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": "dying", "max_restarts": 0}
+    config = LaunchConfig(1, 1, 2, start_method=CONTEXT.get_start_method(), **how)
+    with pytest.raises(ChildFailedError) as error:
+        elastic_launch(config, dying)(str(tmp_path), 9, trainings(folder, ["whole sequences"]))
+    assert error.value.get_first_failure()[1].exitcode == 3

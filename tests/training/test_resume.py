@@ -1,12 +1,12 @@
 """A training that is stopped, or killed, and resumed gives what it would have given, to the last bit."""
 
-import multiprocessing
 import os
 import random
 import signal
 import time
 from pathlib import Path
 
+import processes
 import pytest
 import recbole.trainer
 from atomic import (
@@ -16,7 +16,6 @@ from atomic import (
     make_loaders,
     make_trainer,
     small,
-    train_slowly_saved,
     write_dataset,
 )
 
@@ -348,22 +347,15 @@ KILLS = 8
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9")
 @pytest.mark.slow
-def test_kills_at_random_moments(tiny, tmp_path):
+def test_kills_at_random_moments(tiny, tmp_path, monkeypatch):
     """kill -9 at any time, also while a checkpoint is being written: the training ends with the same model."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["recbole_ssm.training.run", "torch._dynamo"])
 
     def start(folder, slow):
         folder.mkdir(exist_ok=True)
-        process = context.Process(
-            target=train_slowly_saved, args=(str(folder), command(tiny, "--resume", "--state=ERROR"), slow)
-        )
-        process.start()
-        return process
+        monkeypatch.chdir(folder)
+        return processes.process(processes.train_slowly_saved, command(tiny, "--resume", "--state=ERROR"), slow)
 
-    first = context.Process(target=time.perf_counter)  # has the server import all that the others then find imported
-    first.start()
-    first.join()
+    processes.process(time.perf_counter).join()  # has the server import all that the others then find imported
     undisturbed = start(tmp_path / "undisturbed", False)
     begin = time.perf_counter()
     undisturbed.join()

@@ -2,16 +2,15 @@
 
 import csv
 import json
-import os
 import re
 import subprocess
-import sys
 import time
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 from atomic import ROOT, interactions, write_dataset
 from matplotlib.collections import LineCollection
@@ -57,15 +56,13 @@ def runs_here(monkeypatch):
 
 def killed_after_its_first_run(folder) -> float:
     """Start a comparison, kill it once a run is done; when that run was written."""
-    command = [sys.executable, "-W", "ignore", "-m", "recbole_ssm", *VERB, *KEYS]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    process = processes.process(processes.verb, *VERB, *KEYS, PYTHONPATH=str(ROOT))
     first = folder / "found" / "runs" / "2Mamba4Rec-7.result.json"
     while not first.exists():
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.05)
     process.kill()
-    process.wait()
+    process.join()
     assert not (folder / "found" / "report.html").exists()
     return first.stat().st_mtime_ns
 
@@ -169,11 +166,11 @@ def test_a_run_ends_with_the_process_that_asked_for_it(folder):
     """However early that one is gone: here before the run begins."""
     gone = subprocess.Popen(["true"])
     gone.wait()
-    command = [sys.executable, "-m", "recbole_ssm.studies.compare.worker", "run.json", str(gone.pid)]
     asked = {"model": "2Mamba4Rec", "dataset": "tiny", "files": [], "keys": [*KEYS[:2], *KEYS[3:], "--epochs=100000"]}
     (folder / "run.json").write_text(json.dumps(asked))
-    done = subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=False)
-    assert done.returncode == 1
+    run = processes.process(processes.run_of_compare, "run.json", gone.pid)
+    run.join(60)
+    assert run.exitcode == 1
 
 
 @pytest.mark.slow

@@ -1,12 +1,11 @@
 """A search with a running Ray: trials at the same time, some stopped early, one killed; and clusters that are not."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
+from pathlib import Path
 
+import processes
 import pytest
 from atomic import ROOT, SMALL, interactions, write_dataset
 
@@ -43,29 +42,18 @@ def records(folder) -> list[dict]:
 
 @pytest.mark.slow
 def test_a_search_from_a_kill_to_the_report(folder, capsys):
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "recbole_ssm",
-        *VERB,
-        "--trials=9",
-        "--epochs=30",
-        "--min_epochs=2",
-    ]
-    command += ["--stopping_step=9"]
-    search = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [*VERB, "--trials=9", "--epochs=30", "--min_epochs=2", "--stopping_step=9"]
+    search = processes.process(processes.verb, *command)
     until = time.monotonic() + 120
     while not any(len(record.get("history", [])) > 1 for record in records(folder)):
-        assert search.poll() is None and time.monotonic() < until
+        assert search.is_alive() and time.monotonic() < until
         time.sleep(0.05)
-    os.kill(search.pid, signal.SIGKILL)
-    search.wait()
+    search.kill()
+    search.join()
     assert not (folder / "found" / "results.json").exists()
 
     before = signal.getsignal(signal.SIGTERM)
-    assert main(command[5:]) == 0
+    assert main(command) == 0
     assert signal.getsignal(signal.SIGTERM) == before
     found = json.loads((folder / "found" / "results.json").read_text())
     ends = {record["params"]["learning_rate"]: record["ended"] for record in found["trials"]}
@@ -82,16 +70,16 @@ def test_a_search_from_a_kill_to_the_report(folder, capsys):
 
 @pytest.mark.slow
 def test_an_interruption_is_not_the_end(folder):
-    command = [sys.executable, "-W", "ignore", "-m", "recbole_ssm", *VERB, "--trials=2", "--epochs=500"]
-    to = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    search = subprocess.Popen([*command, "--stopping_step=500"], cwd=folder, **to)
+    command = [*VERB, "--trials=2", "--epochs=500", "--stopping_step=500"]
+    search = processes.process(processes.verb, *command, output="output")
     until = time.monotonic() + 120
     while not any(record.get("history") for record in records(folder)):
-        assert search.poll() is None and time.monotonic() < until
+        assert search.is_alive() and time.monotonic() < until
         time.sleep(0.05)
-    search.send_signal(signal.SIGTERM)
-    said = search.communicate(timeout=60)[1]
-    assert search.returncode == 128 + signal.SIGTERM
+    search.terminate()
+    search.join(60)
+    said = Path("output").read_text()
+    assert search.exitcode == 128 + signal.SIGTERM
     assert "interrupted; found keeps the training as it stands, and the same command goes on with it" in said
     assert "Traceback" not in said
     assert not (folder / "found" / "results.json").exists()
