@@ -23,6 +23,13 @@ ML_100K = Path(recbole.__file__).parent / "dataset_example" / "ml-100k" / "ml-10
 REAL_DATA = os.environ.get("RECBOLE_SSM_DATA_PATH")
 """Folder of the real datasets that are too large to come with anything, or None."""
 
+BARE = f"""
+import sys, types
+package = sys.modules["recbole_ssm"] = types.ModuleType("recbole_ssm")
+package.__path__ = [{str(ROOT / "recbole_ssm")!r}]
+"""
+"""Begins a program that uses a module of this package without the seconds of all that the package imports."""
+
 SMALL = {"hidden_size": 8, "headdim": 4, "d_state": 4, "num_layers": 1, "defaults": "paper"}
 """A model of this package that trains in no time, with settings that do not depend on the data."""
 

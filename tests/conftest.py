@@ -31,9 +31,11 @@ settings.load_profile("recbole-ssm")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Of a test that is marked ``sampled(n)`` the first of each n cases is fast, and the others are slow."""
+    """Tests of the documentation are slow. Of a test that is marked ``sampled(n)`` all cases but each n-th are."""
     cases = Counter()
     for item in items:
+        if item.get_closest_marker("docs") is not None:
+            item.add_marker("slow")
         mark = item.get_closest_marker("sampled")
         if mark is not None:
             test = item.nodeid.partition("[")[0]

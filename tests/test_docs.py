@@ -21,7 +21,7 @@ from recbole_ssm.ops import linear_recurrence, use_backend
 from recbole_ssm.ops.backends import OPS
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 def test_the_page_on_your_own_model_can_be_followed(tmp_path, monkeypatch, capsys):
     """Its file, its yaml and its line are all that there is of the model."""
     page = (ROOT / "docs" / "your-own-model.md").read_text(encoding="utf-8")
@@ -98,7 +98,7 @@ def test_the_page_on_your_own_verb_can_be_followed(tmp_path, monkeypatch, capsys
     assert capsys.readouterr().err == "error: --k=0 must be a whole number of at least 1\n"
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 def test_the_page_on_data_that_are_split_already_can_be_followed(capsys):
     page = (ROOT / "docs" / "pre-split.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
@@ -185,7 +185,7 @@ def test_the_table_of_clicks_of_readme_becomes_recommendations(shop, capsys):
     assert len(space["model"].recommend(space["clicks"], k=5)) == 5 * 40
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 def test_the_page_on_python_can_be_followed(shop):
     space: dict = {}
     for block in python_blocks("docs/python.md"):
@@ -193,7 +193,7 @@ def test_the_page_on_python_can_be_followed(shop):
     assert list(space["model"].recommend(space["clicks"], k=3).columns) == ["customer", "product", "score", "rank"]
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 def test_the_pages_on_training_and_recommending_can_be_followed(monkeypatch, capsys):
     train = recbole_ssm.run
     monkeypatch.setattr(
@@ -214,7 +214,7 @@ def test_the_pages_on_training_and_recommending_can_be_followed(monkeypatch, cap
     assert len(space["recommender"].similar(["50"], k=3)[0]) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 def test_the_page_on_export_can_be_followed(tmp_path, capsys):
     for package in ("onnxruntime", "onnxscript", "safetensors", "faiss"):
         pytest.importorskip(package, reason="pip install 'recbole-ssm[export,ann]'")

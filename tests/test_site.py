@@ -69,7 +69,7 @@ def test_docstrings_are_markdown_on_the_site(make):
     assert make("docstrings").markdown(docstring) == "See `a.b` and ``x``.\n\n    y = 1\n"
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("mkdocstrings", reason='pip install -e ".[docs]" installs MkDocs')
     pytest.importorskip("material", reason='pip install -e ".[docs]" installs MkDocs')
@@ -94,7 +94,7 @@ def test_notebooks_are_stored_without_outputs(file):
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_notebooks_run(file, tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient", reason='pip install -e ".[test]" installs it')

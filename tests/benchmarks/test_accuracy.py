@@ -167,7 +167,7 @@ def test_stored_runs_are_of_the_recipes_as_they_are(file):
         assert had == of_recipe(file)
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 def test_a_recipe_gives_what_is_stored(tmp_path, accuracy, monkeypatch):
     """Half a minute on ml-100k, from the recipe to the test metric, which random numbers move a little."""
 

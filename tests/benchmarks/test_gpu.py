@@ -5,7 +5,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import time
 from argparse import Namespace
@@ -21,15 +20,6 @@ from data import generate
 from gpu_parts import LIMITS, child, children, sanitizer, tables, wheels
 from gpu_parts.files import read
 from gpu_parts.place import Place
-
-SCRIPT = ROOT / "benchmarks" / "gpu.py"
-
-
-def script(*arguments, **options) -> subprocess.CompletedProcess:
-    """Run it in a process of its own."""
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, **options)
 
 
 def failures(value, path=""):
@@ -120,13 +110,17 @@ def test_each_part_runs_on_a_cpu(part, place, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_script_from_end_to_end(tmp_path):
-    done = script("--cpu", "--tiny", "--parts", "peers", "--seconds", 3600, "--out", tmp_path, "--wheels", tmp_path)
+def test_the_script_from_end_to_end(tmp_path, monkeypatch, capsys):
+    """Each part in a process of its own."""
+    monkeypatch.setattr(gpu, "_print_table", lambda file, environment: gpu.main(["--table", str(file)]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    given = ["--parts", "ml1m", "--seconds", 3600, "--out", tmp_path, "--wheels", tmp_path]
+    status = gpu.main(["--cpu", "--tiny", *map(str, given)])
     results = json.loads((tmp_path / "results.json").read_text())
     assert not list(failures(results["parts"])), (tmp_path / "log.txt").read_text()[-3000:]
-    assert done.returncode == 0, done.stderr
-    assert list(results["parts"]) == ["machine", "peers"]
-    assert "(peers, " in done.stdout
+    assert status == 0
+    assert list(results["parts"]) == ["machine", "ml1m"]
+    assert "(ml1m, " in capsys.readouterr().out
 
 
 PROGRAMS = {

@@ -43,6 +43,7 @@ def answering(answer):
         loop.close()
 
 
+@pytest.mark.slow
 def test_a_stall_delays_all_that_is_planned_meanwhile():
     """A client that waited for answers would see one late request."""
     pause = threading.Event()
@@ -60,6 +61,7 @@ def test_errors_are_counted_and_cut_connections_are_made_anew():
     assert (found["answers"], found["errors"]) == (38, {"503": 1, "lost": 1}) and found["p50"] <= found["max"]
 
 
+@pytest.mark.slow
 def test_clicks_are_of_sessions_of_the_lengths_that_are_asked_for():
     found = list(load.clicks(4000, 50, shortest=3, longest=9, active=10))
     lengths = [sum(session == each for session, _ in found) for each in {session for session, _ in found}]

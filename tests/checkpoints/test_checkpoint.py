@@ -90,6 +90,7 @@ def test_a_file_that_is_cut_off(file, share):
     assert str(file) in refusal(file)
 
 
+@pytest.mark.slow
 @given(place=st.floats(0, 0.9999), bit=st.integers(0, 7))
 @settings(max_examples=50)
 def test_no_altered_file_is_taken_for_another_state(file, place, bit):

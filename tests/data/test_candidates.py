@@ -30,7 +30,7 @@ def candidates(loader) -> dict[str, tuple[list, list]]:
     return found
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["uni10", "pop5", "uni40"])
 def test_the_candidates_are_the_same_for_all_models_and_whatever_was_drawn_before(tiny, mode):
     found = {}

@@ -73,6 +73,7 @@ def expected_after(history, rows_of, memory):
     return sum(weight * each for weight, each in zip(memory.theta().detach().double(), evidence, strict=False))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 1000), st.sampled_from([1, 3, 12]), st.sampled_from([1, 4]), st.sampled_from([0.0, 0.7]))
 def test_it_adds_the_evidence_of_the_latest_items(seed, window, n_recent, rarity):
@@ -102,6 +103,7 @@ def left_out(memory, sequence, place, known):
     return total
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 1000), st.sampled_from([1, 3, 12]), st.sampled_from([1, 4]), st.booleans())
 def test_training_leaves_out_what_the_sequence_itself_has_counted(seed, window, n_recent, whole):

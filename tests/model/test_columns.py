@@ -112,7 +112,7 @@ def test_columns_come_the_same_by_other_ways(tmp_path, frame, how):
                 assert torch.equal(one[field], other[field])
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["Hourly", "BothWays"])
 def test_a_trained_model_recommends_by_its_columns(tmp_path, frame, model, capsys):
     keys = {"checkpoint_dir": str(tmp_path / "saved"), "dropout_prob": 0.1}

@@ -58,6 +58,7 @@ def test_scores_after_a_step_are_those_of_full_ranking(model):
         recommender.score_all(torch.cat(hidden))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**31), st.integers(1, 12), st.sampled_from([1, 3, 4]), st.sampled_from([1, 2]))
 @torch.no_grad()
 def test_steps_of_mixers_over_random_shapes(seed, length, d_conv, ngroups):

@@ -62,6 +62,7 @@ def test_the_scale_is_the_median_gap_and_stays_with_the_model(tmp_path, frame):
     assert all(weight.any() for name, weight in recommender.model.named_parameters() if "gap_weight" in name)
 
 
+@pytest.mark.slow
 def test_a_service_gives_what_the_evaluation_has(tmp_path, frame):
     recommender = Recommender(trained(tmp_path))
     config = make_config(tmp_path, "2Mamba4Rec", time_gaps=True)

@@ -29,6 +29,7 @@ def test_additions_to_one_score_add_up():
     assert not scores.any()
 
 
+@pytest.mark.slow
 def test_additions_of_known_length_do_not_wait_for_a_gpu(monkeypatch):
     monkeypatch.setattr("recbole_ssm.ops.added.on_host", lambda tensor: False)
     scores = torch.zeros(2, 6, dtype=torch.float64)

@@ -340,6 +340,7 @@ def test_threads_and_machines_agree(width):
         library().recbole_ssm_use(2)
 
 
+@pytest.mark.slow
 def test_logits_of_all_rows_never_exist_together():
     """No tensor that either pass makes is near the size of rows times classes."""
 

@@ -20,6 +20,7 @@ def test_equals_the_recurrence(dtype, case):
     contract.check_recurrence(case, dtype)
 
 
+@pytest.mark.slow
 @given(case=selective_scan_cases())
 @example(MIXED)
 @example(BACKWARD)
@@ -32,6 +33,7 @@ def test_equals_the_recurrence_at_extreme_decays(dtype, case):
     contract.check_recurrence(case, dtype, EXTREME_TOLERANCE)
 
 
+@pytest.mark.slow
 @given(case=selective_scan_cases(extreme=True))
 def test_equals_the_recurrence_at_extreme_decays_without_states(dtype, case):
     contract.check_recurrence_without_states(case, dtype, EXTREME_TOLERANCE)

@@ -24,6 +24,7 @@ def test_equals_the_recurrence(dtype, case):
     contract.check_recurrence(case, dtype)
 
 
+@pytest.mark.slow
 @given(case=ssd_cases())
 @example(MIXED)
 @example(BACKWARD)
@@ -37,6 +38,7 @@ def test_equals_the_recurrence_at_extreme_decays(dtype, case):
     contract.check_recurrence(case, dtype, EXTREME_TOLERANCE)
 
 
+@pytest.mark.slow
 @given(case=ssd_cases(extreme=True))
 def test_equals_the_recurrence_at_extreme_decays_without_states(dtype, case):
     contract.check_recurrence_without_states(case, dtype, EXTREME_TOLERANCE)

@@ -1,4 +1,4 @@
-"""This package's Triton kernels for scans and layers, run by Triton's interpreter, against their formulas in float64.
+"""This package's Triton kernels, run by Triton's interpreter, against their formulas in float64.
 
 Run in a process of its own by ``test_triton_kernels.py``: Triton reads TRITON_INTERPRET when it is imported. Blocks are
 made small, so that short sequences have several. No kernel may touch memory beyond its tensors.
@@ -11,7 +11,9 @@ import scan_contract as contract
 import torch
 from packed_cases import borders, randn, relative_error
 from torch import Tensor
+from triton_cross_entropy import check_cross_entropy
 from triton_watched import launches, watched
+from triton_watched_faults import check_faults_are_found
 
 from recbole_ssm import ops
 from recbole_ssm.ops import use_backend
@@ -156,6 +158,7 @@ def check_attention() -> None:
 
 
 if __name__ == "__main__":
+    check_faults_are_found()
     with use_backend("triton"), watched():
         for op in ("conv1d", "gated_norm", "selective_scan", "ssd", "attention"):
             assert choose(op, torch.empty(0)) == "triton"
@@ -164,6 +167,7 @@ if __name__ == "__main__":
         assert choose("linear_recurrence", torch.empty(0, dtype=torch.complex64)) == "triton"
         check_attention()
         check_conv1d()
+        check_cross_entropy()
         check_gated_norm()
         check_linear_recurrence()
         check_selective_scan()

@@ -1,4 +1,4 @@
-"""Kernels with faults, in Triton's interpreter; run in a process of its own by ``test_triton_kernels.py``."""
+"""Kernels with faults, in Triton's interpreter; run by ``triton_interpreted.py``."""
 
 import torch
 import triton
@@ -38,7 +38,8 @@ def fault(kernel, *arguments):
     return ""
 
 
-if __name__ == "__main__":
+def check_faults_are_found() -> None:
+    """Reads and writes beyond tensors, and programs that disturb each other."""
     wide = torch.arange(60.0)
     x, y = wide[20:30], wide[40:50]
     assert not fault(copy, x, y, 10, 0, 4)

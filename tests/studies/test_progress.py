@@ -16,7 +16,7 @@ from recbole_ssm.studies.tuning.trials import Trial
 from recbole_ssm.system import progress_bar
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
 def test_a_trainer_tells_how_far_it_is_batch_by_batch(tmp_path, model):
     write_dataset(tmp_path, interactions())

@@ -8,11 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from atomic import run_python
+from atomic import BARE, run_python
 
 from recbole_ssm.system import openmp, threads
 
 NAMES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "LOCAL_WORLD_SIZE")
+
+LATE = f"import torch{BARE}from recbole_ssm.system.openmp import wait_passively; wait_passively()"
+"""What importing the package first does, after torch has been imported."""
 
 SPINNING = """
 {imports}
@@ -56,7 +59,7 @@ def first_call(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.cpu_count() < 2, reason="with more threads than cores OpenMP never spins for long")
-@pytest.mark.parametrize("imports", ["import recbole_ssm, torch", "import torch, recbole_ssm"])
+@pytest.mark.parametrize("imports", ["import recbole_ssm, torch", LATE], ids=["first", "after torch"])
 def test_threads_that_wait_take_no_time(tmp_path, imports):
     done = run_python("-c", SPINNING.format(imports=imports), folder=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -167,6 +167,7 @@ def test_a_stopped_student_goes_on_as_if_nothing_had_been(tiny):
     assert checksum(found["state_dict"]) == checksum(expected["state_dict"])
 
 
+@pytest.mark.slow
 def test_a_teacher_that_cannot_teach_is_refused_before_training(tiny, tmp_path):
     teacher = train(tiny)["checkpoint"]
     assert Config("2Mamba4Rec", "tiny", config_dict={"teacher": "none.pth"}, trains=False)["teacher"] == "none.pth"

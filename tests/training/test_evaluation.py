@@ -81,6 +81,7 @@ def test_evaluate_leaves_no_cache_where_it_runs(tmp_path):
     assert not Path("kept").exists()
 
 
+@pytest.mark.slow
 def test_evaluate_with_another_configuration(tmp_path):
     result = train(tmp_path)
     file = f"--checkpoint={result['checkpoint']}"
@@ -151,7 +152,7 @@ def test_evaluate_leaves_nothing_where_it_runs_and_needs_no_room_there(tmp_path,
     assert not [warning for warning in recwarn if issubclass(warning.category, FutureWarning)]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
 def test_no_file_that_a_checkpoint_names_is_unpickled_or_written(tmp_path, model):
     file = train(tmp_path, model)["checkpoint"]

@@ -67,6 +67,7 @@ def test_settings_of_the_model_are_the_checkpoints_and_the_training_is_short(gro
     assert longer["epochs"] == 9
 
 
+@pytest.mark.slow
 def test_a_training_that_goes_on_with_a_trained_model_begins_better(grown, tmp_path):
     keys = {"data_path": str(grown), "use_gpu": False, "show_progress": False, "console": "none"}
     keys |= {**small("2Mamba4Rec"), "checkpoint_dir": str(tmp_path), "train_batch_tokens": 32}

@@ -170,6 +170,7 @@ def test_a_file_of_a_process_that_was_killed_as_it_began_is_passed_over(tiny):
     assert find_latest("saved", config["model"], "tiny") == old
 
 
+@pytest.mark.slow
 def test_of_several_trainings_the_one_of_this_configuration_is_resumed(tiny):
     begun = []
     for seed in (1, 2, 3):
@@ -274,6 +275,7 @@ def test_another_configuration_is_refused(tiny, keys, words):
     assert all(word in str(error.value) for word in words)
 
 
+@pytest.mark.slow
 def test_other_data_and_other_models_are_refused(tiny, tmp_path):
     trainer, _, _ = train(config_of(tiny, "one cycle"))
     write_dataset(tmp_path, interactions(seed=5))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from atomic import (
+    BARE,
     ROOT,
     SMALL,
     interactions,
@@ -409,9 +410,8 @@ def test_parameters_are_counted_with_and_without_the_items():
 @pytest.mark.slow
 def test_peak_memory_is_the_most_that_the_process_itself_ever_held(tmp_path):
     program = (
-        "import sys, torch, types; package = sys.modules['recbole_ssm'] = types.ModuleType('recbole_ssm')\n"
-        f"package.__path__ = [{str(ROOT / 'recbole_ssm')!r}]  # without all that it imports\n"
-        "from recbole_ssm.system.resources import peak_memory_gib as peak; cpu = torch.device('cpu')\n"
+        f"{BARE}import torch\nfrom recbole_ssm.system.resources import peak_memory_gib as peak\n"
+        "cpu = torch.device('cpu')\n"
         "before = peak(cpu); x = torch.ones(2**26); held = peak(cpu); del x; print(before, held, peak(cpu))"
     )
     of_the_parent = torch.ones(2**28)  # 1 GiB, which is not the child's

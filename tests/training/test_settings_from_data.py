@@ -38,6 +38,7 @@ def test_the_data_are_counted_as_they_are_read(tiny):
         assert statistics_of(create_dataset(config, packed=True)).interactions == expected
 
 
+@pytest.mark.slow
 def test_a_run_has_the_settings_of_its_data_and_they_stay_with_its_model(tiny, caplog):
     caplog.set_level("INFO")
     result = run("SSD4Rec", "tiny", config_dict=FEW | {"epochs": 2, "num_layers": 1})

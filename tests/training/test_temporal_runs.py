@@ -22,7 +22,7 @@ def train(model: str, protocol: str = "temporal", folder: str = "saved", **optio
     return recbole_ssm.run(model, "tiny", config_file_list=[f"protocol/{protocol}"], config_dict=keys, **options)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "PCTM", "SASRec", "BPR"])
 def test_a_checkpoint_gives_what_its_run_gave(model):
     result = train(model)

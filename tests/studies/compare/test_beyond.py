@@ -63,13 +63,9 @@ def test_names_are_checked():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["last", "successive"])
-def test_models_of_all_kinds_are_compared_after_a_border_in_time(tmp_path, monkeypatch, capsys, target):
-    """The runs are done in this process."""
+@pytest.mark.usefixtures("runs_here")
+def test_models_of_all_kinds_are_compared_after_a_border_in_time(tmp_path, capsys, target):
     write_dataset(tmp_path, interactions(n_users=60, n_items=30, shortest=5, longest=12))
-    monkeypatch.setattr(worker, "end_with_parent", lambda parent: None)
-    monkeypatch.setattr(
-        "recbole_ssm.studies.compare.study.start", lambda words, log: worker.main(words[2], "0") or None
-    )
     protocol = "protocol/temporal" + "_successive" * (target == "successive")
     keys = ["--data_path=.", "--use_gpu=False", "--epochs=2", "--filter_seen=True", f"--config_files={protocol}"]
     models = "--models=PCTM,SASRec,BPR,Pop"

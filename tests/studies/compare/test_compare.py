@@ -5,8 +5,7 @@ import json
 import re
 import subprocess
 import time
-from contextlib import nullcontext, redirect_stderr, redirect_stdout
-from functools import partial
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -37,21 +36,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of the runs: tests share the cores
     write_dataset(tmp_path, interactions(n_users=60, n_items=30, shortest=5, longest=12))
     return tmp_path
-
-
-@pytest.fixture
-def runs_here(monkeypatch):
-    """Runs are done in this process, which has imported what they need."""
-
-    def start(words, *, log):
-        with log.open("a") as output, redirect_stdout(output), redirect_stderr(output):
-            status = worker.main(words[-1], "0")
-        return None if status == 0 else trainings.last_line(log)
-
-    monkeypatch.setattr("recbole_ssm.studies.compare.study.start", start)
-    monkeypatch.setattr(worker, "end_with_parent", lambda parent: None)
-    for name in ("latency", "step_latency"):
-        monkeypatch.setattr(worker, name, partial(getattr(worker, name), most=20))
 
 
 def killed_after_its_first_run(folder) -> float:
@@ -336,6 +320,7 @@ def row(name: str, scores: dict[int, list[float]]) -> Row:
     return Row(name, runs, samples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "spread"), [(1, False), (2, True), (3, True)])
 def test_figures_show_how_far_seeds_differ_and_tell_models_apart_without_colour(seeds, spread):
     rows = [row(name, {seed: [0.1 + seed / 100, 0.2] for seed in range(seeds)}) for name in ("A", "B", "C", "D", "E")]

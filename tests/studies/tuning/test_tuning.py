@@ -60,7 +60,7 @@ def test_a_trial_reports_the_best_score_so_far_and_repeats_it(task):
     assert again == first
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [1, 2, 3])
 def test_a_trial_that_was_stopped_goes_on(task, last):
     params = {"learning_rate": 0.01}
