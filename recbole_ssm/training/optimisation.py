@@ -65,7 +65,8 @@ def one_cycle(optimizer: Optimizer, steps: int) -> OneCycleLR:
     """
     highest = [group["lr"] for group in optimizer.param_groups]
     steps = max(steps, 2)
-    schedule = OneCycleLR(optimizer, highest, total_steps=steps, pct_start=WARM_UP, cycle_momentum=False)
+    rise = WARM_UP if WARM_UP * steps != 1 else 2 / steps  # torch divides by the steps of the rise less one
+    schedule = OneCycleLR(optimizer, highest, total_steps=steps, pct_start=rise, cycle_momentum=False)
 
     def follow(*_) -> None:
         if schedule.last_epoch < steps - 1:

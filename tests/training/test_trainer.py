@@ -21,6 +21,7 @@ from recbole.data.interaction import Interaction
 from recbole_ssm.errors import InputError
 from recbole_ssm.training.hooks.checkpointing import name_with_dataset
 from recbole_ssm.training.hooks.divergence import TrainingDiverged
+from recbole_ssm.training.optimisation import one_cycle
 
 
 def metrics_at(k: int, scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -270,6 +271,19 @@ def test_one_cycle_rises_for_a_tenth_of_the_training_and_falls_to_nothing(tiny):
     assert rates.index(max(rates)) == pytest.approx(steps / 10, abs=2)
     assert rates[0] < 0.005
     assert min(rates) == rates[-1] < 1e-6
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 40])
+def test_one_cycle_of_any_number_of_steps(steps):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    one_cycle(optimizer, steps)
+    rates = [optimizer.param_groups[0]["lr"]]
+    for _ in range(steps):
+        optimizer.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert max(rates) <= 0.5 + 1e-9
+    assert max(rates) > 0.2 or steps < 3
+    assert rates[-1] < 1e-4
 
 
 def test_a_constant_rate_stays(tiny):
