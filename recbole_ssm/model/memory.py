@@ -30,7 +30,7 @@ MEMORY_KEYS = (
     ),
 )
 
-_OF_COUNTING = ("window", "power", "smoothing", "strongest", "rarity")
+_OF_COUNTING = ("window", "power", "smoothing", "strongest")
 
 
 def make_memory(config: Configuration, dataset: Any, n_items: int) -> TransitionMemory:
@@ -44,7 +44,8 @@ def make_memory(config: Configuration, dataset: Any, n_items: int) -> Transition
     Returns:
         A memory of the sequences of the training split; an empty one for what stands for a dataset.
     """
-    counting = Counting(*(config[f"memory_{key}"] for key in _OF_COUNTING))
+    rarity = config["memory_rarity"] or 0.0  # None in a checkpoint of before there was one
+    counting = Counting(*(config[f"memory_{key}"] for key in _OF_COUNTING))._replace(rarity=rarity)
     memory = TransitionMemory(
         n_items, config["memory_items"], counting, config["memory_dropout"], config["memory_scale"]
     )

@@ -1,11 +1,14 @@
 """Models with a memory of transitions: what is counted, and what their loss leaves out."""
 
+from collections import defaultdict
+
 import pytest
 import torch
 import torch.nn.functional as F
 from atomic import interactions, make_config, make_loaders, small, write_dataset
 from packed_cases import randomise
 
+from recbole_ssm.model.memory import MEMORY_KEYS, make_memory
 from recbole_ssm.ops.packing import last_tokens
 from recbole_ssm.ops.transitions import count_transitions
 
@@ -137,3 +140,9 @@ def test_counts_that_are_kept_are_the_strongest(folder):
     counts = count_transitions(*train._dataset.whole_sequences(), torch.arange(1.0, 5) ** -0.5, model.n_items)
     assert model.memory.start.diff().max() == 2
     assert torch.equal(model.memory.counts, counts.strongest(2).values)
+
+
+def test_a_checkpoint_of_before_rarity_has_none():
+    """What a checkpoint's configuration does not name is None there."""
+    stored = defaultdict(lambda: None, {key.name: key.default for key in MEMORY_KEYS if key.name != "memory_rarity"})
+    assert make_memory(stored, object(), 5).counting.rarity == 0
