@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.ensemble import Ensemble
 from recbole_ssm.checkpoints.fingerprint import fingerprint
+from recbole_ssm.checkpoints.within import kept_of, state_within
 from recbole_ssm.config.config import Config
 from recbole_ssm.config.keys import keys_of
 from recbole_ssm.errors import CheckpointError
 from recbole_ssm.layers import TransitionMemory
 from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.catalogue import Catalogue
+from recbole_ssm.model.llamarec import LlamaRec
 from recbole_ssm.model.registry import MODELS, model_class
 
 
@@ -33,6 +35,49 @@ def load_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
     """
     model.load_state_dict(state["state_dict"])
     model.load_other_parameter(state.get("other_parameter"))  # type: ignore[operator]  # RecBole's method
+    if isinstance(model, LlamaRec) and not model.has_retriever:
+        within = state_within(state["other_parameter"])
+        if within is None:
+            raise ValueError("it has no retriever")
+        give_retriever(model, within, "the retriever in it")
+
+
+def load_retriever(model: LlamaRec, config: Config, dataset: Any) -> None:
+    """Give a new model the retriever that ``retriever`` names.
+
+    Args:
+        model: is changed in place.
+        config: of its training.
+        dataset: its training split.
+
+    Raises:
+        CheckpointError: the file cannot be read, its model is not of this package or reads columns, or it was trained
+            on other data, which may hold what is tested here.
+    """
+    assert config.retriever is not None
+    state = checkpoint.read(config.retriever, trust=bool(config.trust_checkpoint))
+    _check_data(config.retriever, state, fingerprint(dataset))
+    give_retriever(model, state, config.retriever)
+
+
+def give_retriever(model: LlamaRec, state: dict[str, Any], file: str | Path) -> None:
+    """Give a model the retriever that a checkpoint holds.
+
+    Args:
+        model: is changed in place.
+        state: what is in the checkpoint.
+        file: its name.
+
+    Raises:
+        CheckpointError: the retriever cannot be used.
+    """
+    retriever = stored_model(state, model.letters.device, file)
+    if retriever.columns:
+        raise CheckpointError(
+            f"retriever: {file} reads the column {retriever.columns[0].name}, which LlamaRec does not; name a model "
+            "that reads items alone"
+        )
+    model.take_retriever(retriever, state["config"].get("MAX_ITEM_LIST_LENGTH"), kept_of(state))
 
 
 def load_ensemble(
@@ -62,11 +107,7 @@ def _member(
     file: str | Path, state: dict[str, Any], config: Config, data: dict[str, Any]
 ) -> PackedSequentialRecommender:
     model = stored_model(state, config.device, file)
-    if state["dataset"]["hash"] != data["hash"]:
-        raise CheckpointError(
-            f"{file} was trained on other data ({state['dataset']}) than these ({data}), and may know what is "
-            "tested; name one that was trained with the same data, time_order and split"
-        )
+    _check_data(file, state, data)
     longest, here = (each["MAX_ITEM_LIST_LENGTH"] or "all" for each in (_Stored(state["config"]), config))
     if longest != here:
         raise CheckpointError(
@@ -79,6 +120,15 @@ def _member(
             "same columns"
         )
     return model
+
+
+def _check_data(file: str | Path, state: dict[str, Any], data: dict[str, Any]) -> None:
+    """Raise :class:`CheckpointError` unless a checkpoint is of a training on data with this fingerprint."""
+    if state["dataset"]["hash"] != data["hash"]:
+        raise CheckpointError(
+            f"{file} was trained on other data ({state['dataset']}) than these ({data}), and may know what is "
+            "tested; name one that was trained with the same data, time_order and split"
+        )
 
 
 def stored_model(state: dict[str, Any], device: torch.device | str, file: str | Path) -> PackedSequentialRecommender:

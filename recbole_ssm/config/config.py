@@ -68,8 +68,9 @@ class Config(Settings):
         if begun is not None:
             self._take("as in init_from", {key: value for key, value in begun.items() if key not in kept})
             kept |= begun.keys()
-        names = {key.name for key in keys_of(self.model_class)} | _OF_RECBOLE
-        if self["defaults"] == "data" and "hidden_size" in names:  # else nobody knows what fits
+        names = {key.name for key in self.model_class.keys} if self["defaults"] == "data" else set()
+        if "hidden_size" in names:  # of models with other sizes nobody knows what fits
+            names |= {key.name for key in keys_of(self.model_class)} | _OF_RECBOLE
             for why, settings in settings_from(data, self, kept):
                 self._take(why, {key: value for key, value in settings.items() if key in names - kept})
         if self.from_data:

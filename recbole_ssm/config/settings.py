@@ -79,6 +79,7 @@ class Settings(Given):
     mask_ratio: float | None
     train_neg_sample_args: _Settings
     init_from: str | None
+    retriever: str | None
     item_vectors: str | None
     item_features: str | None
     teacher: str | None

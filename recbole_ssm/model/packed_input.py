@@ -49,6 +49,10 @@ class PackedRecommender(SequentialRecommender):
     def check_config(cls, config: Configuration) -> None:
         """Raise InputError where values of its keys do not fit one another. Each by itself has been checked."""
 
+    @classmethod
+    def check_begin(cls, config: Configuration) -> None:
+        """Raise InputError, before data are read, where a training cannot begin: a file is not given, or not there."""
+
     def update(self, tokens: Tensor, cu_seqlens: Tensor, new: Tensor) -> None:
         """Let what it counts take in new interactions, without training.
 

@@ -28,6 +28,7 @@ SHIPPED = {
     "MamRec": "recbole_ssm.model.mamrec:MamRec",
     "GPT4Rec": "recbole_ssm.model.gpt4rec:GPT4Rec",
     "BM25": "recbole_ssm.model.bm25:BM25Recommender",
+    "LlamaRec": "recbole_ssm.model.llamarec:LlamaRec",
     "PCTM": "recbole_ssm.model.pctm:PCTM",
     "SeqRules": "recbole_ssm.model.seq_rules:SeqRules",
     "MarkovChain": "recbole_ssm.model.markov_chain:MarkovChain",

@@ -13,12 +13,13 @@ from torch import nn
 
 from recbole_ssm.checkpoints.begin import Beginning, begin_with, read_beginning
 from recbole_ssm.checkpoints.fingerprint import item_vocabulary
-from recbole_ssm.checkpoints.load import check_fits, load_weights
+from recbole_ssm.checkpoints.load import check_fits, load_retriever, load_weights
 from recbole_ssm.config.config import Config
 from recbole_ssm.data import PackedDataset, check_topk, create_dataset, data_preparation
 from recbole_ssm.data.recbole_datasets import renumber_items
 from recbole_ssm.data.statistics import statistics_of
 from recbole_ssm.errors import CheckpointError, InputError
+from recbole_ssm.model.llamarec import LlamaRec
 from recbole_ssm.ops.backends import use_backend
 from recbole_ssm.system import threads
 from recbole_ssm.system.distributed import rank
@@ -88,6 +89,8 @@ def read_data(config: Config) -> Data:
     Raises:
         InputError: the data cannot be used, or settings do not fit those that follow from them.
     """
+    if config.is_packed:
+        config.model_class.check_begin(config)
     set_seed(config)
     dataset = create_dataset(config, packed=config.is_packed)
     check_topk(config, dataset)
@@ -182,6 +185,8 @@ def _new_model(config: Config, dataset: Any, begun: Beginning | None) -> nn.Modu
             f"{config.model} cannot be made for these data ({error}); if it needs a column that is not loaded, name "
             "the column in load_col"
         ) from error
+    if isinstance(model, LlamaRec):
+        load_retriever(model, config, dataset)
     if begun is not None:
         begin_with(model, begun, item_vocabulary(dataset))  # type: ignore[arg-type]
     if teachers is not None:

@@ -17,7 +17,7 @@ WARM_UP = 0.1
 def parameter_groups(
     model: nn.Module, learning_rate: float, weight_decay: float, embedding_lr_scale: float = 1.0
 ) -> list[dict]:
-    """The parameters of a model, grouped by weight decay and learning rate.
+    """The parameters of a model that are trained, grouped by weight decay and learning rate.
 
     Weights and embeddings decay. Biases, norms, step sizes and the decay rates of states do not, as in mamba-ssm, which
     marks the last two kinds ``_no_weight_decay``.
@@ -38,6 +38,8 @@ def parameter_groups(
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     groups: defaultdict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         decay = weight_decay if parameter.dim() >= 2 and not name.endswith("A_log") else 0.0
         rate = learning_rate * (embedding_lr_scale if id(parameter) in embeddings else 1.0)
         groups[decay, rate].append(parameter)

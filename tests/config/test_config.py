@@ -128,7 +128,7 @@ def test_a_config_file_that_is_not_there(file, meant):
 def test_every_registered_name_has_a_class_and_properties():
     trained = ["SSD4Rec", "Mamba4Rec", "2Mamba4Rec", "Hydra4Rec", "LRURec", "PackedSASRec"]
     assert list(MODELS)[:6] == trained and list(MODELS)[-3:] == ["PCTM", "SeqRules", "MarkovChain"]
-    assert {"MamRec", "GPT4Rec", "BM25"} <= set(list(MODELS)[6:-3])
+    assert {"MamRec", "GPT4Rec", "LlamaRec", "BM25"} <= set(list(MODELS)[6:-3])
     for name in MODELS:
         assert model_class(name).__module__.startswith("recbole_ssm.model.")
         assert (properties_folder() / "model" / f"{name}.yaml").is_file()

@@ -22,7 +22,8 @@ from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.registry import SHIPPED, model_class
 from recbole_ssm.system.plain import plain
 
-TRAINED = [name for name in SHIPPED if model_class(name).is_trained]
+TRAINED = [name for name in SHIPPED if any(key.name == "hidden_size" for key in model_class(name).keys)]
+"""Those whose size the rule knows."""
 BEAUTY = Statistics(198_502, 22_363, 12_101)
 SIZES = [0, 1, 10, 999, 20_000, 10**5, 10**6, 10**8, 10**12]
 

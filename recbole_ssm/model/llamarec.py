@@ -1,0 +1,299 @@
+"""LlamaRec: a language model puts the best items of another model, the retriever, into a new order.
+
+Yue et al., "LlamaRec: Two-Stage Recommendation using Large Language Models for Ranking", arXiv 2311.02089.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from recbole_ssm.errors import InputError
+from recbole_ssm.language.letters import letter_tokens
+from recbole_ssm.language.loading import check_folder
+from recbole_ssm.language.prompts import Prompts, prompt_text
+from recbole_ssm.model.declarations import Configuration, Key
+from recbole_ssm.model.packed_input import PackedRecommender
+from recbole_ssm.model.text import TextRecommender
+from recbole_ssm.ops.packing import cumulative_lengths, gather_ranges, lengths_of, sequence_index
+
+_SMALL = {
+    **{"model_type": "llama", "hidden_size": 96, "intermediate_size": 256},
+    **{"num_hidden_layers": 2, "num_attention_heads": 4},
+}
+_TOKENS = 1 << 13
+"""The most tokens of prompts that are read at once without gradients, unless one alone has more."""
+
+_OF_RANKS = frozenset({"hit", "recall", "precision", "ndcg", "mrr", "map"})
+"""Metrics that depend on nothing but the ranks of targets."""
+
+
+class LlamaRec(TextRecommender):
+    """Items by the scores s of a retriever, but the first ``rerank`` of them in the order of a language model.
+
+    The language model reads one prompt: the titles of the latest items, and those of the candidates C, the items with
+    the highest scores, each under a letter. What it says of the letters that may come next decides:
+    ``s_C = max(s_C) + 1 + softmax over the letters``. So the same items come first as with the retriever alone, in
+    another order, and the order of all others stays. With ``filter_seen`` no item of the history is a candidate.
+
+    In training the candidates are the item that came next and items drawn uniformly that are neither that nor in the
+    history, in random order (``negatives: uniform``, as in the paper); or those of the retriever in its order, where
+    the item that came next is one of them (``negatives: retriever``). The loss is the cross-entropy of two tokens: the
+    letter, and the end of the text.
+
+    Args:
+        config: the configuration.
+        dataset: the training split, or for a model from a checkpoint what stands for it.
+
+    Attributes:
+        language: the language model, with tokenizer and titles. Without ``language_model`` and ``language_config`` it
+            is a small Llama with random weights.
+    """
+
+    of_items: tuple[str, ...] = ()
+    letters: Tensor
+
+    usual_language = _SMALL
+    keys = (
+        *TextRecommender.keys,
+        Key(
+            "retriever",
+            str,
+            "the checkpoint of a trained model of this package, whose best items a language model orders",
+            optional=True,
+        ),
+        Key("rerank", int, "how many of the retriever's best items it orders", 20, low=2, high=26),
+        Key(
+            "negatives",
+            str,
+            "what it learns to tell the next item from: items drawn uniformly, as published, or the retriever's best",
+            "uniform",
+            choices=("uniform", "retriever"),
+        ),
+        Key("prompt_tokens", int, "longer prompts lose what is first in them", 1536, low=64),
+        Key(
+            "skip_misses",
+            bool,
+            "in evaluation a user whose target is not among the retriever's best keeps the retriever's order, which "
+            "changes no metric of the target's rank; it saves the language model's time",
+            False,
+        ),
+        Key("history_items", int, "latest items of the history that a prompt shows", 20, low=1),
+        Key(
+            "gradient_checkpointing",
+            bool,
+            "compute layers of the language model again for their gradients: a third more time, much less memory",
+            False,
+        ),
+    )
+
+    def __init__(self, config: Configuration, dataset: Any):
+        super().__init__(config, dataset)
+        self._filters_seen, self._skips_misses = bool(config["filter_seen"]), bool(config["skip_misses"])
+        self.rerank, self.negatives = config["rerank"], config["negatives"]
+        if config["gradient_checkpointing"]:
+            self.language.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if config["prompt_tokens"] > (self.language.longest or config["prompt_tokens"]):
+            raise InputError(
+                f"prompt_tokens: the language model reads {self.language.longest} tokens, and "
+                f"{config['prompt_tokens']} are asked for; set fewer"
+            )
+        self._sizes = {name: config[name] for name in ("history_items", "title_tokens", "prompt_tokens")}
+        self.register_buffer("letters", torch.zeros(self.rerank, dtype=torch.int64), persistent=False)
+        self._read_titles()
+        self._retrievers: list[PackedRecommender] = []  # one, and no module of this one: it is not trained
+        self._longest: int | None = None
+        self._kept_of_retriever: Mapping[str, Any] = {}
+
+    def _read_titles(self) -> None:
+        words = self.language.tokenizer
+        self.prompts = Prompts(words, self.language.texts, **self._sizes)
+        self.letters = letter_tokens(words, prompt_text([""], [""]), self.rerank).to(self.letters.device)
+
+    @classmethod
+    def check_config(cls, config: Configuration) -> None:
+        """See :meth:`PackedRecommender.check_config`."""
+        super().check_config(config)
+        if config["train_samples"] not in ("all_prefixes", "sampled_prefixes"):
+            raise InputError(
+                f"train_samples: {config['train_samples']} is not for LlamaRec, whose prompts have one answer each; "
+                "use all_prefixes or sampled_prefixes"
+            )
+        others = [name for name in config["metrics"] if name.lower() not in _OF_RANKS]
+        if others and config["skip_misses"]:
+            raise InputError(f"skip_misses would change {others[0]}, which looks at what is recommended to everybody")
+
+    @classmethod
+    def check_begin(cls, config: Configuration) -> None:
+        """See :meth:`PackedRecommender.check_begin`."""
+        if config["language_model"]:
+            check_folder(Path(config["language_model"]))
+        if not config["retriever"]:
+            raise InputError(
+                "LlamaRec orders what another model recommends: train one with this package, such as LRURec, and give "
+                "its checkpoint as --retriever=FILE"
+            )
+        if not Path(config["retriever"]).is_file():
+            raise InputError(f"retriever: there is no checkpoint {config['retriever']}")
+
+    def take_retriever(self, retriever: PackedRecommender, longest: int | None, kept: Mapping[str, Any]) -> None:
+        """Take the model whose recommendations are ordered.
+
+        Args:
+            retriever: in evaluation mode, on this model's device.
+            longest: how many of the latest items it reads; None for all.
+            kept: what a checkpoint keeps of it, see :mod:`recbole_ssm.checkpoints.within`.
+        """
+        self._retrievers, self._longest, self._kept_of_retriever = [retriever], longest, kept
+
+    def other_parameter(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the weights: titles, tokenizer and settings, and the retriever."""
+        return {**super().other_parameter(), **self._kept_of_retriever}
+
+    def load_other_parameter(self, kept: Mapping[str, Any] | None) -> None:
+        """Take over what a checkpoint has kept, but for the retriever; ValueError if it is of another catalogue."""
+        super().load_other_parameter(kept)
+        self._read_titles()
+
+    @property
+    def has_retriever(self) -> bool:
+        """Whether it has got its retriever."""
+        return bool(self._retrievers)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> LlamaRec:
+        """Move the retriever along, for example to another device."""
+        for retriever in self._retrievers:
+            retriever._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Scores (S, n_items) of every item after each history."""
+        target = interaction[self.ITEM_ID] if self._skips_misses and self.ITEM_ID in interaction else None
+        return self._scores(*self.packed(interaction), target)
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Scores (R,) of the candidates ``item_id`` (R,)."""
+        scores = self._scores(*self.packed(interaction))  # whose items are no targets
+        items, rows = self.candidates(interaction, len(scores))
+        return scores[rows, items]
+
+    @torch.no_grad()
+    def _scores(self, tokens: Tensor, cu_seqlens: Tensor, target: Tensor | None = None) -> Tensor:
+        """Scores (S, n_items); of histories whose ``target`` (S,) is given and no candidate, those of the retriever."""
+        scores = self._first_scores(tokens, cu_seqlens)
+        candidates, there = self._best(scores, tokens, cu_seqlens)
+        rows = torch.arange(len(scores), device=scores.device)
+        if target is not None:
+            rows = rows[((candidates == target[:, None]) & there).any(1)]
+        if len(rows):
+            histories = _split(tokens, cu_seqlens)
+            pools = _lists(candidates[rows], there[rows])
+            logits = self._letter_logits([histories[row] for row in rows.tolist()], pools)
+            reorder(scores, rows, candidates[rows], there[rows], logits)
+        return scores
+
+    @torch.no_grad()
+    def _first_scores(self, tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """The retriever's scores (S, n_items)."""
+        (retriever,) = self._retrievers
+        if self._longest is not None:
+            length = lengths_of(cu_seqlens).clamp(max=self._longest)
+            index, cu_seqlens = gather_ranges(cu_seqlens[1:] - length, length)
+            tokens = tokens[index]
+        batch = Interaction({self.ITEM_SEQ: tokens, "cu_seqlens": cu_seqlens})
+        return retriever.full_sort_predict(batch).float()
+
+    def _best(self, scores: Tensor, tokens: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Tensor]:
+        """The candidates (S, rerank), the best first, and whether there is one at each place (S, rerank)."""
+        scores = scores.clone()
+        scores[:, 0] = -torch.inf
+        if self._filters_seen:
+            scores[sequence_index(cu_seqlens, len(tokens)).long(), tokens] = -torch.inf
+        best = scores.topk(min(self.rerank, self.n_items - 1))
+        return best.indices, ~best.values.isneginf()
+
+    def _letter_logits(self, histories: Sequence[list[int]], pools: Sequence[list[int]]) -> Tensor:
+        """Logits (S, rerank) of the letters after prompts; prompts of similar length are read together."""
+        prompts = self.prompts.tokens(histories, pools)
+        order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+        found = torch.empty(len(prompts), len(self.letters), device=self.letters.device)
+        while order:
+            count = max(1, _TOKENS // len(prompts[order[-1]]))
+            some, order = order[-count:], order[:-count]
+            found[some] = self._logits([prompts[row] for row in some])[:, self.letters]
+        return found
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """Mean loss over the answers to prompts, a letter and the end of the text each."""
+        tokens, cu_seqlens = self.packed(interaction)
+        target = interaction[self.POS_ITEM_ID]
+        histories, answers = _split(tokens, cu_seqlens), target.tolist()
+        pools: Sequence[list[int]]
+        if self.negatives == "uniform":
+            pools = [self._drawn(history, answer) for history, answer in zip(histories, answers, strict=True)]
+        else:
+            pools = _lists(*self._best(self._first_scores(tokens, cu_seqlens), tokens, cu_seqlens))
+        learned = [row for row, pool in enumerate(pools) if answers[row] in pool]
+        if not learned:  # a gradient of 0
+            return 0 * sum(each.sum() for each in self.parameters() if each.requires_grad)
+        prompts = self.prompts.tokens([histories[row] for row in learned], [pools[row] for row in learned])
+        letters = [int(self.letters[pools[row].index(answers[row])]) for row in learned]
+        read = [[*prompt, letter] for prompt, letter in zip(prompts, letters, strict=True)]
+        logits = self._logits(read, 2)
+        wanted = torch.tensor([[letter, self.language.tokenizer.end] for letter in letters], device=logits.device)
+        return cross_entropy(logits, wanted.flatten())
+
+    def _logits(self, texts: Sequence[Sequence[int]], count: int = 1) -> Tensor:
+        """Logits (S * count, vocabulary) of what comes after each of the last ``count`` tokens of S texts."""
+        device = self.letters.device
+        tokens = torch.tensor([token for text in texts for token in text], device=device)
+        cu_seqlens = cumulative_lengths(torch.tensor([len(text) for text in texts], device=device))
+        readout = cu_seqlens[1:, None].long() - torch.arange(count, 0, -1, device=device)
+        return self.language.logits(self.language(tokens, cu_seqlens, readout.flatten()))
+
+    def _drawn(self, history: Sequence[int], answer: int) -> list[int]:
+        """The answer and items drawn uniformly that are neither it nor in the history, in random order."""
+        weights = torch.ones(self.n_items)
+        weights[[0, answer, *history]] = 0
+        count = min(self.rerank - 1, int(weights.sum()))
+        drawn = torch.multinomial(weights, count).tolist() if count else []
+        pool = [answer, *drawn]
+        return [pool[place] for place in torch.randperm(len(pool)).tolist()]
+
+
+def reorder(scores: Tensor, rows: Tensor, candidates: Tensor, there: Tensor, logits: Tensor) -> None:
+    """Give candidates scores above all others, in the order of their letters: ``max(s_C) + 1 + softmax``.
+
+    Numbers that float32 would round to the same are told apart.
+
+    Args:
+        scores: (S, n_items) of the retriever; changed in place.
+        rows: (R,) int64, the rows of ``scores``.
+        candidates: (R, k) int64, items, the retriever's best first.
+        there: (R, k) whether there is a candidate at this place; there is one at the first.
+        logits: (R, k) of the letters of the candidates.
+    """
+    k = candidates.shape[1]
+    best = scores[rows, candidates[:, 0]][:, None]
+    logits = logits[:, :k].masked_fill(~there, -torch.inf)
+    rank_from_last = logits.argsort(1).argsort(1)
+    apart = 4 * torch.finfo(scores.dtype).eps * (best.abs() + 2) * rank_from_last
+    new = best + 1 + logits.softmax(1) + apart
+    scores[rows[:, None].expand_as(candidates)[there], candidates[there]] = new[there]
+
+
+def _split(tokens: Tensor, cu_seqlens: Tensor) -> list[list[int]]:
+    """The items of each history."""
+    return [each.tolist() for each in tokens.split(lengths_of(cu_seqlens).tolist())]
+
+
+def _lists(candidates: Tensor, there: Tensor) -> list[list[int]]:
+    """The candidates (S, k) of each row, where there are some."""
+    counts = there.sum(1).tolist()
+    return [row[:count] for row, count in zip(candidates.tolist(), counts, strict=True)]
