@@ -84,7 +84,7 @@ class LlamaRec(TextRecommender):
             "changes no metric of the target's rank; it saves the language model's time",
             False,
         ),
-        Key("history_items", int, "latest items of the history that a prompt shows", 20, low=1),
+        Key("history_items", int, "latest items whose titles are read", 10, low=1),
         Key(
             "gradient_checkpointing",
             bool,
