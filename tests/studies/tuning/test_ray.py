@@ -2,8 +2,9 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
-from pathlib import Path
 
 import processes
 import pytest
@@ -70,16 +71,16 @@ def test_a_search_from_a_kill_to_the_report(folder, capsys):
 
 @pytest.mark.slow
 def test_an_interruption_is_not_the_end(folder):
-    command = [*VERB, "--trials=2", "--epochs=500", "--stopping_step=500"]
-    search = processes.process(processes.verb, *command, output="output")
+    command = [sys.executable, "-W", "ignore", "-m", "recbole_ssm", *VERB, "--trials=2", "--epochs=500"]
+    to = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    search = subprocess.Popen([*command, "--stopping_step=500"], cwd=folder, **to)
     until = time.monotonic() + 120
     while not any(record.get("history") for record in records(folder)):
-        assert search.is_alive() and time.monotonic() < until
+        assert search.poll() is None and time.monotonic() < until
         time.sleep(0.05)
-    search.terminate()
-    search.join(60)
-    said = Path("output").read_text()
-    assert search.exitcode == 128 + signal.SIGTERM
+    search.send_signal(signal.SIGTERM)
+    said = search.communicate(timeout=60)[1]
+    assert search.returncode == 128 + signal.SIGTERM
     assert "interrupted; found keeps the training as it stands, and the same command goes on with it" in said
     assert "Traceback" not in said
     assert not (folder / "found" / "results.json").exists()
