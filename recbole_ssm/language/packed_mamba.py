@@ -23,6 +23,7 @@ from recbole_ssm.ops import (
     ssd,
     ssd_step,
 )
+from recbole_ssm.ops.mixer_steps import MambaWeights, mamba_step
 from recbole_ssm.ops.once import once
 from recbole_ssm.ops.packing import at, sequence_index
 
@@ -207,6 +208,24 @@ class _Mamba1(_Mixer):
 
     def out(self, y: Tensor, others: Sequence[Tensor]) -> Tensor:
         return self.m.out_proj(y * F.silu(others[0]))
+
+    def step(self, hidden: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        weights = self._weights()
+        if weights is None:
+            return super().step(hidden, state)
+        out, window, states = mamba_step(hidden, *state, None, weights)
+        return out, (window, states)
+
+    def _weights(self) -> MambaWeights | None:
+        """Those of a mixer that is as it was made; None where it has adapters, or other biases than usual."""
+        m = self.m
+        plain = all(type(each) is nn.Linear for each in (m.in_proj, m.x_proj, m.dt_proj, m.out_proj))
+        if not plain or m.in_proj.bias is not None or m.out_proj.bias is not None or m.conv1d.bias is None:
+            return None
+        convolution, step_size = (m.conv1d.weight.squeeze(1), m.conv1d.bias), (m.dt_proj.weight, m.dt_proj.bias)
+        return MambaWeights(
+            m.in_proj.weight, *convolution, m.x_proj.weight, *step_size, m.A_log, m.D, m.out_proj.weight
+        )
 
 
 class _Mamba2(_Mixer):

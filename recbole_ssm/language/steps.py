@@ -42,15 +42,15 @@ def read_prompts(language: LanguageModel, tokens: Tensor, cu_seqlens: Tensor) ->
     padded, mask = tokens.new_zeros(2, len(lengths), longest)
     place = place + (longest - lengths)[row]  # at the left end
     padded[row, place], mask[row, place] = tokens, 1
-    found = _attend(language, padded, mask, (mask.cumsum(1) - 1).clamp(min=0), None)
-    if not hasattr(found.past_key_values, "layers"):
+    hidden, cache = _attend(language, padded, mask, (mask.cumsum(1) - 1).clamp(min=0), None)
+    if not hasattr(cache, "layers"):
         raise InputError(
             f"language_model: a {language.model.config.model_type} cannot write here: it keeps neither keys and values "
             "nor the state of a Mamba; name another model"
         )
     prompts = torch.arange(len(lengths), device=tokens.device)
-    attended = _Attended(found.past_key_values, prompts, mask.bool(), lengths)
-    return language.logits(found.last_hidden_state[:, -1]), attended
+    attended = _Attended(cache, prompts, mask.bool(), lengths)
+    return language.logits(hidden[:, -1]), attended
 
 
 def step_of(language: LanguageModel) -> Step:
@@ -98,8 +98,8 @@ def _attended_step(language: LanguageModel, tokens: Tensor, state: _Attended, pa
     ids[row, column], place[row, column] = tokens, lengths
     mask = _attend_to_none(language, len(prompts), width, own.shape[1])
     mask[row, 0, column] = mask[row, 0, column].masked_fill(own, 0)
-    found = _attend(language, ids, mask, place, cache)
-    return language.logits(found.last_hidden_state[row, column]), _Attended(cache, row, own, lengths + 1)
+    hidden, cache = _attend(language, ids, mask, place, cache)
+    return language.logits(hidden[row, column]), _Attended(cache, row, own, lengths + 1)
 
 
 def _places(row: Tensor) -> tuple[Tensor, int]:
@@ -119,7 +119,11 @@ def _attend_to_none(language: LanguageModel, prompts: int, queries: int, keys: i
     return torch.full((prompts, 1, queries, keys), torch.finfo(kind).min, dtype=kind, device=like.device)
 
 
-def _attend(language: LanguageModel, tokens: Tensor, mask: Tensor, place: Tensor, cache: Any) -> Any:
+def _attend(language: LanguageModel, tokens: Tensor, mask: Tensor, place: Tensor, cache: Any) -> tuple[Tensor, Any]:
+    """Representations (prompts, queries, width), and keys and values."""
     backbone = language.model.base_model
-    places = {"position_ids": place} if "position_ids" in inspect.signature(backbone.forward).parameters else {}
-    return backbone(input_ids=tokens, attention_mask=mask, past_key_values=cache, use_cache=True, **places)
+    takes = inspect.signature(backbone.forward).parameters
+    keys = "cache" if "cache" in takes else "past_key_values"  # its name before transformers 5.24
+    given = {"attention_mask": mask, keys: cache} | ({"position_ids": place} if "position_ids" in takes else {})
+    found = backbone(input_ids=tokens, use_cache=True, **given)
+    return found.last_hidden_state, found.get(keys)
