@@ -11,6 +11,7 @@ from atomic import ROOT, interactions, write_dataset
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import beside
 import first_recommendation
+import language
 import nearest_items
 import training
 
@@ -102,3 +103,14 @@ def test_indices_of_items_are_measured(tmp_path, capsys):
     assert (exact["kind"], exact["recall_at_10"], exact["mebibytes"] > 0.4) == ("exact", 1.0, True)
     assert ivf["recall_at_10"] > 0.9 and ivf["mebibytes"] < exact["mebibytes"]
     assert "exact" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_language_models_are_measured(tmp_path, capsys):
+    pytest.importorskip("transformers", reason="pip install 'recbole-ssm[language]'")
+    file = tmp_path / "language.json"
+    language.main(["--layers=1", "--width=16", "--tokens=12", "--repeats=1", f"--json={file}"])
+    rows = json.loads(file.read_text())["rows"]
+    assert [row["case"] for row in rows] == ["history", "training", "click"]
+    assert all(row["difference"] < 1e-5 and row["times_faster"] > 0 for row in rows)
+    assert capsys.readouterr().out.count("times faster") == 3
