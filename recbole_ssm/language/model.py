@@ -141,7 +141,9 @@ class LanguageModel(nn.Module):
         return found if self.base is None else found | dict(zip(("base", "base_hash"), self.base, strict=True))
 
     def take(self, kept: Mapping[str, Any]) -> None:
-        """Take over tokenizer and texts of a checkpoint; ValueError if they are of another catalogue."""
+        """Take over tokenizer and texts of a checkpoint; ValueError if they or the frozen weights are others."""
+        if self.base is not None and kept.get("base_hash") != self.base[1]:
+            raise ValueError(f"its adapters were trained with other weights than those in {self.base[0]}")
         texts = str(kept["texts"]).split("\n")
         if len(texts) != len(self.texts):
             raise ValueError(f"it has texts of {len(texts)} items, and here are {len(self.texts)}")

@@ -101,11 +101,6 @@ class PackedMamba:
             after.append(kept)
         return self._norm(hidden), after
 
-    def beginning(self, sequences: int) -> State:
-        """The state of so many sequences before their first token."""
-        like = self._embeddings.weight
-        return [mixer.beginning(sequences, like) for mixer in self._mixers]
-
     def _read(
         self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None, state: State | None, *, keep: bool
     ) -> tuple[Tensor, State]:
@@ -149,14 +144,6 @@ class _Mixer:
 
     scan: Any
     scan_step: Any
-    state_shape: tuple[int, ...]
-
-    def beginning(self, sequences: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        weight = self.m.conv1d.weight
-        return (
-            like.new_zeros(sequences, len(weight), self.taps - 1),
-            torch.zeros(sequences, *self.state_shape, device=like.device, dtype=_state_type(like)),
-        )
 
     def read(
         self,
@@ -194,10 +181,6 @@ class _Mixer:
 class _Mamba1(_Mixer):
     scan, scan_step = staticmethod(selective_scan), staticmethod(selective_scan_step)
 
-    @property
-    def state_shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return tuple(self.m.A_log.shape)
-
     def split(self, projected: Tensor) -> Sequence[Tensor]:
         return projected.chunk(2, dim=-1)
 
@@ -231,10 +214,6 @@ class _Mamba1(_Mixer):
 class _Mamba2(_Mixer):
     scan, scan_step = staticmethod(ssd), staticmethod(ssd_step)
 
-    @property
-    def state_shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return self.m.num_heads, self.m.head_dim, self.m.ssm_state_size
-
     def split(self, projected: Tensor) -> Sequence[Tensor]:
         inner, channels = self.m.intermediate_size, self.m.conv1d.weight.shape[0]
         z, x, dt = projected.split([inner, channels, self.m.num_heads], dim=-1)
@@ -252,11 +231,6 @@ class _Mamba2(_Mixer):
 
 
 _MIXERS: dict[str, type[_Mixer]] = {"mamba": _Mamba1, "mamba2": _Mamba2}
-
-
-def _state_type(like: Tensor) -> torch.dtype:
-    """States are kept in float32, or float64."""
-    return torch.float64 if like.dtype == torch.float64 else torch.float32
 
 
 @once

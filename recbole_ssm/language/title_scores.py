@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recbole_ssm.language.model import LanguageModel
-from recbole_ssm.language.packed_mamba import PackedMamba
+from recbole_ssm.language.steps import read_prompts, step_of
 from recbole_ssm.language.streams import next_tokens, title_stream, with_targets
 from recbole_ssm.language.title_tree import TitleTree
 from recbole_ssm.ops.packing import last_tokens, sequence_index
@@ -70,10 +70,10 @@ class TitleScores:
         Returns:
             The scores; items that the walk dropped have a common one, below all others.
         """
-        hidden, state = self._after(items, cu_seqlens)
-        logits = self._language.logits(hidden)
+        logits, state = self._after(items, cu_seqlens)
         rows = max(256, _LOGITS // logits.shape[1])
-        return self._titles().walk(logits, state, self._step, k, left_out, beam=self._beam, rows=rows)
+        step = step_of(self._language)
+        return self._titles().walk(logits, state, step, k, left_out, beam=self._beam, rows=rows)
 
     def of(self, items: Tensor, cu_seqlens: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
         """Scores (R,) of some items.
@@ -87,28 +87,21 @@ class TitleScores:
         Returns:
             The scores.
         """
-        hidden, state = self._after(items, cu_seqlens)
+        logits, state = self._after(items, cu_seqlens)
         alone = torch.arange(len(candidates) + 1, dtype=torch.int32, device=items.device)
         stream = title_stream(self._language, candidates, alone, begin=False)
-        after, _ = self._reader.extend(stream.tokens, stream.cu_seqlens, _at(state, rows))
-        before = after.roll(1, 0).index_copy(0, stream.cu_seqlens[:-1].long(), hidden[rows])
-        logits = self._language.logits(before).log_softmax(1)
-        found = logits.gather(1, stream.tokens[:, None])[:, 0]
+        assert self._language.packed is not None
+        kept = [(window[rows], states[rows]) for window, states in state]
+        hidden, _ = self._language.packed.extend(stream.tokens, stream.cu_seqlens, kept)
+        before = self._language.logits(hidden).roll(1, 0).index_copy(0, stream.cu_seqlens[:-1].long(), logits[rows])
+        found = before.log_softmax(1).gather(1, stream.tokens[:, None])[:, 0]
         sequence = sequence_index(stream.cu_seqlens, len(found))
         return found.new_zeros(len(candidates)).index_add(0, sequence, found)
 
-    @property
-    def _reader(self) -> PackedMamba:
-        assert self._language.packed is not None
-        return self._language.packed
-
     def _after(self, items: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Any]:
+        """Logits (S, vocabulary) and the state after histories."""
         stream = title_stream(self._language, items, cu_seqlens)
-        return self._reader.prefill(stream.tokens, stream.cu_seqlens, last_tokens(stream.cu_seqlens))
-
-    def _step(self, tokens: Tensor, state: Any, parents: Tensor) -> tuple[Tensor, Any]:
-        hidden, after = self._reader.step(tokens, _at(state, parents))
-        return self._language.logits(hidden), after
+        return read_prompts(self._language, stream.tokens, stream.cu_seqlens)
 
     def _titles(self) -> TitleTree:
         flat = self._language.title_flat
@@ -116,7 +109,3 @@ class TitleScores:
             tree = TitleTree(self._language.titles(), self._language.tokenizer.separator).to(flat.device)
             self._tree = flat, tree
         return self._tree[1]
-
-
-def _at(state: Any, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
-    return [(window[rows], states[rows]) for window, states in state]

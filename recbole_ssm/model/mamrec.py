@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.language.packed_mamba import PackedMamba
-from recbole_ssm.language.streams import TitleStream, title_stream
+from recbole_ssm.language.streams import title_stream
 from recbole_ssm.language.title_scores import TitleScores
 from recbole_ssm.layers import Dropout
 from recbole_ssm.model.base import PackedSequentialRecommender
@@ -135,7 +135,9 @@ class MamRec(PackedSequentialRecommender):
             return super().prefill(tokens, cu_seqlens, **columns)
         self.check_histories(tokens, cu_seqlens)
         stream = title_stream(self.language, tokens, cu_seqlens)
-        return self._after(stream, last_tokens(cu_seqlens), self._reader.beginning(len(cu_seqlens) - 1))
+        last = stream.ends[last_tokens(cu_seqlens)]
+        hidden, state = self._reader.prefill(stream.tokens, stream.cu_seqlens, last)
+        return self.dropout(hidden), state
 
     @once_a_batch()
     def step(self, items: Tensor, state: list[Any] | None = None, **columns: Tensor) -> tuple[Tensor, list[Any]]:
@@ -145,11 +147,10 @@ class MamRec(PackedSequentialRecommender):
         check_each(items=(items, (items.numel(),)))
         check_ids(self.ITEM_ID, items, 0, self.n_items)
         alone = torch.arange(len(items) + 1, dtype=torch.int32, device=items.device)
-        stream = title_stream(self.language, items, alone, begin=state is None)
-        return self._after(stream, None, self._reader.beginning(len(items)) if state is None else state)
-
-    def _after(self, stream: TitleStream, items: Tensor | None, state: list[Any]) -> tuple[Tensor, list[Any]]:
-        hidden, state = self._reader.extend(stream.tokens, stream.cu_seqlens, state, at(items, stream.ends))
+        if state is None:
+            return self.prefill(items, alone)
+        stream = title_stream(self.language, items, alone, begin=False)
+        hidden, state = self._reader.extend(stream.tokens, stream.cu_seqlens, state, stream.ends)
         return self.dropout(hidden), state
 
     @once_a_batch()

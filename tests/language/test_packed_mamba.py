@@ -70,7 +70,7 @@ def test_padding_on_the_left_with_a_mask_is_no_padding(kind):
 
 @each_kind
 def test_a_kept_state_goes_on_with_any_number_of_tokens(kind):
-    """In one step, in several at once, in none; and from the beginning."""
+    """In one step, in several at once, in none."""
     language = tiny_language(kind)
     tokens, cu_seqlens = stream(language)
     parts = tokens.split(LENGTHS)
@@ -87,7 +87,3 @@ def test_a_kept_state_goes_on_with_any_number_of_tokens(kind):
         branches = [tuple(each[rows] for each in layer) for layer in state]
         hidden, _ = language.packed.step(torch.stack([parts[2][8], parts[0][3], parts[2][8]]), branches)
         torch.testing.assert_close(hidden, torch.stack([whole[2][8], whole[0][3], whole[2][8]]))
-        hidden, _ = language.packed.extend(tokens, cu_seqlens, language.packed.beginning(3))
-        torch.testing.assert_close(hidden, torch.cat(whole))
-        hidden, _ = language.packed.step(torch.stack([part[0] for part in parts]), language.packed.beginning(3))
-        torch.testing.assert_close(hidden, torch.stack([part[0] for part in whole]))

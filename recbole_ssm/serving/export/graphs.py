@@ -166,6 +166,11 @@ def check_graphs(recommender: Recommender) -> None:
             f"{type(model).__name__} counts and has no layers, so that a graph of it would be its table of counts; "
             "torch and onnx are for models that are trained"
         )
+    if not model.step_is_fixed:
+        raise InputError(
+            f"{type(model).__name__} reads titles, whose lengths differ, and a graph has one; torch and onnx are for "
+            "models that read ids"
+        )
     if len(recommender.columns) > 1 or (recommender.columns and model.columns[0].name != "time"):
         raise InputError("a graph reads items and their times alone; the model reads other columns, too")
 
