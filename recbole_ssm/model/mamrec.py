@@ -17,7 +17,7 @@ from recbole_ssm.layers import Dropout
 from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.packed_input import LeftOut
-from recbole_ssm.model.shared_keys import D_CONV, D_STATE, DROPOUT_PROB, EXPAND, NUM_LAYERS
+from recbole_ssm.model.shared_keys import DROPOUT_PROB, NUM_LAYERS
 from recbole_ssm.model.text import TEXT_KEYS, check_text, make_language
 from recbole_ssm.ops.once import once_a_batch
 from recbole_ssm.ops.packing import at, check_each, check_ids, last_tokens, sequence_index
@@ -41,7 +41,7 @@ class MamRec(PackedSequentialRecommender):
 
     keys = (
         *PackedSequentialRecommender.keys,
-        *(NUM_LAYERS, DROPOUT_PROB, D_STATE, D_CONV, EXPAND),
+        *(NUM_LAYERS, DROPOUT_PROB),
         *TEXT_KEYS,
         Key(
             "item_start",
@@ -211,9 +211,11 @@ _WITHOUT_HEAD = {
 
 
 def _usual_language(config: Configuration) -> dict[str, Any]:
-    names = {"hidden_size": "hidden_size", "num_hidden_layers": "num_layers", "state_size": "d_state"}
-    names |= {"conv_kernel": "d_conv", "expand": "expand"}
-    return {"model_type": "mamba", **{name: config[key] for name, key in names.items()}}
+    return {
+        "model_type": "mamba",
+        "hidden_size": config["hidden_size"],
+        "num_hidden_layers": config["num_layers"],
+    }
 
 
 class _With:

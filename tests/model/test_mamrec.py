@@ -17,13 +17,14 @@ from recbole_ssm.errors import CheckpointError
 from recbole_ssm.language.streams import next_tokens, title_stream
 from recbole_ssm.model.catalogue import Catalogue
 from recbole_ssm.model.mamrec import MamRec
+from recbole_ssm.serving.export.graphs import check_graphs
 from recbole_ssm.testing import check_model
 
 needs_transformers()
 
 pytestmark = pytest.mark.slow  # transformers alone takes seconds to import
 
-SMALL = {"hidden_size": 16, "d_state": 4, "num_layers": 2, "tokenizer_size": 270}
+SMALL = {"hidden_size": 16, "num_layers": 2, "tokenizer_size": 270}
 MAMBA2 = {"language_config": {"model_type": "mamba2", **TINY["mamba2"]}}
 
 
@@ -158,10 +159,10 @@ def data(tmp_path_factory):
     return folder
 
 
-def train(folder, **keys):
+def train(folder, resume=False, **keys):
     fixed = {"data_path": str(folder), "use_gpu": False, "show_progress": False, "defaults": "paper", "console": "none"}
-    small = {"hidden_size": 8, "d_state": 4, "num_layers": 1, "tokenizer_size": 265, "epochs": 1, "topk": [5]}
-    return run("MamRec", "tiny", config_dict=fixed | small | {"valid_metric": "NDCG@5"} | keys)
+    small = {"hidden_size": 8, "num_layers": 1, "tokenizer_size": 265, "epochs": 1, "topk": [5]}
+    return run("MamRec", "tiny", config_dict=fixed | small | {"valid_metric": "NDCG@5"} | keys, resume=resume)
 
 
 def test_a_checkpoint_needs_no_data_and_a_session_reads_title_by_title(data, tmp_path):
@@ -169,8 +170,12 @@ def test_a_checkpoint_needs_no_data_and_a_session_reads_title_by_title(data, tmp
     file = train(folder, repeat_bias=True)["checkpoint"]
     again = run("MamRec", "tiny", command_line=[f"--init_from={file}", f"--data_path={folder}", "--epochs=1"])
     assert again["test_result"]
+    longer = train(folder, repeat_bias=True, epochs=2, resume=file)
+    assert [epoch["epoch"] for epoch in longer["history"]] == [1, 2]
     shutil.rmtree(folder)
     recommender = Recommender(file)
+    with pytest.raises(InputError, match="reads titles, whose lengths differ"):
+        check_graphs(recommender)
     assert recommender.model.language.texts[1].startswith("A Number ")
     session = recommender.session(["i1", "i2"])
     for item in ("i5", "i1", "i7"):
