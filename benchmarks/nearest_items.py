@@ -1,6 +1,6 @@
 """How well and how fast indices of items find the best 10: kinds of ``recbole_ssm.serving.nearest`` on made vectors.
 
-    python benchmarks/nearest_items.py --items=1000000 --kinds exact ivf ivf_pq --json=nearest.json
+    python benchmarks/nearest_items.py --items=1000000 --kinds exact pq ivf ivf_pq --json=nearest.json
 
 The vectors have width 64. ``clusters``: 2,000 centres and their neighbours, with directions that matter less and less,
 and lengths that differ. ``even``: normally distributed, as no trained model's are, which is the hardest. Prints for
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--items", type=at_least_one, default=1_000_000)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["exact", "ivf", "ivf_pq"])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["exact", "pq", "ivf", "ivf_pq"])
     parser.add_argument("--vectors", nargs="+", choices=("clusters", "even"), default=["clusters"])
     parser.add_argument("--json", type=output_file, help="file to write")
     given = parser.parse_args(arguments)

@@ -29,7 +29,7 @@ def parser() -> VerbParser:
     found.option("k", "10", text, type=types.count)
     text = "for torch and onnx: whether scores of the history's items are -inf; default as in the training"
     found.option("filter_seen", "True", text, type=types.switch)
-    text = "for vectors: also an index of faiss with its measured recall: auto, exact, ivf, ivf_pq, hnsw"
+    text = "for vectors: also an index of faiss with its measured recall: auto, exact, pq, ivf, ivf_pq, hnsw"
     found.option("index", "KIND", text)
     text = "with --index: measure its recall on histories of this dataset in --data_path; default on made ones"
     found.option("dataset", "NAME", text)

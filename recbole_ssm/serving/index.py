@@ -93,7 +93,8 @@ class ItemIndex:
 
         Args:
             recommender: the model.
-            kind: ``exact``, ``ivf``, ``ivf_pq``, ``hnsw``, or ``auto``: exact for up to 50,000 items, and else ``ivf``.
+            kind: ``exact``, ``pq``, ``ivf``, ``ivf_pq``, ``hnsw``, or ``auto``: exact for up to 50,000 items, and else
+                ``pq``.
             histories: names of items of some users, for the measurement; unknown items are passed over. None: made
                 ones.
             target: the recall at 10 that is wanted.
@@ -109,7 +110,7 @@ class ItemIndex:
             raise InputError(f"the kind of an index is one of auto, {', '.join(KINDS)}, and not {kind!r}")
         vectors = item_vectors(recommender.model)
         if kind == "auto":
-            kind = "exact" if len(vectors) <= _FEW_ITEMS else "ivf"
+            kind = "exact" if len(vectors) <= _FEW_ITEMS else "pq"
         queries, told = query_vectors(recommender, histories)
         found = make_index(kind, vectors)
         measured = measure(found, kind, vectors, queries, target)

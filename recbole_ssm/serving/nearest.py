@@ -16,6 +16,9 @@ AT = 10
 _LEAST = 39
 """faiss wants so many vectors for each centre."""
 
+_SAMPLE = 1 << 16
+"""Vectors by which codes are made."""
+
 
 class Effort(NamedTuple):
     """How much a search reads, and what was measured with that; see :class:`recbole_ssm.serving.index.About`."""
@@ -48,6 +51,18 @@ def _exact(vectors: np.ndarray) -> Any:
     return found
 
 
+def _pq(vectors: np.ndarray) -> Any:
+    """Four bits for each number of a vector; all are read, 32 vectors at a time (André et al., VLDB 2015).
+
+    A random rotation makes all numbers matter alike.
+    """
+    width = vectors.shape[1]
+    found = faiss().index_factory(width, f"RR{width},PQ{width}x4fs", faiss().METRIC_INNER_PRODUCT)
+    found.train(vectors[np.sort(np.random.default_rng(0).permutation(len(vectors))[:_SAMPLE])])
+    found.add(vectors)
+    return found
+
+
 def _ivf(vectors: np.ndarray) -> Any:
     """An inverted file (Sivic and Zisserman, ICCV 2003) in which each number of a vector is a byte."""
     coarse, n_lists = _coarse(vectors)
@@ -72,7 +87,7 @@ def _coarse(vectors: np.ndarray) -> tuple[Any, int]:
 def _filled(found: Any, vectors: np.ndarray) -> Any:
     """An inverted file, trained on some of the vectors, with all of them."""
     found.cp.niter, found.cp.max_points_per_centroid = 5, 64
-    sample = np.random.default_rng(0).permutation(len(vectors))[: max(64 * found.nlist, 1 << 16)]
+    sample = np.random.default_rng(0).permutation(len(vectors))[: max(64 * found.nlist, _SAMPLE)]
     found.train(vectors[np.sort(sample)])
     found.add(vectors)
     return found
@@ -107,6 +122,7 @@ def _doubling(n: int, *fetches: int) -> Iterator[tuple[int, int]]:
 
 KINDS = {
     "exact": Kind(_exact, _all, lambda n: iter([(0, AT)])),
+    "pq": Kind(_pq, _all, lambda n: ((0, min(fetch, n)) for fetch in (100, 150, 200, 300, 400, 800, 1600, 3200))),
     "ivf": Kind(_ivf, _lists, lambda n: _doubling(n, 100)),
     "ivf_pq": Kind(_ivf_pq, _lists, lambda n: _doubling(n, 200, 1000)),
     "hnsw": Kind(_hnsw, _width_of_search, lambda n: _doubling(n, AT)),

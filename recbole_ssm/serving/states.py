@@ -25,7 +25,7 @@ class States:
     """States of sessions as bytes, which can be kept anywhere, and what a model does with them.
 
     A state is what the model makes of a history and what it goes on with. It has the same size after 5 items and after
-    5,000.
+    5,000. All methods are called within :meth:`Recommender.computing`.
 
     Args:
         recommender: with a model that streams.
@@ -63,10 +63,8 @@ class States:
         recommender, model = self._recommender, self._model
         values = {name: [list(each) for each in of] for name, of in columns.items()}
         batch = recommender._batch([history.tolist() for history in histories], values)
-        with recommender.computing():
-            tokens, borders = model.packed(batch)
-            found = model.prefill(tokens, borders, **model.columns_of(batch))
-            return self._layout.written(*found)
+        tokens, borders = model.packed(batch)
+        return self._layout.written(*model.prefill(tokens, borders, **model.columns_of(batch)))
 
     def step(
         self, states: Sequence[bytes], items: Sequence[Sequence[int]], columns: Mapping[str, Sequence[Sequence[float]]]
@@ -82,15 +80,14 @@ class States:
             R states.
         """
         after, device = list(states), self._recommender.device
-        with self._recommender.computing():
-            for place in range(max(map(len, items), default=0)):
-                rows = [row for row, each in enumerate(items) if len(each) > place]
-                values = {name: [of[row][place] for row in rows] for name, of in columns.items()}
-                item = torch.tensor([items[row][place] for row in rows], device=device)
-                state = self._layout.state([after[row] for row in rows], device)
-                stepped = self._layout.written(*self._step(item, state, **self._columns(values)))
-                for row, found in zip(rows, stepped, strict=True):
-                    after[row] = found
+        for place in range(max(map(len, items), default=0)):
+            rows = [row for row, each in enumerate(items) if len(each) > place]
+            values = {name: [of[row][place] for row in rows] for name, of in columns.items()}
+            item = torch.tensor([items[row][place] for row in rows], device=device)
+            state = self._layout.state([after[row] for row in rows], device)
+            stepped = self._layout.written(*self._step(item, state, **self._columns(values)))
+            for row, found in zip(rows, stepped, strict=True):
+                after[row] = found
         return after
 
     def scores(self, states: Sequence[bytes], histories: Sequence[NDArray[np.int64]]) -> Tensor:
@@ -103,8 +100,7 @@ class States:
         Returns:
             The scores; column i is item i.
         """
-        with self._recommender.computing():
-            return self._model.score_all(*self.read(states, histories))
+        return self._model.score_all(*self.read(states, histories))
 
     def read(
         self, states: Sequence[bytes], histories: Sequence[NDArray[np.int64]]
@@ -118,8 +114,7 @@ class States:
         Returns:
             (R, hidden_size) representations, and what is added to scores after these histories.
         """
-        with self._recommender.computing():
-            return self._layout.hidden(states, self._recommender.device), self._added(histories)
+        return self._layout.hidden(states, self._recommender.device), self._added(histories)
 
     def _added(self, histories: Sequence[NDArray[np.int64]]) -> tuple[Added | AddedWhere, ...]:
         """What is added after histories: by marks of all items, or where these are many by the items that are had."""

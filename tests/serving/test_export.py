@@ -161,7 +161,7 @@ def test_weights_and_vectors(tmp_path, capsys):
         ),
         (
             ["--format=torch", "--index=hnsw"],
-            "--index=hnsw must be one of auto, exact, ivf, ivf_pq, hnsw, and is for --format=vectors",
+            "--index=hnsw must be one of auto, exact, pq, ivf, ivf_pq, hnsw, and is for --format=vectors",
         ),
     ],
 )

@@ -26,6 +26,7 @@ def recommender_of(folder, model="2Mamba4Rec", n_items=500, filter_seen=False, *
     [
         ("exact", True, "2Mamba4Rec", ADDITIONS),
         ("ivf_pq", False, "2Mamba4Rec", ADDITIONS),
+        ("pq", True, "2Mamba4Rec", ADDITIONS),
         ("hnsw", True, "SSD4Rec", {}),
         ("ivf", True, "LRURec", {}),
     ],
@@ -66,7 +67,7 @@ def test_many_histories_are_searched_at_once(tmp_path):
 
 def test_what_cannot_be_used_is_refused(tmp_path):
     recommender = recommender_of(tmp_path)
-    with pytest.raises(InputError, match=r"one of auto, exact, ivf, ivf_pq, hnsw, and not 'tree'"):
+    with pytest.raises(InputError, match=r"one of auto, exact, pq, ivf, ivf_pq, hnsw, and not 'tree'"):
         ItemIndex.build(recommender, "tree")
     with pytest.raises(InputError, match="knows none of the items"):
         ItemIndex.build(recommender, histories=[["x"]])

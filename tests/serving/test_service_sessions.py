@@ -10,7 +10,6 @@ import subprocess
 import threading
 import time
 import urllib.request
-from dataclasses import replace
 
 import pytest
 
@@ -229,7 +228,7 @@ def test_a_record_that_is_sent_to_redis_again_is_found_to_be_there(redis_server)
     sessions = InRedis(redis_server, 60)
     record = Record(("i1",), (0.0,), 1, version=1, used=time.time(), event_ids=("a", "b"))
     assert sessions.save({"again": record}) == sessions.save({"again": record}) == set()
-    assert sessions.save({"again": replace(record, used=record.used + 1)}) == {"again"}
+    assert sessions.save({"again": record._replace(used=record.used + 1)}) == {"again"}
     assert sessions.load(["again"]) == [record]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import compress, islice
 
 import numpy as np
@@ -122,12 +122,12 @@ class Engine:
 
     def _run(self, asks: Sequence[Ask]) -> list[Reply | Refused | None]:
         start, use = time.perf_counter(), self.in_use
-        rows = self._rows(asks, use)
-        if use.states is not None:
-            self._advance(rows, use)
-        changed = {row.ask.session_id: row.record for row in rows if row.changed and row.ask.session_id is not None}
-        lost = self.sessions.save(changed) if changed else set()
         with use.recommender.computing():
+            rows = self._rows(asks, use)
+            if use.states is not None:
+                self._advance(rows, use)
+            changed = {row.ask.session_id: row.record for row in rows if row.changed and row.ask.session_id is not None}
+            lost = self.sessions.save(changed) if changed else set()
             self._rank([row for row in rows if row.ask.k], use)
         seconds = time.perf_counter() - start
         return [
@@ -147,9 +147,9 @@ class Engine:
     def _row(self, ask: Ask, record: Record, use: InUse) -> _Row:
         """A request with the record of its session, or with an empty one, and its new items in it."""
         if record.model != use.fingerprint:
-            record = replace(record, state=b"", model=use.fingerprint, numbers=_NONE)
+            record = record._replace(state=b"", model=use.fingerprint, numbers=_NONE)
         if record.items and not len(record.numbers):
-            record = replace(record, numbers=np.asarray(use.numbers(record.items), np.int64))
+            record = record._replace(numbers=np.asarray(use.numbers(record.items), np.int64))
         numbers = [use.number(item) for item in ask.items]
         known = [number is not None for number in numbers]
         repeated = ask.event_id is not None and ask.event_id in record.event_ids
@@ -164,11 +164,10 @@ class Engine:
         before = row.record
         kept = slice(None) if row.ask.session_id is None else slice(-self._settings.session_items, None)
         items = (*before.items, *(use.recommender.items[number] for number in row.new))[kept]
-        numbers = np.append(before.numbers, row.new)[kept]
+        numbers = np.concatenate((before.numbers, np.asarray(row.new, np.int64)))[kept]
         if len(before.numbers) < len(before.items):  # some are of another model, and now one of them may be left out
             numbers = np.asarray(use.numbers(items), np.int64)
-        return replace(
-            before,
+        return before._replace(
             items=items,
             times=(*before.times, *row.times)[kept],
             events=before.events + len(row.new),
@@ -207,8 +206,8 @@ class Engine:
     def _put(self, rows: Sequence[_Row], states: Sequence[bytes]) -> None:
         for row, state in zip(rows, states, strict=True):
             if not row.changed:
-                row.changed, row.record = True, replace(row.record, version=row.record.version + 1)
-            row.record = replace(row.record, state=state)
+                row.changed, row.record = True, row.record._replace(version=row.record.version + 1)
+            row.record = row.record._replace(state=state)
 
     def _columns(self, times: list[list[float]], use: InUse) -> dict[str, list[list[float]]]:
         """The times as the columns that the model reads; there are no others than of times."""

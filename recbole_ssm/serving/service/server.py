@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Mapping
@@ -63,6 +64,8 @@ class Server:
         app = self.app()  # also for workers, so that what cannot be used is said once
         print(_begun(app, self.host, self.port), flush=True)
         if self.workers == 1:
+            gc.collect()
+            gc.freeze()  # what is there stays there: to look at it again and again would make requests wait
             uvicorn.Server(uvicorn.Config(app, **self._options())).run()
             return
         del app

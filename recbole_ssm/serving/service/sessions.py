@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from threading import Lock
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+_NONE = np.zeros(0, np.int64)
 
-@dataclass(frozen=True)
-class Record:
+
+class Record(NamedTuple):
     """What is kept of a session. It is replaced as a whole, never changed.
 
     Under another checkpoint its numbers and its state say nothing.
@@ -34,7 +34,7 @@ class Record:
     items: tuple[str, ...] = ()
     times: tuple[float, ...] = ()
     events: int = 0
-    numbers: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), compare=False)
+    numbers: NDArray[np.int64] = _NONE
     model: str = ""
     state: bytes = b""
     version: int = 0
