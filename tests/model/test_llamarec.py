@@ -1,6 +1,7 @@
 """LlamaRec: the retriever's best items in another order, and nothing else changes."""
 
 import os
+import signal
 import socket
 
 import pytest
@@ -18,7 +19,9 @@ from recbole_ssm.language.model import from_settings  # noqa: E402
 from recbole_ssm.model.llamarec import reorder  # noqa: E402
 from recbole_ssm.ops.packing import cumulative_lengths  # noqa: E402
 from recbole_ssm.serving.recommender import Recommender  # noqa: E402
+from recbole_ssm.system.state_file import checksum  # noqa: E402
 from recbole_ssm.training.evaluation import evaluate  # noqa: E402
+from recbole_ssm.training.hooks.stopping import Interrupted  # noqa: E402
 from recbole_ssm.training.run import run  # noqa: E402
 
 WORDS = ("red", "green", "blue", "old", "new", "big", "small", "fast", "slow", "dark", "bright", "cold", "warm")
@@ -36,7 +39,8 @@ KEYS = {
 def trained(folder, model="LlamaRec", **keys):
     given = {"data_path": str(folder), **(KEYS if model == "LlamaRec" else small(model)), **keys}
     given = {name: value for name, value in given.items() if value is not None}
-    return run(model, "tiny", config_dict={"use_gpu": False, "show_progress": False, **given})
+    of_run = {name: given.pop(name) for name in ("resume", "after_epoch") if name in given}
+    return run(model, "tiny", config_dict={"use_gpu": False, "show_progress": False, **given}, **of_run)
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +161,7 @@ def test_the_loss_is_that_of_the_letter_and_the_end(model, monkeypatch, negative
         assert model.calculate_loss(batch_of([5, 6], item_id=torch.tensor([5]))) == 0
 
 
+@pytest.mark.slow
 def test_training_evaluation_and_recommendation(made):
     folder, retriever, reached = made
     found = trained(folder, retriever=retriever, epochs=3, skip_misses=True)
@@ -172,6 +177,18 @@ def test_training_evaluation_and_recommendation(made):
         (folder / "elsewhere").rename(folder / "tiny" / "tiny.item")
 
 
+@pytest.mark.slow
+def test_a_training_that_was_stopped_goes_on_as_if_nothing_had_been(made):
+    keys = {"retriever": made[1], "epochs": 2, "skip_misses": True}
+    expected = checkpoint.read(trained(made[0], **keys)["checkpoint"])
+    with pytest.raises(Interrupted):
+        trained(made[0], **keys, after_epoch=lambda _: signal.raise_signal(signal.SIGTERM))
+    found = checkpoint.read(trained(made[0], **keys, resume=True)["checkpoint"])
+    for part in ("state_dict", "other_parameter"):
+        assert checksum(found[part]) == checksum(expected[part])
+
+
+@pytest.mark.slow
 def test_adapters_alone_are_kept_and_the_language_model_stays_as_it_is(made, tmp_path, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a socket was opened"))
     language = save_language(from_settings(LLAMA, ["", *WORDS], tokenizer_size=280), tmp_path / "llama")
