@@ -51,7 +51,7 @@ def settings_from(data: Statistics, config: Configuration, given: Collection[str
     """
     learner = str(config["learner"]).lower() if "learner" in given else "adamw"
     cycle = "lr_schedule" not in given or config["lr_schedule"] == "one_cycle"
-    width, tokens = config["hidden_size"], batch_tokens(data.interactions)
+    width, tokens = config["hidden_size"] or 64, batch_tokens(data.interactions)
     of_items: dict[str, Any] = {"dropout_prob": dropout(data.per_item, after_norm=bool(config["dropout_after_norm"]))}
     if learner == "adamw":
         of_items["weight_decay"] = weight_decay(data.per_item)
@@ -64,8 +64,7 @@ def settings_from(data: Statistics, config: Configuration, given: Collection[str
         steps = data.interactions / tokens
         groups.append(Group(f"for {steps:,.0f} steps in an epoch", {"train_batch_tokens": tokens}))
     if cycle and learner in ("adam", "adamw"):
-        rates = {"learning_rate": learning_rate(width), "embedding_lr_scale": 3.0}
-        groups.append(Group(f"for width {width}", rates))
+        groups.append(_rates(config, width))
     return [*groups, Group("on all data", _on_all_data(config))]
 
 
@@ -80,12 +79,19 @@ def _on_all_data(config: Configuration) -> dict[str, Any]:
     return {
         "num_layers": 2,
         "d_state": 32,
-        "headdim": gcd((config["expand"] or 1) * config["hidden_size"], 16),
+        "headdim": gcd((config["expand"] or 1) * (config["hidden_size"] or 64), 16),
         "repeat_bias": True,
         "mask_ratio": 0.0,
         "learner": "adamw",
         "lr_schedule": "one_cycle",
     }
+
+
+def _rates(config: Configuration, width: int) -> Group:
+    """Learning rates; weights that are pretrained move less, and new embeddings of items as fast as ever."""
+    if config["language_model"]:
+        return Group("for pretrained weights", {"learning_rate": 2e-4, "embedding_lr_scale": 15.0})
+    return Group(f"for width {width}", {"learning_rate": learning_rate(width), "embedding_lr_scale": 3.0})
 
 
 def _length(data: Statistics, config: Configuration, given: Collection[str]) -> dict[str, Any]:

@@ -86,6 +86,8 @@ class MamRec(PackedSequentialRecommender):
             kind = language.model.config.model_type
             raise InputError(f"MamRec reads with a mamba or mamba2, and language_model is a {kind}; use GPT4Rec for it")
         self.language = language
+        if config["language_model"]:  # it learns like the layers, and not as new embeddings of items do
+            setattr(language.model.get_input_embeddings().weight, "_is_pretrained", True)  # noqa: B010
         self.dropout = Dropout(config["dropout_prob"])
         self.titles = TitleScores(language, config["title_beam"]) if titles else None
         self._best, self._filter_seen = max(config["topk"]), bool(config["filter_seen"])

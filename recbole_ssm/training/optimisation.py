@@ -30,7 +30,8 @@ def parameter_groups(
         model: the model.
         learning_rate: of all parameters but embeddings.
         weight_decay: of weights and embeddings.
-        embedding_lr_scale: the learning rate of embeddings, as a multiple of ``learning_rate``.
+        embedding_lr_scale: the learning rate of embeddings, as a multiple of ``learning_rate``. Those that are marked
+            ``_is_pretrained`` learn like layers.
 
     Returns:
         Groups as torch's optimisers take them.
@@ -41,7 +42,8 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         decay = weight_decay if parameter.dim() >= 2 and not name.endswith("A_log") else 0.0
-        rate = learning_rate * (embedding_lr_scale if id(parameter) in embeddings else 1.0)
+        fast = id(parameter) in embeddings and not getattr(parameter, "_is_pretrained", False)
+        rate = learning_rate * (embedding_lr_scale if fast else 1.0)
         groups[decay, rate].append(parameter)
     return [{"params": found, "weight_decay": decay, "lr": rate} for (decay, rate), found in groups.items()]
 

@@ -212,6 +212,13 @@ def test_recipes_do_not_depend_on_the_data(file):
     assert plain(config.final_config_dict) == before
 
 
+def test_pretrained_weights_move_less():
+
+    slow = settled("MamRec", language_model="folder")
+    assert (slow["learning_rate"], slow["embedding_lr_scale"]) == (2e-4, 15.0)
+    assert settled("MamRec")["learning_rate"] == learning_rate(96)
+
+
 def test_the_rule_reads_and_changes_nothing_else():
     config = Config("2Mamba4Rec", "ml-100k")
     before = plain(config.final_config_dict)

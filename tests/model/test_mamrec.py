@@ -19,6 +19,7 @@ from recbole_ssm.model.catalogue import Catalogue
 from recbole_ssm.model.mamrec import MamRec
 from recbole_ssm.serving.export.graphs import check_graphs
 from recbole_ssm.testing import check_model
+from recbole_ssm.training.optimisation import parameter_groups
 
 needs_transformers()
 
@@ -199,6 +200,14 @@ def test_titles_learn_and_are_recommended(data, tmp_path):
     assert [name for name, _ in alone] == [name for name, _ in found[0]]
     with pytest.raises(InputError, match="has no embeddings"):
         recommender.similar(["i1"])
+
+
+def test_pretrained_embeddings_learn_like_layers_and_those_of_items_fast(tmp_path):
+    base = save_language(tiny_language("mamba"), tmp_path / "base")
+    model = MamRec(config_of("MamRec", **SMALL, language_model=str(base)), Catalogue(5))
+    rate = {id(each): group["lr"] for group in parameter_groups(model, 0.1, 0.0, 15.0) for each in group["params"]}
+    words = model.language.model.get_input_embeddings().weight
+    assert (rate[id(words)], rate[id(model.item_embedding.weight)]) == (0.1, pytest.approx(1.5))
 
 
 def test_adapters_alone_are_in_the_checkpoint(data, tmp_path):
