@@ -38,6 +38,15 @@ FOR_ALL_MODELS = (
         optional=True,
     ),
     Key(
+        "cold_items",
+        float,
+        "share of the items that are in no training: only they are tested, ranked among all, for users whose last item "
+        "is one of them; 0 for none",
+        0.0,
+        low=0,
+        high=0.9,
+    ),
+    Key(
         "trust_checkpoint",
         bool,
         "also read a checkpoint that holds Python objects, as RecBole's do; reading it runs code that stands in it",

@@ -37,6 +37,7 @@ def check_recbole_values(config: Settings) -> None:
     _check_ranking(config)
     _check_fields(config)
     _check_presplit(config)
+    _check_cold_items(config)
 
 
 def _check_single_values(config: Settings) -> None:
@@ -157,6 +158,16 @@ def _check_fields(config: Settings) -> None:
                 f"{key}: {time} gives the order of interactions, and must stay as it is; leave it out, or name a copy "
                 "of this column"
             )
+
+
+_TESTS_LAST = [{"LS": "valid_and_test"}, {"LS": "test_only"}]
+
+
+def _check_cold_items(config: Settings) -> None:
+    if config["cold_items"] and (config["benchmark_filename"] or config["eval_args"]["split"] not in _TESTS_LAST):
+        raise InputError(
+            "cold_items needs the split that tests each user's last item: --config_files=protocol/leave_one_out"
+        )
 
 
 def _check_presplit(config: Settings) -> None:

@@ -91,6 +91,7 @@ class Settings(Given):
     eval_args: _Settings
     eval_batch_size: int
     eval_users: int | None
+    cold_items: float
     eval_type: EvaluatorType
     metrics: list[str]
     topk: list[int]
@@ -147,12 +148,14 @@ class Settings(Given):
     def split_in_words(self) -> str:
         """The split in words, what targets are ranked against if not all items, and ``eval_users``.
 
-        See ``config.splits``.
+        See ``config.splits``, and :mod:`recbole_ssm.data.cold_items`.
         """
         args, mode = self.eval_args, self.eval_args["mode"]["test"]
         words = "the files' own split; validation items not trained on"
         if self.benchmark_filename is None:
             words = split_in_words(args["split"], args["group_by"])
+        if self.cold_items:
+            words += f"; only cold items are tested, {self.cold_items:g} of all"
         how = {"uni": "", "pop": " by popularity"}.get(mode[:3])
         against = "" if how is None else f"; ranked against {mode[3:]} items drawn{how}"
         some = "" if self.eval_users is None else f"; {self.eval_users:,} users at most, drawn, are evaluated"

@@ -14,6 +14,7 @@ from recbole.utils import ModelType
 from recbole_ssm.config import Config
 from recbole_ssm.data import cache
 from recbole_ssm.data.atomic_files import check_atomic_files, dataset_files
+from recbole_ssm.data.cold_items import with_cold_items
 from recbole_ssm.data.dataset import FIELDS_OF_BATCHES, PackedDataset
 from recbole_ssm.data.order import by_user_and_time, order_in_time
 from recbole_ssm.data.pickles import is_trusted, only_trusted_pickles
@@ -57,6 +58,8 @@ def create_dataset(config: Config, *, packed: bool, samples: bool = True) -> Dat
         _check_history_lengths(dataset)
     if packed and not isinstance(dataset, PackedDataset):
         dataset = PackedDataset.from_loaded(dataset)
+    if samples and config.cold_items:
+        return with_cold_items(dataset, config.cold_items)
     return mixed_with(SplitInTime, dataset) if samples and config.temporal is not None else dataset
 
 

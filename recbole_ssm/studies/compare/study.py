@@ -39,7 +39,7 @@ _ITS_OWN = (*_FIXED, "seed", "checkpoint_dir", "time_budget", "dataset_cache")
 
 _OF_TEST_ITEMS = (
     *("time_order", "data_path", "eval_args", "benchmark_filename", "rm_dup_inter", "val_interval"),
-    "eval_users",
+    *("eval_users", "cold_items"),
     *("user_inter_num_interval", "item_inter_num_interval", "filter_inter_by_user_or_item"),
     *("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"),
 )

@@ -1,0 +1,69 @@
+"""Items that nobody has had: who finds them among all items, and by what.
+
+    python benchmarks/cold_items.py amazon-beauty --data_path=/data --features=categories --vectors=titles.safetensors
+
+A share of the items (``cold_items``) is in no training, and the users whose last item is one of them are tested: HR@10
+and NDCG@10 of these items among all. Beside chance and popularity stands a model that knows items by their ids, by
+columns of the ``.item`` file, and by a file of vectors, which ``recbole-ssm item-vectors`` makes of titles. Further
+arguments ``--key=value`` are keys of the trainings. Each training prints its own progress.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+from tabulate import tabulate
+
+import recbole_ssm
+
+K = 10
+LEAVE_ONE_OUT = {"split": {"LS": "valid_and_test"}, "group_by": "user", "order": "TO", "mode": "full"}
+COLUMNS = ["known by", "HR@10", "NDCG@10", "times chance", "epochs", "minutes"]
+
+
+def chance(items: int) -> tuple[float, float]:
+    """HR@10 and NDCG@10 of a random order of so many items."""
+    return K / items, sum(1 / math.log2(rank + 1) for rank in range(1, K + 1)) / items
+
+
+def arguments() -> tuple[argparse.Namespace, list[str]]:
+    """What was given, and keys of the trainings."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset")
+    parser.add_argument("--model", default="2Mamba4Rec", help="default 2Mamba4Rec")
+    parser.add_argument(
+        "--cold_items", type=float, default=0.1, help="share of the items that is held back; default .1"
+    )
+    parser.add_argument("--features", default="", help="columns of the .item file, separated by commas")
+    parser.add_argument("--vectors", nargs="*", default=[], help="files of vectors, each for a training of its own")
+    return parser.parse_known_args()
+
+
+def main() -> None:
+    """Train one after another, and print a table."""
+    given, keys = arguments()
+    ways: list[tuple[str, str, dict[str, object]]] = [("popularity", "Pop", {"eval_args": LEAVE_ONE_OUT})]
+    ways.append(("ids", given.model, {}))
+    if given.features:
+        ways.append((f"ids, {given.features}", given.model, {"item_features": given.features}))
+    ways += [(f"ids, {file}", given.model, {"item_vectors": file}) for file in given.vectors]
+    rows, items = [], 0
+    for what, model, of_way in ways:
+        settings = {"cold_items": given.cold_items, "filter_seen": True, **of_way}
+        of_all = [word for word in keys if model != "Pop" or word.startswith("--data_path=")]
+        result = recbole_ssm.run(model, given.dataset, config_dict=settings, command_line=of_all)
+        hit, ndcg = (result["test_result"][f"{name}@{K}"] for name in ("hit", "ndcg"))
+        minutes = sum(each["train_seconds"] for each in result["history"]) / 60
+        rows.append([what, hit, ndcg, hit, result["epochs"], minutes])
+        if model != "Pop":
+            items = len(recbole_ssm.Recommender(result["checkpoint"]).items) - 1
+    by_chance = chance(items)
+    rows = [["chance", *by_chance, by_chance[0]], *rows]
+    rows = [[what, hit, ndcg, hit / by_chance[0], *rest] for what, hit, ndcg, _, *rest in rows]
+    print(f"{given.dataset}, {given.model}: {given.cold_items:g} of {items:,} items are in no training")
+    print(tabulate(rows, COLUMNS, floatfmt=("", ".4f", ".4f", ".1f", ".0f", ".1f")))
+
+
+if __name__ == "__main__":
+    main()
