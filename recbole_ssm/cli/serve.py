@@ -35,7 +35,8 @@ def parser() -> VerbParser:
     text = "popular items, one on a line, the most popular first, or with counts behind a comma"
     found.option("popular", "FILE", text, type=Path)
     text = (
-        "the index of items that export --format=vectors --index=KIND wrote for this checkpoint; default all are scored"
+        "candidates from an index of the items: the file that export --format=vectors --index=KIND wrote for this "
+        "checkpoint, or a kind, such as auto, to build one here for each checkpoint; default all are scored"
     )
     found.option("index", "FILE", text, type=Path)
     text = "where sessions are kept: memory, or redis://HOST:PORT/NUMBER; default memory"

@@ -27,6 +27,9 @@ from recbole_ssm.system.extras import package
 
 _FORMAT = "recbole-ssm item index 1"
 _TARGET = 0.95
+AUTO = "auto"
+"""The kind that follows from the number of items."""
+
 _FEW_ITEMS = 50_000
 """Up to so many items ``auto`` is ``exact``."""
 
@@ -106,10 +109,10 @@ class ItemIndex:
             InputError: faiss is missing, there is no such kind, or the model has no vectors of items.
         """
         faiss()
-        if kind not in ("auto", *KINDS):
-            raise InputError(f"the kind of an index is one of auto, {', '.join(KINDS)}, and not {kind!r}")
+        if kind not in (AUTO, *KINDS):
+            raise InputError(f"the kind of an index is one of {AUTO}, {', '.join(KINDS)}, and not {kind!r}")
         vectors = item_vectors(recommender.model)
-        if kind == "auto":
+        if kind == AUTO:
             kind = "exact" if len(vectors) <= _FEW_ITEMS else "pq"
         queries, told = query_vectors(recommender, histories)
         found = make_index(kind, vectors)

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ import processes
 from asking import asking
 
 from recbole_ssm import InputError, Recommender
+from recbole_ssm.serving.index import ItemIndex
 from recbole_ssm.serving.service.app import create_app
 from recbole_ssm.serving.service.engine import Ask, Engine
 from recbole_ssm.serving.service.errors import Refused
@@ -285,6 +287,44 @@ def test_another_checkpoint_takes_over_while_requests_come(file, tmp_path):
             client.run(asyncio.sleep(0.01))
         assert click(client, "a", "i6")["model"] == before
         assert 'checkpoint_swaps_total{result="done"} 4.0' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize("first", [None, "checkpoint", "index"])
+def test_an_index_is_replaced_with_its_checkpoint(file, tmp_path, first):
+    """Built by the service for each checkpoint; or a file, which may be replaced before or after the checkpoint."""
+    pytest.importorskip("faiss", reason="an index of items needs the extra ann")
+    used, index = tmp_path / "used.pth", tmp_path / "items.index"
+    new = made_checkpoint(tmp_path / "new.pth", 25, seed=1, **SMALL)
+    shutil.copy(file, used)
+    if first is not None:
+        ItemIndex.build(Recommender(used)).save(index)
+    settings = Settings(checkpoint=used, index=index if first else Path("exact"), watch=0.01, warm=False)
+    app = Server(settings).app()
+    before = app.state.service.in_use.fingerprint
+    with asking(app) as client:
+
+        def until(done):
+            for _ in range(1000):
+                found = click(client, "a", "i3", k=25)
+                if done(found):
+                    return found
+                client.run(asyncio.sleep(0.01))
+            raise AssertionError("nothing has changed")
+
+        if first is not None:
+            ItemIndex.build(Recommender(new)).save(tmp_path / "new.index")
+            os.replace(*((new, used) if first == "checkpoint" else (tmp_path / "new.index", index)))
+            until(lambda _: client.get("/healthz").json()["old_model"])
+            assert click(client, "a", "i7", k=5)["model"] == before
+        if first == "checkpoint":
+            os.replace(tmp_path / "new.index", index)
+        else:
+            os.replace(new, used)
+        found = until(lambda answer: answer["model"] != before)
+        items = [each["item"] for each in client.get("/sessions/a").json()["items"]]
+        expected = dict(Recommender(used).recommend([items], 25)[0])
+        assert scores(found) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+        assert not client.get("/healthz").json()["old_model"]
 
 
 def ask(port: int, path: str, content: object = None):

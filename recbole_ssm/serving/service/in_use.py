@@ -13,7 +13,8 @@ from torch import Tensor
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.time_gaps import TIME
-from recbole_ssm.serving.index import ItemIndex
+from recbole_ssm.serving.index import AUTO, ItemIndex
+from recbole_ssm.serving.nearest import KINDS
 from recbole_ssm.serving.recommender import Recommender
 from recbole_ssm.serving.service.item_file import ItemFile, Search
 from recbole_ssm.serving.states import States
@@ -26,7 +27,7 @@ class InUse:
         recommender: the model.
         of_items: titles and categories.
         popular: by item how often it was had of late; None for what the checkpoint knows.
-        index: file of an index of the items; None for none.
+        index: file of an index of the items, or the kind of one that is built here; None for none.
 
     Attributes:
         recommender: the model.
@@ -51,7 +52,7 @@ class InUse:
         self.states = States(recommender) if recommender.model.streams and not recommender._longest else None
         if index is not None and self.states is None:
             raise InputError("--index is for models that keep a state; this one reads whole histories")
-        self.index = None if index is None else ItemIndex.load(index, recommender)
+        self.index = None if index is None else _index(index, recommender)
         self.counts = self._counts(popular)
         self._order = np.argsort(-self.counts, kind="stable")
         self.search = Search([recommender.items[number] for number in self._order if number], of_items.titles)
@@ -112,6 +113,15 @@ class InUse:
         if item in self._of_items.categories:
             found["categories"] = self._of_items.categories[item]
         return found
+
+
+def is_kind(index: Path) -> bool:
+    """Whether an index is given by its kind, and not by a file."""
+    return str(index) in (AUTO, *KINDS)
+
+
+def _index(given: Path, recommender: Recommender) -> ItemIndex:
+    return ItemIndex.build(recommender, str(given)) if is_kind(given) else ItemIndex.load(given, recommender)
 
 
 def fingerprint(recommender: Recommender) -> str:

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from recbole_ssm.errors import InputError
 from recbole_ssm.serving.recommender import Recommender
 from recbole_ssm.serving.service.app import create_app
+from recbole_ssm.serving.service.in_use import is_kind
 from recbole_ssm.serving.service.settings import Limits, Settings
 from recbole_ssm.serving.service.watch import Watch
 from recbole_ssm.system import threads
@@ -76,7 +77,8 @@ class Server:
         """The app, with its checkpoint loaded."""
         assert self.settings.checkpoint is not None
         read = partial(Recommender, device=self.device, filter_seen=self.filter_seen)
-        watch = Watch(self.settings.checkpoint, read)
+        index = self.settings.index
+        watch = Watch(self.settings.checkpoint, read, None if index is None or is_kind(index) else index)
         recommender = watch.load()
         with threads.chosen(1 if len(recommender.items) < _SMALL else threads.HELPFUL):
             return create_app(recommender, self.settings, watch)

@@ -37,7 +37,8 @@ class Settings:
         title: its column of titles; None to find it.
         category: its column of categories; None to find it.
         popular: file with popular items, for checkpoints without counts; None for none.
-        index: file of an index of the items, from which candidates come; None to score all items.
+        index: an index of the items, from which candidates come: its file, or a kind such as ``auto``, of which one is
+            built for each checkpoint. None to score all items.
         token: what a client has to send as bearer token; None for nothing.
         hosts: values of the ``Host`` header that are answered, without port; empty for all.
         sessions: ``memory``, or the address of a Redis server: ``redis://HOST:PORT/NUMBER``.

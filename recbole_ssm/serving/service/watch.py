@@ -1,4 +1,8 @@
-"""The checkpoint's file is looked at while the service runs: where it was replaced, the new model takes over."""
+"""The checkpoint's file is looked at while the service runs: where it was replaced, the new model takes over.
+
+So is the file of an index, which belongs to one checkpoint. Where they do not fit together, the old ones go on until
+the other file is replaced, too.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +21,17 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """A file that may be replaced, by a rename or by pointing a symbolic link elsewhere.
+    """Files that may be replaced, by a rename or by pointing a symbolic link elsewhere.
 
     Args:
         file: the checkpoint.
         read: makes a recommender of it.
+        index: the file of an index of the items; None for none.
     """
 
-    def __init__(self, file: Path, read: Callable[[Path], Recommender]):
+    def __init__(self, file: Path, read: Callable[[Path], Recommender], index: Path | None = None):
         self._file, self._read = file, read
+        self._files = [file] if index is None else [file, index]
         self._seen: tuple[int, ...] = ()
 
     def load(self) -> Recommender:
@@ -34,7 +40,7 @@ class Watch:
         return self._read(self._file)
 
     def changed(self) -> bool:
-        """Whether it is another file than the one that was loaded; not while there is no file."""
+        """Whether one is another file than was there for :meth:`load`; not while one is missing."""
         found = self._look()
         return bool(found) and found != self._seen
 
@@ -57,16 +63,20 @@ class Watch:
                 except Exception as error:  # the model in use goes on
                     service.old_model = True
                     service.metrics.swaps.labels("failed").inc()
-                    getLogger().error(f"the checkpoint was replaced, and cannot be used: {printable(error)}")
+                    getLogger().error(f"{self._replaced} replaced, and the old model goes on: {printable(error)}")
                     continue
                 await service.replace(found)
                 service.old_model = False
                 service.metrics.swaps.labels("done").inc()
 
+    @property
+    def _replaced(self) -> str:
+        return "the checkpoint was" if len(self._files) == 1 else "the checkpoint or the index was"
+
     def _look(self) -> tuple[int, ...]:
-        """What tells one file from another; nothing where there is none."""
+        """What tells these files from others; nothing where one is missing."""
         try:
-            found = self._file.stat()
+            found = [file.stat() for file in self._files]
         except OSError:
             return ()
-        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+        return tuple(number for each in found for number in (each.st_dev, each.st_ino, each.st_mtime_ns, each.st_size))
