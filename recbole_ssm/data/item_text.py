@@ -1,7 +1,6 @@
 """Texts of items, such as their titles, from the columns of the ``.item`` file.
 
-The file is read raw: a line is split at each separator, quotation marks are letters, and no word stands for a missing
-value.
+No word stands for a missing value; on quotation marks see :func:`recbole_ssm.data.reading.read_rows`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-from recbole_ssm.data.reading import file_errors, python_encoding, read_header
+from recbole_ssm.data.reading import read_header, read_rows
 from recbole_ssm.errors import InputError, did_you_mean
 
 _TITLES = ("title", "movie_title", "item_title", "product_title", "name", "item_name", "product_name")
@@ -83,10 +82,8 @@ def _usual_template(file: Path, columns: Sequence[str]) -> str:
 
 def _rows(file: Path, separator: str, encoding: str | None, place: Mapping[str, int]) -> list[dict[str, str]]:
     """The wanted columns of each line, by name; a column that a line does not have is empty."""
-    with file_errors(file, encoding), open(file, encoding=python_encoding(encoding), newline="\n") as lines:
-        next(lines)
-        split = (line.rstrip("\r\n").split(separator) for line in lines if line.strip())
-        return [{name: row[at] if at < len(row) else "" for name, at in place.items()} for row in split]
+    rows = read_rows(file, separator, encoding)
+    return [{name: row[at] if at < len(row) else "" for name, at in place.items()} for row in rows]
 
 
 def _text(template: str, row: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""The parser of atomic files, of their headers and columns. A value is missing only where the field is empty."""
+"""The parser of atomic files, of their headers, columns and lines. A value is missing only where the field is empty."""
 
 from __future__ import annotations
 
@@ -82,8 +82,51 @@ def read_header(file: str | Path, separator: str, encoding: str | None) -> dict[
     return dict(columns)
 
 
+def read_rows(file: str | Path, separator: str, encoding: str | None) -> list[list[str]]:
+    """The fields of each line but the header, as words; a line may have fewer or more than the header.
+
+    Quotation marks are those of CSV where they are so in the whole file, as in one that ``import`` has written. Else
+    they are letters, as in titles of shops: ``"Pro" brush``, ``17" wig``.
+
+    Args:
+        file: the atomic file.
+        separator: what separates columns.
+        encoding: of the file; None for UTF-8.
+
+    Returns:
+        The rows. Blank lines are none.
+
+    Raises:
+        InputError: the file cannot be read, or not in this encoding.
+    """
+    with file_errors(file, encoding), open(file, encoding=python_encoding(encoding), newline="") as lines:
+        if _is_csv(file, separator, encoding):
+            return [row for row in list(csv.reader(lines, delimiter=separator))[1:] if any(row)]
+        next(lines, None)
+        return [line.rstrip("\r\n").split(separator) for line in lines if line.strip()]
+
+
+def _is_csv(file: str | Path, separator: str, encoding: str | None) -> bool:
+    """Whether each field that begins with a quotation mark ends with one, in which others are double."""
+    if len(separator) > 1:
+        return False
+    with open(file, encoding=python_encoding(encoding), newline="") as lines:
+        try:
+            for _ in csv.reader(lines, delimiter=separator, strict=True):
+                pass
+        except csv.Error:
+            return False
+    return True
+
+
 def read_columns(
-    file: str | Path, kinds: dict[str, str], separator: str, encoding: str | None, *, seq_separator: str = " "
+    file: str | Path,
+    kinds: dict[str, str],
+    separator: str,
+    encoding: str | None,
+    *,
+    seq_separator: str = " ",
+    marks_are_letters: bool = False,
 ) -> pd.DataFrame:
     """Read columns of an atomic file.
 
@@ -93,6 +136,8 @@ def read_columns(
         separator: what separates columns.
         encoding: of the file; None for UTF-8.
         seq_separator: what separates the values of a list.
+        marks_are_letters: whether quotation marks are letters where they are not those of CSV, as in
+            :func:`read_rows`; else a value that begins with one must end with one.
 
     Returns:
         A table by the types of the columns. Empty fields are NaN, or empty arrays.
@@ -109,8 +154,10 @@ def read_columns(
     names = _names(file, kinds)
     wanted: dict[str, Any] = {"usecols": list(names), "encoding": encoding, "keep_default_na": False, "na_values": [""]}
     with file_errors(file, encoding):
+        if marks_are_letters and not _is_csv(file, separator, encoding):
+            wanted["quoting"] = csv.QUOTE_NONE
         if b"\0" not in "\n".encode(encoding or "utf-8"):  # as in UTF-16
-            _check_lines(file, separator.encode(encoding or "utf-8"))
+            _check_lines(file, separator.encode(encoding or "utf-8"), quotes="quoting" not in wanted)
         try:
             if len(separator.encode()) > 1:
                 frame = pd.read_csv(file, sep=re.escape(separator), dtype=str, engine="python", **wanted)
@@ -211,8 +258,8 @@ def file_errors(file: str | Path, encoding: str | None) -> Iterator[None]:
         yield
     except UnicodeError as error:
         raise InputError(
-            f"{file} is not a text in {encoding or 'UTF-8'} ({error}); name its encoding with --encoding=..., for "
-            "example latin-1"
+            f"{file} is not a text in {encoding or 'UTF-8'} ({error}); write it in UTF-8, or name its encoding "
+            "with --encoding=..., for example latin-1"
         ) from error
     except LookupError as error:
         raise InputError(f"encoding {encoding!r} is unknown; set --encoding=utf-8, or what the files have") from error
@@ -220,7 +267,7 @@ def file_errors(file: str | Path, encoding: str | None) -> Iterator[None]:
         raise InputError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
-def _check_lines(file: str | Path, mark: bytes) -> None:
+def _check_lines(file: str | Path, mark: bytes, *, quotes: bool) -> None:
     """Raise InputError for a file that pandas would misread without an error.
 
     That is a line with another number of columns than the header, a zero byte, and a carriage return within a line. A
@@ -229,6 +276,7 @@ def _check_lines(file: str | Path, mark: bytes) -> None:
     Args:
         file: the file.
         mark: the separator, in the encoding of the file.
+        quotes: whether separators may stand between quotation marks.
     """
     with open(file, "rb") as content:
         expected = content.readline().count(mark)
@@ -238,7 +286,7 @@ def _check_lines(file: str | Path, mark: bytes) -> None:
         while block := content.read(1 << 24):
             if b"\0" in block:
                 raise InputError(f"{file} is not a text: it holds zero bytes; mend it, or set --encoding=utf-16")
-            quoted = quoted or b'"' in block
+            quoted = quoted or (quotes and b'"' in block)
             separators += block.count(mark)
             lines += block.count(b"\n")
             returns += block.count(b"\r") - block.count(b"\r\n") - (last[-1:] + block[:1] == b"\r\n")

@@ -84,7 +84,14 @@ class AtomicFiles(Dataset):
         if not wanted:
             getLogger().warning(f"no column of {filepath} is read")
             return None
-        frame = read_columns(filepath, wanted, separator, encoding, seq_separator=self.config.seq_separator)
+        frame = read_columns(
+            filepath,
+            wanted,
+            separator,
+            encoding,
+            seq_separator=self.config.seq_separator,
+            marks_are_letters=source == FeatureSource.ITEM,
+        )
         for field, kind in wanted.items():
             longest = self._shorten(frame, field) if kind.endswith("seq") else 1
             if source != "link":  # the columns of links have been read from other files

@@ -7,7 +7,7 @@ import pytest
 from atomic import interactions, make_config, write_dataset
 
 from recbole_ssm.data import create_dataset
-from recbole_ssm.data.reading import read_columns, read_header
+from recbole_ssm.data.reading import read_columns, read_header, read_rows
 from recbole_ssm.errors import InputError
 
 WORDS = ["NA", "null", "None", "nan", "N/A", "#N/A", "<NA>", "NULL", "n/a", "NaN", "-nan", "1.#IND"]
@@ -281,3 +281,21 @@ def test_lists_of_one_value_cannot_be_normalized(tmp_path, model, values):
         with pytest.raises(InputError, match="column prices:float_seq cannot be normalized: it has the same value"):
             load(tmp_path, model, **ALL, **normalized)
     load(tmp_path, model, **ALL, normalize_all=True, unload_col={"item": ["prices"]})
+
+
+HEAD = "item_id:token\ttitle:token_seq\tprice:float\n"
+MARKS = {
+    "letters": ('i1\t"Pro" brush\t1.5\ni2\t17" wig\t\ni3\t"Bold\t2\n', ['"Pro" brush', '17" wig', '"Bold']),
+    "CSV": ('i1\t"""Pro"" brush"\t1.5\n\ni2\t"a\tb"\t\ni3\t17" wig\t2\n', ['"Pro" brush', "a\tb", '17" wig']),
+    "a line break in CSV": ('i1\t"a\nb"\t1.5\ni2\tc\t\ni3\t""\t2\n', ["a\nb", "c", ""]),
+}
+
+
+@pytest.mark.parametrize("lines, titles", MARKS.values(), ids=MARKS)
+def test_quotation_marks_of_items_are_letters_unless_all_are_those_of_csv(tmp_path, lines, titles):
+    file = tmp_path / "a.item"
+    file.write_text(HEAD + lines, encoding="utf-8", newline="")
+    assert [row[:2] for row in read_rows(file, "\t", None)] == [[f"i{n}", title] for n, title in enumerate(titles, 1)]
+    found = read_columns(file, read_header(file, "\t", None), "\t", None, marks_are_letters=True)
+    assert found["item_id"].tolist() == ["i1", "i2", "i3"] and found["price"].fillna(0).tolist() == [1.5, 0.0, 2.0]
+    assert [" ".join(each) for each in found["title"]] == titles

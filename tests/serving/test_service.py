@@ -203,7 +203,7 @@ def test_files_of_items_that_cannot_be_used(files, tmp_path):
     file = tmp_path / "made.item"
     for content, given, said in (
         (b"item_id:token\n", {"title": "name"}, "has no such column"),
-        (b"item_id:token\ttitle:token\ni1\t\xff\n", {}, "cannot be read"),
+        (b"item_id:token\ttitle:token\ni1\t\xff\n", {}, "is not a text in UTF-8"),
         (None, {}, "cannot be read"),
     ):
         file.unlink(missing_ok=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
+from recbole_ssm.data.reading import read_header, read_rows
 from recbole_ssm.errors import InputError, did_you_mean
 
 _TITLES = ("title", "movie_title", "item_title", "book_title", "name", "item_name", "product_title", "description")
@@ -41,17 +41,12 @@ def read_item_file(file: Path, title: str | None = None, category: str | None = 
     Raises:
         InputError: it cannot be read, or has no such column.
     """
-    try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-            header = {name: kind for name, _, kind in (field.partition(":") for field in next(rows, []))}
-            names = list(header)
-            of_title = _column(file, names, title, _TITLES, "title")
-            of_category = _column(file, names, category, _CATEGORIES, "category")
-            several = of_category is not None and header[names[of_category]] == "token_seq"
-            return _read(rows, of_title, of_category, several)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"--items={file} cannot be read as a .item file in UTF-8: {error}") from error
+    header = read_header(file, "\t", None)
+    names = list(header)
+    of_title = _column(file, names, title, _TITLES, "title")
+    of_category = _column(file, names, category, _CATEGORIES, "category")
+    several = of_category is not None and header[names[of_category]] == "token_seq"
+    return _read(read_rows(file, "\t", None), of_title, of_category, several)
 
 
 def _column(file: Path, names: Sequence[str], asked: str | None, usual: Sequence[str], what: str) -> int | None:
