@@ -147,6 +147,20 @@ def test_a_session_by_keyboard_alone(browser, address, recommender):
         expect(page.locator("#source")).to_contain_text("popular")
 
 
+@pytest.mark.parametrize(("model", "missing"), [("LRURec", "Came next"), ("PCTM", "Nearness")])
+def test_a_reason_that_the_model_does_not_have_has_no_column(browser, tmp_path, popular, model, missing):
+    keys = {"hidden_size": 8, "num_layers": 1} if model == "LRURec" else {}
+    made = Recommender(made_checkpoint(tmp_path / "made.pth", 30, model, **keys))
+    with served(create_app(made, Settings(popular=popular, warm=False))) as address, shown(browser, address) as page:
+        page.locator(".pick").first.click()
+        page.wait_for_selector("#history li")
+        page.locator(".why").first.click()
+        page.wait_for_selector(".parts:not([hidden]) td")
+        heads = page.locator(".parts:not([hidden]) th")
+        seen = [head.inner_text() for head in heads.all() if head.is_visible()]
+        assert seen == [head for head in ("Because of", "Nearness", "Came next") if head != missing]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1280])
 def test_it_can_be_read(browser, address, scheme, width):

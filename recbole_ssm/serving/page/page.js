@@ -138,6 +138,9 @@ async function showWhy(item, button, table) {
       return y[0] - x[0] || y[1] - x[1];
     });
     table.tBodies[0].replaceChildren(...best.slice(0, PARTS).map(partRow));
+    for (const name of ["similarity", "transitions"]) {
+      table.classList.toggle(`no-${name}`, parts.every((part) => part[name] === null)); // the model has no such number
+    }
   }
   table.hidden = !open;
   button.setAttribute("aria-expanded", String(open));
