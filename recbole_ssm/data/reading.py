@@ -94,7 +94,7 @@ def read_rows(file: str | Path, separator: str, encoding: str | None) -> list[li
         encoding: of the file; None for UTF-8.
 
     Returns:
-        The rows. Blank lines are none.
+        The rows. Blank lines are left out.
 
     Raises:
         InputError: the file cannot be read, or not in this encoding.
