@@ -13,9 +13,9 @@ from recbole_ssm.system.plugins import load_plugin
 
 VERBS = (
     *("train", "evaluate", "inspect", "recommend", "compare", "sweep", "tune", "scaling"),
-    *("serve", "import", "export"),
+    *("serve", "import", "export", "item-vectors"),
 )
-"""The verbs of this package: ``recbole_ssm.cli.VERB`` is the module. Without a verb it is the first of these."""
+"""The verbs of this package. Without a verb it is the first of these."""
 
 GROUP = "recbole_ssm.verbs"
 """The group of entry points by which another package names the modules of its verbs."""
@@ -39,7 +39,7 @@ class Verb(Protocol):
 def all_verbs() -> dict[str, str]:
     """The name of each verb and its module."""
     installed = {point.name: point.value for point in entry_points(group=GROUP)}
-    return {name: f"recbole_ssm.cli.{name}" for name in VERBS} | {
+    return {name: f"recbole_ssm.cli.{name.replace('-', '_')}" for name in VERBS} | {
         name: module for name, module in installed.items() if name not in VERBS
     }
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from recbole.utils import FeatureType
 
 from recbole_ssm.errors import InputError
+from recbole_ssm.system.atomic_write import atomic_write
+from recbole_ssm.system.extras import package
 
 _BUCKETS = 256
 """Numbers for the values of one column of words. A value has the same place and sign in all data."""
@@ -78,6 +80,31 @@ def read_vectors(file: Path) -> tuple[list[str], Vectors]:
     if not np.isfinite(read).all():
         raise InputError(f"item_vectors: {file} has numbers that are not finite")
     return names, read.astype(np.float32)
+
+
+def check_vectors_file(file: Path) -> None:
+    """Raise InputError unless a file has an ending of vectors, and what writes that is installed."""
+    if file.suffix not in (".npy", ".safetensors"):
+        raise InputError(f"{file} must end in .safetensors or .npy")
+    if file.suffix == ".safetensors":
+        package("safetensors", "language", "a .safetensors file")
+
+
+def write_vectors(file: Path, names: Sequence[str], vectors: Vectors) -> None:
+    """Write what :func:`read_vectors` reads.
+
+    Args:
+        file: as there; the text of the names stands beside it.
+        names: n different names of items, without line breaks.
+        vectors: (n, d).
+    """
+    with atomic_write(file.with_suffix(".txt")) as out:
+        out.write("".join(f"{name}\n" for name in names).encode())
+    with atomic_write(file) as out:
+        if file.suffix == ".npy":
+            np.save(out, vectors, allow_pickle=False)
+        else:
+            out.write(package("safetensors.numpy", "language", "a .safetensors file").save({"vectors": vectors}))
 
 
 def _safetensor(file: Path) -> NDArray[Any]:
