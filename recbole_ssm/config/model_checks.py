@@ -7,6 +7,7 @@ from pathlib import Path
 
 from recbole_ssm.config.settings import Settings, names_in
 from recbole_ssm.errors import InputError
+from recbole_ssm.model.content import START
 from recbole_ssm.ops.backends import check_backend
 from recbole_ssm.system.distributed import world_size
 
@@ -120,6 +121,8 @@ def _check_content(config: Settings, trains: bool) -> None:
         )
     if not file and not config.item_features and "id_dropout" in config.external_config_dict:
         config.pass_over("id_dropout", "there are neither item_vectors nor item_features")
+    if not file and config["item_vectors_as"] == START:
+        config.pass_over("item_vectors_as", "there are no item_vectors to start with")
 
 
 def _check_loss(config: Settings) -> None:

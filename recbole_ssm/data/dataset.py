@@ -14,12 +14,13 @@ from torch import Tensor
 
 from recbole_ssm.config.settings import names_in
 from recbole_ssm.data.collate import pack_histories
-from recbole_ssm.data.item_content import item_content
+from recbole_ssm.data.item_content import as_embeddings, item_content
 from recbole_ssm.data.item_text import item_texts
 from recbole_ssm.data.order import by_user_and_time
 from recbole_ssm.data.recbole_datasets import AtomicFiles, FromCache
 from recbole_ssm.data.recbole_types import Dataset, SequentialDataset
 from recbole_ssm.errors import InputError
+from recbole_ssm.model.content import START
 from recbole_ssm.ops.packing import gather_ranges
 
 HISTORY_START = "history_start"
@@ -212,9 +213,22 @@ class PackedDataset(FromCache, AtomicFiles, SequentialDataset):
         Raises:
             InputError: the file of vectors or a column cannot be used.
         """
-        vectors = item_content(self, self.config.item_vectors, names_in(self.config.item_features))
+        file = None if self.config.item_vectors_as == START else self.config.item_vectors
+        vectors = item_content(self, file, names_in(self.config.item_features))
         known = torch.zeros(self.item_num, dtype=torch.bool).index_fill(0, self.whole_sequences()[0], True)
         return torch.from_numpy(vectors), known
+
+    def item_vectors_at_start(self) -> Tensor:
+        """The vectors of ``item_vectors`` as initial embeddings.
+
+        Returns:
+            (n_items, hidden_size), see :func:`recbole_ssm.data.item_content.as_embeddings`; NaN where nothing is known.
+
+        Raises:
+            InputError: the file cannot be used.
+        """
+        vectors = item_content(self, self.config.item_vectors, ())
+        return torch.from_numpy(as_embeddings(vectors, self.config.hidden_size, self.config.initializer_range))
 
     def item_texts(self, template: str | None = None) -> list[str]:
         """The text of each item, by its number; see :func:`recbole_ssm.data.item_text.item_texts`."""

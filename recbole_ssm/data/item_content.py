@@ -82,6 +82,27 @@ def read_vectors(file: Path) -> tuple[list[str], Vectors]:
     return names, read.astype(np.float32)
 
 
+def as_embeddings(vectors: Vectors, width: int, std: float) -> Vectors:
+    """Vectors of another width: their principal components.
+
+    Args:
+        vectors: (n, d), of zeros where nothing is known.
+        width: of the embeddings.
+        std: standard deviation of all their numbers.
+
+    Returns:
+        (n, width), of mean 0; NaN where nothing is known, and in columns beyond d.
+    """
+    there = vectors.any(1)
+    known = vectors[there].astype(np.float64)
+    known -= known.mean(0)
+    axes = np.linalg.eigh(known.T @ known)[1][:, ::-1][:, :width]
+    found = np.full((len(vectors), width), np.nan, np.float32)
+    components = known @ axes
+    found[there, : axes.shape[1]] = components * (std / max(float(components.std()), 1e-30))
+    return found
+
+
 def check_vectors_file(file: Path) -> None:
     """Raise InputError unless a file has an ending of vectors, and what writes that is installed."""
     if file.suffix not in (".npy", ".safetensors"):

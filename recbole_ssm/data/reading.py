@@ -151,34 +151,36 @@ def read_columns(
         InputError: the file cannot be read, a type is unknown, a value is not a number, or a line has more or fewer
             columns than the header.
     """
-    names = _names(file, kinds)
-    wanted: dict[str, Any] = {"usecols": list(names), "encoding": encoding, "keep_default_na": False, "na_values": [""]}
+    names, quoting = _names(file, kinds), csv.QUOTE_MINIMAL
     with file_errors(file, encoding):
         if marks_are_letters and not _is_csv(file, separator, encoding):
-            wanted["quoting"] = csv.QUOTE_NONE
+            quoting = csv.QUOTE_NONE
         if b"\0" not in "\n".encode(encoding or "utf-8"):  # as in UTF-16
-            _check_lines(file, separator.encode(encoding or "utf-8"), quotes="quoting" not in wanted)
-        try:
-            if len(separator.encode()) > 1:
-                frame = pd.read_csv(file, sep=re.escape(separator), dtype=str, engine="python", **wanted)
-            else:
-                frame = _read_quickly(file, names, sep=separator, engine="c", **wanted)
-        except pd.errors.ParserError as error:
-            raise InputError(
-                f"{file} cannot be read: {error}. A value that begins with a quotation mark must end with one"
-            ) from error
+            _check_lines(file, separator.encode(encoding or "utf-8"), quotes=quoting != csv.QUOTE_NONE)
+        frame = _read_words(file, names, separator, encoding, quoting)
     try:
         for name in names:
             if frame[name].dtype != np.float64:
                 frame[name] = _converted(frame[name], seq_separator)
     except _NotANumber as error:
-        row, column, value = error.args
-        line = lines_of(file, [row], separator, encoding)[0]
-        what = "not a number; leave the field empty where there is no number"
-        if _is_date(value):
-            what = "a date; write it in Unix seconds, as dataset/README.md of this package shows"
-        raise InputError(f"{file}, line {line}: column {column} holds {value!r}, which is {what}") from error
+        line = lines_of(file, [error.args[0]], separator, encoding)[0]
+        raise InputError(f"{file}, line {line}: {error}") from error
     return frame.set_axis(list(kinds), axis=1)
+
+
+def _read_words(
+    file: str | Path, names: dict[str, str], separator: str, encoding: str | None, quoting: int
+) -> pd.DataFrame:
+    """The columns as pandas reads them; ``names`` has their names in the header, and their types."""
+    wanted: dict[str, Any] = {"usecols": list(names), "encoding": encoding, "keep_default_na": False, "na_values": [""]}
+    try:
+        if len(separator.encode()) > 1:
+            return pd.read_csv(file, sep=re.escape(separator), dtype=str, engine="python", quoting=quoting, **wanted)
+        return _read_quickly(file, names, sep=separator, engine="c", quoting=quoting, **wanted)
+    except pd.errors.ParserError as error:
+        raise InputError(
+            f"{file} cannot be read: {error}. A value that begins with a quotation mark must end with one"
+        ) from error
 
 
 def _names(file: str | Path, kinds: dict[str, str]) -> dict[str, str]:
@@ -214,6 +216,13 @@ def _read_quickly(file: str | Path, names: dict[str, str], **how: Any) -> pd.Dat
 
 class _NotANumber(ValueError):
     """Its arguments are a row, its column of numbers, and the string that is there."""
+
+    def __str__(self) -> str:
+        _, column, value = self.args
+        what = "not a number; leave the field empty where there is no number"
+        if _is_date(value):
+            what = "a date; write it in Unix seconds, as dataset/README.md of this package shows"
+        return f"column {column} holds {value!r}, which is {what}"
 
 
 def _converted(words: pd.Series, separator: str) -> pd.Series | list[NDArray[Any]]:

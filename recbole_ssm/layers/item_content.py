@@ -24,7 +24,7 @@ class ItemContent(nn.Module):
 
     Attributes:
         values: (n_items, d) float32, the vectors; a row of zeros is an item of which nothing is known.
-        known: (n_items, 1) float32, 1 for items with an embedding of their own, else 0.
+        known: (n_items, 1) float32, 1 for items with an embedding of their own, else 0; 0 for all where none has one.
         projection: (hidden_size, d).
     """
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from recbole_ssm.layers.item_content import ItemContent
 from recbole_ssm.model.declarations import Configuration, Key
+
+ADDED, FROZEN, START = "added", "frozen", "start"
+"""What ``item_vectors_as`` may be."""
 
 CONTENT_KEYS = (
     Key(
@@ -14,6 +19,14 @@ CONTENT_KEYS = (
         "a file of a vector for each item, .npy or .safetensors, whose learned projection is added to the embeddings; "
         "the names of the items stand in a file of the same name with the ending .txt",
         optional=True,
+    ),
+    Key(
+        "item_vectors_as",
+        str,
+        "how item_vectors are used: added to the embeddings; frozen, in place of the embeddings, so that all items are "
+        "known by what is known of them alone, item_features too; or start, as initial embeddings",
+        ADDED,
+        choices=(ADDED, FROZEN, START),
     ),
     Key(
         "item_features",
@@ -36,9 +49,11 @@ def make_content(config: Configuration, dataset: Any, n_items: int) -> ItemConte
     Returns:
         The content of the items of the training split; without vectors for what stands for a dataset.
     """
-    if not config["item_vectors"] and not config["item_features"]:
+    how = config["item_vectors_as"]
+    if not config["item_features"] and (not config["item_vectors"] or how == START):
         return None
     content = ItemContent(n_items, config["hidden_size"], config["id_dropout"], config["initializer_range"])
     if hasattr(dataset, "item_content") and content.values.device.type == "cpu":  # not while sizes are compared
-        content.describe(*dataset.item_content())
+        values, known = dataset.item_content()
+        content.describe(values, torch.zeros_like(known) if how == FROZEN else known)
     return content

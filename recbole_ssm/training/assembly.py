@@ -8,8 +8,9 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from recbole.utils import ModelType, init_seed
-from torch import nn
+from torch import Tensor, nn
 
 from recbole_ssm.checkpoints.begin import Beginning, begin_with, read_beginning
 from recbole_ssm.checkpoints.fingerprint import item_vocabulary
@@ -19,6 +20,7 @@ from recbole_ssm.data import PackedDataset, check_topk, create_dataset, data_pre
 from recbole_ssm.data.recbole_datasets import renumber_items
 from recbole_ssm.data.statistics import statistics_of
 from recbole_ssm.errors import CheckpointError, InputError
+from recbole_ssm.model.content import START
 from recbole_ssm.model.llamarec import LlamaRec
 from recbole_ssm.ops.backends import use_backend
 from recbole_ssm.system import threads
@@ -187,11 +189,21 @@ def _new_model(config: Config, dataset: Any, begun: Beginning | None) -> nn.Modu
         ) from error
     if isinstance(model, LlamaRec):
         load_retriever(model, config, dataset)
+    if config.is_packed and config["item_vectors"] and config["item_vectors_as"] == START:
+        _start_with(model, dataset.item_vectors_at_start())
     if begun is not None:
         begin_with(model, begun, item_vocabulary(dataset))  # type: ignore[arg-type]
     if teachers is not None:
         model.teachers = teachers  # type: ignore[assignment]  # it is no module, and so no part of the model
     return model
+
+
+def _start_with(model: Any, vectors: Tensor) -> None:
+    """Give items their vectors (n_items, hidden_size) as initial embeddings; what is NaN stays drawn at random."""
+    with torch.no_grad():
+        own = model.item_embedding.weight
+        vectors = vectors.to(own)
+        own.copy_(torch.where(vectors.isnan(), own, vectors))
 
 
 def _check_labels(config: Config, dataset: Any) -> None:

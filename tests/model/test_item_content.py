@@ -106,6 +106,33 @@ def test_gradients_reach_the_projection_and_an_unknown_item_is_its_content_alone
     torch.testing.assert_close(model.item_table()[cold], content[cold])
 
 
+def test_frozen_vectors_take_the_place_of_embeddings(shop):
+    """So an item that nobody has had is known as all others are."""
+    _, trainer, (train, _, _) = make_trainer(
+        config_of(shop, item_vectors=str(shop / "vectors.npy"), item_vectors_as="frozen")
+    )
+    model = trainer.model.train()
+    model.calculate_loss(next(iter(train))).backward()
+    assert model.content.projection.grad.abs().sum() > 0 and not model.item_embedding.weight.grad.any()
+    torch.testing.assert_close(model.item_table(), model.content.values @ model.content.projection.T)
+
+
+@pytest.mark.parametrize("width", [4, 8])
+def test_vectors_to_start_with_keep_what_is_near(shop, width):
+    """The first of their principal components are the initial embeddings, as far as there are any."""
+    keys = {"item_vectors": str(shop / "vectors.npy"), "item_vectors_as": "start", "hidden_size": width}
+    dataset, trainer, _ = make_trainer(Config("LRURec", "tiny", config_dict=keys_of(shop, **small("LRURec") | keys)))
+    assert trainer.model.content is None
+    own = trainer.model.item_embedding.weight.detach()[1:, :6]
+    assert own.std() == pytest.approx(0.02, rel=0.05)
+    names = [str(name).split("-")[0] for name in dataset.field2id_token["item_id"][1:]]
+    places = {category: [row for row, name in enumerate(names) if name == category] for category in set(names)}
+    for rows in places.values():
+        assert torch.equal(own[rows], own[rows[:1]].expand(len(rows), -1))
+    known = dataset.item_vectors_at_start()[1:, :6]
+    assert known.mean(0).abs().max() < 1e-6 and torch.equal(known, own)
+
+
 @pytest.mark.parametrize(
     ("array", "names", "says"),
     [
