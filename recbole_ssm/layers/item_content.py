@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_VERY_LITTLE = -1e4
+
 
 class ItemContent(nn.Module):
     """Fixed vectors of items, and a learned projection of them that is added to the embeddings.
@@ -26,6 +28,8 @@ class ItemContent(nn.Module):
         values: (n_items, d) float32, the vectors; a row of zeros is an item of which nothing is known.
         known: (n_items, 1) float32, 1 for items with an embedding of their own, else 0; 0 for all where none has one.
         projection: (hidden_size, d).
+        untrained: (n_items,) what the training adds to scores, very little for items that are in none of its histories:
+            that nobody has had them says nothing against them. It is not part of a checkpoint.
     """
 
     OF_DATA = ("values", "known")
@@ -33,23 +37,27 @@ class ItemContent(nn.Module):
 
     values: Tensor
     known: Tensor
+    untrained: Tensor
 
     def __init__(self, n_items: int, hidden_size: int, dropout: float, std: float):
         super().__init__()
         self.dropout, self._std = dropout, std
         self.register_buffer("values", torch.zeros(n_items, 0))
         self.register_buffer("known", torch.ones(n_items, 1))
+        self.register_buffer("untrained", torch.zeros(n_items), persistent=False)
         self.projection = nn.Parameter(torch.zeros(hidden_size, 0))
         self._kept: tuple[tuple[int, ...], Tensor] | None = None
 
-    def describe(self, values: Tensor, known: Tensor) -> None:
+    def describe(self, values: Tensor, trained: Tensor, *, frozen: bool = False) -> None:
         """Take vectors, and draw an initial projection.
 
         Args:
             values: (n_items, d) float32.
-            known: (n_items,) bool, the items that are in histories of the training.
+            trained: (n_items,) bool, the items that are in histories of the training.
+            frozen: whether no item has an embedding of its own.
         """
-        self.values, self.known = values, known[:, None].float()
+        self.values, self.known = values, (trained & (not frozen))[:, None].float()
+        self.untrained = torch.where(trained, 0.0, _VERY_LITTLE)
         self.projection = nn.Parameter(torch.randn(self.projection.shape[0], values.shape[1]) * self._std)
 
     def table(self, embedding: Tensor) -> Tensor:

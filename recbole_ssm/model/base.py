@@ -126,13 +126,19 @@ class PackedSequentialRecommender(PackedRecommender):
             if self.teachers is not None:
                 teacher = self.teachers.predict(tokens, cu_seqlens, readout, columns=columns, target=counted, **options)
             return linear_cross_entropy(
-                hidden, self.item_table(), target, bias=self.item_bias, added=added, teacher=teacher
+                hidden, self.item_table(), target, bias=self._bias_in_training(), added=added, teacher=teacher
             )
         negative = interaction[self.NEG_ITEM_ID].view(-1, len(target))  # (K, R): K negatives of each target
         rows = torch.arange(len(target), device=target.device)
         return self.bpr_loss(
             self.score_items(hidden, target, added, rows), self.score_items(hidden, negative, added, rows)
         )
+
+    def _bias_in_training(self) -> Tensor | None:
+        """What is added to the score of each item (n_items,): its bias; items that nobody has had are left out."""
+        if self.content is None:
+            return self.item_bias
+        return self.content.untrained if self.item_bias is None else self.item_bias + self.content.untrained
 
     def added(
         self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None, target: Tensor | None = None

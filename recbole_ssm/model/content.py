@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from recbole_ssm.layers.item_content import ItemContent
 from recbole_ssm.model.declarations import Configuration, Key
 
@@ -54,6 +52,5 @@ def make_content(config: Configuration, dataset: Any, n_items: int) -> ItemConte
         return None
     content = ItemContent(n_items, config["hidden_size"], config["id_dropout"], config["initializer_range"])
     if hasattr(dataset, "item_content") and content.values.device.type == "cpu":  # not while sizes are compared
-        values, known = dataset.item_content()
-        content.describe(values, torch.zeros_like(known) if how == FROZEN else known)
+        content.describe(*dataset.item_content(), frozen=how == FROZEN)
     return content

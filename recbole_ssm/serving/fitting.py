@@ -25,6 +25,8 @@ def fit(
     data: pd.DataFrame | ImportedData | str,
     model: str = "2Mamba4Rec",
     *,
+    items: pd.DataFrame | None = None,
+    resume: bool | str | Path = False,
     config_files: Sequence[str | Path] = (),
     **keys: Any,
 ) -> Recommender:
@@ -38,6 +40,10 @@ def fit(
         data: a DataFrame with a row for each click; or what :func:`recbole_ssm.from_dataframe` has made of one; or the
             name of a data set in ``data_path``, or ``ml-100k``.
         model: name of a model of this package.
+        items: beside a DataFrame of clicks a row for each item, with titles and features, which keys such as
+            ``item_features`` may name; see :func:`recbole_ssm.from_dataframe`.
+        resume: go on with a training that was interrupted: its checkpoint, or True for the newest of this model, table
+            and keys.
         config_files: yaml files, or names of those that come with the package, such as ``protocol/everything``.
         **keys: keys of the configuration, such as ``epochs=10`` or ``filter_seen=True``. Of a DataFrame also options of
             the import: ``user=``, ``item=`` and ``time=`` name columns that are else guessed, and the others are those
@@ -51,17 +57,18 @@ def fit(
             has been trained.
     """
     of_import = {key: keys.pop(key) for key in _OF_IMPORT & keys.keys()}
-    _check(data, model, config_files, of_import, keys)
+    _check(data, model, config_files, of_import if items is None else of_import | {"items": items}, keys)
     naming, frame, reading = None, data, {}
     if isinstance(frame, pd.DataFrame):
-        data = from_dataframe(frame, path=keys.get("data_path") or "dataset", **of_import)
+        data = from_dataframe(frame, items=items, path=keys.get("data_path") or "dataset", **of_import)
         naming = Naming.of_frame(frame, data.report["columns"]["user"], data.report["columns"]["item"])
     if isinstance(data, ImportedData):
         name, keys = data.name, keys | {"data_path": data.data_path}
         reading = of_import | {role: column for role, column in data.report["columns"].items() if column is not None}
     else:
         name = data
-    result = run(model, name, config_file_list=[str(file) for file in config_files], config_dict=keys)
+    files = [str(file) for file in config_files]
+    result = run(model, name, config_file_list=files, config_dict=keys, resume=resume)
     gpu = keys.get("use_gpu", True) and torch.cuda.is_available()
     found = Recommender(result["checkpoint"], "cuda" if gpu else "cpu")
     found._take_training(result, naming, reading)

@@ -62,6 +62,33 @@ def test_a_table_becomes_recommendations_as_a_table(fitted, clicks):
             assert rows["rank"].tolist() == [1, 2, 3]
 
 
+def test_a_table_of_items_comes_with_the_clicks(clicks, tmp_path):
+    """Its features are read, and an item that nobody has had is known by them."""
+    items = pd.DataFrame({"product": range(50), "title": [f"Thing {number}" for number in range(50)]})
+    items["kind"] = [["even", "odd"][number % 2] for number in range(50)]
+    places = {"data_path": str(tmp_path), "checkpoint_dir": str(tmp_path / "saved")}
+    model = recbole_ssm.fit(
+        clicks, user="who", items=items, item_features="kind", **KEYS | {"epochs": 1}, **places, console="none"
+    )
+    assert 49 not in set(clicks["product"]) and "49" in model
+    assert len(model.recommend([["1", "2"]], 2, candidates=["48", "49"])[0]) == 2
+    with pytest.raises(InputError, match="items is for a DataFrame"):
+        recbole_ssm.fit("ml-100k", items=items)
+
+
+def test_a_training_that_was_interrupted_goes_on(clicks, tmp_path, monkeypatch):
+    asked = {}
+
+    def stopped(*_, **given):
+        asked.update(given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recbole_ssm.serving.fitting.run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        recbole_ssm.fit(clicks, user="who", resume=True, data_path=str(tmp_path))
+    assert asked["resume"] is True
+
+
 @pytest.mark.slow
 def test_a_table_is_read_as_the_one_of_the_training(clicks, tmp_path):
     """Dates of the same format, conditions and sessions; and times for a model that reads them."""
