@@ -36,6 +36,7 @@ def call(given: Namespace, keys: list[str]) -> None:
     from recbole_ssm.config.config import Config
     from recbole_ssm.data import create_dataset
     from recbole_ssm.data.item_content import check_vectors_file, write_vectors
+    from recbole_ssm.data.item_text import item_texts
     from recbole_ssm.language.text_vectors import TextEncoder
     from recbole_ssm.serving.answers import check_keys
     from recbole_ssm.system.progress_bar import bar
@@ -48,7 +49,7 @@ def call(given: Namespace, keys: list[str]) -> None:
     config["load_col"] = {**read, "item": [config["ITEM_ID_FIELD"]]}
     dataset = create_dataset(config, packed=True, samples=False)
     texts = dict(
-        zip(dataset.field2id_token[dataset.iid_field].tolist(), dataset.item_texts(given.item_text), strict=True)
+        zip(dataset.field2id_token[dataset.iid_field].tolist(), item_texts(dataset, given.item_text), strict=True)
     )
     known = {name: text for name, text in texts.items() if text and "\n" not in name}
     if not known:
