@@ -1,17 +1,20 @@
 """Items that nobody has had: who finds them among all items, and by what.
 
-    python benchmarks/cold_items.py amazon-beauty --data_path=/data --features=categories --vectors=titles.safetensors
+    python benchmarks/cold_items.py amazon-beauty --data_path=/data --transition_memory=False --epochs=3 \\
+        --features=categories --vectors titles.safetensors
 
 A share of the items (``cold_items``) is in no training, and the users whose last item is one of them are tested: HR@10
 and NDCG@10 of these items among all. Beside chance and popularity stands a model that knows items by their ids, by
 columns of the ``.item`` file, and by a file of vectors, which ``recbole-ssm item-vectors`` makes of titles. Further
-arguments ``--key=value`` are keys of the trainings. Each training prints its own progress.
+arguments ``--key=value`` are keys of the trainings. A ``transition_memory``, which some data have by default, puts what
+it has seen before all else. Each training prints its own progress.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 
 from tabulate import tabulate
 
@@ -27,7 +30,7 @@ def chance(items: int) -> tuple[float, float]:
     return K / items, sum(1 / math.log2(rank + 1) for rank in range(1, K + 1)) / items
 
 
-def arguments() -> tuple[argparse.Namespace, list[str]]:
+def parsed(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """What was given, and keys of the trainings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset")
@@ -35,19 +38,23 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--cold_items", type=float, default=0.1, help="share of the items that is held back; default .1"
     )
+    parser.add_argument("--no_ids", action="store_true", help="leave out the model that knows items by their ids alone")
     parser.add_argument("--features", default="", help="columns of the .item file, separated by commas")
     parser.add_argument("--vectors", nargs="*", default=[], help="files of vectors, each for a training of its own")
-    return parser.parse_known_args()
+    parser.add_argument("--used", nargs="*", default=["added", "frozen"], help="item_vectors_as; default added frozen")
+    return parser.parse_known_args(arguments)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Train one after another, and print a table."""
-    given, keys = arguments()
+    given, keys = parsed(arguments)
     ways: list[tuple[str, str, dict[str, object]]] = [("popularity", "Pop", {"eval_args": LEAVE_ONE_OUT})]
-    ways.append(("ids", given.model, {}))
+    if not given.no_ids:
+        ways.append(("ids", given.model, {}))
     if given.features:
         ways.append((f"ids, {given.features}", given.model, {"item_features": given.features}))
-    ways += [(f"ids, {file}", given.model, {"item_vectors": file}) for file in given.vectors]
+    for file in given.vectors:
+        ways += [(f"{file}, {how}", given.model, {"item_vectors": file, "item_vectors_as": how}) for how in given.used]
     rows, items = [], 0
     for what, model, of_way in ways:
         settings = {"cold_items": given.cold_items, "filter_seen": True, **of_way}

@@ -2,17 +2,21 @@
 
 import json
 import os
+import re
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 from atomic import ROOT, interactions, write_dataset
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import beside
+import cold_items
 import first_recommendation
 import language
 import nearest_items
+import recommending
 import training
 
 
@@ -114,3 +118,24 @@ def test_language_models_are_measured(tmp_path, capsys):
     assert [row["case"] for row in rows] == ["history", "training", "click"]
     assert all(row["difference"] < 1e-5 and row["times_faster"] > 0 for row in rows)
     assert capsys.readouterr().out.count("times faster") == 3
+
+
+@pytest.mark.slow
+def test_cold_items_are_compared_by_what_is_known_of_them(tmp_path, capsys, monkeypatch):
+    write_dataset(tmp_path, interactions(n_users=60))
+    np.save(tmp_path / "v.npy", np.eye(40))
+    (tmp_path / "v.txt").write_text("".join(f"i{number}\n" for number in range(40)))
+    keys = [f"--data_path={tmp_path}", f"--checkpoint_dir={tmp_path}", "--epochs=1", "--hidden_size=8", "--headdim=4"]
+    cold_items.main(["tiny", "--cold_items=0.4", "--vectors", str(tmp_path / "v.npy"), "--used=frozen", *keys])
+    table = capsys.readouterr().out.rpartition("are in no training")[2]
+    rows = [re.split(r"\s{2,}", line.strip()) for line in table.strip().splitlines()[2:]]
+    assert [row[0] for row in rows] == ["chance", "popularity", "ids", f"{tmp_path}/v.npy, frozen"]
+    assert [row[1] for row in rows[:2]] == ["0.2500", "0.0000"] and float(rows[0][2]) == pytest.approx(0.1136, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_users_a_second_are_measured_beside_recboles(tmp_path, capsys):
+    write_dataset(tmp_path, interactions())
+    recommending.main(["LRURec", "--dataset=tiny", f"--data_path={tmp_path}", "--rounds=1", "--k=3"])
+    found = capsys.readouterr().out
+    assert "the best 3 items of 30 users" in found and re.search(r"LRURec +[\d,]+ ", found)
