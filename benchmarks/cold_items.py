@@ -1,7 +1,7 @@
 """Items that nobody has had: who finds them among all items, and by what.
 
     python benchmarks/cold_items.py amazon-beauty --data_path=/data --transition_memory=False --epochs=3 \\
-        --features=categories --vectors titles.safetensors
+        --titles --features=categories --vectors titles.safetensors
 
 A share of the items (``cold_items``) is in no training, and the users whose last item is one of them are tested: HR@10
 and NDCG@10 of these items among all. Beside chance and popularity stands a model that knows items by their ids, by
@@ -39,6 +39,7 @@ def parsed(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[st
         "--cold_items", type=float, default=0.1, help="share of the items that is held back; default .1"
     )
     parser.add_argument("--no_ids", action="store_true", help="leave out the model that knows items by their ids alone")
+    parser.add_argument("--titles", action="store_true", help="also BM25 of the last item's title, without a training")
     parser.add_argument("--features", default="", help="columns of the .item file, separated by commas")
     parser.add_argument("--vectors", nargs="*", default=[], help="files of vectors, each for a training of its own")
     parser.add_argument("--used", nargs="*", default=["added", "frozen"], help="item_vectors_as; default added frozen")
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train one after another, and print a table."""
     given, keys = parsed(arguments)
     ways: list[tuple[str, str, dict[str, object]]] = [("popularity", "Pop", {"eval_args": LEAVE_ONE_OUT})]
+    if given.titles:
+        ways.append(("BM25 of the last title", "BM25", {}))
     if not given.no_ids:
         ways.append(("ids", given.model, {}))
     if given.features:
@@ -58,12 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows, items = [], 0
     for what, model, of_way in ways:
         settings = {"cold_items": given.cold_items, "filter_seen": True, **of_way}
-        of_all = [word for word in keys if model != "Pop" or word.startswith("--data_path=")]
+        of_all = [word for word in keys if model == given.model or word.startswith("--data_path=")]
         result = recbole_ssm.run(model, given.dataset, config_dict=settings, command_line=of_all)
         hit, ndcg = (result["test_result"][f"{name}@{K}"] for name in ("hit", "ndcg"))
         minutes = sum(each["train_seconds"] for each in result["history"]) / 60
         rows.append([what, hit, ndcg, hit, result["epochs"], minutes])
-        if model != "Pop":
+        if model == given.model:
             items = len(recbole_ssm.Recommender(result["checkpoint"]).items) - 1
     by_chance = chance(items)
     rows = [["chance", *by_chance, by_chance[0]], *rows]
