@@ -40,10 +40,8 @@ def fit(
         data: a DataFrame with a row for each click; or what :func:`recbole_ssm.from_dataframe` has made of one; or the
             name of a data set in ``data_path``, or ``ml-100k``.
         model: name of a model of this package.
-        items: beside a DataFrame of clicks a row for each item, with titles and features, which keys such as
-            ``item_features`` may name; see :func:`recbole_ssm.from_dataframe`.
-        resume: go on with a training that was interrupted: its checkpoint, or True for the newest of this model, table
-            and keys.
+        items: with a DataFrame a row for each item, with titles and features (:func:`recbole_ssm.from_dataframe`).
+        resume: go on with an interrupted training: its checkpoint, or True for the newest of this model and table.
         config_files: yaml files, or names of those that come with the package, such as ``protocol/everything``.
         **keys: keys of the configuration, such as ``epochs=10`` or ``filter_seen=True``. Of a DataFrame also options of
             the import: ``user=``, ``item=`` and ``time=`` name columns that are else guessed, and the others are those
@@ -69,10 +67,13 @@ def fit(
         name = data
     files = [str(file) for file in config_files]
     result = run(model, name, config_file_list=files, config_dict=keys, resume=resume)
-    gpu = keys.get("use_gpu", True) and torch.cuda.is_available()
-    found = Recommender(result["checkpoint"], "cuda" if gpu else "cpu")
+    found = Recommender(result["checkpoint"], _device(keys))
     found._take_training(result, naming, reading)
     return found
+
+
+def _device(keys: dict[str, Any]) -> str:
+    return "cuda" if keys.get("use_gpu", True) and torch.cuda.is_available() else "cpu"
 
 
 def load(file: str | Path, histories: Histories | None = None, **options: Any) -> Recommender:
