@@ -81,7 +81,7 @@ class Settings(Given):
     init_from: str | None
     retriever: str | None
     item_vectors: str | None
-    item_vectors_as: str
+    item_vectors_as: str | None
     item_features: str | None
     teacher: str | None
     teacher_share: float | None
