@@ -6,8 +6,8 @@
 A share of the items (``cold_items``) is in no training, and the users whose last item is one of them are tested: HR@10
 and NDCG@10 of these items among all, and HR@10 among those that are held back alone, as in a list of new items. Beside
 chance and popularity stands a model that knows items by their ids, by columns of the ``.item`` file, and by a file of
-vectors, which ``recbole-ssm item-vectors`` makes of titles. Further arguments ``--key=value`` are keys of the trainings.
-A ``transition_memory``, which some data have by default, puts what it has seen before all else. Each training prints its
+vectors, which ``recbole-ssm item-vectors`` makes of titles. Further arguments ``--key=value`` are keys of trainings. A
+``transition_memory``, which some data have by default, puts what it has seen before all else. Each training prints its
 own progress.
 """
 
