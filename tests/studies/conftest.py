@@ -1,4 +1,4 @@
-"""What makes studies take less time in tests: light fonts in PDF files, and runs in the test's own process."""
+"""Runs of studies in the test's own process, which takes less time."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ from functools import partial
 import pytest
 
 from recbole_ssm.studies.compare import worker
-from recbole_ssm.studies.report import figures
 from recbole_ssm.studies.worker import last_line
-
-
-@pytest.fixture(autouse=True)
-def light_fonts(request, monkeypatch):
-    """TrueType fonts take half of the time of a report; ``test_report.py`` has them."""
-    if request.path.stem != "test_report":
-        monkeypatch.setitem(figures._STYLE, "pdf.fonttype", 3)
 
 
 @pytest.fixture

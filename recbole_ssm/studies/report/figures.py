@@ -68,6 +68,7 @@ class Figure:
             canvas = self._drawn()
             text = io.StringIO()
             canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+            canvas.set_layout_engine("none")  # the layout stays that of the SVG, which took most of the time
             canvas.savefig(folder / f"{self.name}.pdf", transparent=True, metadata={"CreationDate": None})
         svg = text.getvalue()
         (folder / f"{self.name}.svg").write_text(svg, encoding="utf-8")
