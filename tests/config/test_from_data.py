@@ -213,7 +213,6 @@ def test_recipes_do_not_depend_on_the_data(file):
 
 
 def test_pretrained_weights_move_less():
-
     slow = settled("MamRec", language_model="folder")
     assert (slow["learning_rate"], slow["embedding_lr_scale"]) == (2e-4, 15.0)
     assert settled("MamRec")["learning_rate"] == learning_rate(96)
