@@ -26,6 +26,8 @@ def parser() -> VerbParser:
     found.option("out", "FILE", text, type=types.output_file, needed=True)
     text = "what a text is made of, such as '{title}, {brand}'; default the column of titles"
     found.option("item_text", "TEMPLATE", text)
+    text = "whether directions in which all vectors are alike are made to count less; default True"
+    found.option("whiten", "True", text, type=types.switch, default=True)
     found.option("batch", "32", "texts that are read together; default 32", type=types.count, default=32)
     found.option("device", "NAME", "the device that computes, such as cuda; default cpu", default="cpu")
     return found
@@ -37,7 +39,7 @@ def call(given: Namespace, keys: list[str]) -> None:
     from recbole_ssm.data import create_dataset
     from recbole_ssm.data.item_content import check_vectors_file, write_vectors
     from recbole_ssm.data.item_text import item_texts
-    from recbole_ssm.language.text_vectors import TextEncoder
+    from recbole_ssm.language.text_vectors import TextEncoder, whitened
     from recbole_ssm.serving.answers import check_keys
     from recbole_ssm.system.progress_bar import bar
 
@@ -57,6 +59,6 @@ def call(given: Namespace, keys: list[str]) -> None:
     done = [0.0]
     with bar(Console(), lambda: (done[0], "reading texts")):
         vectors = encoder.encode([*known.values()], given.batch, lambda share: done.__setitem__(0, share))
-    write_vectors(given.out, [*known], vectors)
+    write_vectors(given.out, [*known], whitened(vectors) if given.whiten else vectors)
     left = len(texts) - 1 - len(known)
     print(printable(f"{len(known):,} vectors of width {encoder.width} are in {given.out}; {left:,} items have no text"))

@@ -21,6 +21,31 @@ _LONGEST = 512
 """Tokens of a text that are read, unless the model reads fewer."""
 
 
+_FLOOR = 0.1
+"""Of the mean variance, which is added to each: directions in which nothing varies are not blown up."""
+
+
+def whitened(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors whose directions vary alike: those of language models are much the same in a few of them.
+
+    So what tells items apart weighs more (Zhang et al., "Are ID Embeddings Necessary?", 2024). It is done by ZCA, which
+    turns no direction, so that vectors made of slightly other data are near to these.
+
+    Args:
+        vectors: (n, d).
+
+    Returns:
+        (n, d), each of length 1.
+    """
+    found = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
+    found = found.astype(np.float64) - found.mean(0)
+    variance, axes = np.linalg.eigh(found.T @ found / len(found))
+    floor = max(_FLOOR * float(variance.mean()), 1e-30)
+    found = found @ ((axes / np.sqrt(variance.clip(0) + floor)) @ axes.T)
+    length = np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-30)
+    return (found / length).astype(np.float32)
+
+
 class TextEncoder:
     """A model of transformers, and its tokenizer.
 

@@ -11,7 +11,7 @@ from language_cases import TITLES, needs_transformers, save_language, tiny_langu
 from recbole_ssm import InputError
 from recbole_ssm.cli.main import main
 from recbole_ssm.data.item_content import read_vectors
-from recbole_ssm.language.text_vectors import TextEncoder
+from recbole_ssm.language.text_vectors import TextEncoder, whitened
 
 needs_transformers()
 pytestmark = pytest.mark.slow  # transformers alone takes seconds to import
@@ -34,6 +34,17 @@ def test_a_vector_is_the_mean_over_its_own_tokens(tmp_path, kind):
     np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_whitened_vectors_vary_alike_and_keep_their_directions():
+    rng = np.random.default_rng(0)
+    given = (rng.normal(size=(500, 6)) * [9, 1, 1, 1, 1, 0.3] + 20).astype(np.float32)
+    found = whitened(given)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+    assert found.std(0).max() < 2 * found.std(0).min() and np.abs(found.mean(0)).max() < 0.1
+    np.testing.assert_allclose(whitened(given[:, ::-1])[:, ::-1], found, atol=1e-4)
+    alike = np.ones((3, 4), np.float32)
+    assert np.isfinite(whitened(alike)).all()
+
+
 def test_the_command_writes_what_a_training_reads(tmp_path, capsys):
     """For items without interactions, too; an item without a title has no vector."""
     folder = save_language(tiny_language("gpt2"), tmp_path / "model")
@@ -47,7 +58,7 @@ def test_the_command_writes_what_a_training_reads(tmp_path, capsys):
         assert "8 vectors of width" in capsys.readouterr().out
         names, vectors = read_vectors(out)
         assert sorted(names) == [*(f"i{number}" for number in range(7)), "new"]
-        assert np.abs(vectors).max(1).min() > 0
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
     for wrong, said in (
         (f"--out={tmp_path}/a.txt", "must end in .safetensors or .npy"),
         ("--language_model=none", "there is no folder none"),
