@@ -69,9 +69,13 @@ def test_padding_on_the_left_with_a_mask_is_no_padding(kind):
 
 
 @each_kind
-def test_a_kept_state_goes_on_with_any_number_of_tokens(kind):
+@pytest.mark.parametrize("lora", [None, Lora(2, 4.0, targets=["in_proj"])])
+def test_a_kept_state_goes_on_with_any_number_of_tokens(kind, lora):
     """In one step, in several at once, in none."""
     language = tiny_language(kind)
+    if lora is not None:
+        add_adapters(language.model, lora)
+        randomise(language)
     tokens, cu_seqlens = stream(language)
     parts = tokens.split(LENGTHS)
     with torch.no_grad():
