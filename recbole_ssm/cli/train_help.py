@@ -45,10 +45,11 @@ def help_text(data_path: str) -> str:
         *wrapped(f"config files of the package: {', '.join(shipped)}"),
         "",
     ]
+    margin = 4 + max(len(key.name) for _, keys in sections() for key, _ in keys)
     for title, keys in sections():
         lines.append(f"{title}:")
         for key, models in keys:
             text = f"{models}: {key.text}; {key.values}" if models else f"{key.text}; {key.values}"
-            head = f"  {key.name:<22}"
-            lines.extend(textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * 24))
+            head = f"  {key.name:<{margin - 2}}"
+            lines.extend(textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * margin))
     return "\n".join(lines)
