@@ -134,7 +134,14 @@ def make_index(kind: str, vectors: np.ndarray) -> Any:
     return KINDS[kind].make(np.ascontiguousarray(vectors))
 
 
-def measure(found: Any, kind: str, vectors: np.ndarray, queries: np.ndarray, target: float) -> Effort:
+def exact_best(vectors: np.ndarray, queries: np.ndarray) -> list[np.ndarray]:
+    """The places of the exact best 10 among vectors (n, width) for each query (R, width)."""
+    return [_best(vectors @ query, AT) for query in queries]
+
+
+def measure(
+    found: Any, kind: str, vectors: np.ndarray, queries: np.ndarray, best: list[np.ndarray], target: float
+) -> Effort:
     """The least effort that reaches a recall, or the greatest.
 
     Args:
@@ -142,12 +149,12 @@ def measure(found: Any, kind: str, vectors: np.ndarray, queries: np.ndarray, tar
         kind: its kind.
         vectors: (n, width), what is in it.
         queries: (R, width).
+        best: of :func:`exact_best`.
         target: the recall at 10 that is wanted.
 
     Returns:
         The effort, its recall after the candidates have been scored exactly, and the median time of one search.
     """
-    best = [_best(vectors @ query, AT) for query in queries]
     tried = Effort(0, AT, 0.0, 0.0)
     for effort, fetch in KINDS[kind].efforts(len(vectors)):
         parameters = KINDS[kind].parameters(effort, fetch)

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from recbole_ssm import InputError, Recommender
 from recbole_ssm.serving.index import ItemIndex
+from recbole_ssm.serving.nearest import Effort
 from recbole_ssm.serving.vectors import item_vectors
 
 pytest.importorskip("faiss", reason="pip install 'recbole-ssm[ann]'")
@@ -82,3 +83,12 @@ def test_what_cannot_be_used_is_refused(tmp_path):
         index.recommend([[]])
     with pytest.raises(InputError, match="PCTM counts and has no vectors"):
         item_vectors(build("PCTM", 30))
+
+
+def test_of_two_kinds_the_quicker_one_is_taken_that_finds_enough(tmp_path, monkeypatch):
+    monkeypatch.setattr("recbole_ssm.serving.index._FEW_ITEMS", 100)
+    found = {"pq": Effort(0, 100, 0.96, 2.0), "ivf": Effort(8, 100, 0.99, 3.0)}
+    monkeypatch.setattr("recbole_ssm.serving.index.measure", lambda _, kind, *others: found[kind])
+    recommender = recommender_of(tmp_path)
+    assert ItemIndex.build(recommender).about.kind == "pq"
+    assert ItemIndex.build(recommender, target=0.98).about.kind == "ivf"
