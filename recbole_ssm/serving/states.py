@@ -61,6 +61,10 @@ class States:
             S states.
         """
         recommender, model = self._recommender, self._model
+        if all(len(history) == 1 for history in histories):  # as most sessions begin; a step costs less
+            item = torch.from_numpy(np.concatenate(histories)).to(recommender.device)
+            first = self._columns({name: [times[0] for times in of] for name, of in columns.items()})
+            return self._layout.written(*self._step(item, None, **first))
         values = {name: [list(each) for each in of] for name, of in columns.items()}
         batch = recommender._batch([history.tolist() for history in histories], values)
         tokens, borders = model.packed(batch)
