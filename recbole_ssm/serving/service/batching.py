@@ -22,7 +22,7 @@ Found = TypeVar("Found")
 _TRIES = 5
 """So often is a request computed whose session other processes keep changing."""
 
-_QUICK = 0.001
+_QUICK = 0.002
 """Seconds. What takes less for each request is computed in the event loop."""
 
 _LATEST = 0.05
