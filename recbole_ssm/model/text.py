@@ -12,14 +12,10 @@ A model that ranks by text is a :class:`TextRecommender`:
 
         def full_sort_predict(self, interaction):
             language = self.language
-
             for history in self.histories(interaction):  # numbers of items, the latest last
                 text = ", ".join(language.texts[item] for item in history)
-
                 tokens = torch.tensor([language.tokenizer.begin, *language.tokenizer.encode([text])[0]])
-
                 hidden = language(tokens, cumulative_lengths(torch.tensor([len(tokens)])))  # (T, width)
-
                 logits = language.logits(hidden[-1:])  # (1, vocabulary)
             ...  # scores (S, n_items)
 
