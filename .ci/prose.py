@@ -39,6 +39,9 @@ PHRASES = {
 }
 """Patterns, and what to write."""
 
+CODE_BLOCK = re.compile(r"^( *)\.\. code-block::.*\n(?:\1 +.*\n|\s*\n)*", re.MULTILINE)
+"""Of a docstring: the directive, and the lines that stand further to the right."""
+
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "dataset/README.md")
 
 
@@ -66,7 +69,8 @@ def python_prose(text: str) -> Iterator[tuple[int, str]]:
     """Line and text of each paragraph of docstrings, of error messages, and of comments that stand together."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            yield from paragraphs(node.value.value, node.lineno)
+            prose = CODE_BLOCK.sub(lambda code: "\n" * code[0].count("\n"), node.value.value)
+            yield from paragraphs(prose, node.lineno)
         elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             for part in ast.walk(node.exc):
                 if isinstance(part, ast.Constant) and isinstance(part.value, str):
