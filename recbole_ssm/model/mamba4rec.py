@@ -139,6 +139,8 @@ class Mamba4Rec(PackedSequentialRecommender):
 
     def step(self, items: Tensor, state: list[Any] | None = None, **columns: Tensor) -> tuple[Tensor, list[Any]]:
         """See :meth:`PackedSequentialRecommender.step`."""
+        if not self.streams:
+            return super().step(items, state, **columns)
         return self.stepper()(items, state, **columns)
 
     def stepper(self) -> Step:

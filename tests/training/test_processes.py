@@ -114,4 +114,5 @@ def test_a_process_that_dies_ends_the_others(folder, tmp_path):
     config = LaunchConfig(1, 1, 2, start_method=CONTEXT.get_start_method(), **how)
     with pytest.raises(ChildFailedError) as error:
         elastic_launch(config, dying)(str(tmp_path), 9, trainings(folder, ["whole sequences"]))
-    assert error.value.get_first_failure()[1].exitcode == 3
+    first = error.value.get_first_failure()[1]
+    assert first.exitcode == 3 or "Connection" in str(first.message)  # the one that dies, or the one that loses it

@@ -12,20 +12,21 @@ function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-class Refused extends Error {}
+class Refused extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
 
 async function ask(address, { method = "GET", body, signal } = {}) {
   const headers = { ...(body && { "Content-Type": "application/json" }) };
   const token = store.getItem("token");
   if (token) headers.Authorization = `Bearer ${token}`;
   const answer = await fetch(address, { method, headers, signal, body: body && JSON.stringify(body) });
-  if (answer.status === 401) {
-    $("login").hidden = false;
-    $("token").focus();
-  }
   if (answer.status === 204) return null;
   const found = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refused(found.error?.message ?? `The service answered ${answer.status}.`);
+  if (!answer.ok) throw new Refused(found.error?.message ?? `The service answered ${answer.status}.`, answer.status);
   return found;
 }
 
@@ -33,10 +34,11 @@ const session = (rest = "") => `sessions/${state.session}${rest}`;
 const title = (item) => item.title ?? item.item;
 const ms = (number) => `${number < 10 ? number.toFixed(2) : Math.round(number)} ms`;
 
-/** Do something that asks the service, one thing at a time; say what goes wrong. */
+/** Do something that asks the service, one thing at a time; say what goes wrong, and ask for a token that is missing. */
 async function doing(work) {
   if (state.busy) return;
   state.busy = true;
+  let status;
   document.body.setAttribute("aria-busy", "true");
   try {
     await work();
@@ -44,9 +46,14 @@ async function doing(work) {
   } catch (error) {
     $("problem").textContent = error instanceof Refused ? error.message : "The service cannot be reached.";
     $("problem").hidden = false;
+    status = error.status;
   } finally {
     state.busy = false;
     document.body.removeAttribute("aria-busy");
+  }
+  if (status === 401) {
+    $("login").hidden = false;
+    $("token").focus();
   }
 }
 
