@@ -102,6 +102,21 @@ def names(found) -> list[str]:
     return [TITLE.format(item.removeprefix("i")) for item, _ in found]
 
 
+def test_what_is_pressed_before_an_answer_is_not_lost(browser, address):
+    with shown(browser, address) as page:
+        page.locator(".pick").first.click()
+        page.wait_for_selector("#history li")
+        held = []
+        page.route("**/recommend", lambda route: route.continue_() if held else held.append(route))
+        with page.expect_request("**/recommend"):
+            page.reload()  # shows the session, and asks what to recommend
+        expect(page.locator("#history li")).to_have_count(1)
+        page.locator("#anew").press("Enter")
+        held[0].continue_()
+        expect(page.locator("#history li")).to_have_count(0)
+        expect(page.locator("#source")).to_contain_text("popular")
+
+
 def test_a_session_by_keyboard_alone(browser, address, recommender):
     with shown(browser, address) as page:
         expect(page.locator("#source")).to_contain_text("popular")

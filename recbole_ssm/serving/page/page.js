@@ -6,7 +6,7 @@ const PARTS = 5; // lines of a "why"
 
 const $ = (id) => document.getElementById(id);
 const store = window.sessionStorage;
-const state = { session: store.getItem("session") ?? newId(), ranks: new Map(), times: [], busy: false };
+const state = { session: store.getItem("session") ?? newId(), ranks: new Map(), times: [] };
 
 function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -34,10 +34,16 @@ const session = (rest = "") => `sessions/${state.session}${rest}`;
 const title = (item) => item.title ?? item.item;
 const ms = (number) => `${number < 10 ? number.toFixed(2) : Math.round(number)} ms`;
 
-/** Do something that asks the service, one thing at a time; say what goes wrong, and ask for a token that is missing. */
-async function doing(work) {
-  if (state.busy) return;
-  state.busy = true;
+let last = Promise.resolve();
+
+/** Ask the service, one thing after the other in the order of the clicks; return when `work` is done. */
+function doing(work) {
+  last = last.then(() => attempt(work));
+  return last;
+}
+
+/** Do `work`; say what goes wrong, and ask for a token that is missing. */
+async function attempt(work) {
   let status;
   document.body.setAttribute("aria-busy", "true");
   try {
@@ -48,7 +54,6 @@ async function doing(work) {
     $("problem").hidden = false;
     status = error.status;
   } finally {
-    state.busy = false;
     document.body.removeAttribute("aria-busy");
   }
   if (status === 401) {
