@@ -10,7 +10,7 @@ import pytest
 import torch
 from packed_cases import randomise
 
-from recbole_ssm.language.model import from_settings
+from recbole_ssm.language.making import from_settings
 
 TITLES = ["", "Toy Story (1995)", "GoldenEye (1995)", "Toy Soldiers (1991)", "Été", "", "Toy", "Toy Story 2 (1999)"]
 """By item number. The fifth item has no title, and one title begins another."""
@@ -41,10 +41,11 @@ def needs_transformers():
             pytest.skip(f"{name} is not installed", allow_module_level=True)
 
 
-def tiny_language(kind="mamba", texts=TITLES, seed=0, **options):
+def tiny_language(kind="mamba", texts=TITLES, seed=0, tokenizer_size=280, **settings):
     """A language model with random weights in which everything matters, in evaluation mode."""
     torch.manual_seed(seed)
-    found = from_settings({"model_type": kind, **TINY[kind]}, texts, **{"tokenizer_size": 280, **options}).eval()
+    settings = {"model_type": kind, **TINY.get(kind, {}), **settings}
+    found = from_settings(settings, texts, tokenizer_size=tokenizer_size).eval()
     return randomise(found)
 
 

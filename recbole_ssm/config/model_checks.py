@@ -74,8 +74,8 @@ def _check_samples(config: Settings) -> None:
     if samples == "whole_sequence" and not model.causal:
         raise InputError(
             f"train_samples: whole_sequence trains a prediction at each item, but {config['model']} reads a history "
-            "in both directions and would see the item that it has to predict; use prefix_lm, or all_prefixes or "
-            "sampled_prefixes"
+            "in both directions and would see the item that it has to predict, or reads it as one prompt; use "
+            f"{'prefix_lm, or ' * _takes_cut(model)}all_prefixes or sampled_prefixes"
         )
     if samples == "prefix_lm" and model.causal:
         raise InputError(

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from recbole_ssm.errors import InputError, did_you_mean
+from recbole_ssm.language.library import first_line, quietly, transformers
 from recbole_ssm.system.extras import package
 
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _BLOCK = 1 << 20
 _BLOCKS = 64
-
-
-def _transformers() -> Any:
-    return package("transformers", "language", "a language model")
 
 
 def check_folder(folder: Path) -> None:
@@ -56,13 +52,13 @@ def read_settings(folder: Path) -> Any:
         InputError: the folder holds no causal language model that transformers knows.
     """
     check_folder(folder)
-    library = _transformers()
+    library = transformers()
     try:
         found = library.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"language_model: the configuration in {folder} cannot be read by transformers {library.__version__} "
-            f"without running code of the folder ({_first_line(error)}); name another model"
+            f"without running code of the folder ({first_line(error)}); name another model"
         ) from error
     kinds = found.architectures or []
     if kinds and not any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds):
@@ -91,9 +87,9 @@ def load_weights(folder: Path, settings: Any, *, dtype: torch.dtype, load_in_4bi
     options: dict[str, Any] = {"dtype": dtype}
     if load_in_4bit:
         options |= {"quantization_config": _four_bits(), "device_map": {"": torch.cuda.current_device()}}
-    library = _transformers()
+    library = transformers()
     try:
-        with _quietly():
+        with quietly():
             model, found = library.AutoModelForCausalLM.from_pretrained(
                 str(folder),
                 config=settings,
@@ -104,7 +100,7 @@ def load_weights(folder: Path, settings: Any, *, dtype: torch.dtype, load_in_4bi
                 **options,
             )
     except Exception as error:  # of transformers, safetensors and torch
-        raise InputError(f"language_model: the weights in {folder} cannot be read ({_first_line(error)})") from error
+        raise InputError(f"language_model: the weights in {folder} cannot be read ({first_line(error)})") from error
     lacking = sorted(found["missing_keys"]) + sorted(map(str, found["mismatched_keys"]))
     if lacking:
         raise InputError(
@@ -117,7 +113,7 @@ def load_weights(folder: Path, settings: Any, *, dtype: torch.dtype, load_in_4bi
 def _four_bits() -> Any:
     check_four_bits()
     package("bitsandbytes", "quantised", "load_in_4bit")
-    return _transformers().BitsAndBytesConfig(
+    return transformers().BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
@@ -144,7 +140,7 @@ def make_settings(given: Mapping[str, Any], **of_tokenizer: int) -> Any:
     Raises:
         InputError: there is no such type or no such setting.
     """
-    library, given = _transformers(), dict(given)
+    library, given = transformers(), dict(given)
     kind = given.pop("model_type", None)
     try:
         usual = library.AutoConfig.for_model(kind)
@@ -168,7 +164,7 @@ def settings_to_text(settings: Any) -> str:
 def settings_from_text(text: str) -> Any:
     """The configuration that was written; ValueError if transformers does not know its type."""
     given = json.loads(text)
-    return _transformers().AutoConfig.for_model(given.pop("model_type", None), **given)
+    return transformers().AutoConfig.for_model(given.pop("model_type", None), **given)
 
 
 def make_model(settings: Any, dtype: torch.dtype) -> Any:
@@ -185,12 +181,12 @@ def make_model(settings: Any, dtype: torch.dtype) -> Any:
         InputError: there is no causal language model of this type, or its settings do not fit one another.
     """
     try:
-        with _quietly():
-            return _transformers().AutoModelForCausalLM.from_config(settings, dtype=dtype, trust_remote_code=False)
+        with quietly():
+            return transformers().AutoModelForCausalLM.from_config(settings, dtype=dtype, trust_remote_code=False)
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
         raise InputError(
             f"language_config: no causal language model can be made of a {settings.model_type} with these settings "
-            f"({_first_line(error)})"
+            f"({first_line(error)})"
         ) from error
 
 
@@ -215,22 +211,3 @@ def folder_hash(folder: Path) -> str:
                 content.seek(max(number * _BLOCK, size * number // _BLOCKS))
                 digest.update(content.read(_BLOCK))
     return digest.hexdigest()
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without transformers' bars and warnings: its own slow path of Mamba, of which one tells, is not used."""
-    logging = _transformers().utils.logging
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

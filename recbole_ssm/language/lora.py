@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from recbole_ssm.errors import InputError
+from recbole_ssm.language.library import first_line
 from recbole_ssm.system.extras import package
 
 
@@ -55,9 +56,11 @@ def add_adapters(model: nn.Module, lora: Lora) -> None:
     try:
         peft.inject_adapter_in_model(wanted, model)
     except ValueError as error:
-        raise InputError(f"lora_targets: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"lora_targets: {first_line(error)}") from error
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name)
+        if parameter.requires_grad:  # whatever the model's type is: small steps would be lost in half precision
+            parameter.data = parameter.data.float()
 
 
 def check_gradients(model: nn.Module) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_ssm.errors import CheckpointError, InputError
+from recbole_ssm.errors import InputError
 from recbole_ssm.language import loading
-from recbole_ssm.language.lora import Lora, add_adapters, check_gradients
 from recbole_ssm.language.packed_mamba import PackedMamba, is_packable
-from recbole_ssm.language.tokenizer import Tokenizer, read_tokenizer, train_tokenizer
+from recbole_ssm.language.tokenizer import Tokenizer
 from recbole_ssm.ops import linear_cross_entropy
 from recbole_ssm.ops.packing import cumulative_lengths, lengths_of, positions, sequence_index
 
@@ -22,7 +20,7 @@ from recbole_ssm.ops.packing import cumulative_lengths, lengths_of, positions, s
 class LanguageModel(nn.Module):
     """A causal language model, its tokenizer, and the texts of a catalogue.
 
-    Make it by :func:`from_folder`, :func:`from_settings` or :func:`from_kept`.
+    :mod:`recbole_ssm.language.making` makes it of a folder, of settings, or of what a checkpoint keeps.
 
     Args:
         model: of transformers.
@@ -132,7 +130,7 @@ class LanguageModel(nn.Module):
         return linear_cross_entropy(hidden.to(head.weight.dtype), head.weight, target, bias=head.bias)
 
     def kept(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside the weights, for :func:`from_kept`: strings and numbers only."""
+        """Strings that a checkpoint keeps beside the weights, for :func:`recbole_ssm.language.making.from_kept`."""
         found: dict[str, Any] = {
             "language_config": loading.settings_to_text(self.model.config),
             "tokenizer": self.tokenizer.to_text(),
@@ -164,149 +162,3 @@ class LanguageModel(nn.Module):
             f".{name}" for name, weight in self.named_parameters(remove_duplicate=False) if not weight.requires_grad
         )
         found.missing_keys[:] = [name for name in found.missing_keys if not f".{name}".endswith(frozen)]
-
-
-def from_folder(
-    folder: str | Path,
-    texts: Sequence[str],
-    *,
-    tokenizer: str | Path | None = None,
-    title_tokens: int = 32,
-    lora: Lora | None = None,
-    load_in_4bit: bool = False,
-    dtype: torch.dtype = torch.float32,
-) -> LanguageModel:
-    """A pretrained language model.
-
-    Args:
-        folder: as ``save_pretrained`` writes it, with safetensors.
-        texts: (n_items) by item number.
-        tokenizer: another folder with the tokenizer; None for the same.
-        title_tokens: how many tokens of a text are read.
-        lora: adapters, which alone are trained; None to train all weights.
-        load_in_4bit: see :func:`recbole_ssm.language.loading.load_weights`; needs ``lora``.
-        dtype: of the weights.
-
-    Returns:
-        The model; on the meta device without its weights.
-
-    Raises:
-        InputError: the folder cannot be used, tokenizer and model do not fit, or an adapter gets no gradient.
-    """
-    folder = Path(folder)
-    if load_in_4bit and lora is None:
-        raise InputError("load_in_4bit: weights in 4 bits cannot be trained; set lora_rank, such as 8")
-    if load_in_4bit:
-        loading.check_four_bits()
-    settings = loading.read_settings(folder)
-    words = read_tokenizer(Path(tokenizer or folder))
-    if torch.empty(0).device.type == "meta":
-        model = loading.make_model(settings, dtype)
-    else:
-        model = loading.load_weights(folder, settings, dtype=dtype, load_in_4bit=load_in_4bit)
-    base = None
-    if lora is not None:
-        base = str(folder.resolve()), loading.folder_hash(folder)
-        add_adapters(model, lora)
-    found = LanguageModel(model, words, texts, title_tokens, base)
-    if lora is not None:
-        _check_adapters(found)
-    return found
-
-
-def from_settings(
-    settings: Mapping[str, Any],
-    texts: Sequence[str],
-    *,
-    tokenizer: str | Path | None = None,
-    tokenizer_size: int = 2000,
-    title_tokens: int = 32,
-    dtype: torch.dtype = torch.float32,
-) -> LanguageModel:
-    """A language model with random weights.
-
-    Args:
-        settings: see :func:`recbole_ssm.language.loading.make_settings`.
-        texts: (n_items) by item number.
-        tokenizer: a folder with a tokenizer; None for one that is trained on the texts.
-        tokenizer_size: how many tokens that has at most.
-        title_tokens: how many tokens of a text are read.
-        dtype: of the weights.
-
-    Returns:
-        The model.
-
-    Raises:
-        InputError: settings, or tokenizer and settings, do not fit.
-    """
-    words = train_tokenizer(texts, tokenizer_size) if tokenizer is None else read_tokenizer(Path(tokenizer))
-    made = loading.make_settings(
-        settings, vocab_size=words.size, bos_token_id=words.begin, eos_token_id=words.end
-    )  # and no padding: its embedding would not be learned
-    return LanguageModel(loading.make_model(made, dtype), words, texts, title_tokens)
-
-
-def from_kept(
-    kept: Mapping[str, Any],
-    texts: Sequence[str] | None = None,
-    *,
-    folder: str | Path | None = None,
-    title_tokens: int = 32,
-    lora: Lora | None = None,
-    load_in_4bit: bool = False,
-    dtype: torch.dtype = torch.float32,
-) -> LanguageModel:
-    """The language model of a checkpoint, whose weights are loaded afterwards.
-
-    Args:
-        kept: from :meth:`LanguageModel.kept`.
-        texts: (n_items) of another catalogue; None for those that are kept.
-        folder: where the frozen weights lie now; None for where they lay.
-        title_tokens: as it was made.
-        lora: as it was made.
-        load_in_4bit: as it was made.
-        dtype: of the weights.
-
-    Returns:
-        The model.
-
-    Raises:
-        CheckpointError: the frozen weights are not there, or are others.
-        ValueError: ``kept`` is not of such a model.
-    """
-    texts = str(kept["texts"]).split("\n") if texts is None else texts
-    settings, words = loading.settings_from_text(kept["language_config"]), Tokenizer.from_text(kept["tokenizer"])
-    if lora is None or torch.empty(0).device.type == "meta":
-        model, base = loading.make_model(settings, dtype), None
-    else:
-        place = Path(folder or kept["base"])
-        _check_base(place, kept["base_hash"])
-        model = loading.load_weights(place, settings, dtype=dtype, load_in_4bit=load_in_4bit)
-    if lora is not None:
-        base = str(kept["base"]), str(kept["base_hash"])
-        add_adapters(model, lora)
-    return LanguageModel(model, words, texts, title_tokens, base)
-
-
-def _check_base(folder: Path, expected: str) -> None:
-    try:
-        loading.check_folder(folder)
-    except InputError as error:
-        raise CheckpointError(f"the checkpoint has adapters alone, and their model is not there: {error}") from error
-    if loading.folder_hash(folder) != expected:
-        raise CheckpointError(
-            f"the checkpoint has adapters alone, and {folder} holds other files than the model that they were trained "
-            "with; put that one there"
-        )
-
-
-def _check_adapters(language: LanguageModel) -> None:
-    """Raise InputError unless each adapter gets a gradient; one short text is read for that."""
-    if language.title_flat.device.type == "meta" or language.model.device.type == "meta":
-        return
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        device = language.model.device
-        tokens = torch.arange(8, device=device) % language.tokenizer.size
-        hidden = language(tokens, torch.tensor([0, 8], dtype=torch.int32, device=device))
-        language.logits(hidden).square().sum().backward()
-    check_gradients(language.model)

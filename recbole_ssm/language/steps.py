@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 
 from recbole_ssm.errors import InputError
+from recbole_ssm.language.library import transformers
 from recbole_ssm.language.model import LanguageModel
 from recbole_ssm.ops.packing import last_tokens, lengths_of, positions, sequence_index
 
 Step = Callable[[Tensor, Any, Tensor], tuple[Tensor, Any]]
 """``(tokens (R,), state, parents (R,))`` to logits (R, vocabulary) and the state of the R rows. ``parents`` are the
 rows of the state before that the tokens come after, in any number and order. The state before stays as it is."""
+
+_FULL, _SLIDING = "full_attention", "sliding_attention"
+"""Kinds of layers, as transformers names them."""
 
 
 def read_prompts(language: LanguageModel, tokens: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Any]:
@@ -31,7 +35,8 @@ def read_prompts(language: LanguageModel, tokens: Tensor, cu_seqlens: Tensor) ->
         Logits (S, vocabulary) of the token after each prompt, and the state after it, for :func:`step_of`.
 
     Raises:
-        InputError: the model keeps a state of another kind than Mamba's, or keys and values.
+        InputError: the model keeps a state of another kind than Mamba's, or keys and values, or its attention leaves
+            out what no window tells.
     """
     if language.packed is not None:
         hidden, state = language.packed.prefill(tokens, cu_seqlens, last_tokens(cu_seqlens))
@@ -42,12 +47,10 @@ def read_prompts(language: LanguageModel, tokens: Tensor, cu_seqlens: Tensor) ->
     padded, mask = tokens.new_zeros(2, len(lengths), longest)
     place = place + (longest - lengths)[row]  # at the left end
     padded[row, place], mask[row, place] = tokens, 1
-    hidden, cache = _attend(language, padded, mask, (mask.cumsum(1) - 1).clamp(min=0), None)
-    if not hasattr(cache, "layers"):
-        raise InputError(
-            f"language_model: a {language.model.config.model_type} cannot write here: it keeps neither keys and values "
-            "nor the state of a Mamba; name another model"
-        )
+    _check_attention(language)
+    plain = None if _window(language) is None else transformers().DynamicCache()  # the model's own forgets the oldest
+    hidden, cache = _attend(language, padded, mask, (mask.cumsum(1) - 1).clamp(min=0), plain)
+    _check_cache(language, cache, longest)
     prompts = torch.arange(len(lengths), device=tokens.device)
     attended = _Attended(cache, prompts, mask.bool(), lengths)
     return language.logits(hidden[:, -1]), attended
@@ -96,9 +99,12 @@ def _attended_step(language: LanguageModel, tokens: Tensor, state: _Attended, pa
     own[torch.arange(len(row), device=row.device), before.shape[1] + column] = True
     ids, place = tokens.new_zeros(2, len(prompts), width)
     ids[row, column], place[row, column] = tokens, lengths
-    mask = _attend_to_none(language, len(prompts), width, own.shape[1])
-    mask[row, 0, column] = mask[row, 0, column].masked_fill(own, 0)
-    hidden, cache = _attend(language, ids, mask, place, cache)
+    window, masks = _window(language), {}
+    for kind in _FULL, _SLIDING:
+        near = own if kind == _FULL or window is None else own & (own.sum(1, keepdim=True) - own.cumsum(1) < window)
+        masks[kind] = _attend_to_none(language, len(prompts), width, own.shape[1])
+        masks[kind][row, 0, column] = masks[kind][row, 0, column].masked_fill(near, 0)
+    hidden, cache = _attend(language, ids, _of_layers(language, masks), place, cache)
     return language.logits(hidden[row, column]), _Attended(cache, row, own, lengths + 1)
 
 
@@ -119,7 +125,49 @@ def _attend_to_none(language: LanguageModel, prompts: int, queries: int, keys: i
     return torch.full((prompts, 1, queries, keys), torch.finfo(kind).min, dtype=kind, device=like.device)
 
 
-def _attend(language: LanguageModel, tokens: Tensor, mask: Tensor, place: Tensor, cache: Any) -> tuple[Tensor, Any]:
+def _kinds(language: LanguageModel) -> set[str]:
+    """The kinds of attention that layers have, where they have several; else empty."""
+    return set(getattr(language.model.config, "layer_types", None) or ())
+
+
+def _window(language: LanguageModel) -> int | None:
+    """How many of the latest tokens the layers with sliding attention read; None where there are none."""
+    kinds, window = _kinds(language), getattr(language.model.config, "sliding_window", None)
+    return None if window is None or (kinds and _SLIDING not in kinds) else int(window)
+
+
+def _of_layers(language: LanguageModel, masks: Mapping[str, Tensor]) -> Tensor | Mapping[str, Tensor]:
+    """The mask that a model takes: one for each kind of its layers, or one for all."""
+    if _kinds(language):
+        return masks
+    return masks[_FULL if _window(language) is None else _SLIDING]
+
+
+def _check_attention(language: LanguageModel) -> None:
+    """Raise :class:`InputError` where layers attend to other tokens than all before, or the latest of them."""
+    settings = language.model.config
+    others = _kinds(language) - {_FULL, _SLIDING} | {"local"} & {*getattr(settings, "attention_layers", ())}
+    if others:
+        _refuse(language, f"has layers of {min(others)}")
+
+
+def _check_cache(language: LanguageModel, cache: Any, tokens: int) -> None:
+    """Raise :class:`InputError` unless a cache holds the keys of so many tokens in each layer."""
+    for layer in getattr(cache, "layers", None) or [None]:
+        keys = getattr(layer, "keys", None)
+        if not isinstance(keys, Tensor) or keys.shape[-2:-1] != (tokens,):
+            _refuse(language, "keeps neither the keys and values of all tokens nor the state of a Mamba")
+
+
+def _refuse(language: LanguageModel, why: str) -> NoReturn:
+    raise InputError(
+        f"language_model: a {language.model.config.model_type} cannot write here: it {why}; name another model"
+    )
+
+
+def _attend(
+    language: LanguageModel, tokens: Tensor, mask: Tensor | Mapping[str, Tensor], place: Tensor, cache: Any
+) -> tuple[Tensor, Any]:
     """Representations (prompts, queries, width), and keys and values."""
     backbone = language.model.base_model
     takes = inspect.signature(backbone.forward).parameters

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from recbole_ssm.errors import InputError
-from recbole_ssm.language.loading import _first_line, _quietly, check_folder
-from recbole_ssm.system.extras import package
+from recbole_ssm.language.library import first_line, quietly, transformers
+from recbole_ssm.language.loading import check_folder
 
 _LONGEST = 512
 """Tokens of a text that are read, unless the model reads fewer."""
@@ -63,15 +63,15 @@ class TextEncoder:
 
     def __init__(self, folder: Path, device: str = "cpu"):
         check_folder(folder)
-        library = package("transformers", "language", "a language model")
+        library = transformers()
         how = {"local_files_only": True, "trust_remote_code": False}
         try:
-            with _quietly():
+            with quietly():
                 self._tokenizer: Any = library.AutoTokenizer.from_pretrained(str(folder), **how)
                 model = library.AutoModel.from_pretrained(str(folder), use_safetensors=True, dtype=torch.float32, **how)
         except Exception as error:  # of transformers, tokenizers and safetensors
             raise InputError(
-                f"language_model: {folder} cannot be read as a model with its tokenizer ({_first_line(error)})"
+                f"language_model: {folder} cannot be read as a model with its tokenizer ({first_line(error)})"
             ) from error
         if model.config.is_encoder_decoder:
             raise InputError(f"language_model: {folder} holds an encoder with a decoder; name a model of one part")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ssm.errors import InputError
-from recbole_ssm.system.extras import package
+from recbole_ssm.language.library import first_line, tokenizers, transformers
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _BEGIN, _END, _SEPARATOR = "<begin>", "<end>", "<title>"
@@ -71,7 +71,7 @@ class Tokenizer:
         """
         try:
             kept = json.loads(text)
-            core = _tokenizers().Tokenizer.from_str(kept["tokenizer"])
+            core = tokenizers().Tokenizer.from_str(kept["tokenizer"])
             found = cls(core, *(kept[name] for name in ("begin", "end", "separator")))
             if not all(isinstance(mark, int) and 0 <= mark < found.size for mark in (found.begin, found.end)):
                 raise ValueError("its marks are no tokens")
@@ -92,7 +92,7 @@ def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
     Returns:
         The tokenizer. Any text can be written with it.
     """
-    library = _tokenizers()
+    library = tokenizers()
     core = library.Tokenizer(library.models.BPE())
     core.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = library.decoders.ByteLevel()
@@ -119,7 +119,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     Raises:
         InputError: there is none, or it has no token that ends a text.
     """
-    automatic = package("transformers", "language", "a language model").AutoTokenizer
+    automatic = transformers().AutoTokenizer
     try:
         if not any((folder / name).is_file() for name in _FILES):  # transformers 5 would make an empty one
             raise FileNotFoundError("none is there")
@@ -127,7 +127,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         core = found.backend_tokenizer
     except Exception as error:  # it raises whatever its libraries raise
         raise InputError(
-            f"the tokenizer in {folder} cannot be read ({_first_line(error)}); the folder must hold a tokenizer.json"
+            f"the tokenizer in {folder} cannot be read ({first_line(error)}); the folder must hold a tokenizer.json"
         ) from error
     marks = [mark for mark in (found.bos_token_id, found.eos_token_id) if mark is not None]
     if not marks:
@@ -135,13 +135,3 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     line = core.encode("\n", add_special_tokens=False).ids[-1:]
     ends_line = bool(line) and core.decode(line).endswith("\n")
     return Tokenizer(core, marks[0], marks[-1], line[0] if ends_line else marks[-1])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def _tokenizers() -> Any:
-    for part in ("models", "pre_tokenizers", "decoders", "trainers"):
-        package(f"tokenizers.{part}", "language", "a language model")
-    return package("tokenizers", "language", "a language model")

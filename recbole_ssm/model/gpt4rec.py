@@ -44,7 +44,6 @@ class GPT4Rec(TextRecommender):
 
     keys = (
         *TextRecommender.keys,
-        Key("history_items", int, "latest items whose titles are read", 10, low=1),
         Key(
             "prompt",
             str,
@@ -56,15 +55,14 @@ class GPT4Rec(TextRecommender):
         *BM25_KEYS,
     )
 
-    causal = False  # a prompt has one answer, at its end
     usual_language = {"model_type": "gpt2", "n_embd": 96, "n_layer": 2, "n_head": 4}
 
     popularity: Tensor
 
     def __init__(self, config: Configuration, dataset: Any):
         super().__init__(config, dataset)
-        self._history_items, self._queries = config["history_items"], config["queries"]
-        self._query_tokens, self._users_at_once = config["query_tokens"], config["eval_batch_size"] or 64
+        self._queries, self._query_tokens = config["queries"], config["query_tokens"]
+        self._users_at_once = config["eval_batch_size"] or 64
         self._prompt, self._title_tokens = config["prompt"], config["title_tokens"]
         self._of_bm25 = config["bm25_k1"], config["bm25_b"]
         with torch.device("cpu"):  # also while the sizes of weights are compared on none
@@ -75,11 +73,6 @@ class GPT4Rec(TextRecommender):
     def check_config(cls, config: Configuration) -> None:
         """See :meth:`recbole_ssm.model.packed_input.PackedRecommender.check_config`."""
         super().check_config(config)
-        if config["train_samples"] not in ("all_prefixes", "sampled_prefixes"):
-            raise InputError(
-                f"train_samples: {config['model']} learns one title after each history; use sampled_prefixes with "
-                "prefixes_per_user, or all_prefixes"
-            )
         if config["prompt"].count("{history}") != 1:
             raise InputError(f"prompt must have {{history}} once, where the titles stand, but is {config['prompt']!r}")
 
@@ -93,11 +86,11 @@ class GPT4Rec(TextRecommender):
         self._pieces = Pieces([[words.begin, *head], tail, *bought, *wanted]).to(self.popularity.device)
         self._wanted = _TITLES + len(texts)
         self._index = BM25(texts[1:], *self._of_bm25)
-        longest = sum(sorted(map(len, bought))[-self._history_items :]) + len(head) + len(tail) + 1
+        longest = sum(sorted(map(len, bought))[-self.history_items :]) + len(head) + len(tail) + 1
         longest += max(self._query_tokens, *map(len, wanted))
         if self.language.longest is not None and longest > self.language.longest:
             raise InputError(
-                f"the language model reads {self.language.longest:,} tokens, and a prompt of {self._history_items} "
+                f"the language model reads {self.language.longest:,} tokens, and a prompt of {self.history_items} "
                 f"titles with a query may have {longest:,}; lower history_items, title_tokens or query_tokens"
             )
 
@@ -112,7 +105,7 @@ class GPT4Rec(TextRecommender):
         Returns:
             Tokens, and their borders (S + 1,).
         """
-        length = cu_seqlens.diff().long().clamp(max=self._history_items)
+        length = cu_seqlens.diff().long().clamp(max=self.history_items)
         latest, borders = gather_ranges(cu_seqlens[1:].long() - length, length)
         return self._pieces.join(*surrounded(_TITLES + items[latest], borders, _HEAD, (_TAIL, *after)))
 

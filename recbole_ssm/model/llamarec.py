@@ -84,7 +84,6 @@ class LlamaRec(TextRecommender):
             "changes no metric of the target's rank; it saves the language model's time",
             False,
         ),
-        Key("history_items", int, "latest items whose titles are read", 10, low=1),
         Key(
             "gradient_checkpointing",
             bool,
@@ -120,11 +119,6 @@ class LlamaRec(TextRecommender):
     def check_config(cls, config: Configuration) -> None:
         """See :meth:`PackedRecommender.check_config`."""
         super().check_config(config)
-        if config["train_samples"] not in ("all_prefixes", "sampled_prefixes"):
-            raise InputError(
-                f"train_samples: {config['train_samples']} is not for LlamaRec, whose prompts have one answer each; "
-                "use all_prefixes or sampled_prefixes"
-            )
         others = [name for name in config["metrics"] if name.lower() not in _OF_RANKS]
         if others and config["skip_misses"]:
             raise InputError(f"skip_misses would change {others[0]}, which looks at what is recommended to everybody")

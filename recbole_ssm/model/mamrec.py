@@ -128,7 +128,11 @@ class MamRec(PackedSequentialRecommender):
         if self.titles is not None:
             raise InputError("with item_scores: titles MamRec has no representations of histories; use head")
         stream = title_stream(self.language, tokens, cu_seqlens)
-        return self.dropout(self._reader.forward(stream.tokens, stream.cu_seqlens, at(readout, stream.ends)))
+        return self._read(self._reader.forward(stream.tokens, stream.cu_seqlens, at(readout, stream.ends)))
+
+    def _read(self, hidden: Tensor) -> Tensor:
+        """Representations (R, hidden_size) of what the language model gives, which may be in half precision."""
+        return self.dropout(hidden.to(self.item_embedding.weight.dtype))
 
     @once_a_batch()
     def prefill(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> tuple[Tensor, list[Any]]:
@@ -139,7 +143,7 @@ class MamRec(PackedSequentialRecommender):
         stream = title_stream(self.language, tokens, cu_seqlens)
         last = stream.ends[last_tokens(cu_seqlens)]
         hidden, state = self._reader.prefill(stream.tokens, stream.cu_seqlens, last)
-        return self.dropout(hidden), state
+        return self._read(hidden), state
 
     @once_a_batch()
     def step(self, items: Tensor, state: list[Any] | None = None, **columns: Tensor) -> tuple[Tensor, list[Any]]:
@@ -153,7 +157,7 @@ class MamRec(PackedSequentialRecommender):
             return self.prefill(items, alone)
         stream = title_stream(self.language, items, alone, begin=False)
         hidden, state = self._reader.extend(stream.tokens, stream.cu_seqlens, state, stream.ends)
-        return self.dropout(hidden), state
+        return self._read(hidden), state
 
     @once_a_batch()
     def calculate_loss(self, interaction: Interaction) -> Tensor:

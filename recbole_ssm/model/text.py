@@ -5,15 +5,13 @@ A model that ranks by text is a :class:`TextRecommender`:
 .. code-block:: python
 
     class LastTitle(TextRecommender):
-        keys = (*TextRecommender.keys, Key("history_items", int, "latest items that are read", 10, low=1))
-
         def calculate_loss(self, interaction):
             ...  # self.language.loss(self.language(tokens, cu_seqlens, readout), target)
 
         def full_sort_predict(self, interaction):
             language = self.language
             for history in self.histories(interaction):  # numbers of items, the latest last
-                text = ", ".join(language.texts[item] for item in history)
+                text = ", ".join(language.texts[item] for item in history[-self.history_items :])
                 tokens = torch.tensor([language.tokenizer.begin, *language.tokenizer.encode([text])[0]])
                 hidden = language(tokens, cumulative_lengths(torch.tensor([len(tokens)])))  # (T, width)
                 logits = language.logits(hidden[-1:])  # (1, vocabulary)
@@ -35,9 +33,9 @@ from recbole.utils import InputType
 from torch import Tensor
 
 from recbole_ssm.errors import InputError
-from recbole_ssm.language.loading import check_four_bits
 from recbole_ssm.language.lora import Lora
-from recbole_ssm.language.model import LanguageModel, from_folder, from_kept, from_settings
+from recbole_ssm.language.making import DTYPES, Options, from_folder, from_kept, from_settings
+from recbole_ssm.language.model import LanguageModel
 from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.packed_input import PackedRecommender
 
@@ -90,6 +88,13 @@ TEXT_KEYS = (
         optional=True,
     ),
     Key(
+        "language_dtype",
+        str,
+        "numbers of the language model's weights, where lora_rank adds adapters to them; auto is what the folder has",
+        "float32",
+        choices=tuple(DTYPES),
+    ),
+    Key(
         "load_in_4bit",
         bool,
         "keep the weights of language_model in 4 bits (QLoRA: NF4, double quantisation); on a GPU, with lora_rank",
@@ -105,10 +110,7 @@ def check_text(config: Configuration) -> None:
         raise InputError("language_model and language_config exclude each other: a folder has its own; give one")
     if config["lora_rank"] and not config["language_model"]:
         raise InputError("lora_rank: random weights have to be trained themselves; set it to 0, or name language_model")
-    if config["load_in_4bit"]:
-        if not config["lora_rank"]:
-            raise InputError("load_in_4bit: weights in 4 bits cannot be trained; set lora_rank, such as 8")
-        check_four_bits()
+    _options(config).check()
 
 
 def make_language(config: Configuration, dataset: Any, usual: Mapping[str, Any]) -> LanguageModel:
@@ -126,28 +128,23 @@ def make_language(config: Configuration, dataset: Any, usual: Mapping[str, Any])
     Raises:
         InputError: the folder, the tokenizer or the texts cannot be used.
     """
-    lora, kept = _lora(config), getattr(dataset, "kept", None) or {}
-    common: dict[str, Any] = {"title_tokens": config["title_tokens"]}
+    options, kept = _options(config), getattr(dataset, "kept", None) or {}
+    folder, tokenizer = config["language_model"], config["tokenizer"]
     texts = None if "texts" in kept else texts_of(config, dataset)
     if "language_config" in kept:
-        moved = config["language_model"] and Path(config["language_model"]).is_dir()
-        folder = config["language_model"] if moved else None
-        bits = bool(config["load_in_4bit"])
-        return from_kept(kept, texts, folder=folder, lora=lora, load_in_4bit=bits, **common)
+        return from_kept(kept, texts, options, folder=folder if folder and Path(folder).is_dir() else None)
     assert texts is not None
-    common["tokenizer"] = config["tokenizer"]
-    if config["language_model"]:
-        return from_folder(
-            config["language_model"], texts, lora=lora, load_in_4bit=bool(config["load_in_4bit"]), **common
-        )
-    return from_settings(config["language_config"] or usual, texts, tokenizer_size=config["tokenizer_size"], **common)
+    if folder:
+        return from_folder(folder, texts, options, tokenizer=tokenizer)
+    settings, size = config["language_config"] or usual, config["tokenizer_size"]
+    return from_settings(settings, texts, options, tokenizer=tokenizer, tokenizer_size=size)
 
 
-def _lora(config: Configuration) -> Lora | None:
-    if not config["lora_rank"]:
-        return None
+def _options(config: Configuration) -> Options:
     targets = [word.strip() for word in (config["lora_targets"] or "").split(",") if word.strip()]
-    return Lora(config["lora_rank"], config["lora_alpha"], config["lora_dropout"], targets)
+    lora = Lora(config["lora_rank"], config["lora_alpha"], config["lora_dropout"], targets)
+    dtype = DTYPES[config["language_dtype"] or "float32"]  # older checkpoints do not say it
+    return Options(config["title_tokens"], lora if lora.rank else None, bool(config["load_in_4bit"]), dtype)
 
 
 def texts_of(config: Configuration, dataset: Any) -> list[str]:
@@ -176,10 +173,12 @@ class TextRecommender(PackedRecommender):
 
     Attributes:
         language: the language model, with tokenizer and texts.
+        history_items: how many of the latest items it reads.
     """
 
-    keys: tuple[Key, ...] = TEXT_KEYS
+    keys: tuple[Key, ...] = (*TEXT_KEYS, Key("history_items", int, "latest items whose titles are read", 10, low=1))
     input_type = InputType.POINTWISE  # RecBole asks for one; no negatives are drawn
+    causal = False  # a prompt has one answer, at its end
 
     usual_language: Mapping[str, Any] = {"model_type": "mamba", "hidden_size": 96, "num_hidden_layers": 2}
     """``language_config`` where none is given."""
@@ -191,6 +190,7 @@ class TextRecommender(PackedRecommender):
 
     def __init__(self, config: Configuration, dataset: Any):
         super().__init__(config, dataset)
+        self.history_items: int = config["history_items"]
         self.language = make_language(config, dataset, self.usual_language)
 
     def histories(self, interaction: Interaction) -> list[list[int]]:

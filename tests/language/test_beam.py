@@ -6,6 +6,7 @@ import pytest
 import torch
 from language_cases import TINY, needs_transformers, tiny_language
 
+from recbole_ssm.errors import InputError
 from recbole_ssm.language.beam import beam_search
 from recbole_ssm.language.model import LanguageModel
 from recbole_ssm.language.steps import read_prompts, step_of
@@ -15,10 +16,18 @@ needs_transformers()
 pytestmark = pytest.mark.slow  # transformers alone takes seconds to import
 
 
-@pytest.fixture(scope="module", params=TINY)
+OF_LLAMA = {**TINY["llama"], "num_key_value_heads": 1, "head_dim": 8}
+LOCAL = {
+    "mistral": OF_LLAMA | {"sliding_window": 3},
+    "gemma2": OF_LLAMA | {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]},
+}
+"""Models some of whose layers read the latest tokens only."""
+
+
+@pytest.fixture(scope="module", params=[*TINY, *LOCAL])
 def language(request) -> LanguageModel:
     """A model that has learned which numbers follow which: with one that is sure of nothing an error hardly shows."""
-    language = tiny_language(request.param).train()
+    language = tiny_language(request.param, **LOCAL.get(request.param, {})).train()
     optimizer = torch.optim.Adam(language.parameters(), lr=0.01)
     tokens, borders = stream(40, 12, seed=1)
     places = (torch.arange(len(tokens)) % 12 < 11).nonzero()[:, 0]
@@ -96,6 +105,18 @@ def test_a_wide_beam_finds_the_best_of_a_tree(language):
         title = found.tokens[row, beam, : found.length[row, beam] - 1].tolist()
         item = 1 if not title else 2 + title[0] - (title[0] > 7)
         assert exact[row, item] == exact[row].max()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "why"),
+    [
+        ("gpt_neo", {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "attention_types": [[["local"], 2]]}, "local"),
+        ("gemma2", LOCAL["gemma2"] | {"layer_types": ["chunked_attention"] * 2}, "chunked_attention"),
+    ],
+)
+def test_attention_of_another_kind_is_refused(kind, settings, why):
+    with pytest.raises(InputError, match=f"a {kind} cannot write here: it has layers of {why}; name another model"):
+        read_prompts(tiny_language(kind, **settings), *prompts([5]))
 
 
 def test_fewer_continuations_than_beams():

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 import socket
+from functools import partial
 
 import pytest
 import torch
 from language_cases import TINY, TITLES, needs_transformers, save_language, tiny_language
-from packed_cases import borders
+from packed_cases import borders, relative_error
 
 from recbole_ssm.errors import CheckpointError, InputError
 from recbole_ssm.language import packed_mamba
 from recbole_ssm.language.lora import Lora
-from recbole_ssm.language.model import from_folder, from_kept, from_settings
+from recbole_ssm.language.making import Options, from_folder, from_kept, from_settings
 from recbole_ssm.language.tokenizer import Tokenizer, train_tokenizer
 
 needs_transformers()
 pytestmark = pytest.mark.slow  # transformers alone takes seconds to import
 
 LENGTHS = (7, 1, 12)
+LORA = Options(lora=Lora(2, 4.0))
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +53,7 @@ def test_a_folder_gives_the_model_that_was_saved(kind, folders):
     whole = made.tokenizer.encode(TITLES)
     assert [title[: len(title)] for title in read.titles()] == whole == made.titles()
     assert made.tokenizer.decode(whole) == TITLES
-    cut = from_folder(folders[kind], TITLES, title_tokens=2)
+    cut = from_folder(folders[kind], TITLES, Options(title_tokens=2))
     assert cut.titles() == [title[:2] for title in whole]
 
 
@@ -71,8 +73,7 @@ def test_each_sequence_of_a_stream_is_read_alone(kind):
 @pytest.mark.parametrize("kind", TINY)
 def test_adapters_alone_are_trained_and_kept(kind, folders):
     """The frozen weights are not in the state, stay as they are, and are asked for where they are not there."""
-    lora = Lora(2, 4.0)
-    adapted = from_folder(folders[kind], TITLES, lora=lora).eval()
+    adapted = from_folder(folders[kind], TITLES, LORA).eval()
     tokens, cu_seqlens = stream(adapted)
     before = {name: weight.clone() for name, weight in adapted.named_parameters() if not weight.requires_grad}
     assert torch.equal(adapted(tokens, cu_seqlens), tiny_language(kind)(tokens, cu_seqlens))
@@ -85,12 +86,29 @@ def test_adapters_alone_are_trained_and_kept(kind, folders):
     assert all(weight.grad.any() for weight in trained)
     assert all(torch.equal(weight, before[name]) for name, weight in adapted.named_parameters() if name in before)
     assert all("lora_" in name for name in adapted.state_dict()) and len(adapted.state_dict()) == len(trained)
-    again = from_kept(adapted.kept(), lora=lora).eval()
+    again = from_kept(adapted.kept(), options=LORA).eval()
     again.load_state_dict(adapted.state_dict())
     assert torch.equal(again(tokens, cu_seqlens), adapted(tokens, cu_seqlens)) and again.texts == TITLES
     for change, words in ({"base": "gone"}, "no folder gone"), ({"base_hash": "0"}, "other files than the model"):
         with pytest.raises(CheckpointError, match=words):
-            from_kept(adapted.kept() | change, lora=lora)
+            from_kept(adapted.kept() | change, options=LORA)
+
+
+@pytest.mark.parametrize("kind", TINY)
+def test_frozen_weights_may_have_half_precision_and_adapters_have_not(kind, folders):
+    tokens, cu_seqlens = stream(tiny_language(kind))
+    exact = tiny_language(kind)
+    expected = exact.logits(exact(tokens, cu_seqlens))
+    for dtype, bound in (torch.bfloat16, 0.04), (torch.float16, 0.006):
+        half = from_folder(folders[kind], TITLES, LORA._replace(dtype=dtype)).eval()
+        assert half.model.get_input_embeddings().weight.dtype == dtype
+        hidden = half(tokens, cu_seqlens)
+        assert relative_error(half.logits(hidden), expected) < bound
+        half.loss(hidden, tokens.roll(-1)).backward()
+        assert {weight.grad.dtype for weight in half.parameters() if weight.requires_grad} == {torch.float32}
+        again = from_kept(half.kept(), options=LORA._replace(dtype=None))  # as it was
+        assert next(iter(again.model.parameters())).dtype == dtype
+    assert next(iter(from_folder(folders[kind], TITLES, Options(dtype=None)).parameters())).dtype == torch.float32
 
 
 def test_a_model_comes_back_without_its_folder():
@@ -154,13 +172,19 @@ def test_settings_and_choices_that_cannot_be_used(folders, tmp_path):
         (lambda: from_settings({"model_type": "mambo"}, TITLES), "knows no model_type 'mambo'"),
         (lambda: from_settings({"model_type": "mamba", "hidden_sice": 8}, TITLES), "Did you mean hidden_size"),
         (lambda: from_settings({"model_type": "gpt2", "n_embd": 15, "n_head": 2}, TITLES), "no causal language model"),
-        (lambda: from_folder(folders["mamba"], TITLES, lora=Lora(2, 4, 0, ["q_proj"])), "has no module 'q_proj'"),
-        (lambda: from_folder(folders["mamba"], TITLES, lora=Lora(2, 4, 0, ["out_proj"])), "lora_targets: "),
-        (lambda: from_folder(folders["mamba"], TITLES, load_in_4bit=True), "weights in 4 bits cannot be trained"),
+        (
+            lambda: from_folder(folders["mamba"], TITLES, Options(lora=Lora(2, 4, 0, ["q_proj"]))),
+            "has no module 'q_proj'",
+        ),
+        (lambda: from_folder(folders["mamba"], TITLES, Options(lora=Lora(2, 4, 0, ["out_proj"]))), "lora_targets: "),
+        (
+            lambda: from_folder(folders["mamba"], TITLES, Options(load_in_4bit=True)),
+            "weights in 4 bits cannot be trained",
+        ),
     ]
     if not torch.cuda.is_available():
-        four = lambda: from_folder(folders["llama"], TITLES, lora=Lora(2, 4), load_in_4bit=True)  # noqa: E731
-        refused.append((four, "needs an NVIDIA GPU"))
+        four = LORA._replace(load_in_4bit=True)
+        refused.append((partial(from_folder, folders["llama"], TITLES, four), "needs an NVIDIA GPU"))
     for call, words in refused:
         with pytest.raises(InputError, match=words):
             call()
@@ -177,7 +201,7 @@ def test_an_adapter_without_a_gradient_is_refused(folders, monkeypatch):
 
     monkeypatch.setattr(packed_mamba._Mamba1, "selected", selected)
     with pytest.raises(InputError, match="the adapter of dt_proj gets no gradient"):
-        from_folder(folders["mamba"], TITLES, lora=Lora(2, 4.0))
+        from_folder(folders["mamba"], TITLES, LORA)
 
 
 def test_a_trained_tokenizer_writes_any_text():

@@ -145,7 +145,6 @@ class TestGPT4Rec:
     @pytest.mark.parametrize(
         ("keys", "words"),
         [
-            ({"train_samples": "whole_sequence"}, "learns one title after each history"),
             ({"prompt": "Bought:"}, "must have {history} once"),
             ({"history_items": 60}, "lower history_items"),
         ],

@@ -15,7 +15,7 @@ needs_transformers()
 from recbole_ssm.checkpoints import format as checkpoint  # noqa: E402
 from recbole_ssm.checkpoints.load import stored_model  # noqa: E402
 from recbole_ssm.errors import InputError  # noqa: E402
-from recbole_ssm.language.model import from_settings  # noqa: E402
+from recbole_ssm.language.making import from_settings  # noqa: E402
 from recbole_ssm.model.llamarec import reorder  # noqa: E402
 from recbole_ssm.ops.packing import cumulative_lengths  # noqa: E402
 from recbole_ssm.serving.recommender import Recommender  # noqa: E402
@@ -216,7 +216,7 @@ def test_adapters_alone_are_kept_and_the_language_model_stays_as_it_is(made, tmp
         ({"seed": 1, "eval_args": {"split": {"LS": "test_only"}}, "valid_metric": "NDCG@3"}, "trained on other data"),
         ({"language_config": None, "language_model": "nowhere"}, "there is no folder nowhere"),
         ({"prompt_tokens": 4096}, "prompt_tokens: the language model reads 2048 tokens"),
-        ({"train_samples": "whole_sequence"}, "use all_prefixes or sampled_prefixes"),
+        ({"train_samples": "whole_sequence"}, "reads it as one prompt; use all_prefixes or sampled_prefixes"),
         ({"skip_misses": True, "metrics": ["NDCG", "ItemCoverage"]}, "skip_misses would change ItemCoverage"),
         ({"load_in_4bit": True, "lora_rank": 8}, "lora_rank: random weights have to be trained themselves"),
     ],

@@ -212,7 +212,7 @@ def test_pretrained_embeddings_learn_like_layers_and_those_of_items_fast(tmp_pat
 
 def test_adapters_alone_are_in_the_checkpoint(data, tmp_path):
     base = save_language(tiny_language("mamba"), tmp_path / "base")
-    result = train(data, language_model=str(base), lora_rank=2)
+    result = train(data, language_model=str(base), lora_rank=2, language_dtype="bfloat16")
     state = checkpoint.read(result["checkpoint"])
     assert all("lora_" in name or name == "item_embedding.weight" for name in state["state_dict"])
     assert state["state_dict"]["item_embedding.weight"].shape[1] == 16  # the width of the folder's model
@@ -228,6 +228,7 @@ def test_adapters_alone_are_in_the_checkpoint(data, tmp_path):
         ({"language_model": "a", "language_config": {"model_type": "mamba"}}, "exclude each other"),
         ({"lora_rank": 2}, "random weights have to be trained themselves"),
         ({"language_model": "a", "load_in_4bit": True}, "weights in 4 bits cannot be trained"),
+        ({"language_model": "a", "language_dtype": "float16"}, "weights in float16 are too coarse to be trained"),
         ({"language_config": {"model_type": "gpt2", **TINY["gpt2"]}}, "reads with a mamba or mamba2"),
         ({"item_scores": "titles", "loss_type": "BPR"}, "loss_type BPR does not apply to item_scores: titles"),
         ({"language_model": "nowhere"}, "there is no folder nowhere"),
