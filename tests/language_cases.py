@@ -34,6 +34,14 @@ TINY = {
 """Settings of each ``model_type``, for models of some thousand parameters."""
 
 
+_LLAMA = {**TINY["llama"], "num_key_value_heads": 1, "head_dim": 8}
+LOCAL = {
+    "mistral": _LLAMA | {"sliding_window": 3},
+    "gemma2": _LLAMA | {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]},
+}
+"""The same of models some of whose layers read the latest tokens only."""
+
+
 def needs_transformers():
     """Skip the module where transformers or peft is not installed."""
     for name in ("transformers", "peft"):

@@ -14,7 +14,7 @@ from recbole_ssm.language import loading
 from recbole_ssm.language.packed_mamba import PackedMamba, is_packable
 from recbole_ssm.language.tokenizer import Tokenizer
 from recbole_ssm.ops import linear_cross_entropy
-from recbole_ssm.ops.packing import cumulative_lengths, lengths_of, positions, sequence_index
+from recbole_ssm.ops.packing import cumulative_lengths, pad
 
 
 class LanguageModel(nn.Module):
@@ -103,9 +103,7 @@ class LanguageModel(nn.Module):
         """
         if self.packed is not None:
             return self.packed.forward(tokens, cu_seqlens, readout)
-        row, place = sequence_index(cu_seqlens, len(tokens)).long(), positions(cu_seqlens, len(tokens))
-        padded = tokens.new_zeros(len(cu_seqlens) - 1, int(lengths_of(cu_seqlens).max()))
-        padded[row, place] = tokens  # at the right end, where no token before can read it
+        padded, row, place = pad(tokens, cu_seqlens)  # at the right end, where no token before can read it
         hidden = self.model.base_model(input_ids=padded, use_cache=False).last_hidden_state
         return hidden[row, place] if readout is None else hidden[row[readout], place[readout]]
 

@@ -49,7 +49,7 @@ def read_prompts(language: LanguageModel, tokens: Tensor, cu_seqlens: Tensor) ->
     padded[row, place], mask[row, place] = tokens, 1
     _check_attention(language)
     plain = None if _window(language) is None else transformers().DynamicCache()  # the model's own forgets the oldest
-    hidden, cache = _attend(language, padded, mask, (mask.cumsum(1) - 1).clamp(min=0), plain)
+    hidden, cache = attend(language, padded, mask, (mask.cumsum(1) - 1).clamp(min=0), plain)
     _check_cache(language, cache, longest)
     prompts = torch.arange(len(lengths), device=tokens.device)
     attended = _Attended(cache, prompts, mask.bool(), lengths)
@@ -104,7 +104,7 @@ def _attended_step(language: LanguageModel, tokens: Tensor, state: _Attended, pa
         near = own if kind == _FULL or window is None else own & (own.sum(1, keepdim=True) - own.cumsum(1) < window)
         masks[kind] = _attend_to_none(language, len(prompts), width, own.shape[1])
         masks[kind][row, 0, column] = masks[kind][row, 0, column].masked_fill(near, 0)
-    hidden, cache = _attend(language, ids, _of_layers(language, masks), place, cache)
+    hidden, cache = attend(language, ids, _of_layers(language, masks), place, cache)
     return language.logits(hidden[row, column]), _Attended(cache, row, own, lengths + 1)
 
 
@@ -165,10 +165,22 @@ def _refuse(language: LanguageModel, why: str) -> NoReturn:
     )
 
 
-def _attend(
+def attend(
     language: LanguageModel, tokens: Tensor, mask: Tensor | Mapping[str, Tensor], place: Tensor, cache: Any
 ) -> tuple[Tensor, Any]:
-    """Representations (prompts, queries, width), and keys and values."""
+    """Read tokens after those of which keys and values are kept.
+
+    Args:
+        language: not a Mamba.
+        tokens: (S, L) int64.
+        mask: (S, K) whether each of these tokens and those before is read; or what is added to what attention compares,
+            (S, 1, L, K), for each kind of layers or for all.
+        place: (S, L) int64, where each token stands in its text.
+        cache: keys and values of transformers, which are changed; None for none.
+
+    Returns:
+        Representations (S, L, width), and keys and values; None of these from a model that keeps none.
+    """
     backbone = language.model.base_model
     takes = inspect.signature(backbone.forward).parameters
     keys = "cache" if "cache" in takes else "past_key_values"  # its name before transformers 5.24

@@ -14,6 +14,7 @@ from recbole_ssm.language.bm25 import BM25
 from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.packed_input import PackedRecommender
 from recbole_ssm.model.text import ITEM_TEXT, texts_of
+from recbole_ssm.ops.packing import as_lists
 
 BM25_KEYS = (
     Key("bm25_k1", float, "how much a word of a query counts that stands in a title again", 1.2, low=0),
@@ -66,8 +67,7 @@ class BM25Recommender(PackedRecommender):
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores (S, n_items) of every item after each history."""
-        tokens, cu_seqlens = self.packed(interaction)
-        histories = [each.tolist() for each in tokens.split(cu_seqlens.diff().tolist())]
+        histories = as_lists(*self.packed(interaction))
         queries = [" ".join(self.texts[item] for item in each[-self._history_items :]) for each in histories]
         scores = torch.nn.functional.pad(self._index.scores(queries), (1, 0)) + self._tie
         for row, each in zip(scores, histories, strict=True):

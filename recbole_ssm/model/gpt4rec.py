@@ -19,7 +19,7 @@ from recbole_ssm.language.steps import read_prompts, step_of
 from recbole_ssm.model.bm25 import BM25_KEYS, counts_of
 from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.text import TextRecommender
-from recbole_ssm.ops.packing import gather_ranges
+from recbole_ssm.ops.packing import as_lists, gather_ranges
 
 _BEST = 100
 """Items of a query that take part in the round robin."""
@@ -148,7 +148,7 @@ class GPT4Rec(TextRecommender):
         queries = self.write(items, cu_seqlens)
         found = self._index.scores([query for each in queries for query in each])
         scores = F.pad(found, (1, 0)).view(len(queries), self._queries, -1)
-        for user, seen in zip(scores, items.cpu().split(cu_seqlens.diff().tolist()), strict=True):
+        for user, seen in zip(scores, as_lists(items, cu_seqlens), strict=True):
             user[:, seen] = -1
         scores[:, :, 0] = -2
         tie = self.popularity.cpu() / self.popularity.max().cpu().clamp(min=1)

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.language.letters import letter_tokens
 from recbole_ssm.language.loading import check_folder
 from recbole_ssm.language.prompts import Prompts, prompt_text
+from recbole_ssm.language.shared_beginning import next_logits
 from recbole_ssm.model.declarations import Configuration, Key
-from recbole_ssm.model.packed_input import PackedRecommender
+from recbole_ssm.model.packed_input import LeftOut, PackedRecommender
 from recbole_ssm.model.text import TextRecommender
-from recbole_ssm.ops.packing import cumulative_lengths, gather_ranges, lengths_of, sequence_index
+from recbole_ssm.ops.packing import as_lists, cumulative_lengths, gather_ranges, lengths_of, sequence_index
 
 _SMALL = {
     **{"model_type": "llama", "hidden_size": 96, "intermediate_size": 256},
@@ -40,7 +40,8 @@ class LlamaRec(TextRecommender):
     The language model reads one prompt: the titles of the latest items, and those of the candidates C, the items with
     the highest scores, each under a letter. What it says of the letters that may come next decides:
     ``s_C = max(s_C) + 1 + softmax over the letters``. So the same items come first as with the retriever alone, in
-    another order, and the order of all others stays. With ``filter_seen`` no item of the history is a candidate.
+    another order, and the order of all others stays. With ``filter_seen`` no item of the history is a candidate, and
+    in recommendations nothing else that is left out.
 
     In training the candidates are the item that came next and items drawn uniformly that are neither that nor in the
     history, in random order (``negatives: uniform``, as in the paper); or those of the retriever in its order, where
@@ -96,6 +97,7 @@ class LlamaRec(TextRecommender):
         super().__init__(config, dataset)
         self._filters_seen, self._skips_misses = bool(config["filter_seen"]), bool(config["skip_misses"])
         self.rerank, self.negatives = config["rerank"], config["negatives"]
+        self._exact = max(self.rerank, *config["topk"])
         if config["gradient_checkpointing"]:
             self.language.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if config["prompt_tokens"] > (self.language.longest or config["prompt_tokens"]):
@@ -169,48 +171,67 @@ class LlamaRec(TextRecommender):
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores (S, n_items) of every item after each history."""
         target = interaction[self.ITEM_ID] if self._skips_misses and self.ITEM_ID in interaction else None
-        return self._scores(*self.packed(interaction), target)
+        tokens, cu_seqlens = self.packed(interaction)
+        return self._scores(tokens, cu_seqlens, self._seen(tokens, cu_seqlens), target)
+
+    def rank_best(self, interaction: Interaction, k: int, left_out: LeftOut) -> Tensor:
+        """See :meth:`PackedRecommender.rank_best`: what is left out is no candidate."""
+        return self._scores(*self.packed(interaction), left_out())
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores (R,) of the candidates ``item_id`` (R,)."""
-        scores = self._scores(*self.packed(interaction))  # whose items are no targets
+        tokens, cu_seqlens = self.packed(interaction)
+        scores = self._scores(tokens, cu_seqlens, self._seen(tokens, cu_seqlens))  # whose items are no targets
         items, rows = self.candidates(interaction, len(scores))
         return scores[rows, items]
 
+    def _seen(self, tokens: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (n,) and items (n,) that are no candidates: of the histories with ``filter_seen``, else none."""
+        if not self._filters_seen:
+            return tokens[:0], tokens[:0]
+        return sequence_index(cu_seqlens, len(tokens)).long(), tokens
+
     @torch.no_grad()
-    def _scores(self, tokens: Tensor, cu_seqlens: Tensor, target: Tensor | None = None) -> Tensor:
+    def _scores(
+        self, tokens: Tensor, cu_seqlens: Tensor, left_out: Sequence[Tensor], target: Tensor | None = None
+    ) -> Tensor:
         """Scores (S, n_items); of histories whose ``target`` (S,) is given and no candidate, those of the retriever."""
-        scores = self._first_scores(tokens, cu_seqlens)
-        candidates, there = self._best(scores, tokens, cu_seqlens)
-        rows = torch.arange(len(scores), device=scores.device)
+        scores, candidates, there = self.retrieve(tokens, cu_seqlens, left_out)
+        asked = there.sum(1) > 1  # one candidate alone is in order
         if target is not None:
-            rows = rows[((candidates == target[:, None]) & there).any(1)]
+            asked &= ((candidates == target[:, None]) & there).any(1)
+        rows = asked.nonzero()[:, 0]
         if len(rows):
-            histories = _split(tokens, cu_seqlens)
+            histories = as_lists(tokens, cu_seqlens)
             pools = _lists(candidates[rows], there[rows])
             logits = self._letter_logits([histories[row] for row in rows.tolist()], pools)
             reorder(scores, rows, candidates[rows], there[rows], logits)
         return scores
 
     @torch.no_grad()
-    def _first_scores(self, tokens: Tensor, cu_seqlens: Tensor) -> Tensor:
-        """The retriever's scores (S, n_items)."""
+    def retrieve(self, tokens: Tensor, cu_seqlens: Tensor, left_out: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """What the retriever recommends.
+
+        Args:
+            tokens: (T,) items of S histories.
+            cu_seqlens: (S + 1,) their borders.
+            left_out: rows (n,) and items (n,) that are no candidates.
+
+        Returns:
+            The scores (S, n_items) of all items, the candidates (S, rerank), the best first, and whether there is one
+            at each place (S, rerank).
+        """
         (retriever,) = self._retrievers
         if self._longest is not None:
             length = lengths_of(cu_seqlens).clamp(max=self._longest)
             index, cu_seqlens = gather_ranges(cu_seqlens[1:] - length, length)
             tokens = tokens[index]
         batch = Interaction({self.ITEM_SEQ: tokens, "cu_seqlens": cu_seqlens})
-        return retriever.full_sort_predict(batch).float()
-
-    def _best(self, scores: Tensor, tokens: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Tensor]:
-        """The candidates (S, rerank), the best first, and whether there is one at each place (S, rerank)."""
-        scores = scores.clone()
-        scores[:, 0] = -torch.inf
-        if self._filters_seen:
-            scores[sequence_index(cu_seqlens, len(tokens)).long(), tokens] = -torch.inf
-        best = scores.topk(min(self.rerank, self.n_items - 1))
-        return best.indices, ~best.values.isneginf()
+        scores = retriever.rank_best(batch, self._exact, lambda: left_out).float()
+        allowed = scores.clone()
+        allowed[:, 0] = allowed[tuple(left_out)] = -torch.inf
+        best = allowed.topk(min(self.rerank, self.n_items - 1))
+        return scores, best.indices, ~best.values.isneginf()
 
     def _letter_logits(self, histories: Sequence[list[int]], pools: Sequence[list[int]]) -> Tensor:
         """Logits (S, rerank) of the letters after prompts; prompts of similar length are read together."""
@@ -220,36 +241,31 @@ class LlamaRec(TextRecommender):
         while order:
             count = max(1, _TOKENS // len(prompts[order[-1]]))
             some, order = order[-count:], order[:-count]
-            found[some] = self._logits([prompts[row] for row in some])[:, self.letters]
+            found[some] = next_logits(self.language, [prompts[row] for row in some])[:, self.letters]
         return found
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean loss over the answers to prompts, a letter and the end of the text each."""
         tokens, cu_seqlens = self.packed(interaction)
         target = interaction[self.POS_ITEM_ID]
-        histories, answers = _split(tokens, cu_seqlens), target.tolist()
+        histories, answers = as_lists(tokens, cu_seqlens), target.tolist()
         pools: Sequence[list[int]]
         if self.negatives == "uniform":
             pools = [self._drawn(history, answer) for history, answer in zip(histories, answers, strict=True)]
         else:
-            pools = _lists(*self._best(self._first_scores(tokens, cu_seqlens), tokens, cu_seqlens))
+            pools = _lists(*self.retrieve(tokens, cu_seqlens, self._seen(tokens, cu_seqlens))[1:])
         learned = [row for row, pool in enumerate(pools) if answers[row] in pool]
         if not learned:  # a gradient of 0
             return 0 * sum(each.sum() for each in self.parameters() if each.requires_grad)
         prompts = self.prompts.tokens([histories[row] for row in learned], [pools[row] for row in learned])
         letters = [int(self.letters[pools[row].index(answers[row])]) for row in learned]
         read = [[*prompt, letter] for prompt, letter in zip(prompts, letters, strict=True)]
-        logits = self._logits(read, 2)
-        wanted = torch.tensor([[letter, self.language.tokenizer.end] for letter in letters], device=logits.device)
-        return cross_entropy(logits, wanted.flatten())
-
-    def _logits(self, texts: Sequence[Sequence[int]], count: int = 1) -> Tensor:
-        """Logits (S * count, vocabulary) of what comes after each of the last ``count`` tokens of S texts."""
-        device = self.letters.device
-        tokens = torch.tensor([token for text in texts for token in text], device=device)
-        cu_seqlens = cumulative_lengths(torch.tensor([len(text) for text in texts], device=device))
-        readout = cu_seqlens[1:, None].long() - torch.arange(count, 0, -1, device=device)
-        return self.language.logits(self.language(tokens, cu_seqlens, readout.flatten()))
+        device, end = self.letters.device, self.language.tokenizer.end
+        stream = torch.tensor([token for text in read for token in text], device=device)
+        borders = cumulative_lengths(torch.tensor([len(text) for text in read], device=device))
+        before = borders[1:, None].long() - torch.tensor([2, 1], device=device)  # the answer's two tokens
+        wanted = torch.tensor([[letter, end] for letter in letters], device=device)
+        return self.language.loss(self.language(stream, borders, before.flatten()), wanted.flatten())
 
     def _drawn(self, history: Sequence[int], answer: int) -> list[int]:
         """The answer and items drawn uniformly that are neither it nor in the history, in random order."""
@@ -280,11 +296,6 @@ def reorder(scores: Tensor, rows: Tensor, candidates: Tensor, there: Tensor, log
     apart = 4 * torch.finfo(scores.dtype).eps * (best.abs() + 2) * rank_from_last
     new = best + 1 + logits.softmax(1) + apart
     scores[rows[:, None].expand_as(candidates)[there], candidates[there]] = new[there]
-
-
-def _split(tokens: Tensor, cu_seqlens: Tensor) -> list[list[int]]:
-    """The items of each history."""
-    return [each.tolist() for each in tokens.split(lengths_of(cu_seqlens).tolist())]
 
 
 def _lists(candidates: Tensor, there: Tensor) -> list[list[int]]:

@@ -10,7 +10,7 @@ A model that ranks by text is a :class:`TextRecommender`:
 
         def full_sort_predict(self, interaction):
             language = self.language
-            for history in self.histories(interaction):  # numbers of items, the latest last
+            for history in as_lists(*self.packed(interaction)):  # numbers of items, the latest last
                 text = ", ".join(language.texts[item] for item in history[-self.history_items :])
                 tokens = torch.tensor([language.tokenizer.begin, *language.tokenizer.encode([text])[0]])
                 hidden = language(tokens, cumulative_lengths(torch.tensor([len(tokens)])))  # (T, width)
@@ -192,11 +192,6 @@ class TextRecommender(PackedRecommender):
         super().__init__(config, dataset)
         self.history_items: int = config["history_items"]
         self.language = make_language(config, dataset, self.usual_language)
-
-    def histories(self, interaction: Interaction) -> list[list[int]]:
-        """The numbers of the items of each history, the latest last, of a packed or padded batch."""
-        tokens, cu_seqlens = self.packed(interaction)
-        return [each.tolist() for each in tokens.split(cu_seqlens.diff().tolist())]
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores (R,) of the candidates ``item_id`` (R,)."""

@@ -239,6 +239,27 @@ def pack_padded(padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return padded[valid], cumulative_lengths(lengths)
 
 
+def pad(tokens: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Right-pad a stream with 0.
+
+    Args:
+        tokens: (T,).
+        cu_seqlens: (S + 1,) borders of the sequences.
+
+    Returns:
+        (S, L), and the row and the column of each token, (T,) int64 each.
+    """
+    row, column = sequence_index(cu_seqlens, len(tokens)).long(), positions(cu_seqlens, len(tokens))
+    padded = tokens.new_zeros(len(cu_seqlens) - 1, int(lengths_of(cu_seqlens).max()))
+    padded[row, column] = tokens
+    return padded, row, column
+
+
+def as_lists(tokens: Tensor, cu_seqlens: Tensor) -> list[list[int]]:
+    """The sequences of a stream (T,), the borders (S + 1,) of which are given."""
+    return [each.tolist() for each in tokens.split(lengths_of(cu_seqlens).tolist())]
+
+
 def share_out(sizes: torch.Tensor, parts: int) -> torch.Tensor:
     """Distribute things over parts of about equal size.
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from language_cases import TINY, needs_transformers, tiny_language
+from language_cases import LOCAL, TINY, needs_transformers, tiny_language
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.language.beam import beam_search
@@ -14,14 +14,6 @@ from recbole_ssm.language.title_tree import TitleTree
 
 needs_transformers()
 pytestmark = pytest.mark.slow  # transformers alone takes seconds to import
-
-
-OF_LLAMA = {**TINY["llama"], "num_key_value_heads": 1, "head_dim": 8}
-LOCAL = {
-    "mistral": OF_LLAMA | {"sliding_window": 3},
-    "gemma2": OF_LLAMA | {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]},
-}
-"""Models some of whose layers read the latest tokens only."""
 
 
 @pytest.fixture(scope="module", params=[*TINY, *LOCAL])

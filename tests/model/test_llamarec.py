@@ -95,7 +95,9 @@ def test_the_same_items_come_first_in_another_order_and_the_order_of_others_stay
     assert [found[:6] for found in orders[0]] != [found[:6] for found in orders[1]]
     for found, before in zip(*orders, strict=True):
         assert sorted(found[:6]) == sorted(before[:6]) and found[6:] == before[6:]
-    candidates, there = model._best(own, *model.packed(batch_of(*HISTORIES)))
+    packed = model.packed(batch_of(*HISTORIES))
+    scores_of_retriever, candidates, there = model.retrieve(*packed, model._seen(*packed))
+    torch.testing.assert_close(scores_of_retriever, own)
     for row, history in enumerate(HISTORIES):
         assert there.all() and not {0, *history} & {*candidates[row].tolist()}
         assert scores[row, 0] == own[row, 0]
@@ -115,6 +117,20 @@ def test_the_letters_decide_and_a_history_is_worth_the_same_alone_and_padded(mod
     (prompt,) = model.prompts.tokens([HISTORIES[0]], [own])
     logits = model.language.model(torch.tensor([prompt])).logits[0, -1, model.letters]
     torch.testing.assert_close(model._letter_logits([HISTORIES[0]], [own])[0], logits)
+
+
+def test_recommendations_order_the_best_of_what_may_be_recommended(model):
+    """Also where that are others than in evaluation; one alone is in order, and nothing is read for it."""
+    batch, allowed = batch_of(HISTORIES[0]), torch.tensor([4, 9, 11, 12, 20, 31, 33, 38])
+    own = model._retrievers[0].full_sort_predict(batch_of(HISTORIES[0][-5:]))[0]
+    others = torch.ones(model.n_items, dtype=torch.bool).index_fill(0, allowed, False).nonzero()[:, 0]
+    found = model.rank_best(batch, 8, lambda: (torch.zeros_like(others), others))[0]
+    before, after = (allowed[scores[allowed].argsort(descending=True)].tolist() for scores in (own, found))
+    assert sorted(after[:6]) == sorted(before[:6]) and after[:6] != before[:6] and after[6:] == before[6:]
+    letters = model._letter_logits([HISTORIES[0]], [before[:6]])[0]
+    assert after[:6] == [before[place] for place in letters.argsort(descending=True).tolist()]
+    rest = torch.arange(2, model.n_items)
+    assert torch.equal(model.rank_best(batch, 8, lambda: (torch.zeros_like(rest), rest))[0], own)
 
 
 def test_reordered_scores():
@@ -146,8 +162,8 @@ def test_in_training_the_answer_stands_anywhere_among_items_that_are_not_in_the_
 def test_the_loss_is_that_of_the_letter_and_the_end(model, monkeypatch, negatives):
     monkeypatch.setattr(model, "negatives", negatives)
     pools = {"uniform": [8, 30, 31, 32, 33, 34]}
-    retrieved = model._best(model._first_scores(*model.packed(batch_of([5, 6]))), *model.packed(batch_of([5, 6])))
-    pools["retriever"] = retrieved[0][0].tolist()
+    packed = model.packed(batch_of([5, 6]))
+    pools["retriever"] = model.retrieve(*packed, model._seen(*packed))[1][0].tolist()
     monkeypatch.setattr(model, "_drawn", lambda history, answer: pools["uniform"])
     pool = pools[negatives]
     answer = pool[2]
