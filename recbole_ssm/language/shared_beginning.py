@@ -13,7 +13,7 @@ from recbole_ssm.ops.packing import cumulative_lengths, last_tokens, pad
 
 
 @torch.no_grad()
-def next_logits(language: LanguageModel, texts: Sequence[Sequence[int]]) -> Tensor:
+def next_logits(language: LanguageModel, texts: Sequence[list[int]]) -> Tensor:
     """Scores of the token that comes after each text.
 
     Args:
@@ -33,7 +33,7 @@ def next_logits(language: LanguageModel, texts: Sequence[Sequence[int]]) -> Tens
     return language.logits(language(tokens, cu_seqlens, last) if hidden is None else hidden)
 
 
-def shared_length(texts: Sequence[Sequence[int]]) -> int:
+def shared_length(texts: Sequence[list[int]]) -> int:
     """How many first tokens all texts share; at least one token of each is its own."""
     first, last = min(texts), max(texts)  # whatever is between them begins as both do
     most = min(map(len, texts)) - 1
