@@ -59,18 +59,15 @@ class LRU(nn.Module):
 
     def stepper(self) -> Step:
         """:meth:`step` with the weights as they are now, for many calls."""
-        step, E, kind = (
-            bound("lru_step", self._weights()),
-            len(self.nu_log),
-            without_half(self.nu_log).dtype.to_complex(),
-        )
+        op, E = bound("lru_step", self._weights()), len(self.nu_log)
+        dtype = without_half(self.nu_log).dtype.to_complex()
 
-        def run(hidden: Tensor, state: Any = None, *, gaps: Tensor | None = None) -> tuple[Tensor, Any]:
+        def step(hidden: Tensor, state: Any = None, *, gaps: Tensor | None = None) -> tuple[Tensor, Any]:
             if state is None:
-                state = hidden.new_zeros(len(hidden), E, dtype=kind)
-            return step(hidden, state, None if gaps is None else self._elapsed(gaps))
+                state = hidden.new_zeros(len(hidden), E, dtype=dtype)
+            return op(hidden, state, None if gaps is None else self._elapsed(gaps))
 
-        return run
+        return step
 
     def _weights(self) -> LruWeights:
         return LruWeights(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_ssm.layers.initialisation import inverse_softplus_dt
-from recbole_ssm.layers.stepping import Step
+from recbole_ssm.layers.stepping import Step, convolved_step
 from recbole_ssm.layers.time_gaps import gap_weight, step_size
 from recbole_ssm.ops import MambaWeights, causal_conv1d, causal_conv1d_window, selective_scan
 from recbole_ssm.ops.backends import bound
@@ -93,17 +92,8 @@ class Mamba(nn.Module):
 
     def stepper(self) -> Step:
         """:meth:`step` with the weights as they are now, for many calls."""
-        step, of_gaps = bound("mamba_step", self._weights()), self.gap_weight
         of_window, of_state = (self.d_inner, self.conv1d.kernel_size[0] - 1), (self.d_inner, self.d_state)
-
-        def run(hidden: Tensor, state: Any = None, *, gaps: Tensor | None = None) -> tuple[Tensor, Any]:
-            if state is None:
-                state = hidden.new_zeros(len(hidden), *of_window), hidden.new_zeros(len(hidden), *of_state)
-            more_dt = None if gaps is None or of_gaps is None else gaps @ of_gaps
-            out, window, states = step(hidden, *state, more_dt)
-            return out, (window, states)
-
-        return run
+        return convolved_step(bound("mamba_step", self._weights()), of_window, of_state, self.gap_weight)
 
     def _weights(self) -> MambaWeights:
         conv_bias = self.conv1d.bias

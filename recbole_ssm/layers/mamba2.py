@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from recbole_ssm.layers.initialisation import inverse_softplus_dt
 from recbole_ssm.layers.norm import GatedRMSNorm
-from recbole_ssm.layers.stepping import Step
+from recbole_ssm.layers.stepping import Step, convolved_step
 from recbole_ssm.layers.time_gaps import gap_weight, gaps_after, step_size
 from recbole_ssm.ops import Mamba2Weights, causal_conv1d, causal_conv1d_window, ssd
 from recbole_ssm.ops.backends import bound
@@ -133,18 +131,9 @@ class Mamba2(nn.Module):
 
     def stepper(self) -> Step:
         """:meth:`step` with the weights as they are now, for many calls."""
-        step, of_gaps = bound("mamba2_step", self._weights(), eps=self.norm.eps), self.gap_weight
-        of_window = self.conv1d.weight.shape[0], self.conv1d.weight.shape[2] - 1
-        of_state = self.nheads, self.headdim, self.d_state
-
-        def run(hidden: Tensor, state: Any = None, *, gaps: Tensor | None = None) -> tuple[Tensor, Any]:
-            if state is None:
-                state = hidden.new_zeros(len(hidden), *of_window), hidden.new_zeros(len(hidden), *of_state)
-            more_dt = None if gaps is None or of_gaps is None else gaps @ of_gaps
-            out, window, states = step(hidden, *state, more_dt)
-            return out, (window, states)
-
-        return run
+        op = bound("mamba2_step", self._weights(), eps=self.norm.eps)
+        of_window = self.conv1d.in_channels, self.conv1d.kernel_size[0] - 1
+        return convolved_step(op, of_window, (self.nheads, self.headdim, self.d_state), self.gap_weight)
 
     def _weights(self) -> Mamba2Weights:
         conv_bias = self.conv1d.bias
