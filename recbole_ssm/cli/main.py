@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from recbole_ssm.cli.parser import PROGRAM, joined
-from recbole_ssm.cli.verbs import VERBS, all_verbs, find_verb
-from recbole_ssm.errors import CheckpointNotWritten, InputError, did_you_mean
+from recbole_ssm.cli.verbs import VERBS, find_verb
+from recbole_ssm.errors import CheckpointNotWritten, InputError
 from recbole_ssm.system.distributed import rank
 from recbole_ssm.system.terminal import complain, printable, printable_warnings
 from recbole_ssm.system.version import __version__
@@ -72,12 +72,9 @@ def _do(arguments: list[str]) -> None:
     if "--version" in arguments:
         print("recbole-ssm", __version__)
         return
-    arguments = arguments or ["--help"]
-    first, verbs = arguments[0], all_verbs()
-    if not first.startswith("-") and "=" not in first and first not in verbs:
-        hint = did_you_mean(first, verbs) or "."
-        raise InputError(f"there is no verb {first!r}{hint} Verbs: {', '.join(verbs)}; arguments are --key=value")
-    name, words = (first, arguments[1:]) if first in verbs else (VERBS[0], arguments)
+    name, *words = arguments or ["--help"]
+    if name.startswith("-") or "=" in name:
+        name, words = VERBS[0], [name, *words]
     verb = find_verb(name)
     parser = verb.parser()
     if {"-h", "--help"} & set(words):

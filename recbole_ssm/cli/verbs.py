@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from typing import Protocol, cast
 
 from recbole_ssm.cli.parser import VerbParser
-from recbole_ssm.errors import InputError
+from recbole_ssm.errors import InputError, did_you_mean
 from recbole_ssm.system.plugins import load_plugin
 
 VERBS = (
@@ -39,9 +39,14 @@ class Verb(Protocol):
 def all_verbs() -> dict[str, str]:
     """The name of each verb and its module."""
     installed = {point.name: point.value for point in entry_points(group=GROUP)}
-    return {name: f"recbole_ssm.cli.{name.replace('-', '_')}" for name in VERBS} | {
+    return {name: _module(name) for name in VERBS} | {
         name: module for name, module in installed.items() if name not in VERBS
     }
+
+
+def _module(name: str) -> str:
+    """The module of a verb of this package."""
+    return f"recbole_ssm.cli.{name.replace('-', '_')}"
 
 
 def find_verb(name: str) -> Verb:
@@ -54,11 +59,16 @@ def find_verb(name: str) -> Verb:
         The imported module.
 
     Raises:
-        InputError: the module of another package cannot be imported, or lacks a function of a verb.
+        InputError: there is no such verb, or the module of another package cannot be imported or lacks a function of
+            a verb.
     """
-    module = all_verbs()[name]
-    if name in VERBS:
-        return cast(Verb, importlib.import_module(module))
+    if name in VERBS:  # what is installed need not be looked through
+        return cast(Verb, importlib.import_module(_module(name)))
+    verbs = all_verbs()
+    if name not in verbs:
+        hint = did_you_mean(name, verbs) or "."
+        raise InputError(f"there is no verb {name!r}{hint} Verbs: {', '.join(verbs)}; arguments are --key=value")
+    module = verbs[name]
     found = load_plugin(GROUP, "verb", name, module)
     if not (callable(getattr(found, "parser", None)) and callable(getattr(found, "call", None))):
         raise InputError(f"the verb {name} ({module}, entry point of {GROUP}) must have the functions parser and call")

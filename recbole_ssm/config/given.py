@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +109,15 @@ class Given(RecBoleConfig):
         return {key: literal(value) if isinstance(value, str) else value for key, value in config_dict.items()}
 
     def _build_yaml_loader(self) -> type[yaml.SafeLoader]:
-        YamlLoader.yaml_implicit_resolvers = super()._build_yaml_loader().yaml_implicit_resolvers
+        """A loader with RecBole's rule for numbers, taken once: RecBole adds it again each time, and all are tried."""
+        if "yaml_implicit_resolvers" not in vars(YamlLoader):
+            YamlLoader.yaml_implicit_resolvers = super()._build_yaml_loader().yaml_implicit_resolvers
         return YamlLoader
+
+    def _update_internal_config_dict(self, file: str | Path) -> _Settings:
+        content = self._read(Path(file))
+        self.internal_config_dict.update(content)
+        return content
 
     def _load_config_files(self, file_list: Sequence[Path | _Settings]) -> _Settings:
         found: _Settings = {}
@@ -121,7 +130,7 @@ class Given(RecBoleConfig):
 
     def _read(self, file: Path) -> _Settings:
         try:
-            content = yaml.load(file.read_text(encoding="utf-8"), Loader=self.yaml_loader)
+            content = deepcopy(_parsed(file.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"the config file {file} cannot be read as yaml: {reason}") from error
@@ -185,3 +194,9 @@ class Given(RecBoleConfig):
                 raise InputError(f"--{key}={self.cmd_config_dict[key]} does not apply here: the {key} is {value}")
         if "config_files" in self.external_config_dict:
             raise InputError("config_files does not apply here; give what stands in them as keys and values")
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    """What stands in a yaml file; each configuration of a process reads the same ones."""
+    return yaml.load(text, Loader=YamlLoader)

@@ -41,8 +41,9 @@ def chosen(most: int | None = None) -> Iterator[str]:
     """
     before = torch.get_num_threads()
     threads, why = _count(before, most)
-    blas = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
-    with threadpoolctl.threadpool_limits({each["prefix"]: min(each["num_threads"], threads) for each in blas}):
+    pools = threadpoolctl.ThreadpoolController()  # looks through all libraries of the process
+    blas = [library for library in pools.info() if library["user_api"] == "blas"]
+    with pools.limit(limits={each["prefix"]: min(each["num_threads"], threads) for each in blas}):
         torch.set_num_threads(threads)
         try:
             yield f"{threads} ({why}); {wait_passively()}"
