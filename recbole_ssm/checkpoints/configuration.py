@@ -15,6 +15,7 @@ from recbole_ssm.config import Config
 from recbole_ssm.errors import CheckpointError, InputError
 from recbole_ssm.model.registry import MODELS
 from recbole_ssm.ops.backends import check_backend
+from recbole_ssm.system.resources import is_out_of_memory
 
 _OF_TRAINING = {
     *("model", "dataset", "log_wandb", "causal_epochs", "worker", "init_from"),
@@ -72,22 +73,25 @@ def usable_backend(stored: Any, device: str) -> str | None:
 
 
 @contextmanager
-def understood(file: str | Path) -> Iterator[None]:
-    """Turn any error within into a :class:`CheckpointError`, since a checkpoint's settings may say anything.
+def understood(
+    file: str | Path,
+    wrong: str = "cannot be used with these data: its settings or weights do not fit",
+    remedy: str = "evaluate it with the settings and on the data that it was trained with",
+) -> Iterator[None]:
+    """Turn any error within into a :class:`CheckpointError`, since a checkpoint may hold anything.
 
     Args:
         file: the checkpoint's name.
+        wrong: what an error says of the checkpoint.
+        remedy: what to do about it.
 
     Raises:
-        CheckpointError: there was an error.
+        CheckpointError: there was an error. One for the user, or that memory ran out, stays as it is.
     """
     try:
         yield
-    except InputError:
-        raise
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise CheckpointError(
-            f"{file} cannot be used with these data: its settings or weights do not fit ({reason}); evaluate it with "
-            "the settings and on the data that it was trained with"
-        ) from error
+        if isinstance(error, InputError) or is_out_of_memory(error):
+            raise
+        reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        raise CheckpointError(f"{file} {wrong} ({reason}); {remedy}") from error

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_ssm.checkpoints import format as checkpoint
+from recbole_ssm.checkpoints.configuration import understood
 from recbole_ssm.checkpoints.latest import SUFFIX
 from recbole_ssm.checkpoints.load import load_weights
-from recbole_ssm.errors import CheckpointError, InputError
+from recbole_ssm.errors import CheckpointError
 from recbole_ssm.system.console_log import tell
 from recbole_ssm.system.distributed import rank
-from recbole_ssm.system.resources import is_out_of_memory
 from recbole_ssm.system.rng import set_random_state
 from recbole_ssm.training.draws import repeat_draws
 from recbole_ssm.training.hooks.checkpointing import Checkpointing
@@ -110,15 +110,6 @@ class Resume(Hook):
 
         trainer.optimizer.step = first_step  # type: ignore[method-assign]  # the optimiser's state may not fit
 
-    @contextmanager
-    def _understood(self) -> Iterator[None]:
-        """Turn any error within into a :class:`CheckpointError`, since a checkpoint may hold anything."""
-        try:
-            yield
-        except Exception as error:
-            if isinstance(error, InputError) or is_out_of_memory(error):
-                raise
-            raise CheckpointError(
-                f"{self._file} does not hold a training of {self._trainer.config.model} with these settings "
-                f"({type(error).__name__}); start anew without --resume"
-            ) from error
+    def _understood(self) -> AbstractContextManager[None]:
+        wrong = f"does not hold a training of {self._trainer.config.model} with these settings"
+        return understood(self._file, wrong, "start anew without --resume")
