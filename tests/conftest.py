@@ -1,21 +1,25 @@
-"""Settings of all tests, a small dataset, and the number types and backends that the scans are tested with."""
+"""Settings of all tests, a small dataset, and the number types and backends that the scans are tested with.
 
+What takes seconds to import is imported by the fixtures: the process that only hands out tests to others needs none.
+"""
+
+from __future__ import annotations
+
+import gc
 import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from atomic import interactions, write_dataset
 from hypothesis import HealthCheck, settings
 
-from recbole_ssm.ops import use_backend
-from recbole_ssm.testing import unwritten_memory_is_nan
+if TYPE_CHECKING:
+    import torch
 
 pytest.register_assert_rewrite("packed_cases", "scan_contract")
-
-from packed_cases import compiled  # noqa: E402  (its asserts are to explain themselves)
+gc.disable()  # until all is imported, which makes no garbage
 
 HANDLERS = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
 
@@ -44,6 +48,12 @@ def pytest_collection_modifyitems(items):
             cases[test] += 1
 
 
+def pytest_collection_finish():
+    """From here on the garbage collector passes over what was imported, rather than look through it again and again."""
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(autouse=True)
 def folder_of_its_own(tmp_path, monkeypatch):
     """What RecBole writes goes there, and the environment variable that gpu_id sets does not outlive the test."""
@@ -54,6 +64,8 @@ def folder_of_its_own(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """A folder with a dataset ``tiny``: 30 users, 40 items, histories of 4 to 20 items."""
+    from atomic import interactions, write_dataset
+
     folder = tmp_path_factory.mktemp("datasets")
     write_dataset(folder, interactions())
     return folder
@@ -67,30 +79,31 @@ def handlers_of_signals():
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors are small here, and more threads only wait for one another."""
+def torch_for_tests():
+    """One thread, since tensors are small here; nothing is read of ``torch.empty`` before it is written.
+
+    And no detection of anomalies: RecBole's models turn it on when a test imports them, and all then takes longer.
+    """
+    import torch
+
+    from recbole_ssm.testing import unwritten_memory_is_nan
+
+    torch.autograd.set_detect_anomaly(False)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def poisoned_memory():
-    """Nothing is read of ``torch.empty`` before it is written."""
     with unwritten_memory_is_nan():
         yield
-
-
-@pytest.fixture(autouse=True)
-def no_anomaly_detection():
-    """RecBole's models turn it on when a test imports them, and everything then takes longer."""
-    torch.autograd.set_detect_anomaly(False)
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=["float64", "float32", "float32-compiled"])
 def dtype(request) -> Iterator[torch.dtype]:
     """A number type; the ops in float32 both in PyTorch and, where it was built, in the C library."""
+    import torch
+    from packed_cases import compiled
+
+    from recbole_ssm.ops import use_backend
+
     kind, _, in_c = request.param.partition("-")
     if in_c and not compiled(torch.float32):
         pytest.skip("the C library is not built: pip install -e . with a C compiler builds it")

@@ -387,7 +387,7 @@ def check_threads(case: ScanCase, dtype) -> None:
     """More threads change nothing but the order of sums over channels."""
     found = []
     for threads in (1, 3):
-        torch.set_num_threads(threads)  # the fixture one_thread sets it back
+        torch.set_num_threads(threads)  # the fixture torch_for_tests sets it back
         inputs = case.inputs(dtype)
         found.append(evaluate(case.op, inputs, case.cu_seqlens, reverse=case.reverse, return_final_state=True))
     assert_near(found[1], found[0], ROUNDING[dtype])

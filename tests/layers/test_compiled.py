@@ -19,7 +19,7 @@ FORMS = [(1, 2), (3, 2), (2, 1), (1, 0)]
 @pytest.fixture(params=FORMS, ids=lambda form: "{} threads, kind {}".format(*form))
 def form(request):
     threads, kind = request.param
-    torch.set_num_threads(threads)  # the fixture one_thread sets it back
+    torch.set_num_threads(threads)  # the fixture torch_for_tests sets it back
     library().recbole_ssm_use(kind)
     with use_backend("native"):
         yield

@@ -78,7 +78,7 @@ def test_threads_machines_and_memory_layout_change_nothing():
     x, found = torch.rand(999, 77), []
     try:
         for threads, machine, rows in ((1, 2, x), (3, 2, x), (1, 1, x), (1, 0, x), (2, 2, x.T.contiguous().T)):
-            torch.set_num_threads(threads)  # the fixture one_thread sets it back
+            torch.set_num_threads(threads)  # the fixture torch_for_tests sets it back
             library().recbole_ssm_use(machine)
             torch.manual_seed(3)
             found.append(Dropout(0.3)(rows))

@@ -116,7 +116,7 @@ def test_threads_change_nothing(dtype, op):
     inputs = inputs_of(LENGTHS, 56, 5, dtype)
     found = []
     for threads in (1, 3):
-        torch.set_num_threads(threads)  # the fixture one_thread sets it back
+        torch.set_num_threads(threads)  # the fixture torch_for_tests sets it back
         found.append(evaluate(op, inputs, borders(LENGTHS)))
     torch.testing.assert_close(found[1], found[0])
 

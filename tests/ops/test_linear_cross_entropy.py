@@ -329,7 +329,7 @@ def test_threads_and_machines_agree(width):
         want_taught = evaluate(linear_cross_entropy, hidden.double(), weight.double(), target, teacher=teacher)
     try:
         for threads, machine in ((1, 2), (3, 2), (2, 1), (1, 0)):
-            torch.set_num_threads(threads)  # the fixture one_thread sets it back
+            torch.set_num_threads(threads)  # the fixture torch_for_tests sets it back
             library().recbole_ssm_use(machine)
             with use_backend("native"):
                 found = evaluate(linear_cross_entropy, hidden, weight, target)

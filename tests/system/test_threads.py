@@ -119,7 +119,7 @@ def test_how_many(monkeypatch, torchs, cores, quota, most, environment, expected
     monkeypatch.setattr(threads, "_cores", lambda: cores)
     monkeypatch.setattr(threads, "_quota", lambda: quota)
     monkeypatch.setattr(threads.psutil, "cpu_count", lambda logical: cores // 2)
-    torch.set_num_threads(torchs)  # the fixture one_thread sets it back
+    torch.set_num_threads(torchs)  # the fixture torch_for_tests sets it back
     with threads.chosen(most) as words:
         assert words.startswith(expected + "; ")
         assert torch.get_num_threads() == int(expected.split()[0])
