@@ -19,7 +19,8 @@ is kept as ``results/checkpoints/NAME-SEED.pth``, outside git, to be a ``teacher
         --set teacher=mine/checkpoints/2Mamba4Rec-ml-1m-2021.pth
 
 The model of the best epoch by the validation metric is tested with and without the items that a user has already had:
-the same scores, ranked twice. Where the validation items are trained on, too (``--with protocol/no_validation``), it is
+the same scores, ranked twice; with ``--one_filter`` once, as the recipe's ``filter_seen`` says, for models that take
+long to rank. Where the validation items are trained on, too (``--with protocol/no_validation``), it is
 the model of the last epoch.
 """
 
@@ -120,7 +121,9 @@ def circumstances_of(arguments: list[str], model: str) -> dict:
     }
 
 
-def train_and_test(arguments: list[str], threads: int | None, training: Path, parent: int) -> dict:
+def train_and_test(
+    arguments: list[str], threads: int | None, training: Path, parent: int, *, one_filter: bool = False
+) -> dict:
     """One run in this process: what it was, what it took and what it gave.
 
     Args:
@@ -128,6 +131,7 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path, pa
         threads: None for the package's own choice.
         training: folder of its checkpoints, from which a run goes on that was interrupted.
         parent: number of the process that asked for it, with which this one ends.
+        one_filter: test as ``filter_seen`` says, and not the other way, too.
     """
     import torch
 
@@ -154,6 +158,8 @@ def train_and_test(arguments: list[str], threads: int | None, training: Path, pa
     state = checkpoint.read(result["checkpoint"])
     config, tested = state["config"], {}
     for kind, filter_seen in (("unfiltered", False), ("filtered", True)):
+        if one_filter and filter_seen != config["filter_seen"]:
+            continue
         found = evaluate(result["checkpoint"], command_line=[f"--filter_seen={filter_seen}"])
         tested[kind] = {"valid": found["valid_result"], "test": found["test_result"]}
     return {
@@ -220,6 +226,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--with", nargs="+", default=[], dest="files", metavar="FILE", help="to read after the recipe")
     parser.add_argument("--name", help="of the runs, in place of the recipe's")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="where runs and tables are kept")
+    parser.add_argument(
+        "--one_filter", action="store_true", help="test as filter_seen says, and not the other way, too"
+    )
     parser.add_argument("--tables", action="store_true", help="only write the tables")
     parser.add_argument("--here", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
@@ -233,7 +242,8 @@ def _arguments(options: argparse.Namespace, recipe: str, seed: int) -> list[str]
 def _run_here(options: argparse.Namespace) -> None:
     """The one run that is asked for, in this process; what it gave goes to the file ``--here``."""
     arguments = _arguments(options, options.recipes[0], options.seeds[0])
-    found = train_and_test(arguments, options.threads, options.here.with_suffix(".training"), options.parent)
+    training = options.here.with_suffix(".training")
+    found = train_and_test(arguments, options.threads, training, options.parent, one_filter=options.one_filter)
     options.here.write_text(json.dumps(found, indent=1))
 
 
@@ -260,6 +270,7 @@ def _run(options: argparse.Namespace, recipe: str, seed: int) -> str | None:
     child += [f"--data_path={options.data_path}"] if options.data_path else []
     child += [f"--threads={options.threads}"] if options.threads else []
     child += ["--name=x"] if options.name else []
+    child += ["--one_filter"] if options.one_filter else []
     child += ["--set", *options.set] if options.set else []
     child += ["--with", *options.files] if options.files else []
     if start([*child, "--parent"]) is not None:

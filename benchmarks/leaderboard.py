@@ -54,20 +54,27 @@ def read_run(file: Path) -> dict:
 def write(results: Path) -> Path:
     """``README.md`` of the folder, from all its runs and from ``benchmarks/published.yaml``."""
     runs = [read_run(file) for file in sorted((results / "runs").glob("*.json"))]
-    runs = [run for run in runs if run["metrics"]["filtered"]["test"] is not None]
+    runs = [run for run in runs if is_tested(run)]
     published = yaml.safe_load((ROOT / "benchmarks" / "published.yaml").read_text(encoding="utf-8"))
     lines = [INTRODUCTION, *pictures()]
     for key in sorted({protocol(run) for run in runs}):
         here = [run for run in runs if protocol(run) == key]
         for filtered, rule in FILTERS.items():
             theirs = [row for row in published if protocol(row) == key and row["filter"] == filtered]
-            lines += ["", "## {}, time_order: {}{}".format(*key) + f", {rule}", "", *table(here, theirs, filtered)]
+            ours = [run for run in here if filtered in run["metrics"]]
+            if ours:
+                lines += ["", "## {}, time_order: {}{}".format(*key) + f", {rule}", "", *table(ours, theirs, filtered)]
         models = sorted({(run["name"], re.sub(r" --seed=\d+", "", run["command"])) for run in here})
         hardware = sorted({f"{run['hardware']['cpu']}, {run['hardware']['threads']} thread(s)" for run in here})
         lines += ["", *(f"- {name}: `{command}`" for name, command in models), f"- on {'; '.join(hardware)}"]
     target = results / "README.md"
     target.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return target
+
+
+def is_tested(run: dict) -> bool:
+    """Whether the split of a run left something to test."""
+    return all(found["test"] is not None for found in run["metrics"].values())
 
 
 def pictures() -> list[str]:
@@ -89,6 +96,8 @@ def protocol(run: dict) -> tuple[str, str, str]:
 
     split = run.get("split", {"LS": "valid_and_test"})
     words = "" if split.get("LS") in LEAVE_ONE_OUT else f", {split_in_words(split).partition(';')[0]}"
+    if users := run.get("settings", {}).get("eval_users"):
+        words += f", {users} users"
     return run["dataset"], "any" if run["dataset"] in ONLY_AN_ORDER else run["time_order"], words
 
 

@@ -93,11 +93,11 @@ class Point(NamedTuple):
 
 
 def runs() -> dict[str, list[dict]]:
-    """All runs of ``results/runs`` that have a test, under their names: those of the files, without the seed."""
+    """Runs of ``results/runs`` that test all users, under their names: those of the files, without the seed."""
     found: dict[str, list[dict]] = {}
     for file in sorted((ROOT / "results" / "runs").glob("*.json")):
         run = json.loads(file.read_text(encoding="utf-8"))
-        if run["metrics"]["filtered"]["test"] is not None:
+        if "eval_users" not in run["settings"] and all(found["test"] for found in run["metrics"].values()):
             found.setdefault(re.sub(r"-\d+$", "", file.stem), []).append(run)
     return found
 

@@ -51,9 +51,16 @@ def test_tables_are_written_from_runs_and_from_what_is_published(tmp_path, accur
     some_run(tmp_path, "2Mamba4Rec-ml-1m-final", 1, 0.30, split={"LS": "test_only"}, processor_share=0.5)
     temporal = {"quantile": 0.9, "target": "last", "validation": None}
     some_run(tmp_path, "Mamba4Rec-ml-1m-temporal", 1, 0.30, split={"temporal": temporal})
+    once = {"filtered": {"test": {f"{metric}@{k}": 0.4 for metric in ("hit", "ndcg", "mrr") for k in (10, 20)}}}
+    some_run(tmp_path, "GPT4Rec-ml-1m", 1, 0.1, settings={"eval_users": 200}, metrics=once)
     done = accuracy("--tables", "--results", tmp_path)
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "README.md").read_text().splitlines()
+    of_some = [line for line in lines if line.startswith(("## ml-1m, time_order: exact, 200 users", "| GPT4Rec"))]
+    assert [line.split(" | ")[0] for line in of_some] == [
+        "## ml-1m, time_order: exact, 200 users, items of the history excluded",
+        "| GPT4Rec-ml-1m (b)",
+    ]
     rows = [line for line in lines if line.startswith(("| 2Mamba4Rec", "| Mamba4Rec"))]
     assert rows[0].startswith("| 2Mamba4Rec-ml-1m | .2500 | .2500")  # the best first, once for each kind of ranking
     assert rows[1].startswith("| 2Mamba4Rec-ml-1m-taught (b) (t) | .2000")
