@@ -37,7 +37,7 @@ from recbole_ssm import Recommender
 from recbole_ssm.config.config import Config
 from recbole_ssm.model.catalogue import Catalogue
 from recbole_ssm.testing.checkpoints import made_checkpoint
-from recbole_ssm.training.making import make_model
+from recbole_ssm.training.make_model import make_model
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = {"num_layers": 2, "d_state": 32, "headdim": 16, "repeat_bias": True}

@@ -47,7 +47,7 @@ IN_THIS_PACKAGE = {
     "system/state_file.py": 1,  # as data, or with trust_checkpoint
     "studies/compare/study.py": 1,  # without objects
     "config/given.py": 1,  # with a safe loader
-    "training/making.py": 1,  # without objects
+    "training/make_model.py": 1,  # without objects
     "data/item_content.py": 1,  # without objects
     "config/shipped_files.py": 1,  # words only
 }

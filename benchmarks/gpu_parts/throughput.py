@@ -18,7 +18,7 @@ from recbole_ssm.config.config import Config
 from recbole_ssm.model.catalogue import Catalogue
 from recbole_ssm.ops import use_backend
 from recbole_ssm.ops.backends.gpu_packages import GPU_PACKAGES
-from recbole_ssm.training.making import make_model
+from recbole_ssm.training.make_model import make_model
 from recbole_ssm.training.optimisation import fused_adam
 
 __all__ = ["lines", "measure"]

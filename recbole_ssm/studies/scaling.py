@@ -27,7 +27,7 @@ from recbole_ssm.system.atomic_write import write_json
 from recbole_ssm.system.resources import added_memory_mib, fits_memory
 from recbole_ssm.system.terminal import Console
 from recbole_ssm.training.assembly import set_seed
-from recbole_ssm.training.making import make_model
+from recbole_ssm.training.make_model import make_model
 
 LENGTHS = (50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 CATALOGUES = (1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)

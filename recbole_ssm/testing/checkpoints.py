@@ -14,7 +14,7 @@ from recbole_ssm.config.config import Config
 from recbole_ssm.model.catalogue import Catalogue
 from recbole_ssm.system.plain import plain
 from recbole_ssm.system.version import __version__
-from recbole_ssm.training.making import make_model
+from recbole_ssm.training.make_model import make_model
 
 
 def made_checkpoint(

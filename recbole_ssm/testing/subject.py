@@ -15,7 +15,7 @@ from recbole_ssm.config.config import Config
 from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.catalogue import Catalogue
 from recbole_ssm.ops.packing import cumulative_lengths, sequence_index
-from recbole_ssm.training.making import make_model
+from recbole_ssm.training.make_model import make_model
 
 
 class Subject:

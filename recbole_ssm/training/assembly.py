@@ -27,7 +27,7 @@ from recbole_ssm.system import threads
 from recbole_ssm.system.distributed import rank
 from recbole_ssm.training.distillation import load_teachers
 from recbole_ssm.training.hooks.progress import Watch
-from recbole_ssm.training.making import make_model
+from recbole_ssm.training.make_model import make_model
 from recbole_ssm.training.trainer import create_trainer
 
 

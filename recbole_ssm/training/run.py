@@ -22,12 +22,12 @@ from recbole_ssm.system.console_log import console_log_held_back, library_warnin
 from recbole_ssm.system.distributed import broadcast, rank
 from recbole_ssm.system.plain import plain
 from recbole_ssm.system.progress_bar import bar
-from recbole_ssm.training import run_log
+from recbole_ssm.training import json_log
 from recbole_ssm.training.assembly import Assembly, assemble, computing, read_data
+from recbole_ssm.training.console_text import data_in_words, model_in_words, result_in_words, settings_in_words
 from recbole_ssm.training.hooks.progress import Watch
-from recbole_ssm.training.logs import run_logs
+from recbole_ssm.training.log_files import run_logs
 from recbole_ssm.training.summary import count_parameters, log_summary, measured
-from recbole_ssm.training.words import data_in_words, model_in_words, result_in_words, settings_in_words
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,9 @@ def _train_and_test(assembly: Assembly, options: RunOptions, far: _HowFar) -> di
         "checkpoint": trainer.saved_model_file if saved else None,
     }
     log_summary(config, result, tested=options.test)
-    tell(result_in_words(config, result, run_log.file(), item_vocabulary(dataset)[1:4]))
+    tell(result_in_words(config, result, json_log.file(), item_vocabulary(dataset)[1:4]))
     if test_result is not None:
-        run_log.write({"test_result": {name: float(value) for name, value in test_result.items()}})
+        json_log.write({"test_result": {name: float(value) for name, value in test_result.items()}})
     if saved and rank() == 0:
         trainer.latest_file.unlink(missing_ok=True)
     return result

@@ -12,7 +12,7 @@ from torch import nn
 
 from recbole_ssm.config.config import Config
 from recbole_ssm.system.resources import peak_memory_gib
-from recbole_ssm.training import run_log
+from recbole_ssm.training import json_log
 from recbole_ssm.training.hooks.history import seconds_of
 
 
@@ -45,7 +45,7 @@ def log_summary(config: Config, result: Mapping[str, Any], *, tested: bool) -> N
         "parameters": f"{result['parameters']:,}, without item embedding {body:,}",
         "peak memory": f"{result['peak_memory_gib']:.2f} GiB",
         "checkpoint": result["checkpoint"] or "not saved",
-        "metrics": run_log.file(),
+        "metrics": json_log.file(),
     }
     for name, text in lines.items():
         getLogger().info(f"{set_color(name, 'yellow')}: {text}")

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from recbole_ssm.config.config import Config
-from recbole_ssm.training import run_log
+from recbole_ssm.training import json_log
 from recbole_ssm.training.batches import EpochBatches
 from recbole_ssm.training.evaluator import ExactEvaluator
 from recbole_ssm.training.hooks.checkpointing import Checkpointing
@@ -138,7 +138,7 @@ class HookedTrainer(_Hooked):
     def __init__(self, config: Config, model: Any, watch: Watch | None = None):
         super().__init__(config, model)
         self.evaluator = ExactEvaluator(config)
-        self.tensorboard = run_log.TensorBoard(self.tensorboard)
+        self.tensorboard = json_log.TensorBoard(self.tensorboard)
         self.history: list[dict] = []
         self.epoch: Epoch | None = None
         self.verbose = True

@@ -10,7 +10,7 @@ from typing import Any
 from recbole.trainer.trainer import DecisionTreeTrainer, LightGBMTrainer, XGBoostTrainer
 
 from recbole_ssm.config.config import Config
-from recbole_ssm.training import run_log
+from recbole_ssm.training import json_log
 from recbole_ssm.training.evaluator import ExactEvaluator
 from recbole_ssm.training.hooks.epoch_loss import EpochLoss
 from recbole_ssm.training.hooks.history import History, best_epoch
@@ -48,7 +48,7 @@ class TreeTrainer(DecisionTreeTrainer):
         self.temp_best_file = self.saved_model_file
         self.temp_file = str(file.with_name(f"{file.stem}-{config.dataset}-unfinished{suffix}"))
         self.latest_file = Path(self.temp_file)
-        self.tensorboard = run_log.TensorBoard(self.tensorboard)
+        self.tensorboard = json_log.TensorBoard(self.tensorboard)
         self.history: list[dict] = []
         self.verbose = True
         self._recorded = History(self, EpochLoss())
@@ -66,7 +66,7 @@ class TreeTrainer(DecisionTreeTrainer):
         start = perf_counter()
         super()._train_at_once(train_data, valid_data)
         self.history.append({"epoch": len(self.history) + 1, "train_seconds": perf_counter() - start})
-        run_log.write(self.history[-1])
+        json_log.write(self.history[-1])
 
     def _valid_epoch(self, valid_data: Any) -> tuple[Any, Any]:
         validation = Validation()

@@ -28,8 +28,8 @@ from recbole_ssm.system.distributed import all_gather, barrier, broadcast, rank
 from recbole_ssm.system.plain import plain
 from recbole_ssm.system.rng import random_state
 from recbole_ssm.system.version import __version__
-from recbole_ssm.training.draws import draws
 from recbole_ssm.training.hooks.hook import Epoch, Fit, Hook
+from recbole_ssm.training.random_state import draws
 
 if TYPE_CHECKING:
     from recbole_ssm.training.trainer import HookedTrainer

@@ -11,7 +11,7 @@ from recbole.utils import dict2str, set_color
 
 from recbole_ssm.config.config import Config
 from recbole_ssm.system.console_log import tell
-from recbole_ssm.training import run_log
+from recbole_ssm.training import json_log
 from recbole_ssm.training.hooks.epoch_loss import EpochLoss
 from recbole_ssm.training.hooks.hook import Epoch, Fit, Hook, Validation
 
@@ -126,7 +126,7 @@ class History(Hook):
         trainer, mean = self._trainer, self._loss.mean()
         number = len(trainer.history) + 1
         trainer.history.append({"epoch": number, "train_loss": mean, "train_seconds": seconds})
-        run_log.write(trainer.history[-1])
+        json_log.write(trainer.history[-1])
         if trainer.verbose:
             trainer.logger.info(trainer._generate_train_loss_output(number, 0.0, seconds, mean))
         epoch.loss = tuple(part / batches for part in epoch.loss) if isinstance(epoch.loss, tuple) else mean
@@ -143,7 +143,7 @@ class History(Hook):
             "valid_score": trainer.evaluator.valid_score,
         }
         trainer.history[-1] |= validated
-        run_log.write({"epoch": len(trainer.history), **validated})
+        json_log.write({"epoch": len(trainer.history), **validated})
         if trainer.verbose:
             name, time = set_color(f"epoch {len(trainer.history)} evaluating", "green"), set_color("time", "blue")
             of_metric = set_color("valid_score", "blue") + f": {validation.score:f}"

@@ -15,10 +15,10 @@ from recbole_ssm.errors import CheckpointError
 from recbole_ssm.system.console_log import tell
 from recbole_ssm.system.distributed import rank
 from recbole_ssm.system.rng import set_random_state
-from recbole_ssm.training.draws import repeat_draws
 from recbole_ssm.training.hooks.checkpointing import Checkpointing
 from recbole_ssm.training.hooks.hook import Epoch, Fit, Hook
 from recbole_ssm.training.optimisation import set_optimizer_state
+from recbole_ssm.training.random_state import repeat_draws
 
 if TYPE_CHECKING:
     from recbole_ssm.training.trainer import HookedTrainer

@@ -10,7 +10,7 @@ from atomic import SMALL, interactions, small, write_dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import recbole_ssm
-from recbole_ssm.training import run_log
+from recbole_ssm.training import json_log
 
 
 @pytest.mark.sampled(2)
@@ -82,8 +82,8 @@ def test_a_log_that_cannot_be_written_to_is_told_once_and_costs_nothing(tiny, mo
         if len(trainer.history) > 1:
             return
         if full in ("jsonl", "all"):
-            run_log.file().unlink(missing_ok=True)
-            run_log.file().symlink_to("/dev/full")
+            json_log.file().unlink(missing_ok=True)
+            json_log.file().symlink_to("/dev/full")
         if full in ("log", "all"):
             (log,) = (each for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler))
             log.setStream(open("/dev/full", "w"))  # noqa: SIM115  (the handler closes it)

@@ -18,7 +18,7 @@ from recbole_ssm.config.config import Config
 from recbole_ssm.system.console_log import ForPeople, OnStandardError
 from recbole_ssm.system.distributed import broadcast
 from recbole_ssm.system.terminal import Console, PrintableLog
-from recbole_ssm.training import run_log
+from recbole_ssm.training import json_log
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def run_logs(config: Config) -> Iterator[Console]:
         handler.addFilter(PrintableLog())
     root.handlers = before + added
     try:
-        with run_log.beside(added):
+        with json_log.beside(added):
             yield console
     except Exception as error:
         _keep_traceback(file, error, named=config["console"] != "verbose")
