@@ -14,6 +14,7 @@ from recbole_ssm.language import loading
 from recbole_ssm.language.packed_mamba import PackedMamba, is_packable
 from recbole_ssm.language.tokenizer import Tokenizer
 from recbole_ssm.ops import linear_cross_entropy
+from recbole_ssm.ops.linear import linear
 from recbole_ssm.ops.packing import cumulative_lengths, pad
 
 
@@ -110,7 +111,7 @@ class LanguageModel(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores (R, vocabulary) of the next token, in float32, after representations (R, width)."""
         head = self.model.get_output_embeddings()
-        return head(hidden.to(head.weight.dtype)).float()
+        return linear(head, hidden.to(head.weight.dtype)).float()
 
     def loss(self, hidden: Tensor, target: Tensor) -> Tensor:
         """Mean cross-entropy of the next tokens.

@@ -23,6 +23,7 @@ from recbole_ssm.ops import (
     ssd,
     ssd_step,
 )
+from recbole_ssm.ops.linear import linear
 from recbole_ssm.ops.mixer_steps import MambaWeights, mamba_step
 from recbole_ssm.ops.once import once
 from recbole_ssm.ops.packing import at, sequence_index
@@ -154,7 +155,7 @@ class _Mixer:
         *,
         keep: bool,
     ) -> tuple[Tensor, Any]:
-        x, *others = self.split(self.m.in_proj(hidden))
+        x, *others = self.split(linear(self.m.in_proj, hidden))
         window, states = (None, None) if state is None else state
         weight, bias = self.m.conv1d.weight.squeeze(1), self.m.conv1d.bias
         stream, borders, own = x, cu_seqlens, None
@@ -190,7 +191,7 @@ class _Mamba1(_Mixer):
         return x, F.softplus(self.m.dt_proj(dt)), -torch.exp(self.m.A_log), B, C
 
     def out(self, y: Tensor, others: Sequence[Tensor]) -> Tensor:
-        return self.m.out_proj(y * F.silu(others[0]))
+        return linear(self.m.out_proj, y * F.silu(others[0]))
 
     def step(self, hidden: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         weights = self._weights()
@@ -227,7 +228,7 @@ class _Mamba2(_Mixer):
         return x.unflatten(-1, (self.m.num_heads, -1)), dt, A, B.unflatten(-1, groups), C.unflatten(-1, groups)
 
     def out(self, y: Tensor, others: Sequence[Tensor]) -> Tensor:
-        return self.m.out_proj(self.m.norm(y.flatten(-2), others[0]).to(others[0].dtype))
+        return linear(self.m.out_proj, self.m.norm(y.flatten(-2), others[0]).to(others[0].dtype))
 
 
 _MIXERS: dict[str, type[_Mixer]] = {"mamba": _Mamba1, "mamba2": _Mamba2}
