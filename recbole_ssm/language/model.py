@@ -91,6 +91,14 @@ class LanguageModel(nn.Module):
         flat, start = self.title_flat.tolist(), self.title_start.tolist()
         return [flat[begin : end - 1] for begin, end in zip(start[:-1], start[1:], strict=True)]
 
+    def titles_in_words(self) -> str:
+        """How long the texts are that it reads of items, and how many of them are as long as they may be."""
+        lengths, most = self.title_start.diff()[1:], self._title_tokens  # without that of the padding
+        full = int((lengths > most).sum())
+        return (
+            f"{lengths.double().mean():.1f} tokens on average; {full:,} of {len(lengths):,} fill title_tokens ({most})"
+        )
+
     def forward(self, tokens: Tensor, cu_seqlens: Tensor, readout: Tensor | None = None) -> Tensor:
         """Representations of tokens of a packed stream.
 

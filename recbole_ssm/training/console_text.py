@@ -14,6 +14,7 @@ from recbole_ssm.config.from_data import in_words
 from recbole_ssm.ops.backends import backends_of
 from recbole_ssm.system.terminal import printable
 from recbole_ssm.training.hooks.history import seconds_of
+from recbole_ssm.training.summary import count_parameters
 
 PROGRAM = "python -m recbole_ssm"
 
@@ -39,17 +40,22 @@ def settings_in_words(config: Config) -> str:
     return "\n".join([_row("settings", "from the data (--defaults=paper has the published ones)"), *lines])
 
 
-def model_in_words(config: Config, parameters: tuple[int, int], threads: int) -> str:
-    """The model in one line.
+def model_in_words(config: Config, model: Any, threads: int) -> str:
+    """The model in one line, and in a second one what it reads of titles, which decides how long it takes.
 
     Args:
         config: the configuration.
-        parameters: how many there are, and how many without the embedding of items; 0 for none.
+        model: the model.
         threads: how many compute.
 
     Returns:
         Its name, size, and what computes it.
     """
+    line, language = _model_line(config, count_parameters(model), threads), getattr(model, "language", None)
+    return line if language is None else f"{line}\n{_row('titles', language.titles_in_words())}"
+
+
+def _model_line(config: Config, parameters: tuple[int, int], threads: int) -> str:
     total, body = parameters
     words = [f"{total:,} parameters ({body:,} without the item embedding)"] if total else []
     words += [f"width {config[key]}" for key in _WIDTHS if config[key]][:1]

@@ -27,7 +27,7 @@ from recbole_ssm.training.assembly import Assembly, assemble, computing, read_da
 from recbole_ssm.training.console_text import data_in_words, model_in_words, result_in_words, settings_in_words
 from recbole_ssm.training.hooks.progress import Watch
 from recbole_ssm.training.log_files import run_logs
-from recbole_ssm.training.summary import count_parameters, log_summary, measured
+from recbole_ssm.training.summary import log_summary, measured
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def run_config(config: Config, options: RunOptions) -> dict[str, Any]:
             tell(settings_in_words(config))
         assembly = assemble(config, data, watch=far)
         del data  # the weights that it began with are in the model
-        tell(model_in_words(config, count_parameters(assembly.trainer.model), torch.get_num_threads()) + "\n")
+        tell(model_in_words(config, assembly.trainer.model, torch.get_num_threads()) + "\n")
         show()
         if begun is not None:
             assembly.trainer.resume_checkpoint(begun)

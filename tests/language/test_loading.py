@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from functools import partial
 
@@ -15,6 +16,7 @@ from recbole_ssm.errors import CheckpointError, InputError
 from recbole_ssm.language import packed_mamba
 from recbole_ssm.language.lora import Lora
 from recbole_ssm.language.making import Options, from_folder, from_kept, from_settings
+from recbole_ssm.language.model import LanguageModel
 from recbole_ssm.language.tokenizer import Tokenizer, train_tokenizer
 
 needs_transformers()
@@ -214,3 +216,10 @@ def test_a_trained_tokenizer_writes_any_text():
     for broken in ("", "{}", json.dumps({"tokenizer": "{}", "begin": 0, "end": 1, "separator": 2})):
         with pytest.raises(ValueError, match="no tokenizer can be made of it"):
             Tokenizer.from_text(broken)
+
+
+def test_a_model_says_how_much_it_reads_of_titles():
+    language = tiny_language(tokenizer_size=260)  # bytes, nearly
+    assert re.fullmatch(r"[\d.]+ tokens on average; 0 of 7 fill title_tokens \(32\)", language.titles_in_words())
+    short = LanguageModel(language.model, language.tokenizer, TITLES, 3)
+    assert short.titles_in_words() == "3.6 tokens on average; 6 of 7 fill title_tokens (3)"
