@@ -1,14 +1,15 @@
 """Items that nobody has had: who finds them among all items, and by what.
 
     python benchmarks/cold_items.py amazon-beauty --data_path=/data --transition_memory=False --epochs=3 \\
-        --titles --features=categories --vectors titles.safetensors
+        --titles --mamrec epochs=3 --features=categories --vectors titles.safetensors
 
 A share of the items (``cold_items``) is in no training, and the users whose last item is one of them are tested: HR@10
 and NDCG@10 of these items among all, and HR@10 among those that are held back alone, as in a list of new items. Beside
 chance and popularity stands a model that knows items by their ids, by columns of the ``.item`` file, and by a file of
-vectors, which ``recbole-ssm item-vectors`` makes of titles. Further arguments ``--key=value`` are keys of trainings. A
-``transition_memory``, which some data have by default, puts what it has seen before all else. Each training prints its
-own progress.
+vectors, which ``recbole-ssm item-vectors`` makes of titles. ``--titles`` adds BM25, and ``--mamrec`` a MamRec that
+ranks by the probability of titles, with keys of its own training. Further arguments ``--key=value`` are keys of
+trainings. A ``transition_memory``, which some data have by default, puts what it has seen before all else. Each
+training prints its own progress.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import math
 from collections.abc import Sequence
 
+from arguments import key_value
 from tabulate import tabulate
 
 import recbole_ssm
@@ -60,6 +62,13 @@ def parsed(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[st
     )
     parser.add_argument("--no_ids", action="store_true", help="leave out the model that knows items by their ids alone")
     parser.add_argument("--titles", action="store_true", help="also BM25 of the last item's title, without a training")
+    parser.add_argument(
+        "--mamrec",
+        nargs="*",
+        type=key_value,
+        metavar="KEY=VALUE",
+        help="also MamRec by titles, and keys of its training",
+    )
     parser.add_argument("--features", default="", help="columns of the .item file, separated by commas")
     parser.add_argument("--vectors", nargs="*", default=[], help="files of vectors, each for a training of its own")
     parser.add_argument("--used", nargs="*", default=["added", "frozen"], help="item_vectors_as; default added frozen")
@@ -72,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ways: list[tuple[str, str, dict[str, object]]] = [("popularity", "Pop", {"eval_args": LEAVE_ONE_OUT})]
     if given.titles:
         ways.append(("BM25 of the last title", "BM25", {}))
+    if given.mamrec is not None:
+        ways.append(("titles, by MamRec", "MamRec", {"item_scores": "titles"}))
     if not given.no_ids:
         ways.append(("ids", given.model, {}))
     if given.features:
@@ -81,7 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows, items, by_chance_among = [], 0, 0.0
     for what, model, of_way in ways:
         settings = {"cold_items": given.cold_items, "filter_seen": True, **of_way}
-        of_all = [word for word in keys if model == given.model or word.startswith("--data_path=")]
+        of_all = [
+            word for word in keys if model == given.model or word.startswith(("--data_path=", "--checkpoint_dir="))
+        ]
+        if model == "MamRec":
+            of_all += [f"--{word}" for word in given.mamrec or ()]
         result = recbole_ssm.run(model, given.dataset, config_dict=settings, command_line=of_all)
         hit, ndcg = (result["test_result"][f"{name}@{K}"] for name in ("hit", "ndcg"))
         minutes = sum(each["train_seconds"] for each in result["history"]) / 60

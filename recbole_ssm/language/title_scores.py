@@ -70,7 +70,12 @@ class TitleScores:
         Returns:
             The scores; items that the walk dropped have a common one, below all others.
         """
-        logits, state = self._after(items, cu_seqlens)
+        return self.best_after(*self._after(items, cu_seqlens), k, left_out)
+
+    def best_after(
+        self, logits: Tensor, state: Any, k: int | None, left_out: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """As :meth:`best`, with the logits (S, vocabulary) and the state after histories."""
         rows = max(256, _LOGITS // logits.shape[1])
         step = step_of(self._language)
         return self._titles().walk(logits, state, step, k, left_out, beam=self._beam, rows=rows)

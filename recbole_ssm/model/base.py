@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from recbole_ssm.layers.stepping import Step
 from recbole_ssm.model.content import CONTENT_KEYS, make_content
 from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.memory import MEMORY_KEYS, make_memory
-from recbole_ssm.model.packed_input import PackedRecommender
+from recbole_ssm.model.packed_input import LeftOut, PackedRecommender
 from recbole_ssm.ops import linear_cross_entropy
 from recbole_ssm.ops.added import Added, AddedWhere
 from recbole_ssm.ops.once import once_a_batch
@@ -265,6 +265,28 @@ class PackedSequentialRecommender(PackedRecommender):
         for each in added or ():
             each.add_to(scores)
         return scores
+
+    def rank_after(
+        self,
+        hidden: Tensor,
+        state: Callable[[], Any],
+        added: Sequence[Added | AddedWhere],
+        k: int,
+        left_out: LeftOut,
+    ) -> Tensor:
+        """Scores (R, n_items) of all items after kept states, of which the k best must be right.
+
+        Args:
+            hidden: (R, hidden_size) representations of histories, by :meth:`prefill` or :meth:`step`.
+            state: gives the state after them, for a model whose scores take more than a representation.
+            added: what is added after these histories, see :meth:`added_after`.
+            k: how many items are wanted.
+            left_out: gives rows (n,) and items (n,) that are not recommended; their scores are not used.
+
+        Returns:
+            The scores.
+        """
+        return self.score_all(hidden, added)
 
     def prefill(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> tuple[Tensor, list[Any]]:
         """What :meth:`step` would come to after whole histories, read at once.

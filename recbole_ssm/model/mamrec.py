@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.packed_input import LeftOut
 from recbole_ssm.model.shared_keys import DROPOUT_PROB, NUM_LAYERS
 from recbole_ssm.model.text import TEXT_KEYS, check_text, make_language
+from recbole_ssm.ops.added import Added, AddedWhere
 from recbole_ssm.ops.once import once_a_batch
 from recbole_ssm.ops.packing import at, check_each, check_ids, last_tokens, sequence_index
 
@@ -110,8 +111,8 @@ class MamRec(PackedSequentialRecommender):
 
     @property
     def streams(self) -> bool:
-        """See :attr:`PackedSequentialRecommender.streams`; probabilities of titles need more than a representation."""
-        return self.titles is None
+        """See :attr:`PackedSequentialRecommender.streams`."""
+        return True
 
     @property
     def step_is_fixed(self) -> bool:
@@ -137,8 +138,6 @@ class MamRec(PackedSequentialRecommender):
     @once_a_batch()
     def prefill(self, tokens: Tensor, cu_seqlens: Tensor, **columns: Tensor) -> tuple[Tensor, list[Any]]:
         """See :meth:`PackedSequentialRecommender.prefill`."""
-        if not self.streams:
-            return super().prefill(tokens, cu_seqlens, **columns)
         self.check_histories(tokens, cu_seqlens)
         stream = title_stream(self.language, tokens, cu_seqlens)
         last = stream.ends[last_tokens(cu_seqlens)]
@@ -148,8 +147,6 @@ class MamRec(PackedSequentialRecommender):
     @once_a_batch()
     def step(self, items: Tensor, state: list[Any] | None = None, **columns: Tensor) -> tuple[Tensor, list[Any]]:
         """See :meth:`PackedSequentialRecommender.step`."""
-        if not self.streams:
-            return super().step(items, state, **columns)
         check_each(items=(items, (items.numel(),)))
         check_ids(self.ITEM_ID, items, 0, self.n_items)
         alone = torch.arange(len(items) + 1, dtype=torch.int32, device=items.device)
@@ -185,6 +182,21 @@ class MamRec(PackedSequentialRecommender):
             return super().full_sort_predict(interaction)
         rows, items = left_out()
         return self.titles.best(*self.packed(interaction), k, (rows, items))
+
+    @once_a_batch()
+    def rank_after(
+        self,
+        hidden: Tensor,
+        state: Callable[[], Any],
+        added: Sequence[Added | AddedWhere],
+        k: int,
+        left_out: LeftOut,
+    ) -> Tensor:
+        """See :meth:`PackedSequentialRecommender.rank_after`; titles are read from the state on."""
+        if self.titles is None:
+            return super().rank_after(hidden, state, added, k, left_out)
+        rows, items = left_out()
+        return self.titles.best_after(self.language.logits(hidden), state(), k, (rows, items))
 
     @once_a_batch()
     def predict(self, interaction: Interaction) -> Tensor:

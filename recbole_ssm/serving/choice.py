@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -43,6 +44,10 @@ class Choice(NamedTuple):
         """Rows (n,) and items (n,) that may not be recommended."""
         others = [None if each is None else _others(each, n_items) for each in self.candidates]
         return [torch.cat(parts) for parts in zip(_pairs(others), _pairs(self.exclude), strict=True)]
+
+    def left_out_on(self, device: torch.device, n_items: int) -> Sequence[Tensor]:
+        """:meth:`left_out` on a device."""
+        return moved(self.left_out(n_items), device)
 
     def allowed(self, n_items: int) -> Tensor | None:
         """Which items (n_items,) bool may be recommended after the only history; None for all."""
@@ -124,7 +129,7 @@ def best_items(
         scores, numbers = _of_candidates(model, batch, choice, rows, items)
     else:
         device = batch[model.ITEM_SEQ].device
-        scores = model.rank_best(batch, k, lambda: moved(choice.left_out(model.n_items), device))
+        scores = model.rank_best(batch, k, partial(choice.left_out_on, device, model.n_items))
         return best_scores(scores, choice, k)
     best = torch.topk(scores, min(k, scores.shape[1]))
     return zip(best.values.tolist(), numbers.gather(1, best.indices).tolist(), strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recbole_ssm.model.packed_input import LeftOut
 from recbole_ssm.ops.added import Added, AddedWhere
 from recbole_ssm.ops.packing import cumulative_lengths, last_tokens
 from recbole_ssm.serving.layout import Layout
@@ -94,17 +96,23 @@ class States:
                 after[row] = found
         return after
 
-    def scores(self, states: Sequence[bytes], histories: Sequence[NDArray[np.int64]]) -> Tensor:
-        """The scores (R, n_items) of all items.
+    def scores(
+        self, states: Sequence[bytes], histories: Sequence[NDArray[np.int64]], k: int, left_out: LeftOut
+    ) -> Tensor:
+        """The scores (R, n_items) of all items, of which the k best must be right.
 
         Args:
             states: R of them.
             histories: R times the numbers of the items that count as had, for models that look at these.
+            k: how many items are wanted.
+            left_out: gives rows (n,) and items (n,) that are not recommended.
 
         Returns:
             The scores; column i is item i.
         """
-        return self._model.score_all(*self.read(states, histories))
+        hidden, added = self.read(states, histories)
+        state = partial(self._layout.state, states, self._recommender.device)
+        return self._model.rank_after(hidden, state, added, k, left_out)
 
     def read(
         self, states: Sequence[bytes], histories: Sequence[NDArray[np.int64]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from logging import getLogger
 from threading import Lock
 from typing import Any
@@ -119,13 +120,22 @@ class Stepper:
             kept.latest = torch.cat([item[:, None], kept.latest], 1)[:, : self._model.n_recent]
 
     def _rank(self, kept: Kept, k: int, filter_seen: bool, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
-        scores = self._model.score_all(kept.hidden, self._model.added_after(kept.seen, kept.latest))
+        added = self._model.added_after(kept.seen, kept.latest)
+        left_out = partial(_left_out, kept.seen, filter_seen, allowed)
+        scores = self._model.rank_after(kept.hidden, lambda: kept.state, added, k, left_out)
         scores[:, 0] = -torch.inf
         if filter_seen:
             scores.masked_fill_(kept.seen, -torch.inf)
         if allowed is not None:
             scores.masked_fill_(~allowed, -torch.inf)
         return torch.topk(scores[0], k)
+
+
+def _left_out(seen: Tensor, filter_seen: bool, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Rows (n,) and items (n,) that are not recommended."""
+    barred = seen if filter_seen else torch.zeros_like(seen)
+    rows, items = (barred if allowed is None else barred | ~allowed).nonzero().T
+    return rows, items
 
 
 class RecordedStepper(Stepper):

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -127,11 +128,15 @@ def test_cold_items_are_compared_by_what_is_known_of_them(tmp_path, capsys, monk
     write_dataset(tmp_path, interactions(n_users=60))
     np.save(tmp_path / "v.npy", np.eye(40))
     (tmp_path / "v.txt").write_text("".join(f"i{number}\n" for number in range(40)))
+    lines = ["item_id:token\ttitle:token_seq", *(f"i{number}\tnumber {number}" for number in range(40))]
+    (tmp_path / "tiny" / "tiny.item").write_text("\n".join(lines))
     keys = [f"--data_path={tmp_path}", f"--checkpoint_dir={tmp_path}", "--epochs=1", "--hidden_size=8", "--headdim=4"]
-    cold_items.main(["tiny", "--cold_items=0.4", "--vectors", str(tmp_path / "v.npy"), "--used=frozen", *keys])
+    titles = ["--mamrec", "epochs=1", "hidden_size=8", "tokenizer_size=265"] if find_spec("transformers") else []
+    cold_items.main(["tiny", "--cold_items=0.4", *titles, "--vectors", str(tmp_path / "v.npy"), "--used=frozen", *keys])
     table = capsys.readouterr().out.rpartition("are in no training")[2]
     rows = [re.split(r"\s{2,}", line.strip()) for line in table.strip().splitlines()[2:]]
-    assert [row[0] for row in rows] == ["chance", "popularity", "ids", f"{tmp_path}/v.npy, frozen"]
+    known = ["titles, by MamRec"] * bool(titles) + ["ids", f"{tmp_path}/v.npy, frozen"]
+    assert [row[0] for row in rows] == ["chance", "popularity", *known]
     assert [row[1] for row in rows[:2]] == ["0.2500", "0.0000"] and float(rows[0][2]) == pytest.approx(0.1136, abs=1e-4)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from atomic import interactions, write_dataset
@@ -17,7 +19,9 @@ from recbole_ssm.errors import CheckpointError
 from recbole_ssm.language.streams import next_tokens, title_stream
 from recbole_ssm.model.catalogue import Catalogue
 from recbole_ssm.model.mamrec import MamRec
+from recbole_ssm.serving.choice import best_scores
 from recbole_ssm.serving.export.graphs import check_graphs
+from recbole_ssm.serving.states import States
 from recbole_ssm.testing import check_model
 from recbole_ssm.training.optimisation import parameter_groups
 
@@ -124,6 +128,36 @@ def test_titles_are_ranked_as_one_by_one(titles):
     torch.testing.assert_close(found.topk(5).values, each_alone(titles, batch)[:, 20:].topk(5).values)
 
 
+def test_a_click_costs_one_title_also_where_titles_are_scored(data, tmp_path):
+    """In a session and in the service's states; nothing of before is read again."""
+    recommender = Recommender(train(data, item_scores="titles", filter_seen=True)["checkpoint"])
+    history = ["i1", "i2", "i5", "i1", "i7"]
+    expected = recommender.recommend([history], k=6)[0]
+    session, read = recommender.session(["i1"]), []
+    states = States(recommender)
+    names = [np.array(recommender.names.numbers([name])) for name in history]
+    with recommender.computing():
+        state = states.begin([names[0]], {})
+    embedding = recommender.model.language.model.get_input_embeddings()
+    embedding.register_forward_hook(lambda module, given, _: read.append(given[0].numel()))
+    for item, number in zip(history[1:], names[1:], strict=True):
+        read.clear()
+        session.add(item)
+        assert read == [len(recommender.model.language.titles()[number[0]]) + 1]
+        with recommender.computing():
+            state = states.step(state, [number], {})
+    assert session.recommend(k=6) == [(name, pytest.approx(score, abs=1e-4)) for name, score in expected]
+    few = session.recommend(k=2, candidates=["i1", "i3", "i4", "i6"], filter_seen=False)
+    found = recommender.recommend([history], k=2, candidates=["i1", "i3", "i4", "i6"], filter_seen=False)[0]
+    assert few == [(name, pytest.approx(score, abs=1e-4)) for name, score in found]
+    choice = recommender.choice(None, ["i1", "i2", "i5", "i7"], 1)
+    with recommender.computing():
+        left_out = partial(choice.left_out_on, recommender.device, len(recommender.items))
+        scores = states.scores(state, [np.concatenate(names)], 6, left_out)
+        best = recommender._named(*next(iter(best_scores(scores, choice, 6))))
+    assert best == [(name, pytest.approx(score, abs=1e-4)) for name, score in expected]
+
+
 @torch.no_grad()
 def test_the_loss_of_titles_is_that_of_their_tokens(titles):
     """Of all titles where each item has a target; of the target's alone where each history has one."""
@@ -196,8 +230,6 @@ def test_titles_learn_and_are_recommended(data, tmp_path):
     some = recommender.recommend(histories, k=3, candidates=["i5", "i6", "i7", "i8"], filter_seen=False)
     everything = dict(recommender.recommend(histories, k=12, filter_seen=False)[0])
     assert some[0] == [(name, pytest.approx(everything[name], abs=1e-4)) for name, _ in some[0]]
-    alone = recommender.session(["i1", "i2"]).recommend(k=10)
-    assert [name for name, _ in alone] == [name for name, _ in found[0]]
     with pytest.raises(InputError, match="has no embeddings"):
         recommender.similar(["i1"])
 

@@ -248,7 +248,7 @@ def test_large_catalogues_get_the_same_scores(files, monkeypatch):
     found, histories = States(recommender), [np.array([3, 7, 3, 1]), np.array([2])]
     with recommender.computing():
         states = found.begin(histories, {})
-        marked = found.scores(states, histories)
+        marked = found.scores(states, histories, 5, list)
         monkeypatch.setattr("recbole_ssm.serving.states._MARKED", 5)
-        torch.testing.assert_close(found.scores(states, histories), marked)
+        torch.testing.assert_close(found.scores(states, histories, 5, list), marked)
     assert marked.max(1).indices.tolist()[1] == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import compress, islice
 
 import numpy as np
@@ -229,8 +230,11 @@ class Engine:
         at_once = max(1, _SCORES // len(use.recommender.items))
         for start in range(0, len(scored), at_once):
             some = scored[start : start + at_once]
-            scores = use.states.scores([row.record.state for row in some], [row.record.numbers for row in some])
-            best = best_scores(scores, self._choice(some, use), max(row.ask.k for row in some))
+            choice, k = self._choice(some, use), max(row.ask.k for row in some)
+            left_out = partial(choice.left_out_on, use.recommender.device, len(use.recommender.items))
+            states = [row.record.state for row in some]
+            scores = use.states.scores(states, [row.record.numbers for row in some], k, left_out)
+            best = best_scores(scores, choice, k)
             for row, found in zip(some, best, strict=True):
                 row.found = use.recommender._named(*found)[: row.ask.k]
 
