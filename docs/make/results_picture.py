@@ -30,6 +30,7 @@ COLOURS = {
     "PCTM": "#c23b3b",
     "SeqRules": "#d98880",
     "MarkovChain": "#7b5b45",
+    "MamRec": "#1f3a5f",
 }
 
 
@@ -137,11 +138,11 @@ def short(value: float) -> str:
 
 
 def points(ranking: Ranking) -> list[Point]:
-    """The models that are drawn: those that count, and those with ``repeat_bias``."""
+    """The models that are drawn: those of COLOURS that count, and those with ``repeat_bias``."""
     found = []
     for name, same in runs().items():
         run = same[0]
-        drawn = run["repeat_bias"] or not run["parameters"]
+        drawn = run["model"] in COLOURS and (run["repeat_bias"] or not run["parameters"])
         if ranking.holds(run) and "LS" in run.get("split", {"LS": ""}) and drawn:
             found.append(Point(name, run, minutes(same), mean(same, ranking.filtered, "ndcg@10")))
     return [point for point in found if point.minutes <= MOST_MINUTES]
@@ -160,7 +161,7 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 
 def picture(ranking: Ranking) -> str:
     """NDCG@10 over minutes, as SVG: points for models, lines for what is published."""
-    wide, high, left, right, top, bottom = 800, 400, 62, 210, 74, 48
+    wide, high, left, right, top, bottom = 800, 420, 62, 210, 94, 48
     found = points(ranking)
     theirs = [row for row in of(ranking) if row["NDCG@10"] >= 0.8 * min(point.ndcg for point in found)]
     values = [point.ndcg for point in found] + [row["NDCG@10"] for row in theirs]
@@ -191,13 +192,15 @@ def picture(ranking: Ranking) -> str:
 
 
 def _legend(found: list[Point], left: float) -> list[str]:
-    """A dot and a name for each model that is drawn, in a row."""
-    shapes, x = [], left
+    """A dot and a name for each model that is drawn, in one row or two."""
+    shapes, x, y = [], left, 48
     for model in COLOURS:
         if any(point.run["model"] == model for point in found):
+            if x + 15 + 8 * len(model) > 800:
+                x, y = left, 68
             shapes += [
-                f'<circle cx="{x + 5:g}" cy="48" r="5" fill="{COLOURS[model]}"/>',
-                text(x + 15, 52, model, "soft"),
+                f'<circle cx="{x + 5:g}" cy="{y}" r="5" fill="{COLOURS[model]}"/>',
+                text(x + 15, y + 4, model, "soft"),
             ]
             x += 30 + 8 * len(model)
     return shapes
