@@ -253,7 +253,7 @@ def test_the_settings_of_the_papers_fit_their_models_and_datasets(file):
     model, _, dataset = file.partition("-")
     config = Config(model, dataset, [f"paper/{file}"])
     assert config.is_packed
-    assert config["train_samples"] == "all_prefixes"
+    assert config["train_samples"] == ("whole_sequence" if model == "MamRec" else "all_prefixes")
 
 
 def test_the_protocol_file_gives_general_models_the_split_of_sequential_ones():
