@@ -13,7 +13,7 @@ from recbole_ssm.config.config import Config
 from recbole_ssm.config.from_data import in_words
 from recbole_ssm.ops.backends import backends_of
 from recbole_ssm.system.terminal import printable
-from recbole_ssm.training.hooks.history import seconds_of
+from recbole_ssm.training.hooks.history import duration, seconds_of
 from recbole_ssm.training.summary import count_parameters
 
 PROGRAM = "python -m recbole_ssm"
@@ -88,7 +88,7 @@ def result_in_words(config: Config, result: Mapping[str, Any], log: Path | None,
     lines = ["", _row("", "".join(f"{name:>12}" for name in columns))] if columns else [""]
     for metric in next(iter(columns.values()), ()):
         lines.append(_row(metric, "".join(f"{values[metric]:>12.{places}f}" for values in columns.values())))
-    took = f"{_number(result['epochs'], 'epoch')} in {_duration(seconds_of(result['history']))}"
+    took = f"{_number(result['epochs'], 'epoch')} in {duration(seconds_of(result['history']))}"
     best = f", the best is {result['best_epoch']}" if result["best_valid_result"] is not None else ""
     rows = {
         "training": f"{took}{best}; {result['peak_memory_gib']:.2f} GiB of memory at most",
@@ -118,11 +118,3 @@ def _row(name: str, text: str) -> str:
 
 def _number(number: int, name: str) -> str:
     return f"{number} {name}{'s' * (number != 1)}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

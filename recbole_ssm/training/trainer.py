@@ -28,6 +28,7 @@ from recbole_ssm.training.evaluator import ExactEvaluator
 from recbole_ssm.training.hooks.checkpointing import Checkpointing
 from recbole_ssm.training.hooks.divergence import Divergence
 from recbole_ssm.training.hooks.epoch_loss import EpochLoss
+from recbole_ssm.training.hooks.forecast import Forecast
 from recbole_ssm.training.hooks.history import History, best_epoch
 from recbole_ssm.training.hooks.hook import Epoch, Fit, Hook, Scored, Validation
 from recbole_ssm.training.hooks.memory import Memory
@@ -157,6 +158,7 @@ class HookedTrainer(_Hooked):
             self._files,
             Stopping(self, self._files),  # saves what Checkpointing has named
             *([] if watch is None else [Progress(self, watch)]),
+            Forecast(self),
             Divergence(self),  # before the end of the training is saved
             Sharing(self),  # last: its loss is what RecBole's trainer computes
         )

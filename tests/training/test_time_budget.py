@@ -1,4 +1,4 @@
-"""``time_budget`` ends a training by the clock, and refuses to begin one that cannot end in time."""
+"""``time_budget`` ends a training by the clock, and refuses to begin one that cannot end in time; long ones say so."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for module in ("history", "time_budget"):
+    for module in ("history", "time_budget", "forecast"):
         monkeypatch.setattr(f"recbole_ssm.training.hooks.{module}.perf_counter", clock)
     return clock
 
@@ -72,3 +72,12 @@ def test_too_few_seconds_for_an_epoch_are_an_error_long_before_its_end(tiny, clo
 def test_a_cycle_that_does_not_end_is_told(tiny, clock, caplog, schedule, told):
     train(tiny, clock, 10, epochs=1000, stopping_step=1000, time_budget=35, lr_schedule=schedule)
     assert ("the training ends after 4 of 1000 epochs, before its learning rate has fallen" in caplog.text) == told
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(100, ["an epoch takes about 10 min 0 s, all 2 20 min 0 s"]), (25, [])])
+def test_a_long_training_says_within_its_first_epoch_how_long_it_takes(tiny, clock, caplog, seconds, told):
+    caplog.set_level("INFO")
+    history = train(tiny, clock, seconds, epochs=2, stopping_step=2, train_batch_size=5)
+    assert len(history) == 2
+    found = [line for line in caplog.messages if line.startswith("an epoch takes about")]
+    assert [line.partition(", and validations")[0] for line in found] == told

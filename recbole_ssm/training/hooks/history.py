@@ -36,6 +36,15 @@ def seconds_of(history: list[dict]) -> float:
     return sum(epoch["train_seconds"] + epoch.get("valid_seconds", 0.0) for epoch in history)
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words, such as ``4 min 10 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
 def exact_score(epoch: dict, metric: str) -> float:
     """The validation metric of an epoch, for numbers that are compared or averaged.
 
