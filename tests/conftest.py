@@ -49,8 +49,9 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """From here on the garbage collector passes over what was imported, rather than look through it again and again."""
+    """From here on the garbage collector passes over what was imported, and seldom looks through the rest."""
     gc.freeze()
+    gc.set_threshold(20_000, 20)
     gc.enable()
 
 

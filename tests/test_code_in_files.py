@@ -129,7 +129,7 @@ def test_what_lies_where_recbole_looks_is_not_unpickled_by_any_verb(model, capfd
     assert not Path("sprung").exists()
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
 @pytest.mark.parametrize("key", ["dataset_save_path", "dataloaders_save_path"])
 def test_datasets_and_loaders_that_are_named_are_unpickled_only_if_trusted(model, key, capfd):
@@ -220,6 +220,7 @@ def test_the_teacher_of_kd_dagfm_is_a_network():
     assert not Path("sprung").exists()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("key", ["wandb_project", "learning_rate", "topk", "eval_args", "no_such_key", "hidden_size"])
 @pytest.mark.parametrize("word", [WORDS, f"[{WORDS}]", f"{{'a': {WORDS}}}", f"__import__('builtins').{WORDS}"])
 def test_no_word_of_a_configuration_is_run(key, word):

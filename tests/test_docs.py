@@ -134,6 +134,7 @@ def test_the_page_on_datasets_makes_atomic_files_of_a_table(tmp_path, monkeypatc
     assert dataset.inter_feat["timestamp"].tolist()[:2] == [1793610900, 1793610990]
 
 
+@pytest.mark.slow
 def test_the_page_on_importing_can_be_followed(tmp_path, monkeypatch, capsys):
     pytest.importorskip("duckdb")
     monkeypatch.chdir(tmp_path)

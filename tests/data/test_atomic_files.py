@@ -172,6 +172,7 @@ MALFORMED = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
 @pytest.mark.parametrize(("content", "words"), MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_file_is_one_sentence(tmp_path, model, content, words):

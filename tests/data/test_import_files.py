@@ -39,7 +39,7 @@ def imported(content: bytes, name: str = "x.csv", text: dict | None = None, **op
     return import_files([name], "d", text=TextFormat(**(text or {})), **options)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize(
     ("content", "name", "text"),
     [
@@ -70,7 +70,7 @@ def test_the_same_rows_come_of_texts_of_every_form(content, name, text):
     assert lines_of(imported(content, name, text)) == PLAIN
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize(
     ("content", "options", "lines"),
     [
@@ -98,6 +98,7 @@ def test_names_times_and_filters(content, options, lines):
     assert lines_of(imported(content, **options)) == lines
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
@@ -221,6 +222,7 @@ def test_a_missing_package_is_named(monkeypatch):
     assert not list(Path().glob("dataset/*"))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.skipif(sys.platform == "win32", reason="sizes of files are limited where there is setrlimit")
 @pytest.mark.parametrize("bytes_left", [500, 20_000, 1_200_000])
 def test_a_full_disk_is_one_error_that_leaves_nothing(bytes_left):

@@ -58,6 +58,7 @@ def rated(tmp_path):
 READ = {"inter": ["user_id", "item_id", "timestamp", "rating"], "item": ["item_id", "colour", "tags"]}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
 @pytest.mark.parametrize(
     ("wanted", "kept"),
@@ -80,6 +81,7 @@ def test_what_lies_within_is_kept(rated, model, wanted, kept):
     assert sorted(dataset.inter_feat["timestamp"]) == expected
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("wanted", "read", "words"),
     [

@@ -247,6 +247,7 @@ def test_lists_of_things_that_are_never_targets_are_told_of(tmp_path, caplog):
     assert "1 of 1 targets in split.test.inter are not in the training file" in caplog.text
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "Pop"])
 @pytest.mark.parametrize(
     "given",

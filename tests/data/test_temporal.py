@@ -79,7 +79,7 @@ def samples_of(dataset: Dataset) -> list[tuple]:
     return list(zip(names[0].tolist(), words, names[1].tolist(), strict=True))
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("model", KINDS)
 @pytest.mark.parametrize(
     "split",

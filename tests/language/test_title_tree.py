@@ -60,6 +60,7 @@ def walk(case, k, left_out=None, **options):
     return tree.walk(model.head(state).detach(), state, model.step, k, left_out, **options)
 
 
+@pytest.mark.sampled(2)
 def test_equals_scoring_each_title(case):
     exact = case[3]
     for k in (1, 5, 20):
@@ -79,6 +80,7 @@ def test_without_a_bound_all_are_exact(case):
     assert found[0, 2] == found[0, -3]
 
 
+@pytest.mark.sampled(4)
 def test_the_bound_saves_steps_and_nothing_else_changes(case):
     model = case[0]
     model.steps = 0
@@ -91,6 +93,7 @@ def test_the_bound_saves_steps_and_nothing_else_changes(case):
         torch.testing.assert_close(other, found.topk(3).values, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.sampled(4)
 def test_what_is_left_out_is_not_among_the_best(case):
     exact = case[3].clone()
     first = exact.topk(4).indices
@@ -102,6 +105,7 @@ def test_what_is_left_out_is_not_among_the_best(case):
     assert (found[users, first.flatten()] == found[users, 0]).all()
 
 
+@pytest.mark.sampled(4)
 def test_more_than_are_left(case):
     left = torch.tensor([3, 7])
     others = torch.tensor([item for item in range(1, 61) if item not in left.tolist()])

@@ -23,7 +23,7 @@ def test_bidirectional_models_see_the_whole_history_at_its_end(name):
     assert influence(model, 15)[-1].all()
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(15)
 @pytest.mark.parametrize("cut", [1, 4, 14])
 @pytest.mark.parametrize("name", BIDIRECTIONAL)
 def test_after_a_cut_nothing_is_read_before_its_turn(name, cut):

@@ -20,7 +20,7 @@ def both(name, dtype):
     return half, exact
 
 
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(14)
 @each_model
 @both_types
 def test_scores_and_loss(name, dtype):

@@ -64,6 +64,7 @@ def test_items_that_nobody_has_had_are_ranked_by_what_is_known_of_them(shop, tmp
     assert hits >= 6  # chance, and popularity, which is 0 for all of them, have 1 of 8
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model", MODELS)
 def test_all_ways_of_scoring_agree_and_a_checkpoint_needs_no_file(shop, tmp_path, model):
     keys = {"item_features": "kind,size", "item_vectors": str(shop / "vectors.npy"), "item_bias": True}

@@ -77,6 +77,7 @@ def test_steps_of_mixers_over_random_shapes(seed, length, d_conv, ngroups):
         assert_close(at_once, state)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("model", [(name, {}) for name in sorted(STREAMING)], indirect=True, ids=lambda value: value[0])
 @pytest.mark.parametrize("items", [[-1], [1, 10**9], [1.0], [[1], [2]], 3])
 def test_a_step_by_what_is_no_item_is_refused(model, items):

@@ -25,7 +25,7 @@ def three_users(tmp_path_factory):
     return folder
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("biases", [{}, BIASES], ids=["no biases", "biases"])
 @pytest.mark.parametrize(
     ("model", "loss_type"),

@@ -18,12 +18,14 @@ both_ways = pytest.mark.parametrize(
 with_and_without_states = pytest.mark.parametrize("states", [False, True], ids=["no states", "states"])
 
 
+@pytest.mark.sampled(3)
 @both_ways
 def test_gradient_of_the_state_alone(dtype, case):
     """A loss that reads only the final state, and none of the outputs."""
     contract.check_recurrence(case, dtype, use=("state",))
 
 
+@pytest.mark.sampled(3)
 @both_ways
 def test_gradient_of_the_outputs_alone(dtype, case):
     """A loss that reads only the outputs, although the state is asked for."""
@@ -49,6 +51,7 @@ def test_asking_for_the_state_changes_no_output(dtype, case):
     contract.check_asking_for_the_state_changes_no_output(case, dtype)
 
 
+@pytest.mark.sampled(3)
 @each_scan
 @with_and_without_states
 def test_each_gradient_alone_equals_all_at_once(dtype, states, case):

@@ -46,6 +46,7 @@ def test_lengths_around_multiples_of_the_steps_kept(dtype, length):
     contract.check_recurrence(SelectiveScanCase((3, length), d_state=3, seed=length), dtype)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("channels", [1, 7, 16, 65])
 def test_numbers_of_channels(dtype, channels):
     """Around the widths of vector registers."""

@@ -31,7 +31,7 @@ def recommender(request, trained) -> Recommender:
     return Recommender(trained(name, **keys))
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("few", [1, 10**6], ids=["scores_of_candidates", "scores_of_all"])
 @pytest.mark.parametrize("filter_seen", [False, True])
 def test_the_best_are_those_of_all_that_may_be(recommender, monkeypatch, few, filter_seen):

@@ -144,6 +144,7 @@ def test_weights_and_vectors(tmp_path, capsys):
     assert len(json.loads((out / "names.json").read_text())) == len(vectors) == 40
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -47,6 +47,7 @@ def names(clicks: pd.DataFrame) -> dict[str, list[str]]:
     return histories(words.rename(columns={"who": "user_id", "product": "item_id", "when": "timestamp"}))
 
 
+@pytest.mark.slow
 def test_a_table_becomes_recommendations_as_a_table(fitted, clicks):
     known = names(clicks)
     for asked in (clicks, list(known), [int(user) for user in known], np.array(list(known))):

@@ -22,6 +22,7 @@ def recommender_of(folder, model="2Mamba4Rec", n_items=500, filter_seen=False, *
     return Recommender(made_checkpoint(folder / "made.pth", model, n_items, **keys), filter_seen=filter_seen)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("kind", "filter_seen", "model", "keys"),
     [

@@ -31,7 +31,7 @@ def evaluated(tiny, file, model, **keys):
     return dict(zip(users, scores, strict=True)), dataset.field2id_token[dataset.iid_field].tolist()
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(15)
 @pytest.mark.parametrize(
     ("model", "keys"),
     [
@@ -303,7 +303,7 @@ def test_the_command_recommends_for_a_history_and_for_users(tiny, trained, capsy
     assert list(table["user_id"]) == [user for user in known for _ in range(2)]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("name", "read"),
     [
@@ -343,6 +343,7 @@ def test_items_of_a_history_that_are_unknown_are_passed_over_on_request(trained,
     assert status == 2 and "the model knows none of the items" in said
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -289,6 +289,7 @@ def test_another_checkpoint_takes_over_while_requests_come(file, tmp_path):
         assert 'checkpoint_swaps_total{result="done"} 4.0' in client.get("/metrics").text
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("first", [None, "checkpoint", "index"])
 def test_an_index_is_replaced_with_its_checkpoint(file, tmp_path, first):
     """Built by the service for each checkpoint; or a file, which may be replaced before or after the checkpoint."""

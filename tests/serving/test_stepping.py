@@ -35,7 +35,7 @@ def as_on_a_gpu(file, **keys) -> Recommender:
     return recommender
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("filter_seen", [False, True])
 def test_sessions_in_turn_are_as_each_alone(file, filter_seen):
     recommender = as_on_a_gpu(file, filter_seen=filter_seen)

@@ -59,6 +59,7 @@ def test_a_pair_counts_only_where_its_later_item_is_new(file):
     assert others[0] == pytest.approx(others[1], abs=1e-5)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("histories", "new", "words"),
     [

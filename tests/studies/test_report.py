@@ -35,7 +35,7 @@ def test_the_best_stands_out():
 
 
 @pytest.mark.slow
-def test_all_forms_of_a_report(tmp_path):
+def test_all_forms_of_a_report(tmp_path, painted):
     rows = [(f"<{number}>", ["1", ".2 ± .1"]) for number in range(25)]
     figures = [Figure("A & B at 10", lambda axes: axes.plot([1, 10], [1, 2], label="it"))]
     Report("<x>", "do --it='a  b' --now", [table(*rows)], ["a <note>"], figures, ["a <failure>"]).write(
@@ -48,9 +48,13 @@ def test_all_forms_of_a_report(tmp_path):
     assert "&lt;x&gt;" in page and "a &lt;note&gt;" in page and "a &lt;failure&gt;" in page and "currentColor" in page
     assert (tmp_path / "runs.md").read_text().count("| <") == (tmp_path / "runs.tex").read_text().count("$\\pm$") == 25
     assert {file.name for file in (tmp_path / "figures").iterdir()} == {"a-b-at-10.svg", "a-b-at-10.pdf"}
-    assert (tmp_path / "figures" / "a-b-at-10.pdf").read_bytes().startswith(b"%PDF")
+    pdf = (tmp_path / "figures" / "a-b-at-10.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    svg = (tmp_path / "figures" / "a-b-at-10.svg").read_text()
     Report("x", "", [], [], [Figure("other", figures[0].draw)]).write(tmp_path, "runs")
     assert {file.name for file in (tmp_path / "figures").iterdir()} == {"other.svg", "other.pdf"}
+    assert (tmp_path / "figures" / "other.svg").read_text() == svg  # the same again from the same values
+    assert (tmp_path / "figures" / "other.pdf").read_bytes() == pdf
 
 
 @pytest.mark.parametrize("number", [1, 9, 30])

@@ -30,7 +30,7 @@ def test_exponent_is_that_of_a_power():
 
 
 @pytest.mark.slow
-def test_all_sizes_of_all_models_are_measured_and_drawn(folder, capsys):
+def test_all_sizes_of_all_models_are_measured_and_drawn(folder, capsys, painted):
     sizes = ["--lengths=4,8,16", "--catalogues=20,40"]
     assert main(["scaling", "--models=2Mamba4Rec,Hydra4Rec,SASRec", *sizes, "--out=found", *KEYS]) == 0
     found = json.loads((folder / "found" / "scaling.json").read_text())

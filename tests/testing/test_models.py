@@ -16,7 +16,7 @@ from recbole_ssm.testing.models import CHECKS
 SETTINGS = {"hidden_size": 8, "loss_type": "CE", "initializer_range": 0.02, "MAX_ITEM_LIST_LENGTH": None}
 
 
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(14)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("name", MODELS)
 def test_the_models_of_this_package_keep_the_contract(name, dtype):

@@ -34,6 +34,7 @@ def train(tiny, capfd, monkeypatch):
     return run
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", pytest.param("PCTM", marks=pytest.mark.slow)])
 def test_a_training_prints_what_a_person_wants_to_read(train, model):
     done = train(model)

@@ -74,7 +74,7 @@ def test_a_teacher_that_reads_in_both_directions_sees_no_target_of_a_causal_stud
     assert not torch.allclose(after[~others], before[~others])
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "keys"), [("Hydra4Rec", {}), ("SSD4Rec", {}), ("SSD4Rec", {"align_backward": True})])
 def test_a_teacher_that_reads_in_both_directions_sees_no_target_of_a_student_that_does(tiny, model, keys):
     """What comes after a token of ``readout`` does not change what is predicted there."""

@@ -29,6 +29,7 @@ def config_of(folder, model="2Mamba4Rec", **keys) -> Config:
     return Config(model, "tiny", config_dict={**fixed, **keys})
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model", MODELS)
 def test_known_items_keep_their_weights_and_new_ones_get_the_mean(grown, tmp_path, model):
     names = [f"i{number}" for number in np.random.default_rng(0).permutation(50)[:30]]  # some are unknown here

@@ -87,7 +87,7 @@ def test_an_interruption_is_not_the_end(folder):
     assert {record["ended"] for record in records(folder)} == {None}
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port", "nowhere"])
 def test_an_address_without_a_cluster(folder, capsys, address):
     begun = time.monotonic()

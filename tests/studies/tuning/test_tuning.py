@@ -199,7 +199,7 @@ def test_less_can_be_better():
 
 
 @pytest.mark.slow
-def test_hyperopt_from_a_params_file_to_a_training(folder, capsys):
+def test_hyperopt_from_a_params_file_to_a_training(folder, capsys, painted, unpainted):
     pytest.importorskip("hyperopt", reason="pip install -e '.[tune]' brings hyperopt")
     assert main([*VERB, "--tool=hyperopt", "--trials=3"]) == 0
     said = capsys.readouterr().out
@@ -214,6 +214,7 @@ def test_hyperopt_from_a_params_file_to_a_training(folder, capsys):
     page = (folder / "found" / "report.html").read_text()
     assert page.count("<svg") == 4 and "trial 3" in page
 
+    unpainted()
     assert main([*VERB, "--tool=hyperopt", "--trials=5"]) == 0  # three there are, and two more
     after = trials(folder)
     assert len(after) == 5 and before.items() <= after.items()
@@ -249,6 +250,7 @@ def test_a_search_without_test_data_ends_with_its_report(folder, capsys):
     assert json.loads((folder / "found" / "results.json").read_text())["test_result"] is None
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
