@@ -116,6 +116,7 @@ def test_language_models_are_measured(tmp_path, capsys, monkeypatch):
     file = tmp_path / "language.json"
     monkeypatch.setattr(language, "SHARED", 5)
     monkeypatch.setattr(language, "VOCABULARY", 300)
+    monkeypatch.setattr(language, "WRITTEN", 4)
     language.main(["--layers=1", "--width=16", "--tokens=12", "--repeats=1", f"--json={file}"])
     rows = json.loads(file.read_text())["rows"]
     assert [row["case"] for row in rows] == list(language.CASES)
