@@ -74,12 +74,6 @@ class BM25Recommender(PackedRecommender):
             row[each] -= row.max() + 1
         return scores.to(self.nothing.device)
 
-    def predict(self, interaction: Interaction) -> Tensor:
-        """Scores (R,) of the candidates ``item_id`` (R,)."""
-        scores = self.full_sort_predict(interaction)
-        items, rows = self.candidates(interaction, len(scores))
-        return scores[rows, items]
-
     def other_parameter(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the weights: texts, and how popular items are."""
         return {"texts": "\n".join(self.texts), "counts": self.counts}

@@ -107,12 +107,6 @@ class CountingRecommender(PackedRecommender):
         scores = sum_rows(self.rows, tokens[index], weights[index], borders)
         return scores + (self.prior() + self._tie).to(scores.device)
 
-    def predict(self, interaction: Interaction) -> Tensor:
-        """Scores (R,) of the candidates ``item_id`` (R,)."""
-        scores = self.full_sort_predict(interaction)
-        items, rows = self.candidates(interaction, len(scores))
-        return scores[rows, items]
-
     def other_parameter(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the weights: the counts."""
         counts = {f"counts_{name}": values for name, values in self.counts._asdict().items()}

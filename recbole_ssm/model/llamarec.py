@@ -40,8 +40,8 @@ class LlamaRec(TextRecommender):
     The language model reads one prompt: the titles of the latest items, and those of the candidates C, the items with
     the highest scores, each under a letter. What it says of the letters that may come next decides:
     ``s_C = max(s_C) + 1 + softmax over the letters``. So the same items come first as with the retriever alone, in
-    another order, and the order of all others stays. With ``filter_seen`` no item of the history is a candidate, and
-    in recommendations nothing else that is left out.
+    another order, and the order of all others stays. With ``filter_seen`` no item of the history is a candidate, nor is
+    anything that a recommendation leaves out, or that is not among the items to rank.
 
     In training the candidates are the item that came next and items drawn uniformly that are neither that nor in the
     history, in random order (``negatives: uniform``, as in the paper); or those of the retriever in its order, where
@@ -179,11 +179,13 @@ class LlamaRec(TextRecommender):
         return self._scores(*self.packed(interaction), left_out())
 
     def predict(self, interaction: Interaction) -> Tensor:
-        """Scores (R,) of the candidates ``item_id`` (R,)."""
+        """Scores (R,) of the candidates ``item_id`` (R,), the best of which a language model orders."""
         tokens, cu_seqlens = self.packed(interaction)
-        scores = self._scores(tokens, cu_seqlens, self._seen(tokens, cu_seqlens))  # whose items are no targets
-        items, rows = self.candidates(interaction, len(scores))
-        return scores[rows, items]
+        items, rows = self.candidates(interaction, len(cu_seqlens) - 1)
+        others = tokens.new_ones(len(cu_seqlens) - 1, self.n_items, dtype=torch.bool)
+        others[rows, items] = False
+        left_out = others.nonzero().T
+        return self._scores(tokens, cu_seqlens, (left_out[0], left_out[1]))[rows, items]
 
     def _seen(self, tokens: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Tensor]:
         """Rows (n,) and items (n,) that are no candidates: of the histories with ``filter_seen``, else none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,13 +18,13 @@ from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.packed_input import LeftOut
 from recbole_ssm.model.shared_keys import DROPOUT_PROB, NUM_LAYERS
-from recbole_ssm.model.text import TEXT_KEYS, check_text, make_language
+from recbole_ssm.model.text import TEXT_KEYS, KeepsTexts, check_text, make_language
 from recbole_ssm.ops.added import Added, AddedWhere
 from recbole_ssm.ops.once import once_a_batch
 from recbole_ssm.ops.packing import at, check_each, check_ids, last_tokens, sequence_index
 
 
-class MamRec(PackedSequentialRecommender):
+class MamRec(KeepsTexts, PackedSequentialRecommender):
     """Scores ``h . e_i`` of item i, with h the language model's output at the end of the last title.
 
     A history is a stream of text: a begin token, and then the title of each item and one token that ends it. All
@@ -210,15 +210,6 @@ class MamRec(PackedSequentialRecommender):
     def item_vectors(self) -> Tensor | None:
         """See :meth:`PackedSequentialRecommender.item_vectors`."""
         return super().item_vectors() if self.titles is None else None
-
-    def other_parameter(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside the weights."""
-        return self.language.kept()
-
-    def load_other_parameter(self, kept: Mapping[str, Any] | None) -> None:
-        """Take over what a checkpoint has kept; ValueError if it is of another catalogue."""
-        if kept:
-            self.language.take(kept)
 
 
 _WITHOUT_HEAD = {

@@ -111,6 +111,12 @@ class PackedRecommender(SequentialRecommender):
         scores: Tensor = self.full_sort_predict(interaction)
         return scores
 
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Scores (R,) of the candidates ``item_id`` (R,), see :meth:`candidates`."""
+        scores: Tensor = self.full_sort_predict(interaction)
+        items, rows = self.candidates(interaction, len(scores))
+        return scores[rows, items]
+
     def packed(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """The items of a batch as one stream.
 

@@ -28,9 +28,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole.data.interaction import Interaction
 from recbole.utils import InputType
-from torch import Tensor
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.language.lora import Lora
@@ -162,7 +160,26 @@ def texts_of(config: Configuration, dataset: Any) -> list[str]:
     return ["", *(f"item {number}" for number in range(1, dataset.item_num))]
 
 
-class TextRecommender(PackedRecommender):
+class KeepsTexts:
+    """What a model with a language model keeps in checkpoints: tokenizer, texts and configuration.
+
+    Attributes:
+        language: the language model.
+    """
+
+    language: LanguageModel
+
+    def other_parameter(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the weights."""
+        return self.language.kept()
+
+    def load_other_parameter(self, kept: Mapping[str, Any] | None) -> None:
+        """Take over what a checkpoint has kept; ValueError if it is of another catalogue."""
+        if kept:
+            self.language.take(kept)
+
+
+class TextRecommender(KeepsTexts, PackedRecommender):
     """A recommender that reads texts with a language model, and ranks all items after each history at once.
 
     A subclass gives ``calculate_loss`` and ``full_sort_predict``; see the example at the top of this file.
@@ -192,18 +209,3 @@ class TextRecommender(PackedRecommender):
         super().__init__(config, dataset)
         self.history_items: int = config["history_items"]
         self.language = make_language(config, dataset, self.usual_language)
-
-    def predict(self, interaction: Interaction) -> Tensor:
-        """Scores (R,) of the candidates ``item_id`` (R,)."""
-        scores: Tensor = self.full_sort_predict(interaction)
-        items, rows = self.candidates(interaction, len(scores))
-        return scores[rows, items]
-
-    def other_parameter(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside the weights."""
-        return self.language.kept()
-
-    def load_other_parameter(self, kept: Mapping[str, Any] | None) -> None:
-        """Take over what a checkpoint has kept; ValueError if it is of another catalogue."""
-        if kept:
-            self.language.take(kept)

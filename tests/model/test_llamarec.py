@@ -129,6 +129,8 @@ def test_recommendations_order_the_best_of_what_may_be_recommended(model):
     assert sorted(after[:6]) == sorted(before[:6]) and after[:6] != before[:6] and after[6:] == before[6:]
     letters = model._letter_logits([HISTORIES[0]], [before[:6]])[0]
     assert after[:6] == [before[place] for place in letters.argsort(descending=True).tolist()]
+    asked = batch_of(HISTORIES[0], item_id=allowed, candidate_seq_idx=torch.zeros_like(allowed))
+    torch.testing.assert_close(model.predict(asked), found[allowed])
     rest = torch.arange(2, model.n_items)
     assert torch.equal(model.rank_best(batch, 8, lambda: (torch.zeros_like(rest), rest))[0], own)
 
