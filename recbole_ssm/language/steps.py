@@ -137,8 +137,8 @@ def _window(language: LanguageModel) -> int | None:
 
 
 def _of_layers(language: LanguageModel, masks: Mapping[str, Tensor]) -> Tensor | Mapping[str, Tensor]:
-    """The mask that a model takes: one for each kind of its layers, or one for all."""
-    if _kinds(language):
+    """The mask that a model takes: one for each kind of its layers, or one where these are of one kind."""
+    if len(_kinds(language)) > 1:
         return masks
     return masks[_FULL if _window(language) is None else _SLIDING]
 
