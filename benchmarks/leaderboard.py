@@ -37,6 +37,7 @@ commit and versions, its hardware and every epoch. [NOTES.md](NOTES.md) says wha
   [settings from the data](../docs/defaults.md); models that count have their defaults. **-default-no-memory**: the same
   before it had a `transition_memory`. **-default-even-counts**: the same before it had a `memory_rarity`. **-memory**:
   with a memory, without a rarity. **-final**: validation items trained on, too.
+- **-500-users**: 500 users, the same for all models, are validated and tested, in tables of their own.
 - **(b)**: with `repeat_bias`, one learned number on the items of the history.
 - **(t)**: with a `teacher`, whose own training is not in the times.
 - **~**: other work ran beside it. The time is then what its cores have worked for it, where the run says that. Runs
