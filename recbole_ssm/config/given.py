@@ -109,7 +109,7 @@ class Given(RecBoleConfig):
         return {key: literal(value) if isinstance(value, str) else value for key, value in config_dict.items()}
 
     def _build_yaml_loader(self) -> type[yaml.SafeLoader]:
-        """A loader with RecBole's rule for numbers, taken once: RecBole adds it again each time, and all are tried."""
+        """A loader with RecBole's rule for numbers, taken once: RecBole's way adds it again with each configuration."""
         if "yaml_implicit_resolvers" not in vars(YamlLoader):
             YamlLoader.yaml_implicit_resolvers = super()._build_yaml_loader().yaml_implicit_resolvers
         return YamlLoader

@@ -8,6 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from atomic import (
@@ -414,7 +415,7 @@ def test_peak_memory_is_the_most_that_the_process_itself_ever_held(tmp_path):
         "cpu = torch.device('cpu')\n"
         "before = peak(cpu); x = torch.ones(2**26); held = peak(cpu); del x; print(before, held, peak(cpu))"
     )
-    of_the_parent = torch.ones(2**28)  # 1 GiB, which is not the child's
+    of_the_parent = np.ones(2**30, dtype=np.uint8)  # 1 GiB, which is not the child's
     done = run_python("-c", program, folder=tmp_path)
     del of_the_parent
     before, held, after = map(float, done.stdout.split())

@@ -181,9 +181,8 @@ def test_a_run_that_fails_ends_no_other(folder, capsys, runs_here):
 
 
 @pytest.mark.slow
-def test_what_is_trained_is_not_trained_again_if_measuring_ends_before_its_time(folder, monkeypatch):
+def test_what_is_trained_is_not_trained_again_if_measuring_ends_before_its_time(folder, monkeypatch, runs_here):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(worker, "end_with_parent", lambda parent: None)
     asked = {"model": "2Mamba4Rec", "dataset": "tiny", "files": [], "keys": KEYS}
     Path("run.json").write_text(json.dumps(asked))
     with monkeypatch.context() as patch:
@@ -197,9 +196,8 @@ def test_what_is_trained_is_not_trained_again_if_measuring_ends_before_its_time(
 
 
 @pytest.mark.slow
-def test_a_sampled_evaluation_has_latencies_too_and_tests_models_of_all_kinds_alike(folder, monkeypatch):
+def test_a_sampled_evaluation_has_latencies_too_and_tests_models_of_all_kinds_alike(folder, monkeypatch, runs_here):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(worker, "end_with_parent", lambda parent: None)
     keys = ["--data_path=.", "--use_gpu=False", "--show_progress=False", "--epochs=1", "--filter_seen=True"]
     keys += [
         "--eval_args={'split':{'LS':'valid_and_test'},'order':'TO','mode':'uni20'}",
