@@ -86,6 +86,8 @@ def _for_history(given: Namespace, recommender: Recommender) -> int:
     from recbole_ssm.serving.output import as_text, table_in
 
     history = given.history.split(",")
+    if not given.history.strip(", "):
+        raise InputError("--history names no item; give some, the latest last, such as --history=242,302")
     answer = for_history(recommender, history, given.k, given.columns, skip_unknown=bool(given.skip_unknown))
     _tell(answer.note)
     if given.out is None:

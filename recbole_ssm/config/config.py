@@ -71,6 +71,7 @@ class Config(Settings):
         names = {key.name for key in self.model_class.keys} if self["defaults"] == "data" else set()
         if "hidden_size" in names:  # of models with other sizes nobody knows what fits
             names |= {key.name for key in keys_of(self.model_class)} | _OF_RECBOLE
+            names -= self.model_class.without_effect(self)
             for why, settings in settings_from(data, self, kept):
                 self._take(why, {key: value for key, value in settings.items() if key in names - kept})
         if self.from_data:

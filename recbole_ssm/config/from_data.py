@@ -51,7 +51,8 @@ def settings_from(data: Statistics, config: Configuration, given: Collection[str
     """
     learner = str(config["learner"]).lower() if "learner" in given else "adamw"
     cycle = "lr_schedule" not in given or config["lr_schedule"] == "one_cycle"
-    width, tokens = config["hidden_size"] or 64, batch_tokens(data.interactions)
+    width = (config["language_config"] or {}).get("hidden_size") or config["hidden_size"] or 64
+    tokens = batch_tokens(data.interactions)
     of_items: dict[str, Any] = {"dropout_prob": dropout(data.per_item, after_norm=bool(config["dropout_after_norm"]))}
     if learner == "adamw":
         of_items["weight_decay"] = weight_decay(data.per_item)

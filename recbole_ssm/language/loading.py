@@ -26,7 +26,7 @@ _BLOCKS = 64
 def check_folder(folder: Path) -> None:
     """Raise :class:`InputError` unless a folder has a configuration and weights that can be read safely."""
     if not folder.is_dir():
-        raise InputError(f"language_model: there is no folder {folder}; it must lie on this machine, nothing is loaded")
+        raise InputError(f"language_model: there is no folder {folder} on this machine, and nothing is downloaded")
     if not (folder / "config.json").is_file():
         raise InputError(f"language_model: {folder} has no config.json; name a folder as save_pretrained writes it")
     if any(folder.glob("*.safetensors")):
@@ -66,6 +66,7 @@ def read_settings(folder: Path) -> Any:
             f"language_model: {folder} holds a {kinds[0]}, which does not write text from left to right; name a "
             "causal language model, such as a MambaForCausalLM"
         )
+    _check_direction(found, "language_model")
     return found
 
 
@@ -153,7 +154,23 @@ def make_settings(given: Mapping[str, Any], **of_tokenizer: int) -> Any:
         if not hasattr(usual, name):
             hint = did_you_mean(name, usual.to_dict())
             raise InputError(f"language_config: a {kind} has no setting {name!r}{hint}")
-    return library.AutoConfig.for_model(kind, **{**of_tokenizer, **given})
+    try:
+        made = library.AutoConfig.for_model(kind, **{**of_tokenizer, **given})
+    except Exception as error:  # of any configuration's own checks
+        raise InputError(f"language_config: a {kind} cannot have these settings ({first_line(error)})") from error
+    _check_direction(made, "language_config")
+    return made
+
+
+def _check_direction(settings: Any, key: str) -> None:
+    """Raise :class:`InputError` for an encoder, each token of which reads those behind it, too."""
+    library, kind = transformers(), type(settings)
+    encodes = kind in library.MODEL_FOR_MASKED_LM_MAPPING and not settings.is_decoder
+    if encodes or kind not in library.MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise InputError(
+            f"{key}: a {settings.model_type} does not write text from left to right; name another model_type, such as "
+            "mamba, mamba2, gpt2 or llama"
+        )
 
 
 def settings_to_text(settings: Any) -> str:
@@ -183,7 +200,7 @@ def make_model(settings: Any, dtype: torch.dtype) -> Any:
     try:
         with quietly():
             return transformers().AutoModelForCausalLM.from_config(settings, dtype=dtype, trust_remote_code=False)
-    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+    except Exception as error:  # of any model's own checks
         raise InputError(
             f"language_config: no causal language model can be made of a {settings.model_type} with these settings "
             f"({first_line(error)})"

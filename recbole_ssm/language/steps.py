@@ -56,6 +56,16 @@ def read_prompts(language: LanguageModel, tokens: Tensor, cu_seqlens: Tensor) ->
     return language.logits(hidden[:, -1]), attended
 
 
+def check_writing(language: LanguageModel) -> None:
+    """Raise :class:`InputError` unless a model can go on after prompts; it reads two tokens, where it has weights."""
+    if language.model.device.type == "meta":
+        return
+    tokens = torch.zeros(2, dtype=torch.int64, device=language.model.device)
+    borders = torch.tensor([0, 2], dtype=torch.int32, device=tokens.device)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        read_prompts(language, tokens, borders)
+
+
 def step_of(language: LanguageModel) -> Step:
     """The step that goes on after :func:`read_prompts`."""
     packed = language.packed

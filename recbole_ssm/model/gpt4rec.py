@@ -15,7 +15,7 @@ from recbole_ssm.language.beam import beam_search
 from recbole_ssm.language.bm25 import BM25
 from recbole_ssm.language.pieces import Pieces, surrounded
 from recbole_ssm.language.round_robin import ranks
-from recbole_ssm.language.steps import read_prompts, step_of
+from recbole_ssm.language.steps import check_writing, read_prompts, step_of
 from recbole_ssm.model.bm25 import BM25_KEYS, counts_of
 from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.text import TextRecommender
@@ -68,6 +68,7 @@ class GPT4Rec(TextRecommender):
         with torch.device("cpu"):  # also while the sizes of weights are compared on none
             self.register_buffer("popularity", counts_of(dataset))
         self._read_texts()
+        check_writing(self.language)
 
     @classmethod
     def check_config(cls, config: Configuration) -> None:

@@ -77,6 +77,20 @@ class MamRec(KeepsTexts, PackedSequentialRecommender):
                 if config[key] and config[key] != usual:
                     raise InputError(f"{key} {config[key]} does not apply to item_scores: titles; remove it")
 
+    @classmethod
+    def without_effect(cls, config: Configuration) -> frozenset[str]:
+        """See :meth:`PackedSequentialRecommender.without_effect`."""
+        own = {"hidden_size", "num_layers"} if config["language_model"] or config["language_config"] else set()
+        return frozenset(own | _OF_HEAD | {"memory_rarity"} if config["item_scores"] == "titles" else own)
+
+    @classmethod
+    def check_begin(cls, config: Configuration) -> None:
+        """See :meth:`PackedSequentialRecommender.check_begin`."""
+        super().check_begin(config)
+        given = sorted(key for key in _OF_HEAD if config[key]) if config["item_scores"] == "titles" else []
+        if given:
+            raise InputError(f"{given[0]} does not apply to item_scores: titles; remove it, or set item_scores to head")
+
     def __init__(self, config: Configuration, dataset: Any):
         language = make_language(config, dataset, _usual_language(config))
         titles = config["item_scores"] == "titles"
@@ -217,6 +231,8 @@ _WITHOUT_HEAD = {
     **{"item_vectors": None, "item_features": None},
 }
 """What is added to scores of items is no part of the probability of a title."""
+
+_OF_HEAD = _WITHOUT_HEAD.keys() - {"hidden_size"}
 
 
 def _usual_language(config: Configuration) -> dict[str, Any]:

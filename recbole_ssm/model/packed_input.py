@@ -50,6 +50,11 @@ class PackedRecommender(SequentialRecommender):
         """Raise InputError where values of its keys do not fit one another. Each by itself has been checked."""
 
     @classmethod
+    def without_effect(cls, config: Configuration) -> frozenset[str]:
+        """Keys that change nothing in this configuration; they get no settings from the data."""
+        return frozenset()
+
+    @classmethod
     def check_begin(cls, config: Configuration) -> None:
         """Raise InputError, before data are read, where a training cannot begin: a file is not given, or not there."""
 

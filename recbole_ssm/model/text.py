@@ -59,6 +59,7 @@ TEXT_KEYS = (
         "a language model with random weights: its model_type as in transformers, such as mamba or llama, and settings "
         "of that type's configuration; None for the usual one",
         optional=True,
+        example="{'model_type': 'mamba'} (in a shell in quotation marks)",
     ),
     Key(
         "tokenizer",

@@ -51,15 +51,23 @@ def model_in_words(config: Config, model: Any, threads: int) -> str:
     Returns:
         Its name, size, and what computes it.
     """
-    line, language = _model_line(config, count_parameters(model), threads), getattr(model, "language", None)
+    language = getattr(model, "language", None)
+    line = _model_line(config, count_parameters(model), _size(config, language), threads)
     return line if language is None else f"{line}\n{_row('titles', language.titles_in_words())}"
 
 
-def _model_line(config: Config, parameters: tuple[int, int], threads: int) -> str:
+def _size(config: Config, language: Any) -> list[str]:
+    """Width and number of layers: of a language model its own, whatever the keys say."""
+    if language is not None:
+        return [f"width {language.width}", _number(language.model.config.num_hidden_layers, "layer")]
+    words = [f"width {config[key]}" for key in _WIDTHS if config[key]][:1]
+    return words + [_number(config[key], "layer") for key in _DEPTHS if isinstance(config[key], int)][:1]
+
+
+def _model_line(config: Config, parameters: tuple[int, int], size: list[str], threads: int) -> str:
     total, body = parameters
     words = [f"{total:,} parameters ({body:,} without the item embedding)"] if total else []
-    words += [f"width {config[key]}" for key in _WIDTHS if config[key]][:1]
-    words += [_number(config[key], "layer") for key in _DEPTHS if isinstance(config[key], int)][:1]
+    words += size
     if config.is_packed and config.model_class.is_trained:
         backends = Counter(backends_of(config.device).values())
         words.append(f"{backends.most_common(1)[0][0]} kernels")

@@ -144,6 +144,9 @@ MISTAKES = [
     case("--load_col=['user_id']", words=["load_col must be a dict", "{'inter': ['user_id', 'item_id']}"]),
     case("--load_col={'inter': 5}", words=["load_col", "columns of inter", "5"]),
     case("--load_col={'item': ['item_id']}", words=["load_col", "leaves out column user_id"]),
+    case(
+        "--model=MamRec", "--language_config={model_type:mamba}", words=["such as {'model_type': 'mamba'}", "quotation"]
+    ),
     case("--threshold=3", words=["threshold must be a dict, or None, but is 3"]),
     case("--numerical_features=3", words=["numerical_features must be a list, or None, but is 3"]),
     case("--headdim=3", words=["headdim", "3", "16"]),

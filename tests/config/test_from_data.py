@@ -127,6 +127,15 @@ def test_results_say_if_targets_are_ranked_against_some_items_only(mode, words):
     assert config.split_in_words == "leave one out; validation items not trained on" + words
 
 
+def test_mamrec_gets_no_settings_that_its_language_model_or_titles_make_void():
+    mamba = {"model_type": "mamba", "hidden_size": 256}
+    config = settled("MamRec", item_scores="titles", language_config=mamba)
+    found = {key for group in config.from_data for key in group.settings}
+    assert found.isdisjoint({"transition_memory", "memory_rarity", "repeat_bias", "num_layers"}) and "epochs" in found
+    assert config["learning_rate"] == 0.002 and "for width 256" in in_words(config.from_data)
+    assert settled("MamRec", language_config=mamba)["transition_memory"]
+
+
 def test_what_belongs_to_another_choice_is_left_out():
     published = Config("2Mamba4Rec", "ml-100k")
     constant = settled(lr_schedule="constant")

@@ -173,6 +173,10 @@ def test_settings_and_choices_that_cannot_be_used(folders, tmp_path):
         (lambda: from_folder(folders["mamba"], TITLES, tokenizer=larger), "has .* tokens, and the language model"),
         (lambda: from_settings({"model_type": "mambo"}, TITLES), "knows no model_type 'mambo'"),
         (lambda: from_settings({"model_type": "mamba", "hidden_sice": 8}, TITLES), "Did you mean hidden_size"),
+        (lambda: from_settings({"model_type": "bert"}, TITLES), "a bert does not write text from left to right"),
+        (lambda: from_settings({"model_type": "t5"}, TITLES), "a t5 does not write text from left to right"),
+        (lambda: from_settings({"model_type": "mamba", "hidden_size": "x"}, TITLES), "a mamba cannot have these"),
+        (lambda: from_settings({"model_type": "mamba2", "hidden_size": 16}, TITLES), "language_config: "),
         (lambda: from_settings({"model_type": "gpt2", "n_embd": 15, "n_head": 2}, TITLES), "no causal language model"),
         (
             lambda: from_folder(folders["mamba"], TITLES, Options(lora=Lora(2, 4, 0, ["q_proj"]))),

@@ -20,6 +20,8 @@ from recbole_ssm.model.gpt4rec import GPT4Rec
 
 WORDS = ("red", "green", "blue", "old", "new", "tea", "cup", "hat", "shoe", "lamp")
 TITLES = ["", *(f"{WORDS[number % 10]} {WORDS[number * 7 % 10]} {WORDS[number // 5]}" for number in range(48)), ""]
+LOCAL = {"model_type": "gpt_neo", "hidden_size": 16, "num_layers": 2, "num_heads": 2}
+LOCAL |= {"attention_types": [[["local"], 2]]}
 SMALL = {"tokenizer_size": 280, "queries": 4, "query_tokens": 5, "history_items": 3}
 
 
@@ -147,6 +149,7 @@ class TestGPT4Rec:
         [
             ({"prompt": "Bought:"}, "must have {history} once"),
             ({"history_items": 60}, "lower history_items"),
+            ({"language_config": LOCAL}, "a gpt_neo cannot write here"),
         ],
     )
     def test_what_does_not_fit_is_refused(self, keys, words):

@@ -15,6 +15,7 @@ from packed_cases import borders, randomise
 
 from recbole_ssm import InputError, Recommender, run
 from recbole_ssm.checkpoints import format as checkpoint
+from recbole_ssm.config.config import Config
 from recbole_ssm.errors import CheckpointError
 from recbole_ssm.language.streams import next_tokens, title_stream
 from recbole_ssm.model.catalogue import Catalogue
@@ -23,6 +24,7 @@ from recbole_ssm.serving.choice import best_scores
 from recbole_ssm.serving.export.graphs import check_graphs
 from recbole_ssm.serving.states import States
 from recbole_ssm.testing import check_model
+from recbole_ssm.training.console_text import model_in_words
 from recbole_ssm.training.optimisation import parameter_groups
 
 needs_transformers()
@@ -254,6 +256,12 @@ def test_adapters_alone_are_in_the_checkpoint(data, tmp_path):
         Recommender(result["checkpoint"])
 
 
+def test_the_size_that_a_training_prints_is_the_language_models():
+    mamba = {"model_type": "mamba", "hidden_size": 8, "num_hidden_layers": 1, "state_size": 2}
+    config = Config("MamRec", "ml-100k", config_dict={"use_gpu": False, "num_layers": 3, "language_config": mamba})
+    assert ", width 8, 1 layer, " in model_in_words(config, MamRec(config, Catalogue(5)), threads=1)
+
+
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
@@ -263,6 +271,7 @@ def test_adapters_alone_are_in_the_checkpoint(data, tmp_path):
         ({"language_model": "a", "language_dtype": "float16"}, "weights in float16 are too coarse to be trained"),
         ({"language_config": {"model_type": "gpt2", **TINY["gpt2"]}}, "reads with a mamba or mamba2"),
         ({"item_scores": "titles", "loss_type": "BPR"}, "loss_type BPR does not apply to item_scores: titles"),
+        ({"item_scores": "titles", "repeat_bias": True}, "repeat_bias does not apply to item_scores: titles"),
         ({"language_model": "nowhere"}, "there is no folder nowhere"),
     ],
 )
@@ -270,4 +279,5 @@ def test_what_does_not_fit_is_refused(keys, words):
     config = config_of("MamRec", **(SMALL | keys))
     with pytest.raises(InputError, match=words):
         MamRec.check_config(config)
+        MamRec.check_begin(config)
         MamRec(config, Catalogue(5))

@@ -74,7 +74,9 @@ def test_a_cycle_that_does_not_end_is_told(tiny, clock, caplog, schedule, told):
     assert ("the training ends after 4 of 1000 epochs, before its learning rate has fallen" in caplog.text) == told
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(100, ["an epoch takes about 10 min 0 s, all 2 20 min 0 s"]), (25, [])])
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(100, ["an epoch takes about 10 min 0 s, all 2 take 20 min 0 s"]), (25, [])]
+)
 def test_a_long_training_says_within_its_first_epoch_how_long_it_takes(tiny, clock, caplog, seconds, told):
     caplog.set_level("INFO")
     history = train(tiny, clock, seconds, epochs=2, stopping_step=2, train_batch_size=5)

@@ -46,5 +46,5 @@ class Forecast(Hook):
             of_epoch = (now - self._begun) / (done - self._first) * len(trainer.epoch.batches)
             self._begun, whole = None, of_epoch * trainer.epochs
             if whole >= _LONG:
-                of_all = f", all {trainer.epochs} {duration(whole)}" if trainer.epochs > 1 else ""
+                of_all = f", all {trainer.epochs} take {duration(whole)}" if trainer.epochs > 1 else ""
                 tell(f"an epoch takes about {duration(of_epoch)}{of_all}, and validations besides")
