@@ -126,9 +126,13 @@ def _check_data(file: str | Path, state: dict[str, Any], data: dict[str, Any]) -
     """Raise :class:`CheckpointError` unless a checkpoint is of a training on data with this fingerprint."""
     if state["dataset"]["hash"] != data["hash"]:
         raise CheckpointError(
-            f"{file} was trained on other data ({state['dataset']}) than these ({data}), and may know what is "
-            "tested; name one that was trained with the same data, time_order and split"
+            f"{file} was trained on other data ({_in_words(state['dataset'])}) than these ({_in_words(data)}), and may "
+            "know what is tested; name one that was trained with the same data, time_order and split"
         )
+
+
+def _in_words(data: dict[str, Any]) -> str:
+    return f"{data['name']}: {data['samples']:,} interactions to train on"
 
 
 def stored_model(state: dict[str, Any], device: torch.device | str, file: str | Path) -> PackedSequentialRecommender:

@@ -48,7 +48,9 @@ def item_texts(dataset: Any, template: str | None = None) -> list[str]:
     """
     file = Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
     if not file.is_file():
-        raise InputError(f"item_text: texts of items stand in {file}, and there is no such file; add it")
+        raise InputError(
+            f"item_text: texts of items stand in {file}, and there is no such file; add it, as import --items does"
+        )
     separator, encoding = dataset.config["field_separator"], dataset.config["encoding"]
     columns = [*read_header(file, separator, encoding)]
     key, template = dataset.iid_field, template or _usual_template(file, columns)

@@ -41,7 +41,7 @@ def nearest(model: PackedRecommender, items: Sequence[int], k: int) -> list[tupl
     """
     table = model.item_vectors()
     if table is None:
-        raise InputError(f"{type(model).__name__} has no embeddings of items; use a model that is trained")
+        raise InputError(f"{type(model).__name__} here has no embeddings of items; use a model that has")
     table, found = table.float(), []
     lengths = torch.linalg.vector_norm(table, dim=1).clamp(min=1e-12)
     for item in items:  # one at a time: a catalogue may be large

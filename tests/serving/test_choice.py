@@ -111,7 +111,7 @@ def test_what_is_near_has_the_largest_cosine(trained):
         assert [value for _, value in found] == sorted((value for _, value in found), reverse=True)
         assert name not in dict(found)
     assert len(recommender.similar(["i1"], 10**9)[0]) == len(recommender.items) - 2
-    with pytest.raises(InputError, match="PCTM has no embeddings"):
+    with pytest.raises(InputError, match="PCTM here has no embeddings"):
         Recommender(trained("PCTM")).similar(["i1"])
 
 

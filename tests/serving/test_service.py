@@ -117,6 +117,14 @@ def test_a_session_is_known_until_it_is_deleted(client):
     assert client.delete("/sessions/b").status_code == client.get("/sessions/b").status_code == 404
 
 
+def test_similar_items_of_a_model_without_embeddings_are_refused(files, monkeypatch):
+    recommender = Recommender(files())
+    monkeypatch.setattr(recommender.model, "item_vectors", lambda: None)
+    with asking(create_app(recommender, Settings(warm=False))) as client:
+        answer = client.get("/items/i1/similar")
+    assert answer.status_code == 422 and answer.json()["error"]["code"] == "no_embeddings"
+
+
 def test_items_are_found_by_name(client):
     assert names(client.get("/items?query=I2&k=3")) == ["i2", "i20", "i21"]
     assert names(client.get("/items?query=nothing")) == []

@@ -154,10 +154,13 @@ class Service:
             raise _no_session()
 
     async def similar(self, item: str, k: int) -> dict[str, Any]:
-        """The items with the nearest embeddings: :class:`messages.Items`."""
+        """The items with the nearest embeddings: :class:`messages.Items`; Refused if the model has none."""
         check_k(k, self.settings.limits)
         use = self._known(item)
-        (found,) = await self.batcher.call(use.recommender.similar, [item], k)
+        try:
+            (found,) = await self.batcher.call(use.recommender.similar, [item], k)
+        except InputError as error:
+            raise Refused(422, "no_embeddings", str(error)) from error
         return {"items": [use.described(*each) for each in found]}
 
     async def explain(self, request: ExplainRequest) -> dict[str, Any]:
