@@ -23,7 +23,8 @@ def parser() -> VerbParser:
     found.option("config_files", "FILE,FILE", "in the order in which they are read", type=types.files, default=[])
     text = "print all that goes to the log file: RecBole's configuration, the layers of the model, every log line"
     found.option("verbose", "True", text, type=types.switch)
-    found.option("resume", "FILE", "go on with a training that was interrupted", nargs="?", const=True)
+    text = "go on with a training that was interrupted"
+    found.option("resume", "FILE", text, type=types.begun, nargs="?", const=True)
     return found
 
 

@@ -88,6 +88,13 @@ def files(word: str) -> list[str]:
     return found
 
 
+def begun(word: str) -> str:
+    """The checkpoint of a training that goes on."""
+    if not word.strip():
+        raise ArgumentTypeError("--resume= names no file; name a checkpoint, or say --resume for the newest one")
+    return word
+
+
 def output_file(word: str) -> Path:
     """A file to write to when the work is done; that it can be is checked before."""
     path = Path(word).resolve()

@@ -449,6 +449,11 @@ def test_no_name_is_no_config_file(tiny, capsys, verb, files):
     assert "--config_files= names no file" in capsys.readouterr().err
 
 
+def test_an_empty_resume_does_not_begin_anew(tiny, capsys):
+    assert main(["--model=LRURec", "--dataset=tiny", f"--data_path={tiny}", "--resume="]) == 2
+    assert "--resume= names no file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words", [["inspect", "--checkpoint="], ["--model=LRURec", "--dataset=tiny", "--data_path="]], ids=" ".join
 )

@@ -256,6 +256,13 @@ def test_a_file_of_items_has_a_separator_and_lines_of_its_own():
     assert found.report["table of items"]["without a row"] == 1
 
 
+def test_columns_that_are_not_imported_are_named(capsys):
+    Path("clicks.csv").write_bytes(b"user,item,time,title\na,x,1,Mug\nb,y,2,Tea\n")
+    assert main(["import", "clicks.csv"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "not imported: title (--items reads features of items)" in said
+
+
 def test_the_verb_prints_and_writes_the_report(capsys):
     Path("clicks.csv").write_bytes(GOOD)
     assert main(["import", "clicks.csv", "--report=report.json", "--k_core", "1,1"]) == 0

@@ -42,7 +42,8 @@ def test_names_and_times_are_exact_and_the_same_rows_are_imported_once():
         ("007", "tab\tbed", 1793664000),
         ("007", "NA", 1793731213),
     ]
-    assert found.report["guessed"] == ["user", "item", "time"] and found.report["rows"]["duplicates"] == 1
+    assert found.report["guessed"] == ["user", "item", "time"] and found.report["other columns"] == ["event"]
+    assert found.report["rows"]["duplicates"] == 1
     again = recbole_ssm.from_dataframe(CLICKS)
     assert again == found and "4 interactions, 2 users, 4 items" in repr(again)
 

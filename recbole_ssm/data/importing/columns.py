@@ -64,6 +64,8 @@ class Roles(NamedTuple):
     time: str | None
     guessed: tuple[str, ...]
     """Which of ``user``, ``item`` and ``time`` were guessed."""
+    others: tuple[str, ...] = ()
+    """The columns of the table that are none of these."""
 
     @property
     def names(self) -> list[str]:
@@ -97,7 +99,8 @@ def find_roles(sample: pd.DataFrame, options: Options) -> Roles:
             found[role] = _usual(role, free, sample, options)
     _check(found, names, options)
     guessed = tuple(role for role in found if given[role] is None and found[role] is not None)
-    return Roles(found["user"], str(found["item"]), found["time"], guessed)
+    others = tuple(name for name in names if name not in found.values())
+    return Roles(found["user"], str(found["item"]), found["time"], guessed, others)
 
 
 def check_names(names: list[str]) -> list[str]:

@@ -149,6 +149,7 @@ class Report:
             "source": self.source,
             "columns": columns,
             "guessed": [] if roles is None else list(roles.guessed),
+            "other columns": [] if roles is None else list(roles.others),
             "times": self.time_text,
             "rows": self.rows,
             "bad rows": self.examples,
@@ -178,7 +179,7 @@ def shown(content: dict[str, Any]) -> dict[str, Any]:
     )
     lines: dict[str, Any] = {
         "read": f"{content['rows']['read']:,} rows of {', '.join(content['source'])}",
-        "columns": columns,
+        "columns": columns + _unread(content),
         "times": f"{content['times']}, from {content['first']} to {content['last']}",
         "left out": left_out(content["rows"]),
         "written": ", ".join(f"{content[what]:,} {what}" for what in ("interactions", "users", "items")),
@@ -189,6 +190,14 @@ def shown(content: dict[str, Any]) -> dict[str, Any]:
         lines["table of items"] = items
     lines |= {"bad rows": "; ".join(content["bad rows"])} if content["bad rows"] else {}
     return lines | {f"note {number}": note for number, note in enumerate(content["notes"], 1)}
+
+
+def _unread(content: dict[str, Any]) -> str:
+    names = content.get("other columns")
+    if not names:
+        return ""
+    more = "" if "table of items" in content else " (--items reads features of items)"
+    return f"; not imported: {', '.join(names)}{more}"
 
 
 def repeated(table: Table) -> int:
