@@ -75,11 +75,16 @@ def test_a_cycle_that_does_not_end_is_told(tiny, clock, caplog, schedule, told):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(100, ["an epoch takes about 10 min 0 s, all 2 take 20 min 0 s"]), (25, [])]
+    ("seconds", "budget", "told"),
+    [
+        (100, None, ["an epoch takes about 10 min 0 s, all 2 take 20 min 0 s"]),
+        (100, 900, ["an epoch takes about 10 min 0 s; time_budget ends the training after 15 min 0 s"]),
+        (25, None, []),
+    ],
 )
-def test_a_long_training_says_within_its_first_epoch_how_long_it_takes(tiny, clock, caplog, seconds, told):
+def test_a_long_training_says_within_its_first_epoch_how_long_it_takes(tiny, clock, caplog, seconds, budget, told):
     caplog.set_level("INFO")
-    history = train(tiny, clock, seconds, epochs=2, stopping_step=2, train_batch_size=5)
+    history = train(tiny, clock, seconds, epochs=2, stopping_step=2, train_batch_size=5, time_budget=budget)
     assert len(history) == 2
     found = [line for line in caplog.messages if line.startswith("an epoch takes about")]
     assert [line.partition(", and validations")[0] for line in found] == told

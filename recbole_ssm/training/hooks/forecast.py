@@ -45,6 +45,11 @@ class Forecast(Hook):
         elif self._begun is not None and now - self._begun >= _AFTER:
             of_epoch = (now - self._begun) / (done - self._first) * len(trainer.epoch.batches)
             self._begun, whole = None, of_epoch * trainer.epochs
-            if whole >= _LONG:
+            budget = trainer.config.time_budget
+            if budget and budget < whole:
+                whole, rest = budget, f"; time_budget ends the training after {duration(budget)}"
+            else:
                 of_all = f", all {trainer.epochs} take {duration(whole)}" if trainer.epochs > 1 else ""
-                tell(f"an epoch takes about {duration(of_epoch)}{of_all}, and validations besides")
+                rest = f"{of_all}, and validations besides"
+            if whole >= _LONG:
+                tell(f"an epoch takes about {duration(of_epoch)}{rest}")
