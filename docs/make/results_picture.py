@@ -73,7 +73,7 @@ ROWS = {
     ),
     "ml-1m-original-order": ("Mamba4Rec-ml-1m-original-order", "2Mamba4Rec-ml-1m-original-order"),
     "ml-100k": ("2Mamba4Rec-ml-100k-default",),
-    "amazon-beauty": ("2Mamba4Rec-amazon-beauty-memory", "SSD4Rec-amazon-beauty", "PCTM-amazon-beauty"),
+    "amazon-beauty": ("2Mamba4Rec-amazon-beauty-default", "SSD4Rec-amazon-beauty", "PCTM-amazon-beauty"),
     "amazon-toys": ("2Mamba4Rec-amazon-toys-memory", "PCTM-amazon-toys"),
     "amazon-video-games": ("2Mamba4Rec-amazon-video-games-default", "SSD4Rec-amazon-video-games"),
     "kuairand-pure": ("Mamba4Rec-kuairand-pure",),
