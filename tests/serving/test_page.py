@@ -162,6 +162,16 @@ def test_a_session_by_keyboard_alone(browser, address, recommender):
         expect(page.locator("#source")).to_contain_text("popular")
 
 
+def test_a_double_click_is_one(browser, address):
+    with shown(browser, address) as page:
+        first = recommended(page)[0]
+        page.locator(".pick").first.dblclick()
+        expect(page.locator("#history li")).to_have_text([first])
+        second = recommended(page)[1]
+        page.locator(".pick").nth(1).click()
+        expect(page.locator("#history li")).to_have_text([second, first])
+
+
 @pytest.mark.parametrize(("model", "missing"), [("LRURec", "Came next"), ("PCTM", "Nearness")])
 def test_a_reason_that_the_model_does_not_have_has_no_column(browser, tmp_path, popular, model, missing):
     keys = {"hidden_size": 8, "num_layers": 1} if model == "LRURec" else {}

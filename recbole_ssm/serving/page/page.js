@@ -125,7 +125,7 @@ function line(item, rank, before, popular) {
   made.querySelector(".title").textContent = title(item);
   made.querySelector(".categories").textContent = (item.categories ?? []).join(", ");
   if (before.size) showChange(change, rank, before.get(item.item));
-  pick.addEventListener("click", () => click(item));
+  pick.addEventListener("click", (event) => event.detail < 2 && click(item)); // a double click is one
   why.hidden = popular;
   why.setAttribute("aria-label", `Why ${title(item)}`);
   why.addEventListener("click", () => doing(() => showWhy(item, why, made.querySelector(".parts"))));
