@@ -128,7 +128,13 @@ OF_TRAINING = (
         "epochs; the data may have new items, and others may be gone; None for new weights",
         optional=True,
     ),
-    Key("prefixes_per_user", int, "prefixes that sampled_prefixes draws per user and epoch", low=1, optional=True),
+    Key(
+        "prefixes_per_user",
+        float,
+        "prefixes that sampled_prefixes draws per user and epoch; 0.2 is one of each of a fifth of the users",
+        low=0.001,
+        optional=True,
+    ),
     Key(
         "causal_epochs",
         int,

@@ -74,7 +74,7 @@ class Settings(Given):
     train_batch_size: int
     train_batch_tokens: int | None
     train_samples: str | None
-    prefixes_per_user: int | None
+    prefixes_per_user: float | None
     causal_epochs: int | None
     mask_ratio: float | None
     train_neg_sample_args: _Settings

@@ -24,12 +24,13 @@ from torch.utils.data import Sampler
 from recbole_ssm.data.dataset import PackedDataset
 
 
-def sample_prefixes(users: Tensor, per_user: int, generator: torch.Generator) -> Tensor:
+def sample_prefixes(users: Tensor, per_user: float, generator: torch.Generator) -> Tensor:
     """Draw at most ``per_user`` random samples of every user, without replacement.
 
     Args:
         users: (R,) the user of each row.
-        per_user: how many to draw.
+        per_user: how many to draw. Of 2.3, 2 are drawn of every user, and one more of three users in ten, who are
+            random, too.
         generator: the source of randomness.
 
     Returns:
@@ -38,7 +39,13 @@ def sample_prefixes(users: Tensor, per_user: int, generator: torch.Generator) ->
     _, group, counts = users.unique(return_inverse=True, return_counts=True)
     shuffled = (group + torch.rand(len(users), generator=generator, dtype=torch.float64)).argsort()  # user by user
     rank = torch.arange(len(users)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-    return shuffled[rank < per_user]
+    every = int(per_user)
+    if every == per_user:
+        return shuffled[rank < every]
+    more = torch.randperm(len(counts), generator=generator)[: max(1, round((per_user - every) * len(counts)))]
+    of_user = torch.full_like(counts, every)
+    of_user[more] += 1
+    return shuffled[rank < of_user.repeat_interleave(counts)]
 
 
 class PlannedBatch(NamedTuple):
@@ -60,7 +67,7 @@ class TrainingBatches(Sampler["list[int]"]):
     Args:
         dataset: the training split.
         train_samples: ``all_prefixes``, ``sampled_prefixes``, ``whole_sequence`` or ``prefix_lm``.
-        prefixes_per_user: how many prefixes ``sampled_prefixes`` draws.
+        prefixes_per_user: how many prefixes ``sampled_prefixes`` draws, see :func:`sample_prefixes`.
         batch_size: the number of sequences in a batch, or None.
         batch_tokens: the largest number of tokens in a batch, or None. A longer sequence is a batch of its own.
         shuffle: whether the order changes from epoch to epoch.
@@ -73,7 +80,7 @@ class TrainingBatches(Sampler["list[int]"]):
         dataset: PackedDataset,
         *,
         train_samples: str,
-        prefixes_per_user: int | None,
+        prefixes_per_user: float | None,
         batch_size: int | None,
         batch_tokens: int | None,
         shuffle: bool,

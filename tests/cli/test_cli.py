@@ -125,7 +125,7 @@ MISTAKES = [
     case("--time_order=foo", model="SASRec", words=["time_order", "'foo'"], name="SASRec --time_order=foo"),
     case("--train_samples=foo", words=["train_samples", "all_prefixes", "sampled_prefixes", "whole_sequence"]),
     case("--train_samples=sampled_prefixes", "--prefixes_per_user=None", words=["prefixes_per_user"]),
-    case("--prefixes_per_user=0", words=["prefixes_per_user", "1 or more"]),
+    case("--prefixes_per_user=0", words=["prefixes_per_user", "0.001 or more"]),
     case("--epochs=abc", words=["epochs", "whole number", "'abc'"]),
     case("--train_batch_size=0", words=["train_batch_size", "1 or more"]),
     case("--train_batch_tokens=0", words=["train_batch_tokens", "1 or more"]),

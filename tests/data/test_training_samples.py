@@ -93,6 +93,16 @@ def test_sample_prefixes_of_any_users(counts, per_user, seed):
     assert users[rows].bincount(minlength=len(counts)).tolist() == [min(per_user, count) for count in counts]
 
 
+@pytest.mark.parametrize(("per_user", "drawn"), [(0.3, {0: 7, 1: 3}), (1.7, {1: 3, 2: 7}), (0.01, {0: 9, 1: 1})])
+def test_a_fraction_of_a_prefix_is_one_of_some_users(per_user, drawn):
+    users = torch.arange(10).repeat_interleave(4)
+    generator = torch.Generator().manual_seed(0)
+    of_users = [users[sample_prefixes(users, per_user, generator)].bincount(minlength=10) for _ in range(200)]
+    assert all(Counter(each.tolist()) == drawn for each in of_users)
+    assert torch.stack(of_users).unique(dim=0).shape[0] > 5
+    assert torch.stack(of_users).sum(0).min() > 200 * int(per_user)
+
+
 def test_sampled_prefixes_of_a_split_that_mixes_users_takes_at_most_k_of_a_user(tiny):
     _, (train, _, _) = make_splits(make_config(tiny, eval_args={**RATIO, "group_by": "none"}))
     available = Counter(train.inter_feat["user_id"].tolist())
