@@ -72,7 +72,7 @@ class Config(Settings):
         if "hidden_size" in names:  # of models with other sizes nobody knows what fits
             names |= {key.name for key in keys_of(self.model_class)} | _OF_RECBOLE
             names -= self.model_class.without_effect(self)
-            for why, settings in settings_from(data, self, kept):
+            for why, settings in settings_from(data, self, kept, self.model_class.width(self)):
                 self._take(why, {key: value for key, value in settings.items() if key in names - kept})
         if self.from_data:
             check_together(self)

@@ -37,7 +37,7 @@ class Group(NamedTuple):
     settings: dict[str, Any]
 
 
-def settings_from(data: Statistics, config: Configuration, given: Collection[str]) -> list[Group]:
+def settings_from(data: Statistics, config: Configuration, given: Collection[str], width: int) -> list[Group]:
     """The settings that follow from the data.
 
     Args:
@@ -45,13 +45,13 @@ def settings_from(data: Statistics, config: Configuration, given: Collection[str
         config: what the run is to be so far: the values of what is given, and the defaults of other keys.
         given: keys that somebody has given. What belongs to another choice than the rule's is left out: its epochs and
             rates belong to its schedule, and its decay to its learner.
+        width: of the model's layers.
 
     Returns:
         Groups of settings. They may hold keys that are given, or that a model does not have.
     """
     learner = str(config["learner"]).lower() if "learner" in given else "adamw"
     cycle = "lr_schedule" not in given or config["lr_schedule"] == "one_cycle"
-    width = (config["language_config"] or {}).get("hidden_size") or config["hidden_size"] or 64
     tokens = batch_tokens(data.interactions)
     of_items: dict[str, Any] = {"dropout_prob": dropout(data.per_item, after_norm=bool(config["dropout_after_norm"]))}
     if learner == "adamw":
@@ -66,7 +66,7 @@ def settings_from(data: Statistics, config: Configuration, given: Collection[str
         groups.append(Group(f"for {steps:,.0f} steps in an epoch", {"train_batch_tokens": tokens}))
     if cycle and learner in ("adam", "adamw"):
         groups.append(_rates(config, width))
-    return [*groups, Group("on all data", _on_all_data(config))]
+    return [*groups, Group("on all data", _on_all_data(config, width))]
 
 
 def in_words(groups: Sequence[Group]) -> str:
@@ -76,11 +76,11 @@ def in_words(groups: Sequence[Group]) -> str:
     )
 
 
-def _on_all_data(config: Configuration) -> dict[str, Any]:
+def _on_all_data(config: Configuration, width: int) -> dict[str, Any]:
     return {
         "num_layers": 2,
         "d_state": 32,
-        "headdim": gcd((config["expand"] or 1) * (config["hidden_size"] or 64), 16),
+        "headdim": gcd((config["expand"] or 1) * width, 16),
         "repeat_bias": True,
         "mask_ratio": 0.0,
         "learner": "adamw",

@@ -218,17 +218,20 @@ class PackedDataset(FromCache, AtomicFiles, SequentialDataset):
         known = torch.zeros(self.item_num, dtype=torch.bool).index_fill(0, self.whole_sequences()[0], True)
         return torch.from_numpy(vectors), known
 
-    def item_vectors_at_start(self) -> Tensor:
+    def item_vectors_at_start(self, width: int) -> Tensor:
         """The vectors of ``item_vectors`` as initial embeddings.
 
+        Args:
+            width: of the embeddings.
+
         Returns:
-            (n_items, hidden_size), see :func:`recbole_ssm.data.item_content.as_embeddings`; NaN where nothing is known.
+            (n_items, width), see :func:`recbole_ssm.data.item_content.as_embeddings`; NaN where nothing is known.
 
         Raises:
             InputError: the file cannot be used.
         """
         vectors = item_content(self, self.config.item_vectors, ())
-        return torch.from_numpy(as_embeddings(vectors, self.config.hidden_size, self.config.initializer_range))
+        return torch.from_numpy(as_embeddings(vectors, width, self.config.initializer_range))
 
     def item_texts(self, template: str | None = None) -> list[str]:
         """The text of each item, by its number; see :func:`recbole_ssm.data.item_text.item_texts`."""

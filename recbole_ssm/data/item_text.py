@@ -53,14 +53,17 @@ def item_texts(dataset: Any, template: str | None = None) -> list[str]:
         )
     separator, encoding = dataset.config["field_separator"], dataset.config["encoding"]
     columns = [*read_header(file, separator, encoding)]
-    key, template = dataset.iid_field, template or _usual_template(file, columns)
+    key = dataset.iid_field
+    template = _usual_template(file, columns, key) if template is None else template
     wanted = _FIELD.findall(template)
+    if not any(map(str.strip, wanted)):
+        raise InputError(
+            f"item_text: {template!r} names no column; {_how_to_write(template.strip(' {}'), columns, key)}"
+        )
     for name in (key, *wanted):
         if name not in columns:
             hint = did_you_mean(name, columns) or f"; it has {', '.join(columns)}"
             raise InputError(f"item_text: {file} has no column {name!r}{hint}")
-    if not wanted:
-        raise InputError(f"item_text: {template!r} names no column in braces, as in {{{columns[-1]}}}")
     place = {name: columns.index(name) for name in (key, *wanted)}
     found = {row[key]: _text(template, row) for row in _rows(file, separator, encoding, place)}
     texts = ["", *(found.get(str(name), "") for name in dataset.field2id_token[key][1:])]
@@ -68,7 +71,7 @@ def item_texts(dataset: Any, template: str | None = None) -> list[str]:
     return texts
 
 
-def _usual_template(file: Path, columns: Sequence[str]) -> str:
+def _usual_template(file: Path, columns: Sequence[str], key: str) -> str:
     """The column of titles, and that of years, by their usual names."""
     names = {name.lower(): name for name in columns}
     others = [name for name in names if name.endswith("title")]
@@ -76,10 +79,20 @@ def _usual_template(file: Path, columns: Sequence[str]) -> str:
     year = next((names[name] for name in _YEARS if name in names), None)
     if title is None:
         raise InputError(
-            f"item_text: no column of {file} is called like a title ({', '.join(columns)}); name columns in a "
-            f"template, such as --item_text='{{{columns[-1]}}}'"
+            f"item_text: no column of {file} is called like a title ({', '.join(columns)}); "
+            f"{_how_to_write('', columns, key)}"
         )
     return f"{{{title}}}" if year is None else f"{{{title}}} ({{{year}}})"
+
+
+def _how_to_write(meant: str, columns: Sequence[str], key: str) -> str:
+    """How a template is written, with the column that was meant, or one that is called like a title, or the last."""
+    others = [name for name in columns if name != key] or list(columns)
+    like = next((name for word in ("title", "name") for name in others if word in name.lower()), others[-1])
+    return (
+        "a template is any text with names of columns in braces, such as "
+        f"--item_text='{{{meant if meant in columns else like}}}'"
+    )
 
 
 def _rows(file: Path, separator: str, encoding: str | None, place: Mapping[str, int]) -> list[dict[str, str]]:

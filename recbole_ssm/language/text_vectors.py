@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from recbole_ssm.errors import InputError
 from recbole_ssm.language.library import first_line, quietly, transformers
 from recbole_ssm.language.loading import check_folder
+from recbole_ssm.language.tokenizer import check_tokenizer
 
 _LONGEST = 512
 """Tokens of a text that are read, unless the model reads fewer."""
@@ -63,6 +64,7 @@ class TextEncoder:
 
     def __init__(self, folder: Path, device: str = "cpu"):
         check_folder(folder)
+        check_tokenizer(folder)
         library = transformers()
         how = {"local_files_only": True, "trust_remote_code": False}
         try:

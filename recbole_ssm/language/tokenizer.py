@@ -107,6 +107,15 @@ def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
     return Tokenizer(core, *(core.token_to_id(mark) for mark in (_BEGIN, _END, _SEPARATOR)))
 
 
+def check_tokenizer(folder: Path) -> None:
+    """Raise :class:`InputError` unless a folder has a tokenizer; transformers 5 would make an empty one."""
+    if not any((folder / name).is_file() for name in _FILES):
+        raise InputError(
+            f"{folder} has no tokenizer: {_FILES[0]} is missing, and so are {', '.join(_FILES[1:])}; where there is a "
+            "network, AutoTokenizer.from_pretrained(NAME).save_pretrained(FOLDER) of transformers writes it"
+        )
+
+
 def read_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer in a folder of a model. A title ends with a new line where that is one token.
 
@@ -119,10 +128,9 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     Raises:
         InputError: there is none, or it has no token that ends a text.
     """
+    check_tokenizer(folder)
     automatic = transformers().AutoTokenizer
     try:
-        if not any((folder / name).is_file() for name in _FILES):  # transformers 5 would make an empty one
-            raise FileNotFoundError("none is there")
         found = automatic.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, use_fast=True)
         core = found.backend_tokenizer
     except Exception as error:  # it raises whatever its libraries raise

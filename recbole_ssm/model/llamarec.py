@@ -15,7 +15,6 @@ from torch import Tensor
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.language.letters import letter_tokens
-from recbole_ssm.language.loading import check_folder
 from recbole_ssm.language.prompts import Prompts, prompt_text
 from recbole_ssm.language.shared_beginning import next_logits
 from recbole_ssm.model.declarations import Configuration, Key
@@ -128,8 +127,7 @@ class LlamaRec(TextRecommender):
     @classmethod
     def check_begin(cls, config: Configuration) -> None:
         """See :meth:`PackedRecommender.check_begin`."""
-        if config["language_model"]:
-            check_folder(Path(config["language_model"]))
+        super().check_begin(config)
         if not config["retriever"]:
             raise InputError(
                 "LlamaRec orders what another model recommends: train one with this package, such as LRURec, and give "

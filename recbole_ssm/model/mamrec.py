@@ -10,6 +10,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_ssm.errors import InputError
+from recbole_ssm.language.loading import make_settings
 from recbole_ssm.language.packed_mamba import PackedMamba
 from recbole_ssm.language.streams import title_stream
 from recbole_ssm.language.title_scores import TitleScores
@@ -18,7 +19,7 @@ from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.packed_input import LeftOut
 from recbole_ssm.model.shared_keys import DROPOUT_PROB, NUM_LAYERS
-from recbole_ssm.model.text import TEXT_KEYS, KeepsTexts, check_text, make_language
+from recbole_ssm.model.text import TEXT_KEYS, KeepsTexts, check_folders, check_text, make_language
 from recbole_ssm.ops.added import Added, AddedWhere
 from recbole_ssm.ops.once import once_a_batch
 from recbole_ssm.ops.packing import at, check_each, check_ids, last_tokens, sequence_index
@@ -84,9 +85,17 @@ class MamRec(KeepsTexts, PackedSequentialRecommender):
         return frozenset(own | _OF_HEAD | {"memory_rarity"} if config["item_scores"] == "titles" else own)
 
     @classmethod
+    def width(cls, config: Configuration) -> int:
+        """See :meth:`PackedSequentialRecommender.width`; of pretrained weights nothing depends on it."""
+        given = config["language_config"] or _usual_language(config)
+        known = given.get("hidden_size")
+        return known if isinstance(known, int) else int(make_settings(given).hidden_size)
+
+    @classmethod
     def check_begin(cls, config: Configuration) -> None:
         """See :meth:`PackedSequentialRecommender.check_begin`."""
         super().check_begin(config)
+        check_folders(config)
         given = sorted(key for key in _OF_HEAD if config[key]) if config["item_scores"] == "titles" else []
         if given:
             raise InputError(f"{given[0]} does not apply to item_scores: titles; remove it, or set item_scores to head")

@@ -55,6 +55,11 @@ class PackedRecommender(SequentialRecommender):
         return frozenset()
 
     @classmethod
+    def width(cls, config: Configuration) -> int:
+        """The width of a model with a key ``hidden_size``; its default learning rate depends on it."""
+        return int(config["hidden_size"])
+
+    @classmethod
     def check_begin(cls, config: Configuration) -> None:
         """Raise InputError, before data are read, where a training cannot begin: a file is not given, or not there."""
 

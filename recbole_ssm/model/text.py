@@ -31,9 +31,11 @@ from typing import Any
 from recbole.utils import InputType
 
 from recbole_ssm.errors import InputError
+from recbole_ssm.language.loading import check_folder
 from recbole_ssm.language.lora import Lora
 from recbole_ssm.language.making import DTYPES, Options, from_folder, from_kept, from_settings
 from recbole_ssm.language.model import LanguageModel
+from recbole_ssm.language.tokenizer import check_tokenizer
 from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.packed_input import PackedRecommender
 
@@ -110,6 +112,15 @@ def check_text(config: Configuration) -> None:
     if config["lora_rank"] and not config["language_model"]:
         raise InputError("lora_rank: random weights have to be trained themselves; set it to 0, or name language_model")
     _options(config).check()
+
+
+def check_folders(config: Configuration) -> None:
+    """Raise InputError unless the folders of the language model and of its tokenizer have what is read of them."""
+    folder, words = config["language_model"], config["tokenizer"] or config["language_model"]
+    if folder:
+        check_folder(Path(folder))
+    if words:
+        check_tokenizer(Path(words))
 
 
 def make_language(config: Configuration, dataset: Any, usual: Mapping[str, Any]) -> LanguageModel:
@@ -205,6 +216,12 @@ class TextRecommender(KeepsTexts, PackedRecommender):
     def check_config(cls, config: Configuration) -> None:
         """See :meth:`PackedRecommender.check_config`."""
         check_text(config)
+
+    @classmethod
+    def check_begin(cls, config: Configuration) -> None:
+        """See :meth:`PackedRecommender.check_begin`."""
+        super().check_begin(config)
+        check_folders(config)
 
     def __init__(self, config: Configuration, dataset: Any):
         super().__init__(config, dataset)

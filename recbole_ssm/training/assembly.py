@@ -190,7 +190,7 @@ def _new_model(config: Config, dataset: Any, begun: Beginning | None) -> nn.Modu
     if isinstance(model, LlamaRec):
         load_retriever(model, config, dataset)
     if config.is_packed and config["item_vectors"] and config["item_vectors_as"] == START:
-        _start_with(model, dataset.item_vectors_at_start())
+        _start_with(model, dataset.item_vectors_at_start(model.hidden_size))
     if begun is not None:
         begin_with(model, begun, item_vocabulary(dataset))  # type: ignore[arg-type]
     if teachers is not None:

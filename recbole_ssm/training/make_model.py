@@ -41,7 +41,9 @@ def make_model(config: Config, dataset: Any) -> nn.Module:
         _check_embeddings(Path(dataset.dataset_path) / "item_emb.npy")
     for name, weights in getattr(dataset, "_preloaded_weight", {}).items():  # KSR multiplies them with its own
         dataset._preloaded_weight[name] = np.asarray(weights, np.float32)
-    size = f"{dataset.item_num - 1:,} items and hidden_size {config['hidden_size']}"
+    size = f"{dataset.item_num - 1:,} items"
+    if config["hidden_size"] and not (config["language_config"] or config["language_model"]):
+        size += f" and hidden_size {config['hidden_size']}"
     memory = fits_memory(f"{config.model} with {size} does not fit into memory")
     with memory, _files_as_data(trust=bool(config.trust_checkpoint)):
         return config.model_class(config, dataset).to(config.device)

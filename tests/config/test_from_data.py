@@ -230,5 +230,5 @@ def test_pretrained_weights_move_less():
 def test_the_rule_reads_and_changes_nothing_else():
     config = Config("2Mamba4Rec", "ml-100k")
     before = plain(config.final_config_dict)
-    assert settings_from(BEAUTY, config, ()) == settings_from(BEAUTY, config, ())
+    assert settings_from(BEAUTY, config, (), 64) == settings_from(BEAUTY, config, (), 64)
     assert plain(config.final_config_dict) == before

@@ -130,7 +130,7 @@ def test_vectors_to_start_with_keep_what_is_near(shop, width):
     places = {category: [row for row, name in enumerate(names) if name == category] for category in set(names)}
     for rows in places.values():
         assert torch.equal(own[rows], own[rows[:1]].expand(len(rows), -1))
-    known = dataset.item_vectors_at_start()[1:, :6]
+    known = dataset.item_vectors_at_start(width)[1:, :6]
     assert known.mean(0).abs().max() < 1e-6 and torch.equal(known, own)
 
 

@@ -16,6 +16,7 @@ from packed_cases import borders, randomise
 from recbole_ssm import InputError, Recommender, run
 from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.config.config import Config
+from recbole_ssm.config.from_data import Statistics, in_words, learning_rate
 from recbole_ssm.errors import CheckpointError
 from recbole_ssm.language.streams import next_tokens, title_stream
 from recbole_ssm.model.catalogue import Catalogue
@@ -260,6 +261,20 @@ def test_the_size_that_a_training_prints_is_the_language_models():
     mamba = {"model_type": "mamba", "hidden_size": 8, "num_hidden_layers": 1, "state_size": 2}
     config = Config("MamRec", "ml-100k", config_dict={"use_gpu": False, "num_layers": 3, "language_config": mamba})
     assert ", width 8, 1 layer, " in model_in_words(config, MamRec(config, Catalogue(5)), threads=1)
+
+
+@pytest.mark.parametrize(("kind", "width"), [("mamba", 768), ("mamba2", 4096)])
+def test_the_learning_rate_is_for_the_width_that_transformers_gives(kind, width):
+    config = Config("MamRec", "ml-100k", config_dict={"use_gpu": False, "language_config": {"model_type": kind}})
+    config.settle(Statistics(100_000, 943, 1_682))
+    assert config["learning_rate"] == learning_rate(width) and f"for width {width}" in in_words(config.from_data)
+
+
+def test_item_vectors_begin_a_language_model_of_any_width(data, tmp_path):
+    np.save(tmp_path / "vectors.npy", np.eye(3, dtype=np.float32))
+    (tmp_path / "vectors.txt").write_text("i1\ni2\ni3\n")
+    start = {"item_vectors": str(tmp_path / "vectors.npy"), "item_vectors_as": "start"}
+    assert train(data, **start, **MAMBA2)["test_result"]  # 16 wide, and hidden_size is 8
 
 
 @pytest.mark.parametrize(
