@@ -14,6 +14,22 @@ class CheckpointError(InputError):
     """A file cannot be read as a checkpoint."""
 
 
+class FolderMissing(CheckpointError):
+    """A checkpoint has adapters alone, and the folder of their language model is not there, or holds another one.
+
+    Args:
+        what: is wrong, without what to do.
+    """
+
+    def __init__(self, what: str):
+        super().__init__(f"{what}; name the folder where it is now, as language_model=FOLDER")
+        self.what = what
+
+    def of_command(self) -> str:
+        """The message with the option of the command line."""
+        return str(self).replace("as language_model=", "as --language_model=")
+
+
 class OutOfMemory(InputError):
     """Something does not fit into memory. The message names the keys that make it smaller."""
 

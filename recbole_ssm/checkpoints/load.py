@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from recbole_ssm.checkpoints.fingerprint import fingerprint
 from recbole_ssm.checkpoints.within import kept_of, state_within
 from recbole_ssm.config.config import Config
 from recbole_ssm.config.keys import keys_of
-from recbole_ssm.errors import CheckpointError
+from recbole_ssm.errors import CheckpointError, FolderMissing
 from recbole_ssm.layers import TransitionMemory
 from recbole_ssm.model.base import PackedSequentialRecommender
 from recbole_ssm.model.catalogue import Catalogue
@@ -42,6 +43,25 @@ def load_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
         give_retriever(model, within, "the retriever in it")
 
 
+@contextmanager
+def in_its_place(key: str) -> Iterator[None]:
+    """Where a key of a training names a checkpoint, ``language_model`` says nothing of that: its folder must be there.
+
+    Args:
+        key: of the configuration.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    try:
+        yield
+    except FolderMissing as error:
+        raise CheckpointError(f"{key}: {error.what}; put that folder there") from error
+
+
 def load_retriever(model: LlamaRec, config: Config, dataset: Any) -> None:
     """Give a new model the retriever that ``retriever`` names.
 
@@ -57,7 +77,8 @@ def load_retriever(model: LlamaRec, config: Config, dataset: Any) -> None:
     assert config.retriever is not None
     state = checkpoint.read(config.retriever, trust=bool(config.trust_checkpoint))
     _check_data(config.retriever, state, fingerprint(dataset))
-    give_retriever(model, state, config.retriever)
+    with in_its_place("retriever"):
+        give_retriever(model, state, config.retriever)
 
 
 def give_retriever(model: LlamaRec, state: dict[str, Any], file: str | Path) -> None:

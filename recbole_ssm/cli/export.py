@@ -19,6 +19,7 @@ def parser() -> VerbParser:
         keys="with --index and --dataset: keys about the data, such as --data_path=FOLDER",
     )
     found.option("checkpoint", "FILE", "a file of a model of this package", needed=True)
+    found.option(*types.LANGUAGE_MODEL)
     found.option("out", "FOLDER", "where the files go; an earlier export there is replaced", needed=True)
     text = (
         "safetensors: weights, and the configuration as JSON; torch or onnx: graphs, checked against the model; "
@@ -47,7 +48,7 @@ def call(given: Namespace, keys: list[str]) -> None:
     if (given.dataset is not None or keys) and None in (given.dataset, given.index):
         raise InputError("--dataset and keys about the data are for --index, whose recall is then measured on them")
     folder = Path(given.out)
-    recommender = Recommender(given.checkpoint, filter_seen=given.filter_seen)
+    recommender = Recommender(given.checkpoint, filter_seen=given.filter_seen, language_model=given.language_model)
     histories = None if given.dataset is None else recommender.histories(given.dataset, keys).values()
     with threads.chosen(threads.HELPFUL):
         about = export(recommender, folder, given.format, given.k, given.index, histories)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from recbole_ssm.cli.parser import PROGRAM, joined
 from recbole_ssm.cli.verbs import VERBS, find_verb
-from recbole_ssm.errors import CheckpointNotWritten, InputError
+from recbole_ssm.errors import CheckpointNotWritten, FolderMissing, InputError
 from recbole_ssm.system.distributed import rank
 from recbole_ssm.system.terminal import complain, printable, printable_warnings
 from recbole_ssm.system.version import __version__
@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13  # SIGPIPE's number, which Windows' Python does not know
+    except FolderMissing as error:
+        return _failed(error.of_command(), 2)
     except InputError as error:
         return _failed(error, 2)
     except (TrainingDiverged, CheckpointNotWritten) as error:

@@ -29,6 +29,7 @@ def parser() -> VerbParser:
         keys="without --history: keys about the data, such as --data_path=FOLDER",
     )
     found.option("checkpoint", "FILE", "a file of a model of this package", needed=True)
+    found.option(*types.LANGUAGE_MODEL)
     text = (
         "names of items, the latest last, separated by commas; no data are read then. For names that hold commas use "
         "recbole_ssm.Recommender in Python"
@@ -74,7 +75,8 @@ def call(given: Namespace, keys: list[str]) -> None:
                 raise InputError(f"--{key} is for --history; {reason}")
     if given.out is not None:
         format_of(given.out)
-    recommender = Recommender(given.checkpoint, given.device or "cpu", filter_seen=given.filter_seen)
+    options = {"filter_seen": given.filter_seen, "language_model": given.language_model}
+    recommender = Recommender(given.checkpoint, given.device or "cpu", **options)
     with threads.chosen(threads.HELPFUL):
         count = _for_users(given, keys, recommender) if given.history is None else _for_history(given, recommender)
     if given.out is not None:

@@ -24,6 +24,7 @@ def parser() -> VerbParser:
     text = "a file of a model of this package; where it is replaced, the service goes on with the new one"
     found.option("checkpoint", "FILE", text, needed=True)
     text = "address to listen at; default 127.0.0.1, which only programs of this machine can reach"
+    found.option(*types.LANGUAGE_MODEL)
     found.option("host", "127.0.0.1", text, default="127.0.0.1")
     found.option("port", "8000", "TCP port; default 8000", type=types.count, default=8000)
     text = "names by which clients may call it, separated by commas; on loopback its own names are always among them"
@@ -73,4 +74,5 @@ def call(given: Namespace, keys: list[str]) -> None:
         max_sessions=given.max_sessions,
         session_seconds=given.session_seconds,
     )
-    Server(settings, given.host, given.port, given.workers, given.device, given.filter_seen).run()
+    options = {"filter_seen": given.filter_seen, "language_model": given.language_model}
+    Server(settings, given.host, given.port, given.workers, given.device, **options).run()

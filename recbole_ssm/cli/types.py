@@ -11,6 +11,12 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 
+LANGUAGE_MODEL = (
+    *("language_model", "FOLDER"),
+    "where the language model lies whose adapters (LoRA) are in the checkpoint; default where it lay in the training",
+)
+"""Name, value and help of an option."""
+
 
 def names(word: str) -> list[str]:
     """Words separated by commas, all different."""

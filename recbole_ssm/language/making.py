@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from recbole_ssm.errors import CheckpointError, InputError
+from recbole_ssm.errors import FolderMissing, InputError
 from recbole_ssm.language import loading
 from recbole_ssm.language.lora import Lora, add_adapters, check_gradients
 from recbole_ssm.language.model import LanguageModel
@@ -136,7 +136,7 @@ def from_kept(
         The model.
 
     Raises:
-        CheckpointError: the frozen weights are not there, or are others.
+        FolderMissing: the frozen weights are not there, or are others.
         ValueError: ``kept`` is not of such a model.
     """
     texts = str(kept["texts"]).split("\n") if texts is None else texts
@@ -170,14 +170,12 @@ def _adapted(model: Any, options: Options) -> Any:
 
 
 def _check_base(folder: Path, expected: str) -> None:
-    try:
-        loading.check_folder(folder)
-    except InputError as error:
-        raise CheckpointError(f"the checkpoint has adapters alone, and their model is not there: {error}") from error
-    if loading.folder_hash(folder) != expected:
-        raise CheckpointError(
+    if not folder.is_dir():
+        raise FolderMissing(f"the checkpoint has adapters alone, and the folder of their model, {folder}, is not there")
+    if not (folder / "config.json").is_file() or loading.folder_hash(folder) != expected:
+        raise FolderMissing(
             f"the checkpoint has adapters alone, and {folder} holds other files than the model that they were trained "
-            "with; put that one there"
+            "with"
         )
 
 

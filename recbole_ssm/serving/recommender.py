@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from recbole_ssm.checkpoints import format as checkpoint
+from recbole_ssm.checkpoints.adapters import with_folder
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.packing import cumulative_lengths
 from recbole_ssm.serving.choice import Choice, Items
@@ -41,6 +42,8 @@ class Recommender(Ranker):
             their kernels.
         histories: of the users that :meth:`recommend` is to know by name: a DataFrame of clicks, or lists of items by
             user. A checkpoint has none.
+        language_model: the folder in which the language model lies whose adapters (LoRA) are in the checkpoint; None
+            for where it lay in the training.
 
     Attributes:
         model: the model, in evaluation mode.
@@ -53,7 +56,8 @@ class Recommender(Ranker):
             known. A checkpoint knows no test.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds another model.
+        CheckpointError: the file cannot be read, or holds another model; or the language model of its adapters is not
+            there.
         InputError: there is no such device or backend, or ``filter_seen`` or ``histories`` is something else.
     """
 
@@ -66,8 +70,12 @@ class Recommender(Ranker):
         ssm_backend: str | None = None,
         cuda_graph: bool = True,
         histories: Histories | None = None,
+        language_model: str | Path | None = None,
     ):
         state = checkpoint.read(file)
+        self._moved = language_model
+        if language_model is not None:
+            (state,) = with_folder([state], language_model)
         super().__init__(state, file, device, filter_seen=filter_seen, ssm_backend=ssm_backend, cuda_graph=cuda_graph)
         self.file = Path(file)
         self.history: list[dict[str, Any]] = state["history"]
@@ -198,9 +206,10 @@ class Recommender(Ranker):
         if clicks is not None:
             config = self._stored["config"]
             return metrics_of_last(self, self._users(clicks), config["metrics"], config["topk"])
-        found: dict[str, float] | None = evaluate(self.file, command_line=[f"--filter_seen={self.filter_seen}"])[
-            "test_result"
-        ]
+        words = [f"--filter_seen={self.filter_seen}"]
+        if self._moved is not None:
+            words.append(f"--language_model={self._moved}")
+        found: dict[str, float] | None = evaluate(self.file, command_line=words)["test_result"]
         if found is None:
             raise InputError("the training's split has no test part; give a table of clicks")
         return found

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from recbole_ssm.checkpoints.ensemble import Ensemble
-from recbole_ssm.checkpoints.load import load_ensemble
+from recbole_ssm.checkpoints.load import in_its_place, load_ensemble
 from recbole_ssm.config.config import Config
 from recbole_ssm.errors import CheckpointError
 from recbole_ssm.model.base import PackedSequentialRecommender
@@ -65,8 +65,10 @@ def load_teachers(config: Config, dataset: Any) -> Teachers | None:
     """
     if not config.teacher:
         return None
-    ensemble, share = load_ensemble(config.teacher_files, config, dataset), config.teacher_share
+    with in_its_place("teacher"):
+        ensemble = load_ensemble(config.teacher_files, config, dataset)
     for file, model in zip(config.teacher_files, ensemble.models, strict=True):
         if not isinstance(model, PackedSequentialRecommender):
             raise CheckpointError(f"teacher: {file} is a {type(model).__name__}, which counts; name a trained model")
+    share = config.teacher_share
     return Teachers(ensemble, 0.5 if share is None else share)  # a model of one's own may have no default of it

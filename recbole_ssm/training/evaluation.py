@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ssm.checkpoints import format as checkpoint
+from recbole_ssm.checkpoints.adapters import with_folder
 from recbole_ssm.checkpoints.configuration import stored_config, understood
 from recbole_ssm.checkpoints.ensemble import Ensemble
 from recbole_ssm.checkpoints.fingerprint import fingerprint
 from recbole_ssm.checkpoints.load import load_ensemble
+from recbole_ssm.config.command_line import key_of
 from recbole_ssm.data import PackedDataset
 from recbole_ssm.errors import InputError
 from recbole_ssm.system.progress_bar import bar
@@ -48,11 +50,12 @@ def evaluate(
         CheckpointError: the file cannot be read, or the dataset has other items.
         InputError: something else that is given cannot be used.
     """
-    state = checkpoint.read(file)
+    states, command_line = _read([file, *others], command_line)
+    state = states[file]
     with _loaded(file, state, dataset, command_line) as (config, _, loaders, trainer):
         data = loaders.train._dataset
         if others:
-            trainer.model = load_ensemble([file, *others], config, data, {file: state})
+            trainer.model = load_ensemble([file, *others], config, data, states)
         with _progress_shown(trainer, "validating"):
             valid_result = trainer.evaluate(loaders.valid, load_best_model=False)
         if update:
@@ -69,6 +72,18 @@ def evaluate(
         "updated": update,
         "same_training_data": fingerprint(data) == state["dataset"],
     }
+
+
+def _read(
+    files: Sequence[str | Path], command_line: Iterable[str]
+) -> tuple[dict[str | Path, dict[str, Any]], list[str]]:
+    """The first checkpoint, or all where a folder of a frozen model is given; and the arguments without that."""
+    words = list(command_line)
+    folders = [word.partition("=")[2] for word in words if key_of(word) == "language_model"]
+    if not folders:
+        return {files[0]: checkpoint.read(files[0])}, words
+    states = with_folder([checkpoint.read(file) for file in files], folders[-1])
+    return dict(zip(files, states, strict=True)), [word for word in words if key_of(word) != "language_model"]
 
 
 @contextmanager
@@ -108,7 +123,8 @@ def loaded(file: str | Path, dataset: str | None = None, command_line: Iterable[
     Yields:
         The configuration, the data, and a trainer that only evaluates.
     """
-    with _loaded(file, checkpoint.read(file), dataset, command_line) as assembly:
+    states, words = _read([file], command_line)
+    with _loaded(file, states[file], dataset, words) as assembly:
         yield assembly
 
 

@@ -26,6 +26,7 @@ from recbole_ssm.serving.export.graphs import check_graphs
 from recbole_ssm.serving.states import States
 from recbole_ssm.testing import check_model
 from recbole_ssm.training.console_text import model_in_words
+from recbole_ssm.training.evaluation import evaluate
 from recbole_ssm.training.optimisation import parameter_groups
 
 needs_transformers()
@@ -252,9 +253,17 @@ def test_adapters_alone_are_in_the_checkpoint(data, tmp_path):
     assert all("lora_" in name or name == "item_embedding.weight" for name in state["state_dict"])
     assert state["state_dict"]["item_embedding.weight"].shape[1] == 16  # the width of the folder's model
     assert Recommender(result["checkpoint"]).recommend([["i1"]])[0]
-    shutil.rmtree(base)
-    with pytest.raises(CheckpointError, match="has adapters alone, and their model is not there"):
-        Recommender(result["checkpoint"])
+    file = result["checkpoint"]
+    expected, there = evaluate(file), base.rename(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match=r"has adapters alone, and the folder of their model, .*, is not there"):
+        evaluate(file)
+    Recommender(file, language_model=there).save(tmp_path / "saved.pth")
+    moved = [f"--language_model={there}"]
+    for found in evaluate(file, None, moved), evaluate(file, None, moved, others=[tmp_path / "saved.pth"]):
+        assert found["test_result"] == expected["test_result"]
+    assert Recommender(file, language_model=there).evaluate() == expected["test_result"]
+    with pytest.raises(CheckpointError, match=r"teacher: .* is not there; put that folder there"):
+        train(data, teacher=file, hidden_size=16)
 
 
 def test_the_size_that_a_training_prints_is_the_language_models():

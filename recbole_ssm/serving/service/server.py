@@ -45,6 +45,7 @@ class Server:
         workers: processes.
         device: in torch's notation.
         filter_seen: whether items of the history are left out by default; None for what the training had.
+        language_model: see :class:`recbole_ssm.serving.recommender.Recommender`.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -53,6 +54,7 @@ class Server:
     workers: int = 1
     device: str = "cpu"
     filter_seen: bool | None = None
+    language_model: str | None = None
 
     def run(self) -> None:
         """Serve until a signal stops it.
@@ -76,7 +78,9 @@ class Server:
     def app(self) -> FastAPI:
         """The app, with its checkpoint loaded."""
         assert self.settings.checkpoint is not None
-        read = partial(Recommender, device=self.device, filter_seen=self.filter_seen)
+        read = partial(
+            Recommender, device=self.device, filter_seen=self.filter_seen, language_model=self.language_model
+        )
         index = self.settings.index
         watch = Watch(self.settings.checkpoint, read, None if index is None or is_kind(index) else index)
         recommender = watch.load()

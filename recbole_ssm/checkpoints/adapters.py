@@ -1,0 +1,57 @@
+"""Checkpoints of adapters (LoRA): they name the folder of the frozen language model, which may have been moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from recbole_ssm.errors import CheckpointError
+from recbole_ssm.language.loading import check_folder, folder_hash
+
+_PARTS = "", "retriever.other_parameter."
+"""Beginnings of names in ``other_parameter``: of the model itself, and of the retriever in it."""
+
+
+def with_folder(states: Sequence[dict[str, Any]], folder: str | Path) -> list[dict[str, Any]]:
+    """Checkpoints whose frozen language model lies in a folder now. The folder's hash is compared.
+
+    Args:
+        states: what is in each checkpoint.
+        folder: of the frozen model of one of them at least.
+
+    Returns:
+        The same; those whose model it is name this folder. Where none has adapters, a warning says so.
+
+    Raises:
+        InputError: the folder cannot be read.
+        CheckpointError: it holds other files than any of the frozen models.
+    """
+    expected = {hash_ for state in states for hash_ in _hashes(state).values()}
+    if not expected:
+        getLogger().warning(f"language_model {folder} is not read: the checkpoint holds all weights of its model")
+        return list(states)
+    check_folder(Path(folder))
+    found = folder_hash(Path(folder))
+    if found not in expected:
+        raise CheckpointError(
+            f"language_model: {folder} holds other files than the model that the adapters were trained with; name the "
+            "folder of that one"
+        )
+    place = str(Path(folder).resolve())
+    return [_named(state, found, place) if found in _hashes(state).values() else state for state in states]
+
+
+def _hashes(state: dict[str, Any]) -> dict[str, str]:
+    """The hash of each frozen model, by the beginning of its names."""
+    kept = state.get("other_parameter") or {}
+    return {part: kept[f"{part}base_hash"] for part in _PARTS if f"{part}base_hash" in kept}
+
+
+def _named(state: dict[str, Any], found: str, folder: str) -> dict[str, Any]:
+    """The checkpoint with the folder of the frozen models of this hash."""
+    parts = [part for part, expected in _hashes(state).items() if expected == found]
+    kept = state["other_parameter"] | {f"{part}base": folder for part in parts}
+    own = {"language_model": folder} if "" in parts else {}
+    return state | {"other_parameter": kept, **{key: state[key] | own for key in ("config", "given")}}
