@@ -46,7 +46,7 @@ def with_folder(states: Sequence[dict[str, Any]], folder: str | Path) -> list[di
 def _hashes(state: dict[str, Any]) -> dict[str, str]:
     """The hash of each frozen model, by the beginning of its names."""
     kept = state.get("other_parameter") or {}
-    return {part: kept[f"{part}base_hash"] for part in _PARTS if f"{part}base_hash" in kept}
+    return {part: str(kept[f"{part}base_hash"]) for part in _PARTS if f"{part}base_hash" in kept}
 
 
 def _named(state: dict[str, Any], found: str, folder: str) -> dict[str, Any]:

@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
+from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_ssm.data.dataset import HISTORY_END
 from recbole_ssm.data.recbole_loaders import RowPerSample
 from recbole_ssm.data.recbole_types import EvalBatch, EvalLoader, Loader, Loaders
+from recbole_ssm.model.packed_input import SEEN_ITEMS, SEEN_ROWS
 from recbole_ssm.ops.packing import gather_ranges, sequence_index
 
 
@@ -166,7 +168,8 @@ class SeenFilter:
     """A collate function that adds the whole history of each row to a batch.
 
     The trainer sets the scores of these items to minus infinity. Items that a model does not read because of
-    ``MAX_ITEM_LIST_LENGTH`` are filtered, too, so that all models rank the same items.
+    ``MAX_ITEM_LIST_LENGTH`` are filtered, too, so that all models rank the same items. Packed batches say them to the
+    model, which may look more closely at what can be recommended.
 
     Args:
         collate: the collate function of a full-ranking loader.
@@ -188,6 +191,8 @@ class SeenFilter:
         if self.keeps_targets:
             others = history_i != positive_i[history_u]
             history_u, history_i = history_u[others], history_i[others]
+        if "cu_seqlens" in interaction:
+            interaction.update(Interaction({SEEN_ROWS: history_u, SEEN_ITEMS: history_i}))
         return interaction, (history_u, history_i), positive_u, positive_i
 
 

@@ -16,9 +16,12 @@ from recbole_ssm.ops.packing import last_tokens, sequence_index
 _LOGITS = 1 << 24
 """Numbers that the logits of some rows may take at once."""
 
+_WITHOUT_TITLE = -1e6
+"""A score below that of any title."""
+
 
 class TitleScores:
-    """Scores ``log p(tokens of the title, end | history)`` of items.
+    """Scores ``log p(tokens of the title, end | history)`` of items; those without a title are below all others.
 
     Args:
         language: a Mamba with the titles.
@@ -101,7 +104,8 @@ class TitleScores:
         before = self._language.logits(hidden).roll(1, 0).index_copy(0, stream.cu_seqlens[:-1].long(), logits[rows])
         found = before.log_softmax(1).gather(1, stream.tokens[:, None])[:, 0]
         sequence = sequence_index(stream.cu_seqlens, len(found))
-        return found.new_zeros(len(candidates)).index_add(0, sequence, found)
+        scores = found.new_zeros(len(candidates)).index_add(0, sequence, found)
+        return scores.masked_fill(stream.cu_seqlens.diff() == 1, _WITHOUT_TITLE)
 
     def _after(self, items: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Any]:
         """Logits (S, vocabulary) and the state after histories."""

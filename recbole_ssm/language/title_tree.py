@@ -24,7 +24,8 @@ class TitleTree(nn.Module):
 
     Args:
         titles: the tokens of each item's title, by its number, without the end token. Item 0 is the padding, whose
-            title is not read. Items of equal titles have equal scores. A title may be empty.
+            title is not read. Items of equal titles have equal scores. Those without a title are never met: the
+            probability that no title comes next would put all of them before most others.
         end: the end token.
     """
 
@@ -38,13 +39,13 @@ class TitleTree(nn.Module):
     def __init__(self, titles: Sequence[Sequence[int]], end: int) -> None:
         super().__init__()
         self.n_items = len(titles)
-        parents, tokens, path = _nodes([[*title, end] for title in titles[1:]])
+        parents, tokens, path = _nodes([[*title, end] if title else [] for title in titles[1:]])
         nodes = np.arange(len(tokens) + 1)
         leaf = path.max(1, initial=0)
         tables = {
             "token": tokens,  # (N,) the last token of each node
             "first_child": np.searchsorted(parents, nodes),  # (N + 1,) where the children of each node begin
-            "items": leaf.argsort(kind="stable") + 1,  # (n_items - 1,) node by node
+            "items": leaf.argsort(kind="stable") + 1,  # (n_items - 1,) node by node, those without a title first
             "first_item": np.searchsorted(np.sort(leaf), nodes),  # (N + 1,) where those of each node begin in it
             "path": path,  # (n_items - 1, depth) the nodes of each title, -1 after its end
             "below": np.bincount(path[path >= 0], minlength=len(tokens)),  # (N,) the titles that begin with each node
@@ -76,8 +77,8 @@ class TitleTree(nn.Module):
             rows: prefixes that go through the model at once, which bounds the memory.
 
         Returns:
-            (U, n_items). Items that were dropped or left out, and the padding, have a number of the user that is lower
-            than all others.
+            (U, n_items). Items that were dropped or left out, that have no title, and the padding have a number of the
+            user that is lower than all others.
         """
         walk = _Walk(self, len(logits), k, self._wanted(len(logits), left_out))
         users = torch.arange(len(logits), device=logits.device)
@@ -216,7 +217,7 @@ def _nodes(titles: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray, np.
     """Number the prefixes of titles, level by level; node 0 is the empty prefix.
 
     Args:
-        titles: none of them empty.
+        titles: an empty one has no node but the first.
 
     Returns:
         The parent of each node (N,), which does not fall, and its last token (N,), both -1 for node 0; and the nodes of

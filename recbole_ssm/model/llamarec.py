@@ -20,7 +20,7 @@ from recbole_ssm.language.shared_beginning import next_logits
 from recbole_ssm.model.declarations import Configuration, Key
 from recbole_ssm.model.packed_input import LeftOut, PackedRecommender
 from recbole_ssm.model.text import TextRecommender
-from recbole_ssm.ops.packing import as_lists, cumulative_lengths, gather_ranges, lengths_of, sequence_index
+from recbole_ssm.ops.packing import as_lists, cumulative_lengths, gather_ranges, lengths_of
 
 _SMALL = {
     **{"model_type": "llama", "hidden_size": 96, "intermediate_size": 256},
@@ -170,7 +170,7 @@ class LlamaRec(TextRecommender):
         """Scores (S, n_items) of every item after each history."""
         target = interaction[self.ITEM_ID] if self._skips_misses and self.ITEM_ID in interaction else None
         tokens, cu_seqlens = self.packed(interaction)
-        return self._scores(tokens, cu_seqlens, self._seen(tokens, cu_seqlens), target)
+        return self._scores(tokens, cu_seqlens, self._left_out(interaction), target)
 
     def rank_best(self, interaction: Interaction, k: int, left_out: LeftOut) -> Tensor:
         """See :meth:`PackedRecommender.rank_best`: what is left out is no candidate."""
@@ -185,11 +185,12 @@ class LlamaRec(TextRecommender):
         left_out = others.nonzero().T
         return self._scores(tokens, cu_seqlens, (left_out[0], left_out[1]))[rows, items]
 
-    def _seen(self, tokens: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows (n,) and items (n,) that are no candidates: of the histories with ``filter_seen``, else none."""
-        if not self._filters_seen:
-            return tokens[:0], tokens[:0]
-        return sequence_index(cu_seqlens, len(tokens)).long(), tokens
+    def _left_out(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
+        """Rows (n,) and items (n,) that are no candidates: what the users have had with ``filter_seen``, else none."""
+        if self._filters_seen:
+            return self.seen(interaction)
+        nothing = interaction[self.ITEM_SEQ].flatten()[:0]
+        return nothing, nothing
 
     @torch.no_grad()
     def _scores(
@@ -253,7 +254,7 @@ class LlamaRec(TextRecommender):
         if self.negatives == "uniform":
             pools = [self._drawn(history, answer) for history, answer in zip(histories, answers, strict=True)]
         else:
-            pools = _lists(*self.retrieve(tokens, cu_seqlens, self._seen(tokens, cu_seqlens))[1:])
+            pools = _lists(*self.retrieve(tokens, cu_seqlens, self._left_out(interaction))[1:])
         learned = [row for row, pool in enumerate(pools) if answers[row] in pool]
         if not learned:  # a gradient of 0
             return 0 * sum(each.sum() for each in self.parameters() if each.requires_grad)

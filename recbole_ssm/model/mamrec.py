@@ -22,7 +22,7 @@ from recbole_ssm.model.shared_keys import DROPOUT_PROB, NUM_LAYERS
 from recbole_ssm.model.text import TEXT_KEYS, KeepsTexts, check_folders, check_text, make_language
 from recbole_ssm.ops.added import Added, AddedWhere
 from recbole_ssm.ops.once import once_a_batch
-from recbole_ssm.ops.packing import at, check_each, check_ids, last_tokens, sequence_index
+from recbole_ssm.ops.packing import at, check_each, check_ids, last_tokens
 
 
 class MamRec(KeepsTexts, PackedSequentialRecommender):
@@ -190,12 +190,12 @@ class MamRec(KeepsTexts, PackedSequentialRecommender):
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores (S, n_items) of every item after each history; of titles the best of ``topk`` are exact.
 
-        With ``filter_seen`` items of the history are none of these.
+        With ``filter_seen`` items that the user has had are none of these.
         """
         if self.titles is None:
             return super().full_sort_predict(interaction)
         tokens, cu_seqlens = self.packed(interaction)
-        seen = (sequence_index(cu_seqlens, len(tokens)).long(), tokens) if self._filter_seen else None
+        seen = self.seen(interaction) if self._filter_seen else None
         return self.titles.best(tokens, cu_seqlens, self._best, seen)
 
     @once_a_batch()

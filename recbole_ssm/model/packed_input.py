@@ -12,8 +12,11 @@ from torch import Tensor
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.declarations import Column, Configuration, Key
-from recbole_ssm.ops.packing import check_each, check_ids, check_shapes, lengths_of, pack_padded
+from recbole_ssm.ops.packing import check_each, check_ids, check_shapes, lengths_of, pack_padded, sequence_index
 from recbole_ssm.ops.values import demand, on_host
+
+SEEN_ROWS, SEEN_ITEMS = "seen_rows", "seen_items"
+"""Fields (n,) of a batch of evaluation: histories, and items that their users have had, also before what is read."""
 
 LeftOut = Callable[[], Sequence[Tensor]]
 """Gives rows (n,) and items (n,) that are not recommended."""
@@ -153,6 +156,13 @@ class PackedRecommender(SequentialRecommender):
                 )
         self.check_histories(tokens, cu_seqlens)
         return tokens, cu_seqlens
+
+    def seen(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
+        """Rows (n,) and items (n,) that users of a batch have had before; those that are read, if it does not say."""
+        if SEEN_ROWS in interaction:
+            return interaction[SEEN_ROWS], interaction[SEEN_ITEMS]
+        tokens, cu_seqlens = self.packed(interaction)
+        return sequence_index(cu_seqlens, len(tokens)).long(), tokens
 
     def field_of(self, column: Column) -> str:
         """The field of a batch that has the values of a column."""

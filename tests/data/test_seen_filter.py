@@ -7,6 +7,7 @@ import torch
 from atomic import ML_100K, histories, interactions, make_config, make_loaders, read_interactions, write_dataset
 from recbole.evaluator import Evaluator
 
+from recbole_ssm.model.packed_input import SEEN_ITEMS, SEEN_ROWS
 from recbole_ssm.training.collector import EvaluationCollector
 from recbole_ssm.training.trainer import create_trainer
 
@@ -34,6 +35,8 @@ def filtered(loader) -> list[tuple[int, int, set[int]]]:
     for interaction, (rows, items), positive_u, positive_i in loader:
         assert torch.equal(positive_u, torch.arange(len(positive_i)))
         assert len(rows) == len(items)
+        if "cu_seqlens" in interaction:  # a model of this package can look at the same
+            assert torch.equal(interaction[SEEN_ROWS], rows) and torch.equal(interaction[SEEN_ITEMS], items)
         for s, (user, target) in enumerate(zip(interaction["user_id"].tolist(), positive_i.tolist(), strict=True)):
             found.append((user, target, set(items[rows == s].tolist())))
     return found

@@ -95,9 +95,12 @@ def test_the_same_items_come_first_in_another_order_and_the_order_of_others_stay
     assert [found[:6] for found in orders[0]] != [found[:6] for found in orders[1]]
     for found, before in zip(*orders, strict=True):
         assert sorted(found[:6]) == sorted(before[:6]) and found[6:] == before[6:]
-    packed = model.packed(batch_of(*HISTORIES))
-    scores_of_retriever, candidates, there = model.retrieve(*packed, model._seen(*packed))
+    batch = batch_of(*HISTORIES)
+    scores_of_retriever, candidates, there = model.retrieve(*model.packed(batch), model._left_out(batch))
     torch.testing.assert_close(scores_of_retriever, own)
+    longer = batch_of(*HISTORIES, seen_rows=torch.tensor([0, 0, 2]), seen_items=torch.tensor([*orders[1][0][:2], 5]))
+    candidates_of_longer = model.retrieve(*model.packed(longer), model._left_out(longer))[1]
+    assert not {*orders[1][0][:2]} & {*candidates_of_longer[0].tolist()}  # that user had them before what is read
     for row, history in enumerate(HISTORIES):
         assert there.all() and not {0, *history} & {*candidates[row].tolist()}
         assert scores[row, 0] == own[row, 0]
@@ -164,8 +167,8 @@ def test_in_training_the_answer_stands_anywhere_among_items_that_are_not_in_the_
 def test_the_loss_is_that_of_the_letter_and_the_end(model, monkeypatch, negatives):
     monkeypatch.setattr(model, "negatives", negatives)
     pools = {"uniform": [8, 30, 31, 32, 33, 34]}
-    packed = model.packed(batch_of([5, 6]))
-    pools["retriever"] = model.retrieve(*packed, model._seen(*packed))[1][0].tolist()
+    batch = batch_of([5, 6])
+    pools["retriever"] = model.retrieve(*model.packed(batch), model._left_out(batch))[1][0].tolist()
     monkeypatch.setattr(model, "_drawn", lambda history, answer: pools["uniform"])
     pool = pools[negatives]
     answer = pool[2]

@@ -21,6 +21,7 @@ from recbole_ssm.errors import CheckpointError
 from recbole_ssm.language.streams import next_tokens, title_stream
 from recbole_ssm.model.catalogue import Catalogue
 from recbole_ssm.model.mamrec import MamRec
+from recbole_ssm.model.packed_input import SEEN_ITEMS, SEEN_ROWS
 from recbole_ssm.serving.choice import best_scores
 from recbole_ssm.serving.export.graphs import check_graphs
 from recbole_ssm.serving.states import States
@@ -85,10 +86,10 @@ def test_embeddings_begin_as_means_of_their_titles():
 
 @pytest.fixture(scope="module")
 def titles():
-    """A model by titles, which are numbers: one begins another, and some are the same."""
+    """A model by titles, which are numbers: one begins another, some are the same, and the last item has none."""
     keys = SMALL | {"item_scores": "titles", "filter_seen": True, "topk": [4]}
     catalogue = Catalogue(30)
-    catalogue.item_texts = lambda template: ["", *(f"item {number % 25 or 7}" for number in range(1, 30))]
+    catalogue.item_texts = lambda template: ["", *(f"item {number % 25 or 7}" for number in range(1, 29)), ""]
     torch.manual_seed(0)
     return randomise(MamRec(config_of("MamRec", **keys), catalogue), 0.2).eval()
 
@@ -121,15 +122,20 @@ def test_titles_are_ranked_as_one_by_one(titles):
         found = language.model(input_ids=torch.tensor([text])).logits[0].log_softmax(-1)[-own - 1 : -1]
         expected = found.gather(1, torch.tensor(text[-own:])[:, None]).sum()
         torch.testing.assert_close(one_by_one[row, 9], expected, rtol=1e-4, atol=1e-4)
-    found = titles.full_sort_predict(batch)
-    for row, history in enumerate(histories):
-        one_by_one[row, [0, *history]] = -torch.inf
-        found[row, [0, *history]] = -torch.inf
-    torch.testing.assert_close(found.topk(4).values, one_by_one.topk(4).values)
+    assert one_by_one[:, 29].lt(one_by_one[:, 1:29].min()).all()  # though that no title comes next is probable
+    one_by_one[:, [0, 29]] = -torch.inf
+    had = [[*history, *one_by_one[row].topk(9).indices.tolist()] for row, history in enumerate(histories)]
+    rows = torch.arange(3).repeat_interleave(torch.tensor([len(each) for each in had]))
+    longer = batch | {SEEN_ROWS: rows, SEEN_ITEMS: torch.tensor([item for each in had for item in each])}
+    for given, left_out in (batch, histories), (longer, had):  # items that are not read any more are had, too
+        found, expected = titles.full_sort_predict(given), one_by_one.clone()
+        for row, items in enumerate(left_out):
+            found[row, [0, *items]] = expected[row, [0, *items]] = -torch.inf
+        torch.testing.assert_close(found.topk(4).values, expected.topk(4).values)
     allowed = torch.arange(30) >= 20
     left_out = [part for part in (~allowed).expand(3, 30).nonzero().T]
     found = titles.rank_best(batch, 5, lambda: left_out)[:, 20:]
-    torch.testing.assert_close(found.topk(5).values, each_alone(titles, batch)[:, 20:].topk(5).values)
+    torch.testing.assert_close(found.topk(5).values, one_by_one[:, 20:].topk(5).values)
 
 
 def test_a_click_costs_one_title_also_where_titles_are_scored(data, tmp_path):
@@ -184,7 +190,7 @@ def test_the_loss_of_titles_is_that_of_their_tokens(titles):
 
 def test_sums_of_probabilities_are_at_most_1(titles):
     with torch.no_grad():
-        scores = each_alone(titles, batch_of([3, 4]))[:, 1:26]  # without those of equal titles
+        scores = each_alone(titles, batch_of([3, 4]))[:, 1:26]  # without those of equal titles, and none
     assert 0 < float(scores.exp().sum()) <= 1
 
 
