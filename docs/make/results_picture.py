@@ -70,15 +70,27 @@ ROWS = {
         "PackedSASRec-ml-1m",
         "Mamba4Rec-ml-1m-wide",
         "2Mamba4Rec-ml-1m-default",
+        "2Mamba4Rec-ml-1m-final",
     ),
     "ml-1m-original-order": ("Mamba4Rec-ml-1m-original-order", "2Mamba4Rec-ml-1m-original-order"),
     "ml-100k": ("2Mamba4Rec-ml-100k-default",),
-    "amazon-beauty": ("2Mamba4Rec-amazon-beauty-default", "SSD4Rec-amazon-beauty", "PCTM-amazon-beauty"),
-    "amazon-toys": ("2Mamba4Rec-amazon-toys-memory", "PCTM-amazon-toys"),
+    "amazon-beauty": (
+        "2Mamba4Rec-amazon-beauty-default",
+        "SSD4Rec-amazon-beauty",
+        "PCTM-amazon-beauty",
+        "2Mamba4Rec-amazon-beauty-memory-final",
+        "PCTM-amazon-beauty-final",
+    ),
+    "amazon-toys": (
+        "2Mamba4Rec-amazon-toys-memory",
+        "PCTM-amazon-toys",
+        "2Mamba4Rec-amazon-toys-default-final",
+        "PCTM-amazon-toys-final",
+    ),
     "amazon-video-games": ("2Mamba4Rec-amazon-video-games-default", "SSD4Rec-amazon-video-games"),
     "kuairand-pure": ("Mamba4Rec-kuairand-pure",),
 }
-"""The runs of README's table."""
+"""The runs of README's table; those that were trained on the validation items, too, are the last ones."""
 
 MOST_MINUTES = 50
 """Longer trainings are not drawn."""
@@ -117,7 +129,7 @@ def of(ranking: Ranking) -> list[dict]:
 def shown(row: dict) -> str:
     """The name of a published model, without its settings; with a star if it was trained on the validation items."""
     name = row["model"].removesuffix(", 3000 negatives").replace(", rerun", " rerun")
-    return name + "*" * bool(row.get("split"))
+    return name + "*" * knows_validation(row)
 
 
 def mean(same: list[dict], filtered: str, metric: str) -> float:
@@ -215,7 +227,7 @@ def _mark(point: Point, x: float, y: float) -> str:
         fill = f'fill="none" stroke="{colour}" stroke-width="2.5"'
     elif settings.get("transition_memory") or point.run.get("from_data", {}).get("transition_memory"):
         fill += ' stroke="#d4a017" stroke-width="2.5"'
-    if point.run.get("split", {}).get("LS") == "test_only":
+    if knows_validation(point.run):
         shape = f'<rect x="{x - r:.1f}" y="{y - r:.1f}" width="{2 * r}" height="{2 * r}"'
     else:
         shape = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r}"'
@@ -223,16 +235,25 @@ def _mark(point: Point, x: float, y: float) -> str:
     return f"{shape} {fill}><title>{point.name} {short(point.ndcg)}</title></{tag}>"
 
 
-def best_published(ranking: Ranking) -> str:
-    """The best published NDCG@10, with the name of its model."""
-    if not of(ranking):
+def knows_validation(row: dict) -> bool:
+    """Whether the model of a run, or of a published figure, was trained on the validation items."""
+    return row.get("split", {}).get("LS") == "test_only"
+
+
+def best_published(ranking: Ranking, knowing: bool) -> str:
+    """The best published NDCG@10, with the name of its model, which was trained on the validation items or was not."""
+    same = [row for row in of(ranking) if knows_validation(row) == knowing]
+    if not same:
         return "–"
-    best = max(of(ranking), key=lambda row: row["NDCG@10"])
+    best = max(same, key=lambda row: row["NDCG@10"])
     return f"{short(best['NDCG@10'])} {shown(best)}".replace("*", "\\*")
 
 
 def called(name: str, run: dict) -> str:
-    """How a user names the settings of a run."""
+    """How a user names the settings of a run, with a star if the validation items were trained on, too."""
+    if knows_validation(run):
+        name = name.removesuffix("-final")
+        return called(name, {**run, "split": {}}) + "\\*"
     for folder in ("wide", "memory"):
         if name.endswith(f"-{folder}") and (ROOT / "properties" / folder).is_dir():
             return f"`{folder}/{name.removesuffix(f'-{folder}')}`"
@@ -249,9 +270,13 @@ def table() -> str:
     ]
     found = runs()
     for ranking in RANKINGS:
-        for number, name in enumerate(ROWS[ranking.dataset]):
-            first, last = ("", "") if number else (ranking.title, best_published(ranking))
+        beside: set[bool] = set()
+        for name in ROWS[ranking.dataset]:
             same = found[name]
+            knowing = knows_validation(same[0])
+            first = "" if beside else ranking.title
+            last = "" if knowing in beside else best_published(ranking, knowing)
+            beside.add(knowing)
             gib = statistics.median(run["peak_memory_gib"] for run in same)
             numbers = [short(mean(same, ranking.filtered, metric)) for metric in ("hit@10", "ndcg@10")]
             time = f"{minutes(same):.0f}" if minutes(same) >= 1 else "< 1"
