@@ -36,6 +36,7 @@ class GPT4Rec(TextRecommender):
     items by their best BM25 over the queries, and then by popularity. Items of the history are last.
 
     The loss is that of the target's title and the end token alone, since there is nothing to learn of the prompt.
+    Targets without a title are passed over: a model that learns to write nothing finds nothing.
 
     Args:
         config: the configuration.
@@ -113,7 +114,15 @@ class GPT4Rec(TextRecommender):
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean loss over the tokens of the targets' titles (S,) and the end tokens behind them."""
         target = self._wanted + interaction[self.POS_ITEM_ID]
-        tokens, borders = self._prompts(*self.packed(interaction), target)
+        items, cu_seqlens = self.packed(interaction)
+        learned = (self._pieces.length[target] > 1).nonzero()[:, 0]
+        if not len(learned):
+            return self.nothing_learned()
+        if len(learned) < len(target):
+            target = target[learned]
+            index, cu_seqlens = gather_ranges(cu_seqlens[:-1].long()[learned], cu_seqlens.diff().long()[learned])
+            items = items[index]
+        tokens, borders = self._prompts(items, cu_seqlens, target)
         length = self._pieces.length[target]
         place, _ = gather_ranges(borders[1:].long() - length, length)
         return self.language.loss(self.language(tokens, borders, place - 1), tokens[place])

@@ -256,8 +256,8 @@ class LlamaRec(TextRecommender):
         else:
             pools = _lists(*self.retrieve(tokens, cu_seqlens, self._left_out(interaction))[1:])
         learned = [row for row, pool in enumerate(pools) if answers[row] in pool]
-        if not learned:  # a gradient of 0
-            return 0 * sum(each.sum() for each in self.parameters() if each.requires_grad)
+        if not learned:
+            return self.nothing_learned()
         prompts = self.prompts.tokens([histories[row] for row in learned], [pools[row] for row in learned])
         letters = [int(self.letters[pools[row].index(answers[row])]) for row in learned]
         read = [[*prompt, letter] for prompt, letter in zip(prompts, letters, strict=True)]

@@ -121,7 +121,10 @@ class MamRec(KeepsTexts, PackedSequentialRecommender):
 
     @torch.no_grad()
     def _begin_with_titles(self) -> None:
-        """Embeddings of items as means of their tokens' embeddings, of the usual standard deviation."""
+        """Embeddings of items as means of their tokens' embeddings, of the usual standard deviation.
+
+        Those of items without a title stay as they are drawn.
+        """
         language, weight = self.language, self.item_embedding.weight
         if weight.device.type == "meta":
             return
@@ -129,8 +132,9 @@ class MamRec(KeepsTexts, PackedSequentialRecommender):
         item = torch.arange(self.n_items).repeat_interleave(start.diff())
         words = language.model.get_input_embeddings().weight.float()[tokens]
         means = torch.zeros_like(weight).index_add(0, item, words) / start.diff()[:, None]
-        means[1:] -= means[1:].mean(0)
-        weight[1:] = means[1:] * (self.initializer_range / means[1:].std().clamp(min=1e-6))
+        titled = start.diff() > 1
+        means[titled] -= means[titled].mean(0)
+        weight[titled] = means[titled] * (self.initializer_range / means[titled].std().clamp(min=1e-6))
 
     @property
     def streams(self) -> bool:

@@ -93,10 +93,14 @@ class TestGPT4Rec:
     def test_the_loss_is_of_the_targets_title_and_its_end(self, kind):
         model, batch = self.make(kind), packed_batch((5, 1, 2))
         words, total, count = model.language.tokenizer, 0.0, 0
+        batch["item_id"][1] = len(TITLES) - 1  # whose target has no title, which is passed over
+        assert model.calculate_loss(packed_batch((1,), item_id=batch["item_id"][1:2])) == 0
         for history, target in zip(batch["item_id_list"].split([5, 1, 2]), batch["item_id"].tolist(), strict=True):
+            if not TITLES[target]:
+                continue
             bought = " ".join(f"{TITLES[item]}." if TITLES[item] else "." for item in history[-3:].tolist())
             text = f"Previously, the customer has bought: {bought} In the future, the customer wants to buy"
-            (prompt,), (title,) = words.encode([text]), words.encode([f" {TITLES[target]}" if TITLES[target] else ""])
+            (prompt,), (title,) = words.encode([text]), words.encode([f" {TITLES[target]}"])
             tokens = torch.tensor([[words.begin, *prompt, *title, words.end]])
             logits = model.language.model(input_ids=tokens).logits[0].log_softmax(-1)
             own = len(title) + 1
