@@ -174,7 +174,7 @@ class LlamaRec(TextRecommender):
 
     def rank_best(self, interaction: Interaction, k: int, left_out: LeftOut) -> Tensor:
         """See :meth:`PackedRecommender.rank_best`: what is left out is no candidate."""
-        return self._scores(*self.packed(interaction), left_out())
+        return self._scores(*self.packed(interaction), left_out(), exact=k)
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores (R,) of the candidates ``item_id`` (R,), the best of which a language model orders."""
@@ -183,7 +183,8 @@ class LlamaRec(TextRecommender):
         others = tokens.new_ones(len(cu_seqlens) - 1, self.n_items, dtype=torch.bool)
         others[rows, items] = False
         left_out = others.nonzero().T
-        return self._scores(tokens, cu_seqlens, (left_out[0], left_out[1]))[rows, items]
+        exact = int((~others).sum(1).max())
+        return self._scores(tokens, cu_seqlens, (left_out[0], left_out[1]), exact=exact)[rows, items]
 
     def _left_out(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """Rows (n,) and items (n,) that are no candidates: what the users have had with ``filter_seen``, else none."""
@@ -194,10 +195,15 @@ class LlamaRec(TextRecommender):
 
     @torch.no_grad()
     def _scores(
-        self, tokens: Tensor, cu_seqlens: Tensor, left_out: Sequence[Tensor], target: Tensor | None = None
+        self,
+        tokens: Tensor,
+        cu_seqlens: Tensor,
+        left_out: Sequence[Tensor],
+        target: Tensor | None = None,
+        exact: int = 0,
     ) -> Tensor:
         """Scores (S, n_items); of histories whose ``target`` (S,) is given and no candidate, those of the retriever."""
-        scores, candidates, there = self.retrieve(tokens, cu_seqlens, left_out)
+        scores, candidates, there = self.retrieve(tokens, cu_seqlens, left_out, exact)
         asked = there.sum(1) > 1  # one candidate alone is in order
         if target is not None:
             asked &= ((candidates == target[:, None]) & there).any(1)
@@ -210,13 +216,16 @@ class LlamaRec(TextRecommender):
         return scores
 
     @torch.no_grad()
-    def retrieve(self, tokens: Tensor, cu_seqlens: Tensor, left_out: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def retrieve(
+        self, tokens: Tensor, cu_seqlens: Tensor, left_out: Sequence[Tensor], exact: int = 0
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """What the retriever recommends.
 
         Args:
             tokens: (T,) items of S histories.
             cu_seqlens: (S + 1,) their borders.
             left_out: rows (n,) and items (n,) that are no candidates.
+            exact: how many of its best items must be right, where that is more than metrics look at.
 
         Returns:
             The scores (S, n_items) of all items, the candidates (S, rerank), the best first, and whether there is one
@@ -228,7 +237,7 @@ class LlamaRec(TextRecommender):
             index, cu_seqlens = gather_ranges(cu_seqlens[1:] - length, length)
             tokens = tokens[index]
         batch = Interaction({self.ITEM_SEQ: tokens, "cu_seqlens": cu_seqlens})
-        scores = retriever.rank_best(batch, self._exact, lambda: left_out).float()
+        scores = retriever.rank_best(batch, max(self._exact, exact), lambda: left_out).float()
         allowed = scores.clone()
         allowed[:, 0] = allowed[tuple(left_out)] = -torch.inf
         best = allowed.topk(min(self.rerank, self.n_items - 1))

@@ -28,11 +28,12 @@ def item_vectors(model: Any) -> np.ndarray:
         (n_items - 1, width) float32; row i is item i + 1. The vector of a history has a 1 where items have their bias.
 
     Raises:
-        InputError: the model has no vectors of items, because it counts.
+        InputError: the model has no vectors of items, because it counts or ranks by titles.
     """
-    if not isinstance(model, PackedSequentialRecommender):
-        raise InputError(f"{type(model).__name__} counts and has no vectors of items; use a model that is trained")
-    parts = [model.item_table().detach()[1:].float()]
+    table = model.item_vectors()
+    if table is None or not isinstance(model, PackedSequentialRecommender):
+        raise InputError(f"{type(model).__name__} here has no vectors of items; use a model that learns some")
+    parts = [table.detach()[1:].float()]
     if model.item_bias is not None:
         parts.append(model.item_bias.detach()[1:, None].float())
     return torch.cat(parts, 1).cpu().numpy()

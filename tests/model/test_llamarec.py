@@ -138,6 +138,19 @@ def test_recommendations_order_the_best_of_what_may_be_recommended(model):
     assert torch.equal(model.rank_best(batch, 8, lambda: (torch.zeros_like(rest), rest))[0], own)
 
 
+def test_the_retriever_is_asked_for_as_many_as_are_wanted(model, monkeypatch):
+    """One that looks closely at its best items alone, as MamRec by titles, has the others in no order."""
+    retriever, asked = model._retrievers[0], []
+    rank_best = retriever.rank_best
+    monkeypatch.setattr(
+        retriever, "rank_best", lambda batch, k, left_out: asked.append(k) or rank_best(batch, k, left_out)
+    )
+    model.rank_best(batch_of([1]), 30, lambda: model._left_out(batch_of([1])))
+    model.predict(batch_of([1], item_id=torch.arange(2, 14), candidate_seq_idx=torch.zeros(12, dtype=torch.int64)))
+    model.full_sort_predict(batch_of([1]))
+    assert asked == [30, 12, 6]
+
+
 def test_reordered_scores():
     scores = torch.tensor([[0.0, 5.0, 4.0, 3.0, -1.0], [0.0, 1.0, 2.0, 3.0, 4.0]])
     candidates, there = torch.tensor([[1, 2, 3]]), torch.tensor([[True, True, False]])

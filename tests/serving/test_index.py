@@ -82,7 +82,7 @@ def test_what_cannot_be_used_is_refused(tmp_path):
         ItemIndex.load(tmp_path / "items.index", recommender)
     with pytest.raises(InputError, match="a history is empty"):
         index.recommend([[]])
-    with pytest.raises(InputError, match="PCTM counts and has no vectors"):
+    with pytest.raises(InputError, match="PCTM here has no vectors"):
         item_vectors(build("PCTM", 30))
 
 

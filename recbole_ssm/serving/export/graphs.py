@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.base import PackedSequentialRecommender
+from recbole_ssm.model.counting import CountingRecommender
 from recbole_ssm.ops.backends import use_backend
 from recbole_ssm.ops.backends.exportable import EXPORTABLE
 from recbole_ssm.ops.packing import last_tokens
@@ -161,12 +162,12 @@ def _real(tensor: Tensor) -> Tensor:
 def check_graphs(recommender: Recommender) -> None:
     """Raise InputError for a model that no graph can hold."""
     model = recommender.model
-    if not isinstance(model, PackedSequentialRecommender):
+    if isinstance(model, CountingRecommender):
         raise InputError(
             f"{type(model).__name__} counts and has no layers, so that a graph of it would be its table of counts; "
             "torch and onnx are for models that are trained"
         )
-    if not model.step_is_fixed:
+    if not isinstance(model, PackedSequentialRecommender) or not model.step_is_fixed:
         raise InputError(
             f"{type(model).__name__} reads titles, whose lengths differ, and a graph has one; torch and onnx are for "
             "models that read ids"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from recbole_ssm.config.keys import keys_of
 from recbole_ssm.errors import InputError
@@ -102,15 +103,29 @@ def _about(recommender: Recommender) -> dict[str, Any]:
 
 
 def _weights(recommender: Recommender, folder: Path, k: int | None) -> dict[str, Any]:
-    """All weights by name, and the counts of a transition memory."""
+    """All weights by name, and the counts of a transition memory; of equal ones in one memory the first."""
     safetensors = package("safetensors.torch", "export", "--format=safetensors")
-    state = {name: each.detach().cpu().contiguous() for name, each in recommender.model.state_dict().items()}
+    state, same = _once(recommender.model.state_dict())
     kept = recommender.model.other_parameter() or {}
     numbers = {name: value for name, value in kept.items() if not hasattr(value, "shape")}
     state |= {name: value.cpu().contiguous() for name, value in kept.items() if hasattr(value, "shape")}
     with atomic_write(folder / "weights.safetensors") as file:
         file.write(safetensors.save(state, metadata={"format": "pt"}))
-    return {"numbers": plain(numbers)}
+    return {"numbers": plain(numbers)} | ({"same_weights": same} if same else {})
+
+
+def _once(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Weights by name, each once, and other names of them: a language model may write with what it reads."""
+    found: dict[str, Tensor] = {}
+    same: dict[str, str] = {}
+    known: dict[tuple[Any, ...], str] = {}
+    for name, each in weights.items():
+        first = known.setdefault((each.data_ptr(), each.shape, each.stride()) if each.numel() else (name,), name)
+        if first != name:
+            same[name] = first
+        else:
+            found[name] = each.detach().cpu().contiguous()
+    return found, same
 
 
 def _vectors(recommender: Recommender, folder: Path, k: int | None) -> dict[str, Any]:

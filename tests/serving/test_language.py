@@ -1,15 +1,19 @@
-"""Checkpoints of adapters whose frozen language model lies in another folder now."""
+"""Models that read texts in use: where the frozen language model was moved, and what can be exported."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from language_cases import needs_transformers, save_language, tiny_language
+from language_cases import TINY, needs_transformers, save_language, tiny_language
 
 from recbole_ssm import Recommender, load
 from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.adapters import with_folder
 from recbole_ssm.cli.main import main
-from recbole_ssm.errors import CheckpointError
+from recbole_ssm.errors import CheckpointError, InputError
+from recbole_ssm.serving.export.graphs import check_graphs
+from recbole_ssm.serving.vectors import item_vectors
 from recbole_ssm.testing.checkpoints import made_checkpoint
 
 needs_transformers()
@@ -69,3 +73,28 @@ def test_a_folder_is_for_those_checkpoints_whose_model_it_holds(made, caplog):
     assert found[0] == plain and parts["base"] == "its own" and not found[1]["config"]
     assert parts["retriever.other_parameter.base"] == str(there)
     assert with_folder([plain], "nowhere") == [plain] and "the checkpoint holds all weights" in caplog.text
+
+
+SMALL = {
+    "MamRec": {"hidden_size": 8, "num_layers": 1, "item_scores": "titles", "tokenizer_size": 270},
+    "GPT4Rec": {"language_config": {"model_type": "gpt2", **TINY["gpt2"], "n_positions": 512}, "tokenizer_size": 270},
+    "BM25": {},
+}
+
+
+@pytest.mark.parametrize("model", SMALL)
+def test_weights_are_exported_once_and_other_formats_are_refused_in_a_sentence(model, tmp_path, capsys):
+    pytest.importorskip("safetensors", reason="pip install 'recbole-ssm[export]'")
+    from safetensors.torch import load_file
+
+    file, out = made_checkpoint(tmp_path / "made.pth", 6, model, **SMALL[model]), tmp_path / "exported"
+    assert main(["export", f"--checkpoint={file}", "--format=safetensors", f"--out={out}"]) == 0
+    weights, about = load_file(out / "weights.safetensors"), json.loads((out / "model.json").read_text())
+    same, recommender = about.get("same_weights", {}), Recommender(file)
+    state = recommender.model.state_dict()
+    assert all((weights[same.get(name, name)] == weight).all() for name, weight in state.items())
+    assert bool(same) == (model != "BM25") and "item 3" in about["numbers"]["texts"]
+    with pytest.raises(InputError, match="reads titles, whose lengths differ"):
+        check_graphs(recommender)
+    with pytest.raises(InputError, match="has no vectors of items; use a model that learns some"):
+        item_vectors(recommender.model)
