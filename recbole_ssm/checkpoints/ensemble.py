@@ -28,7 +28,7 @@ class Ensemble(nn.Module):
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores (S, n_items) of every item after each history."""
-        return torch.stack([model.full_sort_predict(interaction) for model in self._members()]).mean(0)
+        return torch.stack([model.score_exactly(interaction) for model in self._members()]).mean(0)
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores (R,) of the candidates ``item_id`` (R,)."""

@@ -172,6 +172,10 @@ class LlamaRec(TextRecommender):
         tokens, cu_seqlens = self.packed(interaction)
         return self._scores(tokens, cu_seqlens, self._left_out(interaction), target)
 
+    def score_exactly(self, interaction: Interaction) -> Tensor:
+        """See :meth:`PackedRecommender.score_exactly`."""
+        return self._scores(*self.packed(interaction), self._left_out(interaction), exact=self.n_items)
+
     def rank_best(self, interaction: Interaction, k: int, left_out: LeftOut) -> Tensor:
         """See :meth:`PackedRecommender.rank_best`: what is left out is no candidate."""
         return self._scores(*self.packed(interaction), left_out(), exact=k)

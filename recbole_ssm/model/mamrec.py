@@ -198,9 +198,15 @@ class MamRec(KeepsTexts, PackedSequentialRecommender):
         """
         if self.titles is None:
             return super().full_sort_predict(interaction)
-        tokens, cu_seqlens = self.packed(interaction)
         seen = self.seen(interaction) if self._filter_seen else None
-        return self.titles.best(tokens, cu_seqlens, self._best, seen)
+        return self.titles.best(*self.packed(interaction), self._best, seen)
+
+    @once_a_batch()
+    def score_exactly(self, interaction: Interaction) -> Tensor:
+        """See :meth:`PackedSequentialRecommender.score_exactly`; of titles the whole tree is walked."""
+        if self.titles is None:
+            return super().full_sort_predict(interaction)
+        return self.titles.best(*self.packed(interaction), None)
 
     @once_a_batch()
     def rank_best(self, interaction: Interaction, k: int, left_out: LeftOut) -> Tensor:

@@ -124,6 +124,14 @@ class PackedRecommender(SequentialRecommender):
         scores: Tensor = self.full_sort_predict(interaction)
         return scores
 
+    def score_exactly(self, interaction: Interaction) -> Tensor:
+        """Scores (S, n_items) of all items after each history, all of them right, for means with those of other models.
+
+        By ``full_sort_predict`` of a model that looks closely at its best items the others may be in no order.
+        """
+        scores: Tensor = self.full_sort_predict(interaction)
+        return scores
+
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores (R,) of the candidates ``item_id`` (R,), see :meth:`candidates`."""
         scores: Tensor = self.full_sort_predict(interaction)

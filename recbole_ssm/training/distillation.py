@@ -68,7 +68,10 @@ def load_teachers(config: Config, dataset: Any) -> Teachers | None:
     with in_its_place("teacher"):
         ensemble = load_ensemble(config.teacher_files, config, dataset)
     for file, model in zip(config.teacher_files, ensemble.models, strict=True):
-        if not isinstance(model, PackedSequentialRecommender):
-            raise CheckpointError(f"teacher: {file} is a {type(model).__name__}, which counts; name a trained model")
+        if not isinstance(model, PackedSequentialRecommender) or model.item_vectors() is None:
+            raise CheckpointError(
+                f"teacher: {file} is a {type(model).__name__} that counts, or ranks by titles; name one that learns "
+                "embeddings of items"
+            )
     share = config.teacher_share
     return Teachers(ensemble, 0.5 if share is None else share)  # a model of one's own may have no default of it

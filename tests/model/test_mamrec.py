@@ -15,6 +15,7 @@ from packed_cases import borders, randomise
 
 from recbole_ssm import InputError, Recommender, run
 from recbole_ssm.checkpoints import format as checkpoint
+from recbole_ssm.checkpoints.ensemble import Ensemble
 from recbole_ssm.config.config import Config
 from recbole_ssm.config.from_data import Statistics, in_words, learning_rate
 from recbole_ssm.errors import CheckpointError
@@ -128,6 +129,8 @@ def test_titles_are_ranked_as_one_by_one(titles):
         torch.testing.assert_close(one_by_one[row, 9], expected, rtol=1e-4, atol=1e-4)
     assert one_by_one[:, 29].lt(one_by_one[:, 1:29].min()).all()  # though that no title comes next is probable
     one_by_one[:, [0, 29]] = -torch.inf
+    of_several = Ensemble([titles, titles]).full_sort_predict(batch)
+    torch.testing.assert_close(of_several[:, 1:29], one_by_one[:, 1:29])  # all, and not the four of topk
     had = [[*history, *one_by_one[row].topk(9).indices.tolist()] for row, history in enumerate(histories)]
     rows = torch.arange(3).repeat_interleave(torch.tensor([len(each) for each in had]))
     longer = batch | {SEEN_ROWS: rows, SEEN_ITEMS: torch.tensor([item for each in had for item in each])}
@@ -238,6 +241,8 @@ def test_titles_learn_and_are_recommended(data, tmp_path):
     losses = [epoch["train_loss"] for epoch in result["history"]]
     assert losses[1] < losses[0]
     recommender = Recommender(result["checkpoint"])
+    with pytest.raises(CheckpointError, match=r"teacher: .* is a MamRec that counts, or ranks by titles"):
+        train(data, teacher=result["checkpoint"], filter_seen=True)
     histories = [["i1", "i2"], ["i3"]]
     found = recommender.recommend(histories, k=10)
     assert [len(each) for each in found] == [10, 10] and not {"i1", "i2"} & {name for name, _ in found[0]}
