@@ -102,4 +102,6 @@ def check_configuration(
 def _other_settings(stored: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
     """By key why a training with the one configuration cannot go on with the other."""
     may_differ = {"epochs"} if given.get("lr_schedule") == "constant" else set()
+    if given.get("lora_rank"):  # the hash of the folder is compared where the adapters are taken over
+        may_differ.add("language_model")
     return {key: words for key, words in differences(stored, given).items() if key not in may_differ}

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Session:
     """A history that grows by one item at a time.
 
-    A model that keeps a state (Mamba4Rec, 2Mamba4Rec, LRURec, without ``MAX_ITEM_LIST_LENGTH``) reads each item once,
-    in a time that does not depend on how many came before. The others read their whole history again.
+    A model that keeps a state (Mamba4Rec, 2Mamba4Rec, LRURec, MamRec, without ``MAX_ITEM_LIST_LENGTH``) reads each
+    item once, in a time that does not depend on how many came before. The others read their whole history again.
 
     Args:
         recommender: the model.

@@ -14,7 +14,7 @@ needs_transformers()
 
 from recbole_ssm.checkpoints import format as checkpoint  # noqa: E402
 from recbole_ssm.checkpoints.load import stored_model  # noqa: E402
-from recbole_ssm.errors import InputError  # noqa: E402
+from recbole_ssm.errors import CheckpointError, InputError  # noqa: E402
 from recbole_ssm.language.making import from_settings  # noqa: E402
 from recbole_ssm.model.llamarec import reorder  # noqa: E402
 from recbole_ssm.ops.packing import cumulative_lengths  # noqa: E402
@@ -212,13 +212,21 @@ def test_training_evaluation_and_recommendation(made):
 
 
 @pytest.mark.slow
-def test_a_training_that_was_stopped_goes_on_as_if_nothing_had_been(made):
-    keys = {"retriever": made[1], "epochs": 2, "skip_misses": True}
-    expected = checkpoint.read(trained(made[0], **keys)["checkpoint"])
+def test_a_training_that_was_stopped_goes_on_as_if_nothing_had_been(made, tmp_path):
+    """Also where the language model of its adapters was moved meanwhile."""
+    folder = save_language(from_settings(LLAMA, ["", *WORDS], tokenizer_size=280), tmp_path / "llama")
+    keys = {"retriever": made[1], "epochs": 2, "skip_misses": True, "lora_rank": 2, "language_config": None}
+    expected = checkpoint.read(trained(made[0], **keys, language_model=str(folder))["checkpoint"])
     with pytest.raises(Interrupted):
-        trained(made[0], **keys, after_epoch=lambda _: signal.raise_signal(signal.SIGTERM))
-    found = checkpoint.read(trained(made[0], **keys, resume=True)["checkpoint"])
+        stop = {"after_epoch": lambda _: signal.raise_signal(signal.SIGTERM)}
+        trained(made[0], **keys, language_model=str(folder), **stop)
+    other = save_language(from_settings(LLAMA, ["", *WORDS], tokenizer_size=280), tmp_path / "other")
+    with pytest.raises(CheckpointError, match="its adapters were trained with other weights"):
+        trained(made[0], **keys, language_model=str(other), resume=True)
+    there = folder.rename(tmp_path / "elsewhere")
+    found = checkpoint.read(trained(made[0], **keys, language_model=str(there), resume=True)["checkpoint"])
     for part in ("state_dict", "other_parameter"):
+        found[part].pop("base", None), expected[part].pop("base", None)
         assert checksum(found[part]) == checksum(expected[part])
 
 
