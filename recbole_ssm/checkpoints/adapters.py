@@ -19,28 +19,29 @@ def with_folder(states: Sequence[dict[str, Any]], folder: str | Path) -> list[di
 
     Args:
         states: what is in each checkpoint.
-        folder: of the frozen model of one of them at least.
+        folder: of the frozen model of one of them at least; or several, separated by commas.
 
     Returns:
         The same; those whose model it is name this folder. Where none has adapters, a warning says so.
 
     Raises:
-        InputError: the folder cannot be read.
+        InputError: a folder cannot be read.
         CheckpointError: it holds other files than any of the frozen models.
     """
-    expected = {hash_ for state in states for hash_ in _hashes(state).values()}
+    found, expected = list(states), {known for state in states for known in _hashes(state).values()}
     if not expected:
         getLogger().warning(f"language_model {folder} is not read: the checkpoint holds all weights of its model")
-        return list(states)
-    check_folder(Path(folder))
-    found = folder_hash(Path(folder))
-    if found not in expected:
-        raise CheckpointError(
-            f"language_model: {folder} holds other files than the model that the adapters were trained with; name the "
-            "folder of that one"
-        )
-    place = str(Path(folder).resolve())
-    return [_named(state, found, place) if found in _hashes(state).values() else state for state in states]
+        return found
+    for place in [Path(folder)] if Path(folder).is_dir() else map(Path, str(folder).split(",")):
+        check_folder(place)
+        own = folder_hash(place)
+        if own not in expected:
+            raise CheckpointError(
+                f"language_model: {place} holds other files than the model that the adapters were trained with; name "
+                "the folder of that one"
+            )
+        found = [_named(state, own, str(place.resolve())) for state in found]
+    return found
 
 
 def _hashes(state: dict[str, Any]) -> dict[str, str]:
@@ -52,6 +53,8 @@ def _hashes(state: dict[str, Any]) -> dict[str, str]:
 def _named(state: dict[str, Any], found: str, folder: str) -> dict[str, Any]:
     """The checkpoint with the folder of the frozen models of this hash."""
     parts = [part for part, expected in _hashes(state).items() if expected == found]
+    if not parts:
+        return state
     kept = state["other_parameter"] | {f"{part}base": folder for part in parts}
     own = {"language_model": folder} if "" in parts else {}
     return state | {"other_parameter": kept, **{key: state[key] | own for key in ("config", "given")}}

@@ -13,7 +13,8 @@ from pathlib import Path
 
 LANGUAGE_MODEL = (
     *("language_model", "FOLDER"),
-    "where the language model lies whose adapters (LoRA) are in the checkpoint; default where it lay in the training",
+    "where the language model lies whose adapters (LoRA) are in the checkpoint, or several, separated by commas; "
+    "default where it lay in the training",
 )
 """Name, value and help of an option."""
 

@@ -144,7 +144,8 @@ def from_kept(
     if options.lora is None:
         model, base = loading.make_model(settings, options.dtype_for(settings)), None
     else:
-        place, base = Path(folder or kept["base"]), (str(kept["base"]), str(kept["base_hash"]))
+        place = Path(folder or kept["base"]).resolve()
+        base = str(place), str(kept["base_hash"])
         if not _on_meta():
             _check_base(place, base[1])
         model = _adapted(_of_folder(place, settings, options), options)

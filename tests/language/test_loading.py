@@ -91,6 +91,8 @@ def test_adapters_alone_are_trained_and_kept(kind, folders):
     again = from_kept(adapted.kept(), options=LORA).eval()
     again.load_state_dict(adapted.state_dict())
     assert torch.equal(again(tokens, cu_seqlens), adapted(tokens, cu_seqlens)) and again.texts == TITLES
+    moved = from_kept(adapted.kept() | {"base": "gone"}, options=LORA, folder=folders[kind])
+    assert moved.kept() == adapted.kept()  # with the folder that is there
     for change, words in ({"base": "gone"}, "gone, is not there"), ({"base_hash": "0"}, "other files than the model"):
         with pytest.raises(CheckpointError, match=words):
             from_kept(adapted.kept() | change, options=LORA)

@@ -12,6 +12,7 @@ from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.adapters import with_folder
 from recbole_ssm.cli.main import main
 from recbole_ssm.errors import CheckpointError, InputError
+from recbole_ssm.language.loading import folder_hash
 from recbole_ssm.serving.export.graphs import check_graphs
 from recbole_ssm.serving.vectors import item_vectors
 from recbole_ssm.testing.checkpoints import made_checkpoint
@@ -66,12 +67,15 @@ def test_a_folder_is_for_those_checkpoints_whose_model_it_holds(made, caplog):
     file, _, there = made
     kept = checkpoint.read(file)["other_parameter"]
     plain = {"config": {}, "given": {}, "other_parameter": None}
-    llama = {**plain, "other_parameter": {"base_hash": "0", "base": "its own"}}
+    other = save_language(tiny_language("mamba", TITLES, seed=1), there.with_name("other"))
+    llama = {**plain, "other_parameter": {"base_hash": folder_hash(other), "base": "its own"}}
     llama["other_parameter"] |= {f"retriever.other_parameter.{name}": value for name, value in kept.items()}
     found = with_folder([plain, llama], there)
     parts = found[1]["other_parameter"]
     assert found[0] == plain and parts["base"] == "its own" and not found[1]["config"]
     assert parts["retriever.other_parameter.base"] == str(there)
+    parts = with_folder([plain, llama], f"{there},{other}")[1]["other_parameter"]
+    assert (parts["retriever.other_parameter.base"], parts["base"]) == (str(there), str(other))
     assert with_folder([plain], "nowhere") == [plain] and "the checkpoint holds all weights" in caplog.text
 
 
