@@ -49,6 +49,7 @@ def call(given: Namespace, keys: list[str]) -> None:
     config = Config("LRURec", given.dataset, config_dict={"use_gpu": False}, command_line=keys)
     read = config["load_col"] or {}
     config["load_col"] = {**read, "item": [config["ITEM_ID_FIELD"]]}
+    config["filter_inter_by_user_or_item"] = False
     dataset = create_dataset(config, packed=True, samples=False)
     texts = dict(
         zip(dataset.field2id_token[dataset.iid_field].tolist(), item_texts(dataset, given.item_text), strict=True)

@@ -263,7 +263,8 @@ class Settings(Given):
     def _load_columns(self) -> None:
         """The times of a model that orders by them although it is not sequential, and the columns of one's own.
 
-        Also what is known of items beside their ids; an item of the ``.item`` file needs no interactions then.
+        Also what is known of items beside their ids; an item of the ``.item`` file needs no interactions then. One that
+        this file lacks keeps those that it has.
         """
         internal, external = self.internal_config_dict, self.external_config_dict
         given = internal | external
@@ -277,7 +278,7 @@ class Settings(Given):
             internal["load_col"] = {**columns, "inter": list(dict.fromkeys([*columns.get("inter", []), *wanted]))}
         if self.is_packed and isinstance(columns, dict) and (given.get("item_vectors") or given.get("item_features")):
             of_items = [given["ITEM_ID_FIELD"], *names_in(given.get("item_features"))]
-            internal["load_col"] = {**internal["load_col"], "item": of_items}
+            internal |= {"load_col": {**internal["load_col"], "item": of_items}, "filter_inter_by_user_or_item": False}
 
     def _choose_batches(self) -> None:
         """``train_batch_size``, where it is given, replaces ``train_batch_tokens`` of lower priority."""

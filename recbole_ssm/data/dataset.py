@@ -21,6 +21,7 @@ from recbole_ssm.data.recbole_datasets import AtomicFiles, FromCache
 from recbole_ssm.data.recbole_types import Dataset, SequentialDataset
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.content import START
+from recbole_ssm.model.packed_input import SEEN_ITEMS, SEEN_ROWS
 from recbole_ssm.ops.packing import gather_ranges
 
 HISTORY_START = "history_start"
@@ -28,7 +29,7 @@ HISTORY_START = "history_start"
 HISTORY_END = "history_end"
 """Column of a sample: where its history ends in the flat history, which is the place of its target."""
 FIELDS_OF_BATCHES = frozenset(
-    {HISTORY_START, HISTORY_END, "cu_seqlens", "seq_idx", "candidate_seq_idx", "cut", "readout"}
+    {HISTORY_START, HISTORY_END, SEEN_ROWS, SEEN_ITEMS, "cu_seqlens", "seq_idx", "candidate_seq_idx", "cut", "readout"}
 )
 """The fields of packed batches: no column of a dataset may have one of these names."""
 

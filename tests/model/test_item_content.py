@@ -1,5 +1,7 @@
 """``item_vectors`` and ``item_features``: what is known of items beside their ids, and items that nobody has had."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -116,6 +118,17 @@ def test_frozen_vectors_take_the_place_of_embeddings(shop):
     model.calculate_loss(next(iter(train))).backward()
     assert model.content.projection.grad.abs().sum() > 0 and not model.item_embedding.weight.grad.any()
     torch.testing.assert_close(model.item_table(), model.content.values @ model.content.projection.T)
+
+
+@pytest.mark.parametrize("given", [{"item_features": "kind,size"}, {"item_vectors": "vectors.npy"}])
+def test_items_that_the_item_file_lacks_keep_their_interactions(shop, tmp_path, given):
+    folder = shutil.copytree(shop, tmp_path / "data")
+    file = folder / "tiny" / "tiny.item"
+    file.write_text("\n".join(line for line in file.read_text().splitlines() if not line.startswith("i3-")) + "\n")
+    vectors = {"item_vectors": str(folder / "vectors.npy")} if "item_vectors" in given else given
+    dataset, trainer, _ = make_trainer(config_of(folder, "LRURec", **vectors))
+    assert dataset.inter_num == 60 * 11 and trainer.model.item_table().isfinite().all()
+    assert "i3-1" in dataset.field2token_id["item_id"] and "i3-0" not in dataset.field2token_id["item_id"]
 
 
 @pytest.mark.parametrize("width", [4, 8])
