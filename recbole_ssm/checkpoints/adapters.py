@@ -9,6 +9,7 @@ from typing import Any
 
 from recbole_ssm.errors import CheckpointError
 from recbole_ssm.language.loading import check_folder, folder_hash
+from recbole_ssm.language.making import check_there
 
 _PARTS = "", "retriever.other_parameter."
 """Beginnings of names in ``other_parameter``: of the model itself, and of the retriever in it."""
@@ -42,6 +43,12 @@ def with_folder(states: Sequence[dict[str, Any]], folder: str | Path) -> list[di
             )
         found = [_named(state, own, str(place.resolve())) for state in found]
     return found
+
+
+def check_adapted(state: dict[str, Any]) -> None:
+    """Raise :class:`FolderMissing`, before data are read, unless the model of a checkpoint's adapters is there."""
+    if "" in _hashes(state) and not Path(state["config"].get("language_model") or "").is_dir():
+        check_there(str(state["other_parameter"].get("base")))
 
 
 def _hashes(state: dict[str, Any]) -> dict[str, str]:

@@ -170,9 +170,14 @@ def _adapted(model: Any, options: Options) -> Any:
     return model
 
 
-def _check_base(folder: Path, expected: str) -> None:
-    if not folder.is_dir():
+def check_there(folder: str | Path) -> None:
+    """Raise :class:`FolderMissing` unless the folder of a frozen model is there."""
+    if not Path(folder).is_dir():
         raise FolderMissing(f"the checkpoint has adapters alone, and the folder of their model, {folder}, is not there")
+
+
+def _check_base(folder: Path, expected: str) -> None:
+    check_there(folder)
     if not (folder / "config.json").is_file() or loading.folder_hash(folder) != expected:
         raise FolderMissing(
             f"the checkpoint has adapters alone, and {folder} holds other files than the model that they were trained "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ssm.checkpoints import format as checkpoint
-from recbole_ssm.checkpoints.adapters import with_folder
+from recbole_ssm.checkpoints.adapters import check_adapted, with_folder
 from recbole_ssm.checkpoints.configuration import stored_config, understood
 from recbole_ssm.checkpoints.ensemble import Ensemble
 from recbole_ssm.checkpoints.fingerprint import fingerprint
@@ -81,7 +81,9 @@ def _read(
     words = list(command_line)
     folders = [word.partition("=")[2] for word in words if key_of(word) == "language_model"]
     if not folders:
-        return {files[0]: checkpoint.read(files[0])}, words
+        state = checkpoint.read(files[0])
+        check_adapted(state)
+        return {files[0]: state}, words
     states = with_folder([checkpoint.read(file) for file in files], folders[-1])
     return dict(zip(files, states, strict=True)), [word for word in words if key_of(word) != "language_model"]
 

@@ -21,7 +21,7 @@ needs_transformers()
 pytestmark = pytest.mark.slow  # transformers alone takes seconds to import
 
 TITLES = ["", *(f"item {number}" for number in range(1, 7))]
-VERBS = ("recommend", "--history=i1"), ("serve",), ("export", "--format=safetensors", "--out=exported")
+VERBS = ("evaluate",), ("recommend", "--history=i1"), ("serve",), ("export", "--format=safetensors", "--out=exported")
 
 
 @pytest.fixture
