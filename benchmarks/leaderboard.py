@@ -24,7 +24,7 @@ INTRODUCTION = """# Results
 commit and versions, its hardware and every epoch. [NOTES.md](NOTES.md) says what else was tried.
 
 - **What is tested.** Leave one out, ranking of all items, where a heading names no other split. The model is that of
-  the epoch with the best validation NDCG@10.
+  the epoch with the best validation NDCG@10, or MRR@10 for RecBole's own models.
 - **validation trained on**: where it says yes, the model is that of the last epoch, with settings found before. Compare
   only rows that are equal in this.
 - ***Italics*** are published figures; the best one is the first row. Those in RecBole's order have the same protocol
@@ -37,6 +37,7 @@ commit and versions, its hardware and every epoch. [NOTES.md](NOTES.md) says wha
   [settings from the data](../docs/defaults.md); models that count have their defaults. **-default-no-memory**: the same
   before it had a `transition_memory`. **-default-even-counts**: the same before it had a `memory_rarity`. **-memory**:
   with a memory, without a rarity. **-final**: validation items trained on, too.
+- **-twenty-minutes**: RecBole's own models by default settings, with a `time_budget` of 1,200 seconds of one core.
 - **-500-users**: 500 users, the same for all models, are validated and tested, in tables of their own.
 - **(b)**: with `repeat_bias`, one learned number on the items of the history.
 - **(t)**: with a `teacher`, whose own training is not in the times.
