@@ -23,8 +23,8 @@ def parser() -> VerbParser:
     )
     text = "a file of a model of this package; where it is replaced, the service goes on with the new one"
     found.option("checkpoint", "FILE", text, needed=True)
-    text = "address to listen at; default 127.0.0.1, which only programs of this machine can reach"
     found.option(*types.LANGUAGE_MODEL)
+    text = "address to listen at; default 127.0.0.1, which only programs of this machine can reach"
     found.option("host", "127.0.0.1", text, default="127.0.0.1")
     found.option("port", "8000", "TCP port; default 8000", type=types.count, default=8000)
     text = "names by which clients may call it, separated by commas; on loopback its own names are always among them"

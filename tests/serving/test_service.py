@@ -18,11 +18,13 @@ from asking import asking
 from atomic import ROOT
 
 from recbole_ssm import InputError, Recommender
+from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.popularity import popularity
 from recbole_ssm.cli.main import main
 from recbole_ssm.model.declarations import Column
 from recbole_ssm.serving.index import ItemIndex
 from recbole_ssm.serving.service.app import create_app
+from recbole_ssm.serving.service.in_use import fingerprint
 from recbole_ssm.serving.service.server import Server, _from_plain
 from recbole_ssm.serving.service.settings import Settings
 from recbole_ssm.serving.states import States
@@ -260,3 +262,19 @@ def test_large_catalogues_get_the_same_scores(files, monkeypatch):
         monkeypatch.setattr("recbole_ssm.serving.states._MARKED", 5)
         torch.testing.assert_close(found.scores(states, histories, 5, list), marked)
     assert marked.max(1).indices.tolist()[1] == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "setting", "kept"), [("PCTM", "smoothing", "frequency"), ("2Mamba4Rec", "memory_scale", None)]
+)
+def test_the_fingerprint_is_of_settings_and_counts_too(files, tmp_path, model, setting, kept):
+    state = {key: value for key, value in checkpoint.read(files(model)).items() if not key.startswith("format")}
+
+    def with_other(part, **changes):
+        checkpoint.write(tmp_path / "other.pth", state | {part: state[part] | changes})
+        return fingerprint(Recommender(tmp_path / "other.pth"))
+
+    found = [with_other("config"), with_other("config", **{setting: 0.25})]
+    if kept is not None:
+        found.append(with_other("other_parameter", **{kept: state["other_parameter"][kept] + 1}))
+    assert found[0] == fingerprint(Recommender(files(model))) and len(set(found)) == len(found)

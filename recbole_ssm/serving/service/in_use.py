@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recbole_ssm.config.keys import keys_of
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.time_gaps import TIME
 from recbole_ssm.serving.index import AUTO, ItemIndex
@@ -18,6 +18,8 @@ from recbole_ssm.serving.nearest import KINDS
 from recbole_ssm.serving.recommender import Recommender
 from recbole_ssm.serving.service.item_file import ItemFile, Search
 from recbole_ssm.serving.states import States
+from recbole_ssm.system.plain import plain
+from recbole_ssm.system.state_file import checksum
 
 
 class InUse:
@@ -31,7 +33,7 @@ class InUse:
 
     Attributes:
         recommender: the model.
-        fingerprint: stands for weights and items: under another one states are of no use.
+        fingerprint: stands for the checkpoint, see :func:`fingerprint`: under another one states are of no use.
         states: of sessions; None for a model that reads whole histories.
         index: of the items; None where all are scored.
         counts: (n_items,) how often each was had of late; 0 where nobody knows.
@@ -125,9 +127,12 @@ def _index(given: Path, recommender: Recommender) -> ItemIndex:
 
 
 def fingerprint(recommender: Recommender) -> str:
-    """A hash of a model's weights and of the names of its items, 16 hexadecimal digits."""
-    digest = hashlib.blake2b("\0".join(recommender.items).encode(errors="surrogatepass"), digest_size=8)
-    for name, tensor in sorted(recommender.model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    """A hash of all that a recommendation follows from, 16 hexadecimal digits.
+
+    These are the names of the items, the model's settings and weights, and what its checkpoint keeps beside them, such
+    as counts.
+    """
+    model, stored = recommender.model, recommender._stored["config"]
+    settings = {key.name: plain(stored.get(key.name)) for key in keys_of(type(model))}
+    parts = [str(stored["model"]), settings, list(recommender.items), dict(model.state_dict()), model.other_parameter()]
+    return checksum(parts)[:16]
