@@ -78,7 +78,7 @@ ROWS = {
         "2Mamba4Rec-amazon-beauty-default",
         "SSD4Rec-amazon-beauty",
         "PCTM-amazon-beauty",
-        "2Mamba4Rec-amazon-beauty-memory-final",
+        "2Mamba4Rec-amazon-beauty-default-final",
         "PCTM-amazon-beauty-final",
     ),
     "amazon-toys": (
