@@ -84,18 +84,18 @@ def test_a_prompt_is_worth_the_same_alone(language):
 
 def test_a_wide_beam_finds_the_best_of_a_tree(language):
     vocabulary = language.tokenizer.size
-    tree = TitleTree([[], [], *([token] for token in range(vocabulary) if token != 7)], 7)
+    tree = TitleTree([[], *([token] for token in range(vocabulary) if token != 7)], 7)
     tokens, borders = prompts([6, 3])
     with torch.no_grad():
         logits, state = read_prompts(language, tokens, borders)
         exact = tree.walk(logits, state, step_of(language), 1)
     found = beam_search(logits, state, step_of(language), beams=vocabulary, most=2, end=7, length_power=0)
-    ended = found.tokens[:, :, -1] == 7
-    best = found.total.masked_fill(~ended, -torch.inf).max(1)
+    titles = (found.tokens[:, :, -1] == 7) & (found.length > 1)  # what ends at once is no title
+    best = found.total.masked_fill(~titles, -torch.inf).max(1)
     torch.testing.assert_close(best.values, exact.max(1).values, atol=1e-4, rtol=1e-4)
     for row, beam in enumerate(best.indices.tolist()):
-        title = found.tokens[row, beam, : found.length[row, beam] - 1].tolist()
-        item = 1 if not title else 2 + title[0] - (title[0] > 7)
+        title = int(found.tokens[row, beam, 0])
+        item = 1 + title - (title > 7)
         assert exact[row, item] == exact[row].max()
 
 
