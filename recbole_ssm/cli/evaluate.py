@@ -23,6 +23,7 @@ def parser() -> VerbParser:
     )
     found.option("checkpoint", "FILE[,FILE...]", text, type=types.names, needed=True)
     found.option("dataset", "NAME", "another one, with the same items; default the one of the training")
+    found.option(*types.LANGUAGE_MODEL)
     text = "before the test, let a transition_memory, or a model that counts, take in the validation items"
     found.option("update", "True", text, type=types.switch)
     found.option("json", "FILE", "file to write the numbers to, for programs", type=types.output_file)
@@ -34,4 +35,5 @@ def call(given: Namespace, keys: list[str]) -> None:
     from recbole_ssm.training.evaluation import evaluate
 
     file, *others = given.checkpoint
-    print_table(evaluate(file, given.dataset, keys, others=others, update=bool(given.update)), given.json)
+    options = {"others": others, "update": bool(given.update), "language_model": given.language_model}
+    print_table(evaluate(file, given.dataset, keys, **options), given.json)

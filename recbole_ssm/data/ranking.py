@@ -57,7 +57,8 @@ def rank_alike(
         if seen_before is not None and mode == "full" and "gauc" in map(str.lower, config.metrics):
             _check_negatives(loader, seen_before)
         if seen_before is not None and (config.filter_seen or isinstance(loader, RowPerSample)):
-            add_seen_filter(loader, seen_before, keeps_targets=not config.filter_seen)
+            told = config.is_packed and config.model_class.reads_seen(config)
+            add_seen_filter(loader, seen_before, keeps_targets=not config.filter_seen, told=told)
         loader.share_repeated = None if seen_before is None else seen_before.share_repeated()
     of_test = seen[1]
     if of_test is not None and of_test.repeated.any():

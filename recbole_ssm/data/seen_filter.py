@@ -168,8 +168,7 @@ class SeenFilter:
     """A collate function that adds the whole history of each row to a batch.
 
     The trainer sets the scores of these items to minus infinity. Items that a model does not read because of
-    ``MAX_ITEM_LIST_LENGTH`` are filtered, too, so that all models rank the same items. Packed batches say them to the
-    model, which may look more closely at what can be recommended.
+    ``MAX_ITEM_LIST_LENGTH`` are filtered, too, so that all models rank the same items.
 
     Args:
         collate: the collate function of a full-ranking loader.
@@ -177,10 +176,19 @@ class SeenFilter:
         rows: (R,) for each of the loader's rows the row of ``seen`` that has its history.
         keeps_targets: leave the target of a row in the ranking though it is seen, as RecBole does for general models;
             each row has one.
+        told: say these items to the model in the batch, too. It may look more closely at what can be recommended.
     """
 
-    def __init__(self, collate: Callable[[Any], EvalBatch], seen: Seen, rows: Tensor, *, keeps_targets: bool = False):
-        self.collate, self.seen, self.rows, self.keeps_targets = collate, seen, rows, keeps_targets
+    def __init__(
+        self,
+        collate: Callable[[Any], EvalBatch],
+        seen: Seen,
+        rows: Tensor,
+        *,
+        keeps_targets: bool = False,
+        told: bool = False,
+    ):
+        self.collate, self.seen, self.rows, self.keeps_targets, self.told = collate, seen, rows, keeps_targets, told
 
     def __call__(self, index: Any) -> EvalBatch:
         """The batch of the loader's rows at ``index``, with their histories."""
@@ -191,7 +199,7 @@ class SeenFilter:
         if self.keeps_targets:
             others = history_i != positive_i[history_u]
             history_u, history_i = history_u[others], history_i[others]
-        if "cu_seqlens" in interaction:
+        if self.told:
             interaction.update(Interaction({SEEN_ROWS: history_u, SEEN_ITEMS: history_i}))
         return interaction, (history_u, history_i), positive_u, positive_i
 
@@ -218,19 +226,21 @@ class SeenTargetsMissed:
         return interaction, row, positive_u, positive_i.masked_fill(self.seen.repeated[rows], 0)
 
 
-def add_seen_filter(loader: EvalLoader, seen: Seen, *, keeps_targets: bool = False) -> None:
+def add_seen_filter(loader: EvalLoader, seen: Seen, *, keeps_targets: bool = False, told: bool = False) -> None:
     """Filter seen items in a loader of evaluation data, by full ranking or with candidates.
 
     Args:
         loader: is changed.
         seen: of its split.
-        keeps_targets: see :class:`SeenFilter`; for a loader with a row for each sample.
+        keeps_targets: see :class:`SeenFilter`; for a loader with a row for each sample, as ``told`` is.
+        told: see :class:`SeenFilter`.
     """
     users, _ = columns_of_samples(loader)
     if not len(users):
         return
     if isinstance(loader, FullSortEvalDataLoader) and (loader.is_sequential or isinstance(loader, RowPerSample)):
-        loader.collate_fn = SeenFilter(loader.collate_fn, seen, torch.arange(len(users)), keeps_targets=keeps_targets)
+        rows = torch.arange(len(users))
+        loader.collate_fn = SeenFilter(loader.collate_fn, seen, rows, keeps_targets=keeps_targets, told=told)
         return
     if isinstance(loader, NegSampleEvalDataLoader):
         samples = [loader.uid2index[each] for each in loader.uid_list]

@@ -94,7 +94,7 @@ class LlamaRec(TextRecommender):
 
     def __init__(self, config: Configuration, dataset: Any):
         super().__init__(config, dataset)
-        self._filters_seen, self._skips_misses = bool(config["filter_seen"]), bool(config["skip_misses"])
+        self._filters_seen, self._skips_misses = self.reads_seen(config), bool(config["skip_misses"])
         self.rerank, self.negatives = config["rerank"], config["negatives"]
         self._exact = max(self.rerank, *config["topk"])
         if config["gradient_checkpointing"]:
@@ -123,6 +123,11 @@ class LlamaRec(TextRecommender):
         others = [name for name in config["metrics"] if name.lower() not in _OF_RANKS]
         if others and config["skip_misses"]:
             raise InputError(f"skip_misses would change {others[0]}, which looks at what is recommended to everybody")
+
+    @classmethod
+    def reads_seen(cls, config: Configuration) -> bool:
+        """See :meth:`PackedRecommender.reads_seen`: what was seen is no candidate."""
+        return bool(config["filter_seen"])
 
     @classmethod
     def check_begin(cls, config: Configuration) -> None:

@@ -85,6 +85,11 @@ class MamRec(KeepsTexts, PackedSequentialRecommender):
         return frozenset(own | _OF_HEAD | {"memory_rarity"} if config["item_scores"] == "titles" else own)
 
     @classmethod
+    def reads_seen(cls, config: Configuration) -> bool:
+        """See :meth:`PackedSequentialRecommender.reads_seen`: what was seen is none of the titles' best."""
+        return bool(config["filter_seen"]) and config["item_scores"] == "titles"
+
+    @classmethod
     def width(cls, config: Configuration) -> int:
         """See :meth:`PackedSequentialRecommender.width`; of pretrained weights nothing depends on it."""
         given = config["language_config"] or _usual_language(config)
@@ -114,7 +119,7 @@ class MamRec(KeepsTexts, PackedSequentialRecommender):
             setattr(language.model.get_input_embeddings().weight, "_is_pretrained", True)  # noqa: B010
         self.dropout = Dropout(config["dropout_prob"])
         self.titles = TitleScores(language, config["title_beam"]) if titles else None
-        self._best, self._filter_seen = max(config["topk"]), bool(config["filter_seen"])
+        self._best, self._filter_seen = max(config["topk"]), self.reads_seen(config)
         self._init_weights(self.item_embedding)
         if config["item_start"] == "titles" and not titles:
             self._begin_with_titles()

@@ -58,6 +58,11 @@ class PackedRecommender(SequentialRecommender):
         return frozenset()
 
     @classmethod
+    def reads_seen(cls, config: Configuration) -> bool:
+        """Whether batches of evaluation are to say what their users have had, see :meth:`seen`."""
+        return False
+
+    @classmethod
     def width(cls, config: Configuration) -> int:
         """The width of a model with a key ``hidden_size``; its default learning rate depends on it."""
         return int(config["hidden_size"])

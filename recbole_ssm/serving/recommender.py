@@ -207,9 +207,7 @@ class Recommender(Ranker):
             config = self._stored["config"]
             return metrics_of_last(self, self._users(clicks), config["metrics"], config["topk"])
         words = [f"--filter_seen={self.filter_seen}"]
-        if self._moved is not None:
-            words.append(f"--language_model={self._moved}")
-        found: dict[str, float] | None = evaluate(self.file, command_line=words)["test_result"]
+        found: dict[str, float] | None = evaluate(self.file, None, words, language_model=self._moved)["test_result"]
         if found is None:
             raise InputError("the training's split has no test part; give a table of clicks")
         return found

@@ -70,8 +70,7 @@ def load_teachers(config: Config, dataset: Any) -> Teachers | None:
     for file, model in zip(config.teacher_files, ensemble.models, strict=True):
         if not isinstance(model, PackedSequentialRecommender) or model.item_vectors() is None:
             raise CheckpointError(
-                f"teacher: {file} is a {type(model).__name__} that counts, or ranks by titles; name one that learns "
-                "embeddings of items"
+                f"teacher: {file} is a {type(model).__name__} without embeddings of items; name a model that has them"
             )
     share = config.teacher_share
     return Teachers(ensemble, 0.5 if share is None else share)  # a model of one's own may have no default of it

@@ -14,7 +14,6 @@ from recbole_ssm.checkpoints.configuration import stored_config, understood
 from recbole_ssm.checkpoints.ensemble import Ensemble
 from recbole_ssm.checkpoints.fingerprint import fingerprint
 from recbole_ssm.checkpoints.load import load_ensemble
-from recbole_ssm.config.command_line import key_of
 from recbole_ssm.data import PackedDataset
 from recbole_ssm.errors import InputError
 from recbole_ssm.system.progress_bar import bar
@@ -30,6 +29,7 @@ def evaluate(
     *,
     others: Sequence[str | Path] = (),
     update: bool = False,
+    language_model: str | Path | None = None,
 ) -> dict[str, Any]:
     """Validate and test the model of a checkpoint, as it was configured but for what is given here.
 
@@ -39,6 +39,8 @@ def evaluate(
         command_line: arguments ``--key=value``, for example ``--filter_seen=True`` or ``--topk=[5,20]``.
         others: checkpoints of more models of this package, trained on the same data: all of them rank together.
         update: before the test, let what the models count take in the validation items, without training.
+        language_model: where the language model lies whose adapters (LoRA) are in a checkpoint; several folders are
+            separated by commas. None where it lay in the training.
 
     Returns:
         ``valid_result`` and ``test_result``, None where the split leaves no such items; ``split`` in words,
@@ -50,19 +52,16 @@ def evaluate(
         CheckpointError: the file cannot be read, or the dataset has other items.
         InputError: something else that is given cannot be used.
     """
-    states, command_line = _read([file, *others], command_line)
+    states = _read([file, *others], language_model)
     state = states[file]
     with _loaded(file, state, dataset, command_line) as (config, _, loaders, trainer):
         data = loaders.train._dataset
         if others:
             trainer.model = load_ensemble([file, *others], config, data, states)
-        with _progress_shown(trainer, "validating"):
-            valid_result = trainer.evaluate(loaders.valid, load_best_model=False)
+        valid_result = _metrics(trainer, loaders.valid, "validating")
         if update:
             _update(trainer.model, loaders.valid)
-        with _progress_shown(trainer, "testing"):
-            results = valid_result, trainer.evaluate(loaders.test, load_best_model=False)
-    valid_result, test_result = (found and {name: float(value) for name, value in found.items()} for found in results)
+        test_result = _metrics(trainer, loaders.test, "testing")
     return {
         "valid_result": valid_result,
         "test_result": test_result,
@@ -74,18 +73,21 @@ def evaluate(
     }
 
 
-def _read(
-    files: Sequence[str | Path], command_line: Iterable[str]
-) -> tuple[dict[str | Path, dict[str, Any]], list[str]]:
-    """The first checkpoint, or all where a folder of a frozen model is given; and the arguments without that."""
-    words = list(command_line)
-    folders = [word.partition("=")[2] for word in words if key_of(word) == "language_model"]
-    if not folders:
+def _read(files: Sequence[str | Path], language_model: str | Path | None) -> dict[str | Path, dict[str, Any]]:
+    """The first checkpoint, or all where a folder of a frozen model is given."""
+    if language_model is None:
         state = checkpoint.read(files[0])
         check_adapted(state)
-        return {files[0]: state}, words
-    states = with_folder([checkpoint.read(file) for file in files], folders[-1])
-    return dict(zip(files, states, strict=True)), [word for word in words if key_of(word) != "language_model"]
+        return {files[0]: state}
+    states = with_folder([checkpoint.read(file) for file in files], language_model)
+    return dict(zip(files, states, strict=True))
+
+
+def _metrics(trainer: Any, loader: Any, words: str) -> dict[str, float] | None:
+    """The metrics of one part of the data, None without any, behind a bar that says these words."""
+    with _progress_shown(trainer, words):
+        found = trainer.evaluate(loader, load_best_model=False)
+    return found and {name: float(value) for name, value in found.items()}
 
 
 @contextmanager
@@ -125,8 +127,9 @@ def loaded(file: str | Path, dataset: str | None = None, command_line: Iterable[
     Yields:
         The configuration, the data, and a trainer that only evaluates.
     """
-    states, words = _read([file], command_line)
-    with _loaded(file, states[file], dataset, words) as assembly:
+    state = checkpoint.read(file)
+    check_adapted(state)
+    with _loaded(file, state, dataset, command_line) as assembly:
         yield assembly
 
 

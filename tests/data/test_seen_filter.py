@@ -35,7 +35,7 @@ def filtered(loader) -> list[tuple[int, int, set[int]]]:
     for interaction, (rows, items), positive_u, positive_i in loader:
         assert torch.equal(positive_u, torch.arange(len(positive_i)))
         assert len(rows) == len(items)
-        if "cu_seqlens" in interaction:  # a model of this package can look at the same
+        if SEEN_ROWS in interaction:
             assert torch.equal(interaction[SEEN_ROWS], rows) and torch.equal(interaction[SEEN_ITEMS], items)
         for s, (user, target) in enumerate(zip(interaction["user_id"].tolist(), positive_i.tolist(), strict=True)):
             found.append((user, target, set(items[rows == s].tolist())))
@@ -82,6 +82,17 @@ def test_each_users_last_sample_filters_all_that_came_before(tmp_path):
         for user, target, seen in filtered(loader):
             assert target == dataset.token2id("item_id", items[user][last])
             assert seen == set(dataset.token2id("item_id", items[user][:last]).tolist())
+
+
+def test_only_a_model_that_reads_them_is_told_the_seen_items(tmp_path):
+    write_dataset(tmp_path, interactions(n_users=6, n_items=20, shortest=5, longest=9))
+    lines = ["item_id:token\ttitle:token_seq", *(f"i{number}\tNumber {number}" for number in range(20))]
+    (tmp_path / "tiny" / "tiny.item").write_text("\n".join(lines), encoding="utf-8")
+    given = {"filter_seen": True, "MAX_ITEM_LIST_LENGTH": 3}
+    for model, told in (("2Mamba4Rec", {}), ("MamRec", {}), ("MamRec", {"item_scores": "titles"})):
+        _, loaders = make_loaders(make_config(tmp_path, model, **given, **told))
+        for interaction, _, _, _ in (*loaders[1], *loaders[2]):
+            assert (SEEN_ROWS in interaction) == bool(told)
 
 
 @pytest.mark.slow
