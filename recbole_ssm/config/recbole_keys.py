@@ -222,8 +222,8 @@ def recbole_keys(config: Settings) -> Iterator[Key]:
     yield from declared.values()
     for name, default in config.recbole_defaults.items():
         kind = type(default)
-        if name in declared or (name == "MAX_ITEM_LIST_LENGTH" and config.is_packed):
-            continue
+        if name in declared or name.endswith("_num_interval") or (name == "MAX_ITEM_LIST_LENGTH" and config.is_packed):
+            continue  # an interval may be a word or a list, and is checked as one
         if name == "MAX_ITEM_LIST_LENGTH":
             yield Key(name, int, low=1)
         elif kind in (bool, int, float) or (kind is str and name in _WORDS):

@@ -12,6 +12,14 @@ TEMPORAL = "temporal"
 
 TARGETS = ("last", "successive")
 
+DECIDE_THE_TEST = (
+    *("time_order", "data_path", "eval_args", "benchmark_filename", "rm_dup_inter", "val_interval"),
+    *("eval_users", "cold_items", "filter_seen", "repeatable"),
+    *("user_inter_num_interval", "item_inter_num_interval", "filter_inter_by_user_or_item"),
+    *("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"),
+)
+"""Keys that decide what is validated and tested, and how it is ranked: results with other values are not compared."""
+
 
 class TemporalSplit(NamedTuple):
     """One border in time for all users, as in "Time to Split" (Gusak et al., 2025, arXiv 2507.16289)."""

@@ -39,7 +39,8 @@ def test_all_intervals_of_numbers_are_checked(tiny, model, key):
     for value in ("5", "[9,2]"):
         with pytest.raises(InputError, match=key):
             make_config(tiny, model, **{key: value})
-    make_config(tiny, model, **{key: "[2,inf)"})
+    for value in ("[2,inf)", "[2,9]", [2, 9]):
+        make_config(tiny, model, **{key: value})
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from recbole.utils import ModelType
 from recbole_ssm.checkpoints.latest import find_latest
 from recbole_ssm.config.command_line import key_of
 from recbole_ssm.config.config import Config
+from recbole_ssm.config.splits import DECIDE_THE_TEST
 from recbole_ssm.data.atomic_files import check_atomic_files
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.registry import MODELS, model_class
@@ -36,14 +37,6 @@ _FIXED = {
 
 _ITS_OWN = (*_FIXED, "seed", "checkpoint_dir", "time_budget", "dataset_cache")
 """Keys that a comparison sets for each run."""
-
-_OF_TEST_ITEMS = (
-    *("time_order", "data_path", "eval_args", "benchmark_filename", "rm_dup_inter", "val_interval"),
-    *("eval_users", "cold_items"),
-    *("user_inter_num_interval", "item_inter_num_interval", "filter_inter_by_user_or_item"),
-    *("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"),
-)
-"""Keys that decide what is tested, and so cannot be what variants differ in."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +102,8 @@ class Study:
         """The configuration of a variant's first run; InputError if it cannot be compared."""
         config = self._config(variant, self.seeds[0])
         for key in map(key_of, variant.keys):
-            if key in _OF_TEST_ITEMS:
-                raise InputError(f"with another {key} other items are tested, and cannot be compared; leave it out")
+            if key in DECIDE_THE_TEST:
+                raise InputError(f"with another {key} the test is another one, and cannot be compared; leave it out")
             if key in config.passed_over:
                 raise InputError(f"the variants do not differ: {config.passed_over[key]}")
         if not config.held_out[1]:

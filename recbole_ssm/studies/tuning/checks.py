@@ -9,6 +9,7 @@ from importlib import import_module
 
 from recbole_ssm.config.command_line import key_of
 from recbole_ssm.config.config import Config
+from recbole_ssm.config.splits import DECIDE_THE_TEST
 from recbole_ssm.data.atomic_files import check_atomic_files
 from recbole_ssm.errors import InputError
 from recbole_ssm.studies.tuning.space import Parameter
@@ -18,8 +19,9 @@ from recbole_ssm.studies.tuning.with_hyperopt import ALGORITHMS
 TOOLS = ("ray", "hyperopt")
 
 _NOT_SEARCHED = {
-    *("model", "dataset", "epochs", "eval_step", "eval_args", "time_order", "filter_seen"),
-    *("metrics", "topk", "valid_metric", "metric_decimal_place", "data_path", "gpu_id", "state"),
+    *("model", "dataset", "epochs", "eval_step", "gpu_id", "state"),
+    *("metrics", "topk", "valid_metric", "metric_decimal_place"),
+    *DECIDE_THE_TEST,
     *SET_BY_TUNE,
 }
 

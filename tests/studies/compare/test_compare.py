@@ -367,10 +367,11 @@ def test_models_that_rank_alike_are_compared(folder, key):
     Study([Variant(model, model) for model in ("SASRec", "Pop")], "tiny", [1], folder / "found", keys=keys).check()
 
 
-def test_values_that_have_other_test_items_are_not_trained(folder, capsys):
-    values = ["--param=time_order", "--values=recbole,exact"]
-    assert main(["sweep", "--model=2Mamba4Rec", *values, "--dataset=tiny", "--seeds=1", *KEYS]) == 2
-    assert "with another time_order other items are tested" in capsys.readouterr().err
+@pytest.mark.parametrize(("key", "values"), [("time_order", "recbole,exact"), ("filter_seen", "True,False")])
+def test_values_that_are_tested_otherwise_are_not_trained(folder, capsys, key, values):
+    varied = [f"--param={key}", f"--values={values}"]
+    assert main(["sweep", "--model=2Mamba4Rec", *varied, "--dataset=tiny", "--seeds=1", *KEYS]) == 2
+    assert f"with another {key} the test is another one" in capsys.readouterr().err
 
 
 def test_other_test_items_are_not_compared(folder):
