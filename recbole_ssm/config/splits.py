@@ -93,7 +93,7 @@ def split_in_words(split: Mapping[str, Any], group_by: object = "user") -> str:
     if kind == "LS":
         return "leave one out" + _LEFT_OUT.get(str(value), f" ({value})")
     grouped = "of all users together" if kind == "RS" and str(group_by).lower() == "none" else "by user"
-    return f"split {kind} {value} {grouped}; validation items not trained on"
+    return f"split {kind} {value} {grouped}" + ("; validation items not trained on" if value[1] else "; no validation")
 
 
 _LEFT_OUT = {

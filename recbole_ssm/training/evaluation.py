@@ -14,6 +14,7 @@ from recbole_ssm.checkpoints.configuration import stored_config, understood
 from recbole_ssm.checkpoints.ensemble import Ensemble
 from recbole_ssm.checkpoints.fingerprint import fingerprint
 from recbole_ssm.checkpoints.load import load_ensemble
+from recbole_ssm.config import Config
 from recbole_ssm.data import PackedDataset
 from recbole_ssm.errors import InputError
 from recbole_ssm.system.progress_bar import bar
@@ -57,6 +58,7 @@ def evaluate(
     with _loaded(file, state, dataset, command_line) as (config, _, loaders, trainer):
         data = loaders.train._dataset
         if others:
+            _check_no_settings_of_models(config)
             trainer.model = load_ensemble([file, *others], config, data, states)
         valid_result = _metrics(trainer, loaders.valid, "validating")
         if update:
@@ -71,6 +73,16 @@ def evaluate(
         "updated": update,
         "same_training_data": fingerprint(data) == state["dataset"],
     }
+
+
+def _check_no_settings_of_models(config: Config) -> None:
+    """Raise InputError for a key of a model on the command line: of several, each has the settings of its training."""
+    for key in config.model_class.keys if config.is_packed else ():
+        if key.name in config.cmd_config_dict:
+            raise InputError(
+                f"--{key.name} does not apply to several checkpoints: each of their models has the settings of its "
+                "training; leave it out"
+            )
 
 
 def _read(files: Sequence[str | Path], language_model: str | Path | None) -> dict[str | Path, dict[str, Any]]:

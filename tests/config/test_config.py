@@ -16,6 +16,7 @@ from recbole.utils.argument_list import (
 
 from recbole_ssm.config.config import Config
 from recbole_ssm.config.shipped_files import find_config_file, properties_folder
+from recbole_ssm.config.splits import split_in_words
 from recbole_ssm.errors import InputError
 from recbole_ssm.model.registry import MODELS, model_class
 from recbole_ssm.model.ssd4rec import SSD4Rec
@@ -497,3 +498,10 @@ def test_rankings_that_cannot_be_are_refused(model, given, words):
 def test_recall_and_hit_are_not_both_computed_by_default_where_they_are_the_same(model, keys, same):
     metrics = Config(model, "ml-100k", config_dict=keys)["metrics"]
     assert [name.lower() for name in metrics if name.lower() in ("recall", "hit")] == same
+
+
+@pytest.mark.parametrize(
+    ("shares", "says"), [([8, 1, 1], "validation items not trained on"), ([1, 0, 0], "no validation")]
+)
+def test_a_split_by_shares_says_whether_anything_validates(shares, says):
+    assert split_in_words({"RS": shares}, "user") == f"split RS {shares} by user; {says}"

@@ -134,6 +134,8 @@ def test_several_models_rank_together(tmp_path, capfd, monkeypatch):
     assert found["mrr@10"] == pytest.approx(((rank < 10) / (rank + 1)).mean().item(), abs=1e-6)
     alone = [ask("evaluate", f"--checkpoint={file}", "--metric_decimal_place=6")["test_result"] for file in files]
     assert found not in alone
+    assert main(["evaluate", f"--checkpoint={','.join(files)}", "--memory_scale=2"]) == 2
+    assert "--memory_scale does not apply to several checkpoints" in capfd.readouterr().err
     other = train(tmp_path, eval_args={"split": {"LS": "test_only"}})["checkpoint"]
     for file, said in ((other, "was trained on other data"), (train(tmp_path, "SASRec")["checkpoint"], "is a SASRec")):
         assert main(["evaluate", f"--checkpoint={files[0]},{file}"]) == 2

@@ -23,33 +23,41 @@ def check_ranked_alike(configs: dict[str, Config]) -> None:
 
 
 def check_same_test_items(configs: dict[str, Config]) -> None:
-    """Raise InputError, before anything is trained, if models of different kinds would be tested on different items.
+    """Raise InputError, before anything is trained, if models would be tested on, or rank, different items.
 
-    Sequential models have the same test items whatever the model is, so of them one split is made, as packed data.
+    Of models that split and read items alike one split is made, of sequential ones as packed data.
     """
     kinds: dict[tuple, str] = {}
     for name, config in configs.items():
         sequential = config.MODEL_TYPE == ModelType.SEQUENTIAL
-        kinds.setdefault((sequential, None if sequential else (config.MODEL_TYPE, str(config.load_col))), name)
+        read = config.load_col is None or "item" in config.load_col
+        kinds.setdefault((sequential, read if sequential else (config.MODEL_TYPE, str(config.load_col))), name)
     if len(kinds) == 1:
         return
-    tested = {name: _test_items(configs[name]) for name in kinds.values()}
-    first, *others = tested
-    for other in others:
-        if alone := tested[first] ^ tested[other]:
+    (first, (tested, ranked)), *others = ((name, _items(configs[name])) for name in kinds.values())
+    for other, (tested_there, ranked_there) in others:
+        if alone := tested ^ tested_there:
             user, item = min(alone)
-            has, lacks = (first, other) if (user, item) in tested[first] else (other, first)
+            has, lacks = (first, other) if (user, item) in tested else (other, first)
             raise InputError(
                 f"{first} and {other} would not be tested on the same items and cannot be compared: {has} is tested on "
                 f"item {item!r} of user {user!r}, and {lacks} is not ({len(alone)} such test items); leave the "
                 "split at its default, the last item of each user"
             )
+        if ranked != ranked_there:
+            most = max((first, ranked), (other, ranked_there), key=lambda each: len(each[1]))[0]
+            raise InputError(
+                f"{first} ranks {len(ranked):,} items and {other} {len(ranked_there):,}, and they cannot be compared: "
+                "where the .item file is read, its items without interactions are ranked, too; read it for all, "
+                f'--load_col="{configs[most].load_col}"'
+            )
 
 
-def _test_items(config: Config) -> set[tuple[str, str]]:
-    """Names of users and items of the test data."""
+def _items(config: Config) -> tuple[set[tuple[str, str]], set[str]]:
+    """Names of users and items of the test data, and of all items that are ranked."""
     set_seed(config)
     dataset: Any = create_dataset(config, packed=config.MODEL_TYPE == ModelType.SEQUENTIAL)
     test = dataset.build()[2]
     fields = (dataset.uid_field, dataset.iid_field)
-    return set(zip(*(dataset.id2token(field, test.inter_feat[field].numpy()) for field in fields), strict=True))
+    tested = zip(*(dataset.id2token(field, test.inter_feat[field].numpy()) for field in fields), strict=True)
+    return set(tested), set(dataset.field2id_token[dataset.iid_field][1:])  # the first one stands for padding

@@ -13,7 +13,7 @@ def permutation_p(difference: np.ndarray, resamples: int = 9999, seed: int = 0) 
 
     Args:
         difference: (N,) one model's metric less the other's, of each user.
-        resamples: how many flips; the least p-value is 1 / (resamples + 1).
+        resamples: how many flips; the least p-value is 2 / (resamples + 1).
         seed: of the flips.
 
     Returns:

@@ -374,6 +374,17 @@ def test_values_that_are_tested_otherwise_are_not_trained(folder, capsys, key, v
     assert f"with another {key} the test is another one" in capsys.readouterr().err
 
 
+def test_models_that_rank_other_items_are_not_compared(folder):
+    items = [f"i{number}\tred" for number in range(30)] + ["new\tblue"]
+    (folder / "tiny" / "tiny.item").write_text("\n".join(["item_id:token\tcolour:token", *items, ""]))
+    keys = ["--data_path=.", "--use_gpu=False", "--item_features=colour"]
+    variants = [Variant(name, name) for name in ("SASRec", "2Mamba4Rec")]
+    with pytest.raises(InputError, match=r"SASRec ranks 30 items and 2Mamba4Rec 31, .* --load_col=\"(.*)\"$") as error:
+        Study(variants, "tiny", [1], folder / "found", keys=keys).check()
+    keys.append("--load_col=" + str(error.value).split('"')[1])  # as it says
+    Study(variants, "tiny", [1], folder / "found", keys=keys).check()
+
+
 def test_other_test_items_are_not_compared(folder):
     study = Study([Variant(name, name) for name in ("2Mamba4Rec", "SASRec")], "tiny", [1], folder / "made")
     (folder / "made" / "runs").mkdir(parents=True)
