@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from functools import partial
 from logging import getLogger
 from pathlib import Path
@@ -23,10 +24,13 @@ from recbole_ssm.serving.session import Session, read_count
 from recbole_ssm.serving.user_histories import UserHistories, read_histories, read_user_histories
 from recbole_ssm.serving.users import Histories, Naming, Users, as_table, is_user, unknown_in_words, users_of
 from recbole_ssm.system.terminal import printable
-from recbole_ssm.training.evaluation import evaluate
+from recbole_ssm.training.evaluation import evaluate_states
 
 Rule = Items | Sequence[Items | None]
 """Names of items for all histories, or for each history such a list, or None."""
+
+_NOT_KEPT = {"format", "format_version", "state_dict", "other_parameter", "optimizer", "training"}
+"""Of a checkpoint: what the model has, and what only a training needs."""
 
 
 class Recommender(Ranker):
@@ -73,7 +77,6 @@ class Recommender(Ranker):
         language_model: str | Path | None = None,
     ):
         state = checkpoint.read(file)
-        self._moved = language_model
         if language_model is not None:
             (state,) = with_folder([state], language_model)
         super().__init__(state, file, device, filter_seen=filter_seen, ssm_backend=ssm_backend, cuda_graph=cuda_graph)
@@ -81,7 +84,7 @@ class Recommender(Ranker):
         self.history: list[dict[str, Any]] = state["history"]
         reached = self.history[-1].get("valid_result") if self.history else None
         self.metrics: dict[str, dict[str, float] | None] = {"valid": reached, "test": None}
-        self._stored = {key: state[key] for key in ("config", "given", "dataset")}
+        self._stored = {key: value for key, value in state.items() if key not in _NOT_KEPT}
         self._naming = Naming(str(self.model.USER_ID), str(self.model.ITEM_ID))
         self._reading: dict[str, Any] = {}
         self._known: Users | Callable[[], Users] | None = None
@@ -207,7 +210,7 @@ class Recommender(Ranker):
             config = self._stored["config"]
             return metrics_of_last(self, self._users(clicks), config["metrics"], config["topk"])
         words = [f"--filter_seen={self.filter_seen}"]
-        found: dict[str, float] | None = evaluate(self.file, None, words, language_model=self._moved)["test_result"]
+        found: dict[str, float] | None = evaluate_states({self.file: self._state()}, None, words)["test_result"]
         if found is None:
             raise InputError("the training's split has no test part; give a table of clicks")
         return found
@@ -219,13 +222,15 @@ class Recommender(Ranker):
             file: by convention it ends in ``.pth``; what stands there is replaced, in an atomic write.
 
         Raises:
-            CheckpointError: the checkpoint that the model was read from is not there any more.
             CheckpointNotWritten: the disk is full, or the folder is not there.
         """
-        state = checkpoint.read(self.file)
-        kept = {key: value for key, value in state.items() if not key.startswith("format")}
+        checkpoint.write(file, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        """What a checkpoint of the model holds now. The file that it was read from may be another one by now."""
         weights = {name: tensor.cpu() for name, tensor in self.model.state_dict().items()}
-        checkpoint.write(file, kept | {"state_dict": weights, "other_parameter": self.model.other_parameter() or {}})
+        now = {"state_dict": weights, "other_parameter": self.model.other_parameter() or {}}
+        return self._stored | now | {"optimizer": {}, "training": {}}
 
     def similar(self, items: Sequence[str], k: int = 10) -> list[list[tuple[str, float]]]:
         """The items whose embeddings are nearest to those of some items, by cosine.
@@ -280,9 +285,13 @@ class Recommender(Ranker):
             InputError: the model counts nothing, ``histories`` are no lists of names, one has an unknown item, or
                 ``new`` does not fit.
         """
-        if not isinstance(histories, Sequence) or any(isinstance(each, str) for each in histories):
+        lists = isinstance(histories, Sequence) and all(isinstance(each, Sized) for each in histories)
+        if not lists or any(isinstance(each, str) for each in histories):
             raise InputError(f"histories are a list of lists of names of items, and not {histories!r}")
-        new = [len(history) for history in histories] if new is None else list(new)
+        try:
+            new = [operator.index(n) for n in (map(len, histories) if new is None else new)]
+        except TypeError:  # no list, or not of whole numbers
+            new = [-1]
         if len(new) != len(histories) or any(not 0 <= n <= len(each) for n, each in zip(new, histories, strict=False)):
             raise InputError("new must be a number for each history, from 0 to the number of its items")
         numbers, fresh = [], []

@@ -40,13 +40,18 @@ def write(path: str | Path, state: dict[str, Any], *, format: str) -> None:
         with atomic_write(path) as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:
-        needed = sum(tensor.nbytes for tensor in _tensors(state))
-        free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
         raise CheckpointNotWritten(
-            f"{path} could not be written ({str(error).splitlines()[0]}): it needs "
-            f"{needed / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free. "
-            + ("The file of before is still there" if path.exists() else "There was no file before")
+            f"{path} could not be written ({str(error).splitlines()[0]}){_space(path, state, error)}. "
+            + ("The file of before is still there" if path.is_file() else "There was no file before")
         ) from error
+
+
+def _space(path: Path, state: dict[str, Any], error: OSError | RuntimeError) -> str:
+    """Words on how much space a state needs, unless an error is of the place."""
+    if isinstance(error, FileExistsError | FileNotFoundError | NotADirectoryError | PermissionError):
+        return ""
+    needed, free = sum(tensor.nbytes for tensor in _tensors(state)), shutil.disk_usage(path.parent).free
+    return f": it needs {needed / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free"
 
 
 def read(
@@ -74,7 +79,8 @@ def read(
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}{_newest_beside(path)}")
+        what = f"{path} is a folder and no checkpoint" if path.is_dir() else f"there is no checkpoint {path}"
+        raise CheckpointError(f"{what}{_newest_beside(path)}")
     state, parts = _load(path, device, trust)
     if not isinstance(state, dict) or state.get("format") != format:
         if trust and isinstance(state, dict) and "state_dict" in state:
@@ -101,8 +107,9 @@ def read(
 
 
 def _newest_beside(path: Path) -> str:
-    """The end of a message about a missing file: the newest checkpoints of its folder, or nothing if there are none."""
-    found = sorted(path.parent.glob("*.pth"), key=lambda file: file.stat().st_mtime, reverse=True)
+    """The end of a message about a missing file, or a folder: the newest checkpoints there, or nothing without any."""
+    folder = path if path.is_dir() else path.parent
+    found = sorted(folder.glob("*.pth"), key=lambda file: file.stat().st_mtime, reverse=True)
     return f"; the newest there: {', '.join(map(str, found[:3]))}" if found else ""
 
 

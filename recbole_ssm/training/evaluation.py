@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,30 @@ def evaluate(
         InputError: something else that is given cannot be used.
     """
     states = _read([file, *others], language_model)
-    state = states[file]
+    return evaluate_states(states, dataset, command_line, others=others, update=update)
+
+
+def evaluate_states(
+    states: Mapping[str | Path, dict[str, Any]],
+    dataset: str | None = None,
+    command_line: Iterable[str] = (),
+    *,
+    others: Sequence[str | Path] = (),
+    update: bool = False,
+) -> dict[str, Any]:
+    """As :func:`evaluate`, where what is in the first checkpoint at least has been read.
+
+    Args:
+        states: by file.
+        dataset: see there.
+        command_line: see there.
+        others: see there.
+        update: see there.
+
+    Returns:
+        See there.
+    """
+    file, state = next(iter(states.items()))
     with _loaded(file, state, dataset, command_line) as (config, _, loaders, trainer):
         data = loaders.train._dataset
         if others:

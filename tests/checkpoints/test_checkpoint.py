@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import re
 import zipfile
 
 import numpy as np
@@ -192,5 +193,14 @@ def test_a_limit_of_the_system_leaves_the_last_checkpoint(file):
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(CheckpointNotWritten, match="No such file"):
+    with pytest.raises(CheckpointNotWritten, match=r"No such file.*\)\. There was no file before"):
         checkpoint.write(tmp_path / "nowhere" / "model.pth", STATE)
+
+
+def test_a_folder_in_place_of_a_file(file):
+    with pytest.raises(CheckpointNotWritten, match=r"is no file\)\. There was no file before"):
+        checkpoint.write(file.parent, STATE)
+    with pytest.raises(
+        CheckpointError, match=rf"is a folder and no checkpoint; the newest there: {re.escape(str(file))}"
+    ):
+        checkpoint.read(file.parent)

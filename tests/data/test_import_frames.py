@@ -96,6 +96,7 @@ def test_columns_of_every_type_of_pandas_are_read(kind):
         ({"product": [[1]] * 5}, {}, "'product' holds lists"),
         ({"product": "[PAD]"}, {}, "no item that can be used"),
         ({"product": "a\0b"}, {}, "no item that can be used"),
+        ({"product": "\ud83d"}, {}, "no item that can be used"),  # as JSON has where a text was cut
         ({"product": pd.Timestamp(0)}, {}, "'product' is of type datetime64"),
         ({}, {"user": "product", "item": "product"}, "given as user and as item"),
         ({}, {"user": "custmer"}, "no column 'custmer'. Did you mean customer?"),

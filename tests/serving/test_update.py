@@ -1,6 +1,7 @@
 """What models count takes in new interactions without training: in a service, and before a test."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from atomic import interactions, small, write_dataset
 
 from recbole_ssm import InputError, Recommender, run
 from recbole_ssm.cli.main import main
+from recbole_ssm.testing.checkpoints import made_checkpoint
 
 KEYS = {"2Mamba4Rec": {"transition_memory": True, "repeat_bias": True}, "PCTM": {}}
 
@@ -64,9 +66,10 @@ def test_a_pair_counts_only_where_its_later_item_is_new(file):
     ("histories", "new", "words"),
     [
         ([["i1", "i2"]], [3], "new must be a number for each history"),
-        ([["i1", "i2"]], [1, 1], "new must be a number for each history"),
+        *(([["i1", "i2"]], n, "new must be a number for each history") for n in ([1, 1], 1, [1.0], ["1"], [None])),
         ([["i1", "nobody"]], None, "knows no item 'nobody'"),
         ("i1", None, "histories are a list of lists of names of items, and not 'i1'"),
+        ([3], None, "histories are a list of lists of names of items, and not"),
         (["i1", "i2"], None, "histories are a list of lists of names of items, and not"),
     ],
 )
@@ -86,6 +89,20 @@ def test_a_test_can_know_the_validation_items(file, folder, tmp_path, monkeypatc
     assert [each["updated"] for each in results] == [False, True]
     assert results[0]["valid_result"] == results[1]["valid_result"]
     assert results[0]["test_result"] != results[1]["test_result"]
+
+
+@pytest.mark.sampled(1)
+def test_an_evaluation_is_of_the_model_as_it_is_now(file):
+    """And a file that is saved, too, whatever stands by now where the model was read from."""
+    place, saved = (Path(file).with_name(name) for name in ("place.pth", "saved.pth"))
+    recommender = Recommender(shutil.copy(file, place))
+    before, scores = recommender.evaluate(), recommender.recommend([["i1"]])
+    made_checkpoint(place, 9)
+    recommender.save(saved)
+    assert Recommender(saved).recommend([["i1"]]) == scores
+    assert recommender.evaluate() == before
+    recommender.update([["i1", "i2"], ["i3", "i1"]] * 50)
+    assert recommender.evaluate() != before
 
 
 @pytest.mark.slow

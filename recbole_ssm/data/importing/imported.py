@@ -255,6 +255,6 @@ def _digest(df: pd.DataFrame, items: pd.DataFrame | None, options: Options) -> s
         digest.update(repr(list(frame.columns)).encode())
         try:
             digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
-        except TypeError:  # of lists
-            digest.update(frame.to_csv(index=False).encode())
+        except (TypeError, UnicodeEncodeError):  # of lists, or halves of characters
+            digest.update(frame.to_csv(index=False).encode(errors="surrogatepass"))
     return digest.hexdigest()
