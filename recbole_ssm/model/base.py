@@ -332,4 +332,9 @@ class PackedSequentialRecommender(PackedRecommender):
         tokens, cu_seqlens = self.packed(interaction)
         readout = last_tokens(cu_seqlens)
         hidden = self.encode(tokens, cu_seqlens, readout, **self.columns_of(interaction))
+        if len(hidden) != len(readout):
+            raise ValueError(
+                f"{type(self).__name__}.encode must return a row for each token of readout, {len(readout)} here, and "
+                f"returned {len(hidden)}"
+            )
         return hidden, self.added(tokens, cu_seqlens, readout)

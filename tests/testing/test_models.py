@@ -224,6 +224,11 @@ class HasAWrongGradient(Average):
         return self.score_all(self.forward(interaction))
 
 
+class KnowsNoReadout(Average):
+    def encode(self, tokens, cu_seqlens, readout=None):
+        return super().encode(tokens, cu_seqlens)
+
+
 class TakesAnyItem(Average):
     def check_histories(self, tokens, cu_seqlens):
         pass
@@ -248,6 +253,7 @@ MISTAKES = {
     StepsWithoutItsState: "steps give what the whole history gives: step 1",
     CannotStep: "streams is False, but step does not refuse",
     ForgetsAWeight: "weights come back from a file",
+    KnowsNoReadout: "encode must return a row for each token of readout",
     TakesAnyItem: "items outside the catalogue are refused: item -1",
 }
 
