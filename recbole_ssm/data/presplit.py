@@ -252,6 +252,13 @@ class PackedPresplitDataset(Histories, PackedDataset):
         index, cu_seqlens = gather_ranges(start[rows], end[rows] + 1 - start[rows])
         return self.history[index], cu_seqlens
 
+    def sequences_to_targets(self) -> tuple[Tensor, Tensor, Tensor]:
+        """As of data that are split here, but for a sequence for each line: its history, and its target as the last."""
+        start, end = self.inter_feat[HISTORY_START], self.inter_feat[HISTORY_END]
+        index, cu_seqlens = gather_ranges(start, end + 1 - start)
+        is_target = torch.zeros(len(index), dtype=torch.bool).index_fill(0, cu_seqlens[1:].long() - 1, True)
+        return self.history[index], cu_seqlens, is_target
+
     def begins(self, samples: Interaction) -> Tensor:
         """As RecBole has it: a history of one item is a user's first."""
         return samples[HISTORY_END] - samples[HISTORY_START] == 1

@@ -49,7 +49,7 @@ def recbole_loaders(config: Config, dataset: Dataset) -> Loaders:
         train.collate_fn = SharedCollate(train.collate_fn, rank(), world_size())
     if config.counts_per_batch:
         _hold_no_item_twice(train)
-    if config.temporal is not None:
+    if config.temporal is not None or config.MODEL_TYPE == ModelType.SEQUENTIAL:
         valid, test = (_with_row_per_sample(config, loader) for loader in (valid, test))
     return train, valid, test
 
@@ -86,14 +86,14 @@ class RowPerSample(FullSortEvalDataLoader):
 
 
 class SampledRowPerSample(NegSampleEvalDataLoader):
-    """Sampled evaluation in which a temporal split has a row for each sample, as full ranking has it.
+    """Sampled evaluation with a row for each sample, as full ranking has it, for sequential models and temporal splits.
 
     RecBole's own has a row for each user: all targets of a user, each after another history, are ranked together.
     """
 
     def _init_batch_size_and_step(self) -> None:
         n = len(self._dataset)
-        if n and self.config.temporal is not None and self.neg_sample_args["distribution"] != "none":
+        if n and self.neg_sample_args["distribution"] != "none":
             self.uid_list, self.uid2items_num = np.arange(n), np.ones(n, dtype=np.int64)
             self.uid2index = [slice(row, row + 1) for row in range(n)]
             self.sample_size = n

@@ -22,7 +22,8 @@ def candidates(loader) -> dict[str, tuple[list, list]]:
     found, dataset = {}, loader._dataset
     for index in torch.arange(len(loader.uid_list)).split(7):
         interaction, row, positive_u, positive_i = loader.collate_fn(index.numpy())
-        for number, user in enumerate(loader.uid_list[index.numpy()]):
+        for number, own in enumerate(loader.uid_list[index.numpy()]):
+            user = dataset.inter_feat["user_id"][loader.uid2index[own].start]
             items = interaction["item_id"][row == number].numpy()
             targets = positive_i[positive_u == number].numpy()
             names = dataset.id2token("item_id", items).tolist(), dataset.id2token("item_id", targets).tolist()

@@ -295,17 +295,18 @@ def test_filter_seen_filters_the_whole_list(tmp_path, model, longest):
 
 @pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec"])
 def test_sampled_evaluation_filters_the_lists_of_each_line(tmp_path, model):
-    """The loader sorts its lines by user; a target that its list holds is a miss, and candidates are in no list."""
+    """The loader sorts its lines by user and ranks each alone; a target that its list holds is a miss."""
     rows = [("b", ["i1", "i2"], "i2"), ("a", ["i3"], "i4"), ("b", ["i5"], "i6"), ("a", ["i4", "i5"], "i4")]
     more = [("c", [f"i{number}" for number in range(12)], "i0")]
     keys = write(tmp_path, {"train": more, "valid": rows[::-1], "test": rows})
     keys |= {"eval_args": {"mode": "uni3"}, "filter_seen": True}
     dataset, (_, *evaluation) = make_loaders(make_config(tmp_path, model, "split", **keys))
     for loader in evaluation:
-        batch, row, _, positive = next(iter(loader))
+        batch, row, positive_u, positive = next(iter(loader))
         names = dataset.id2token("item_id", positive.numpy())
         assert sorted(names) == ["[PAD]", "[PAD]", "i4", "i6"]
-        users = [dataset.id2token("user_id", int(loader.uid_list[each])) for each in row]
+        assert positive_u.tolist() == [0, 1, 2, 3] and row.bincount().tolist() == [4, 4, 4, 4]
+        users = dataset.id2token("user_id", loader._dataset.inter_feat["user_id"][row].numpy())
         drawn = zip(users, dataset.id2token("item_id", batch["item_id"].numpy()), batch["label"].tolist(), strict=True)
         had = {"a": {"i3", "i4", "i5"}, "b": {"i1", "i2", "i5", "i6"}}
         assert not any(item in had[user] for user, item, label in drawn if label == 0)
@@ -331,6 +332,16 @@ def test_evaluation_and_recommendations_read_the_same_items(tmp_path, longest):
     assert again["test_result"] == pytest.approx(result["test_result"])
     assert again["same_training_data"]
     assert again["time_order"] == "of the files"
+
+
+def test_validation_lines_are_counted_before_the_test(tmp_path):
+    lines = [("a", ["i1"], "i2"), ("a", ["i1", "i2"], "i3"), ("b", ["i4"], "i1")]
+    keys = write(tmp_path, {"train": chain()["train"], "valid": lines, "test": lines})
+    dataset, (_, valid, _) = make_splits(make_config(tmp_path, "PCTM", "split", **keys))
+    tokens, cu_seqlens, is_target = valid.sequences_to_targets()
+    names = [list(dataset.id2token("item_id", part.numpy())) for part in tokens.split(cu_seqlens.diff().tolist())]
+    assert names == [[*history, target] for _, history, target in lines]
+    assert is_target.nonzero()[:, 0].tolist() == (cu_seqlens[1:] - 1).tolist()
 
 
 def test_other_histories_are_other_data(tmp_path):

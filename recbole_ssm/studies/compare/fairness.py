@@ -44,6 +44,8 @@ def check_same_test_items(configs: dict[str, Config]) -> None:
                 f"item {item!r} of user {user!r}, and {lacks} is not ({len(alone)} such test items); leave the "
                 "split at its default, the last item of each user"
             )
+        if why := _counted_by_user(configs[first], configs[other], tested):
+            raise InputError(why)
         if ranked != ranked_there:
             most = max((first, ranked), (other, ranked_there), key=lambda each: len(each[1]))[0]
             raise InputError(
@@ -51,6 +53,27 @@ def check_same_test_items(configs: dict[str, Config]) -> None:
                 "where the .item file is read, its items without interactions are ranked, too; read it for all, "
                 f'--load_col="{configs[most].load_col}"'
             )
+
+
+def _counted_by_user(one: Config, other: Config, tested: set[tuple[str, str]]) -> str:
+    """Check that models both have a row for each user, or both one for each test item.
+
+    Args:
+        one: of a model.
+        other: of a model of another kind.
+        tested: users and items of the test data of both.
+
+    Returns:
+        Why they are not compared; empty if they can be.
+    """
+    sequential = [each.MODEL_TYPE == ModelType.SEQUENTIAL for each in (one, other)]
+    if all(sequential) or not any(sequential) or one.temporal is not None or len(dict(tested)) == len(tested):
+        return ""
+    by_sample, by_user = (one, other) if sequential[0] else (other, one)
+    return (
+        f"{by_user.model} is not sequential and ranks once for each user, all test items of the user together, and "
+        f"{by_sample.model} once for each test item, of which some users have several here; compare models of one kind"
+    )
 
 
 def _items(config: Config) -> tuple[set[tuple[str, str]], set[str]]:

@@ -385,6 +385,20 @@ def test_models_that_rank_other_items_are_not_compared(folder):
     Study(variants, "tiny", [1], folder / "found", keys=keys).check()
 
 
+def test_rows_of_users_and_of_samples_are_not_compared(folder):
+    """Of pre-split files with several lines of a user, which a model that is not sequential ranks together."""
+    for part in ("train", "valid", "test"):
+        lines = [f"u{user}\ti1 i2\ti{item}" for user in range(3) for item in (3, 4)]
+        text = "\n".join(["user_id:token\titem_id_list:token_seq\titem_id:token", *lines, ""])
+        (folder / "tiny" / f"tiny.{part}.inter").write_text(text)
+    files = "--benchmark_filename=['train','valid','test']"
+    keys = ["--data_path=.", "--use_gpu=False", "--filter_seen=True", "--load_col=None", files]
+    for models in (("SASRec", "2Mamba4Rec"), ("Pop", "BPR")):
+        Study([Variant(name, name) for name in models], "tiny", [1], folder / "found", keys=keys).check()
+    with pytest.raises(InputError, match=r"Pop is not sequential .* and 2Mamba4Rec once for each test item"):
+        Study([Variant(name, name) for name in ("2Mamba4Rec", "Pop")], "tiny", [1], folder / "found", keys=keys).check()
+
+
 def test_other_test_items_are_not_compared(folder):
     study = Study([Variant(name, name) for name in ("2Mamba4Rec", "SASRec")], "tiny", [1], folder / "made")
     (folder / "made" / "runs").mkdir(parents=True)
