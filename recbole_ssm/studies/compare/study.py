@@ -90,7 +90,10 @@ class Study:
         (self.folder / "runs").mkdir(exist_ok=True)
         self._check_begun(configs)
         keys = set(_ITS_OWN) - ({"time_budget"} if self.budget is None else set())
-        return sorted({note for config in configs.values() for note in config.overruled(keys, "compare")})
+        notes = {note for config in configs.values() for note in config.overruled(keys, "compare")}
+        first, *others = (config.passed_over for config in configs.values())
+        idle = first.keys() - set(_ITS_OWN)
+        return sorted(notes | {first[key] for key in idle.intersection(*others)})
 
     def _check_keys(self) -> None:
         """Raise InputError for a key that the comparison sets itself."""

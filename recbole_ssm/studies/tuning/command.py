@@ -92,7 +92,8 @@ def _searched(
     """Do the search with the folder locked, and tell and write what it finds."""
     with task.store.claimed():
         console = Console(file=sys.stdout)
-        for note in config.overruled(SET_BY_TUNE, "tune"):
+        idle = [note for key, note in config.passed_over.items() if key not in SET_BY_TUNE]
+        for note in [*idle, *config.overruled(SET_BY_TUNE, "tune")]:
             console.tell(note)
         metric = config.valid_metric
         with bar(console, partial(task.progress, trials)):

@@ -411,6 +411,13 @@ def test_other_test_items_are_not_compared(folder):
         summarise(study, "SASRec")
 
 
+def test_keys_that_none_of_the_models_reads_are_told_of(folder):
+    variants = [Variant(name, name) for name in ("SASRec", "GRU4Rec")]
+    keys = [*KEYS[:2], "--n_layers=1", "--hiden_size=8"]  # SASRec reads the first
+    (note,) = Study(variants, "tiny", [7], folder / "found", keys=keys).check()
+    assert note.startswith("hiden_size is passed over: unknown key 'hiden_size'. Did you mean hidden_size?")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "noted"),

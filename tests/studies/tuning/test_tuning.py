@@ -371,12 +371,12 @@ def test_a_tool_that_is_not_installed_is_named_before_anything_else(folder, caps
             "show_progress: True\ndataset_cache: '[/]'\n",
             {"show_progress: the config", "dataset_cache: the config files' [/]"},
         ),
-        ("stopping_step: 1\n", set()),
+        ("stopping_step: 1\nn_layers: 2\n", {"n_layers is passed over: it is a key of other models"}),
     ],
 )
 def test_what_config_files_say_in_vain_is_told(folder, capsys, given, noted):
     (folder / "mine.yaml").write_text(given)
     assert main([*VERB, "--tool=hyperopt", "--trials=1", "--config_files=mine.yaml"]) == 0
-    told = [line for line in capsys.readouterr().out.splitlines() if "tune sets" in line]
+    told = [line for line in capsys.readouterr().out.splitlines() if "is passed over" in line]
     assert len(told) == len(noted)
     assert all(any(line.startswith(begin) for line in told) for begin in noted)
