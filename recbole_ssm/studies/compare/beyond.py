@@ -48,7 +48,8 @@ def training_popularity(dataset: Any) -> np.ndarray:
     """How often each item occurs in the training histories of two items or more.
 
     RecBole counts the samples, and so for a sequential model leaves out each user's first item. This is the same for
-    models of all kinds.
+    models of all kinds. Of pre-split files it is how often each item is the target of a line, since lines repeat one
+    another's histories.
 
     Args:
         dataset: the training split.
@@ -56,6 +57,8 @@ def training_popularity(dataset: Any) -> np.ndarray:
     Returns:
         (n_items,) int64.
     """
+    if dataset.config.benchmark_filename is not None:
+        return np.bincount(dataset.inter_feat[dataset.iid_field].numpy(), minlength=dataset.item_num)
     matrix = dataset.inter_matrix(form="coo")
     several = np.bincount(matrix.row, minlength=dataset.user_num)[matrix.row] > 1
     return np.bincount(matrix.col[several], minlength=dataset.item_num)

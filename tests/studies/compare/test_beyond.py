@@ -29,6 +29,20 @@ def test_popularity_is_that_of_the_raw_lines_for_models_of_every_kind(tmp_path, 
     assert {name: n for name, n in zip(names, counted.tolist(), strict=True) if n} == dict(expected)
 
 
+@pytest.mark.parametrize("model", ["2Mamba4Rec", "SASRec", "BPR"])
+def test_popularity_in_files_with_one_line_of_a_user_is_that_of_the_targets(tmp_path, model):
+    (tmp_path / "tiny").mkdir()
+    for part in ("train", "valid", "test"):
+        lines = [f"{part}{user}\ti1 i2 i3\ti{user % 2 + 4}" for user in range(5)]
+        text = "\n".join(["user_id:token\titem_id_list:token_seq\titem_id:token", *lines, ""])
+        (tmp_path / "tiny" / f"tiny.{part}.inter").write_text(text)
+    files = {"benchmark_filename": ["train", "valid", "test"], "load_col": None, "topk": [2], "valid_metric": "MRR@2"}
+    dataset, (train, *_) = make_loaders(make_config(tmp_path, model, **files))
+    counted = training_popularity(train._dataset)
+    names = dataset.id2token("item_id", np.flatnonzero(counted))
+    assert dict(zip(names, counted[counted > 0].tolist(), strict=True)) == {"i4": 3, "i5": 2}
+
+
 def test_novelty_is_the_information_of_what_is_recommended():
     popularity = np.array([0, 8, 4, 4, 0])
     assert novelty(np.array([[1, 2], [3, 1]]), popularity) == pytest.approx((1 + 2 + 2 + 1) / 4)
