@@ -75,11 +75,13 @@ def read_vectors(file: Path) -> tuple[list[str], Vectors]:
     names = names[:-1] if names[-1] == "" else names
     if not isinstance(read, np.ndarray) or read.ndim != 2 or read.dtype.kind != "f" or not read.shape[1]:
         raise InputError(f"item_vectors: {file} must be an array (n, d) of floating-point numbers")
+    with np.errstate(over="ignore"):
+        read = read.astype(np.float32)
     if len(read) != len(names) or len(set(names)) != len(names):
         raise InputError(f"item_vectors: {file} has {len(read)} vectors, and {texts} {len(set(names))} different names")
     if not np.isfinite(read).all():
-        raise InputError(f"item_vectors: {file} has numbers that are not finite")
-    return names, read.astype(np.float32)
+        raise InputError(f"item_vectors: {file} has numbers that are not finite in float32")
+    return names, read
 
 
 def as_embeddings(vectors: Vectors, width: int, std: float) -> Vectors:
@@ -131,7 +133,7 @@ def write_vectors(file: Path, names: Sequence[str], vectors: Vectors) -> None:
 def _safetensor(file: Path) -> NDArray[Any]:
     try:
         from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from safetensors.torch import load_file  # numpy knows no bfloat16
     except ModuleNotFoundError as error:
         raise InputError("item_vectors: a .safetensors file needs pip install safetensors") from error
     try:
@@ -140,7 +142,8 @@ def _safetensor(file: Path) -> NDArray[Any]:
         raise ValueError(error) from error
     if len(found) != 1:
         raise ValueError(f"it has {len(found)} tensors, and must have one")
-    return next(iter(found.values()))
+    (tensor,) = found.values()
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
 
 
 def _of_file(file: Path, names: Sequence[str]) -> Vectors:

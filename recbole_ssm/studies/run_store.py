@@ -19,6 +19,7 @@ from recbole_ssm.data.atomic_files import files_hash
 from recbole_ssm.errors import InputError
 from recbole_ssm.studies.progress import from_file, to_file
 from recbole_ssm.system.atomic_write import check_writable, write_json
+from recbole_ssm.system.distributed import world_size
 from recbole_ssm.system.locks import folder_lock
 from recbole_ssm.system.plain import plain
 
@@ -97,7 +98,11 @@ class RunStore:
         check_writable(self.folder, f"--out={self.folder}")
 
     def make(self) -> None:
-        """Make the folder; InputError as :meth:`check_writable`."""
+        """Make the folder; InputError as :meth:`check_writable`, or where torchrun has started several processes."""
+        if world_size() > 1:
+            raise InputError(
+                "compare, sweep, tune and scaling start processes of their own; start them without torchrun"
+            )
         self.check_writable()
         self.folder.mkdir(parents=True, exist_ok=True)
 

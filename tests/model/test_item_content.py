@@ -155,6 +155,7 @@ def test_vectors_to_start_with_keep_what_is_near(shop, width):
         (np.zeros(3), "a\nb\nc\n", r"must be an array \(n, d\)"),
         (np.zeros((2, 0)), "a\nb\n", r"must be an array \(n, d\)"),
         (np.array([[1.0, np.nan]]), "i1-1\n", "not finite"),
+        (np.array([[1.0, 1e300]]), "i1-1\n", "not finite in float32"),
         (np.array([["a", "b"]]), "i1-1\n", "floating-point"),
         (np.array([[{}]]), "i1-1\n", "must be an array"),
         (np.ones((2, 3)), "x\ny\n", "knows no item of these data"),
@@ -178,15 +179,16 @@ def test_a_column_that_is_not_there_is_named(shop):
         make_trainer(config_of(shop, item_features="brand"))
 
 
-def test_safetensors_are_read_as_npy_is(shop, tmp_path):
-    save_file = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed").save_file
-    save_file({"vectors": np.load(shop / "vectors.npy").astype(np.float32)}, tmp_path / "v.safetensors")
+@pytest.mark.parametrize(("kind", "error"), [(torch.float32, 1e-6), (torch.float16, 1e-3), (torch.bfloat16, 1e-2)])
+def test_safetensors_are_read_as_npy_is(shop, tmp_path, kind, error):
+    save_file = pytest.importorskip("safetensors.torch", reason="safetensors is not installed").save_file
+    save_file({"vectors": torch.from_numpy(np.load(shop / "vectors.npy")).to(kind)}, tmp_path / "v.safetensors")
     (tmp_path / "v.txt").write_text((shop / "vectors.txt").read_text())
     values = [
         make_trainer(config_of(shop, item_vectors=str(file)))[1].model.content.values
         for file in (shop / "vectors.npy", tmp_path / "v.safetensors")
     ]
-    torch.testing.assert_close(*values)
+    torch.testing.assert_close(*values, rtol=error, atol=error)
 
 
 def test_numbers_of_a_column_keep_their_proportions(shop):

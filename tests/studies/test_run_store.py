@@ -34,6 +34,13 @@ def test_a_search_is_kept_and_another_is_refused(tmp_path):
         store.check_search(ASKED | {"data": "e"})
 
 
+def test_several_processes_of_torchrun_do_not_hold_a_study(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="start them without torchrun"):
+        RunStore(tmp_path / "found").make()
+    assert not (tmp_path / "found").exists()
+
+
 def test_runs_have_names_of_files_that_any_system_takes(tmp_path):
     run = RunStore(tmp_path).run("beta=0.5/1-7")
     assert run.name == "beta=0_5_1-7"
