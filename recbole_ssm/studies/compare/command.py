@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from statistics import mean
 
 from recbole_ssm.errors import InputError
@@ -12,6 +13,7 @@ from recbole_ssm.studies.compare.summary import Row, summarise
 from recbole_ssm.studies.report import Report, write_csv
 from recbole_ssm.system.atomic_write import write_json
 from recbole_ssm.system.terminal import Console
+from recbole_ssm.training.hooks.stopping import Interrupted
 
 
 def compare(study: Study, baseline: str | None = None, command: str = "", parameter: str | None = None) -> list[Row]:
@@ -30,6 +32,7 @@ def compare(study: Study, baseline: str | None = None, command: str = "", parame
 
     Raises:
         InputError: something cannot be used; or, once the report is written, runs have failed.
+        Interrupted: Ctrl-C; the same call goes on.
     """
     names = [variant.name for variant in study.variants]
     baseline = baseline or names[0]
@@ -39,7 +42,10 @@ def compare(study: Study, baseline: str | None = None, command: str = "", parame
     console = Console()
     for note in notes:
         console.tell(note)
-    failed = study.train(console)
+    try:
+        failed = study.train(console)
+    except KeyboardInterrupt as stop:
+        raise Interrupted(signal.SIGINT, study.folder, again="the same command") from stop
     if all(study.result(baseline, seed) is None for seed in study.seeds):
         raise InputError(f"no run of the baseline {baseline} came to its end; these failed: " + "; ".join(failed))
     rows = summarise(study, baseline)

@@ -157,6 +157,15 @@ def test_a_run_ends_with_the_process_that_asked_for_it(folder):
     assert run.exitcode == 1
 
 
+def test_ctrl_c_says_how_it_goes_on(folder, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recbole_ssm.studies.compare.study.start", interrupted)
+    assert main([*VERB, *KEYS]) == 130
+    assert "interrupted; found keeps" in (said := capsys.readouterr().err) and "the same command goes on" in said
+
+
 @pytest.mark.slow
 def test_a_run_that_fails_ends_no_other(folder, capsys, runs_here):
     arguments = [
