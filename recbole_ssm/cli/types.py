@@ -21,7 +21,22 @@ LANGUAGE_MODEL = (
 
 def names(word: str) -> list[str]:
     """Words separated by commas, all different."""
-    words = word.split(",")
+    return _different(word.split(","))
+
+
+def values(word: str) -> list[str]:
+    """Words separated by commas, all different; what stands in brackets is one word."""
+    words, depth = [""], 0
+    for letter in word:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and not depth:
+            words.append("")
+        else:
+            words[-1] += letter
+    return _different(words)
+
+
+def _different(words: list[str]) -> list[str]:
     if "" in words or len(set(words)) < len(words):
         raise ArgumentTypeError("must name different ones, separated by commas")
     return words

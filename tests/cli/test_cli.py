@@ -466,3 +466,12 @@ def test_a_name_too_long_for_a_file_is_said(tiny, capsys, words):
 def test_columns_must_be_a_dict_of_lists_of_numbers(value):
     with pytest.raises(InputError, match="--columns must be like"):
         find_verb("recommend").parser().parse(["--checkpoint=x", f"--columns={value}"])
+
+
+@pytest.mark.parametrize(
+    ("word", "values"),
+    [("0,0.1", ["0", "0.1"]), ("[8,16],[4]", ["[8,16]", "[4]"]), ("{'a':(1,[2,3])},None", ["{'a':(1,[2,3])}", "None"])],
+)
+def test_a_list_is_one_value_of_a_sweep(word, values):
+    given, _ = find_verb("sweep").parser().parse(["--model=M", "--dataset=D", "--param=P", f"--values={word}"])
+    assert given.values == values
