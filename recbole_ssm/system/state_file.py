@@ -42,7 +42,11 @@ def write(path: str | Path, state: dict[str, Any], *, format: str) -> None:
     except (OSError, RuntimeError) as error:
         raise CheckpointNotWritten(
             f"{path} could not be written ({str(error).splitlines()[0]}){_space(path, state, error)}. "
-            + ("The file of before is still there" if path.is_file() else "There was no file before")
+            + (
+                "The file of before is still there"
+                if path.is_file() and path.stat().st_size
+                else "There was no file before"
+            )
         ) from error
 
 

@@ -249,6 +249,14 @@ def test_without_redis_only_sessions_fail(file):
         Server(Settings(checkpoint=file), workers=2).run()
 
 
+@pytest.mark.parametrize("place", [("127.0.0.1", 99_999), ("nowhere.invalid", 8000), ("127.0.0.1", 0)])
+def test_where_nobody_can_listen_is_said_before_the_model_is_read(place):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        host, port = place
+        with pytest.raises(InputError, match=rf"^--host={host} and --port=\d+ cannot be listened at"):
+            Server(Settings(checkpoint=Path("none.pth")), host, port or taken.getsockname()[1]).run()
+
+
 def test_another_checkpoint_takes_over_while_requests_come(file, tmp_path):
     """No request fails, and sessions go on: their items are read by the new model."""
     link, models = tmp_path / "current.pth", [file]

@@ -22,7 +22,7 @@ from atomic import (
 from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.latest import differences, find_latest
 from recbole_ssm.cli.main import main
-from recbole_ssm.errors import CheckpointError
+from recbole_ssm.errors import CheckpointError, CheckpointNotWritten
 from recbole_ssm.model.registry import model_class
 from recbole_ssm.system.plain import plain
 from recbole_ssm.system.state_file import checksum
@@ -217,6 +217,23 @@ def test_early_stopping_is_remembered(tiny):
     assert len(trainer.history) < 30
     _, _, calls = train(config, trainer.latest_file)
     assert calls == 0
+
+
+def test_a_disk_that_is_full_in_the_midst_of_a_training(tiny, monkeypatch):
+    """Nothing of it is lost, and what goes on is said."""
+    write, left = checkpoint.write, iter(range(4))
+
+    def until_full(*args):
+        if next(left, None) is None:
+            raise CheckpointNotWritten("full")
+        write(*args)
+
+    monkeypatch.setattr(checkpoint, "write", until_full)
+    with pytest.raises(CheckpointNotWritten, match=r"^full\. .*latest\.pth keeps the training: .* --resume goes on"):
+        train(config_of(tiny, "one cycle"))
+    left = iter(())
+    with pytest.raises(CheckpointNotWritten, match=r"^full$"):
+        train(config_of(tiny, "one cycle"))
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -60,10 +61,12 @@ class Server:
         """Serve until a signal stops it.
 
         Raises:
-            InputError: the checkpoint or another file cannot be used, or workers would have no sessions in common.
+            InputError: the checkpoint or another file cannot be used, nobody can listen at this address, or workers
+                would have no sessions in common.
         """
         if self.workers > 1 and self.settings.sessions == "memory":
             raise InputError("several workers need sessions that they share: --sessions=redis://HOST:PORT/0")
+        _check_place(self.host, self.port)
         app = self.app()  # also for workers, so that what cannot be used is said once
         print(_begun(app, self.host, self.port), flush=True)
         if self.workers == 1:
@@ -112,6 +115,14 @@ def _from_plain(found: Mapping[str, Any]) -> Server:
     files = {key: Path(given[key]) for key in ("checkpoint", "items", "popular", "index") if given[key] is not None}
     settings = Settings(**{**given, **files, "hosts": tuple(given["hosts"]), "limits": Limits(**given["limits"])})
     return Server(**{**found, "settings": settings})
+
+
+def _check_place(host: str, port: int) -> None:
+    """Raise InputError if nobody can listen at an address. Later uvloop would take another port for one too large."""
+    try:
+        socket.create_server((host, port), family=socket.getaddrinfo(host, None)[0][0]).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--host={host} and --port={port} cannot be listened at: {error}; give others") from error
 
 
 def _begun(app: FastAPI, host: str, port: int) -> str:

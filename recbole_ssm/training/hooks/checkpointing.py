@@ -107,8 +107,17 @@ class Checkpointing(Hook):
 
     def _write(self, file: str | Path, epoch: int, done: int = 0) -> None:
         state = self._content(epoch, done)  # which all processes make together
-        if rank() == 0:
+        if rank() != 0:
+            return
+        try:
             checkpoint.write(file, state)
+        except CheckpointNotWritten as error:
+            if self.latest_file.is_file() and self.latest_file.stat().st_size:  # and has not only the name
+                again = (
+                    f"{error}. {self.latest_file} keeps the training: the same command with --resume goes on with it"
+                )
+                raise CheckpointNotWritten(again) from error
+            raise
 
     def _content(self, epoch: int, done: int) -> dict[str, Any]:
         """RecBole's keys, and more; ``given`` is the configuration without the published defaults."""
