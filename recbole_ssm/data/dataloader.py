@@ -194,7 +194,7 @@ class PackedNegSampleEvalDataLoader(SampledRowPerSample):
     """
 
     def __init__(self, config: Config, dataset: PackedDataset, sampler: Any, shuffle: bool = False):
-        super().__init__(config, _SampleRows.from_loaded(dataset), sampler, shuffle)
+        super().__init__(config, dataset.packing(False), sampler, shuffle)
 
     def collate_fn(self, index: Any) -> EvalBatch:
         """As in RecBole: the batch, each candidate's row in the batch, and the rows and items of the positives."""
@@ -212,18 +212,11 @@ class PackedNegSampleEvalDataLoader(SampledRowPerSample):
         return batch, row, positive_u, positive_i
 
 
-class _SampleRows(PackedDataset):
-    """A packed dataset that gives rows without histories, which RecBole's negative sampling can repeat."""
-
-    def __getitem__(self, index: Any, join: bool = True) -> Interaction:
-        return self.samples(index, join)
-
-
 def full_ranking(config: Config, loader: EvalLoader) -> FullSortEvalDataLoader:
     """A loader that ranks all items, for the samples of an evaluation loader of any mode."""
     dataset = loader._dataset
     if isinstance(loader, FullSortEvalDataLoader):
         return loader
     if isinstance(dataset, PackedDataset):
-        return PackedFullSortEvalDataLoader(config, PackedDataset.from_loaded(dataset), None)
+        return PackedFullSortEvalDataLoader(config, dataset.packing(True), None)
     return FullSortEvalDataLoader(config, dataset, SimpleNamespace(used_ids=np.array([set()] * dataset.user_num)))

@@ -52,11 +52,13 @@ class PackedDataset(FromCache, AtomicFiles, SequentialDataset):
         history_columns: (n_interactions,) the columns that the model reads beside the items, in the order of
             ``history``, by their fields in a batch.
         user_start: (n_users,) int64, where each user begins in ``history``.
+        packs: whether ``[]`` gives samples with their histories. Without these RecBole can repeat their rows.
     """
 
     history: Tensor
     history_columns: dict[str, Tensor]
     user_start: Tensor
+    packs = True
 
     @classmethod
     def from_loaded(cls, dataset: Dataset) -> PackedDataset:
@@ -122,7 +124,14 @@ class PackedDataset(FromCache, AtomicFiles, SequentialDataset):
 
     def __getitem__(self, index: Any, join: bool = True) -> Interaction:
         """The packed batch of the samples at ``index``, with user and item features as RecBole joins them."""
-        return self.with_histories(self.samples(index, join))
+        rows = self.samples(index, join)
+        return self.with_histories(rows) if self.packs else rows
+
+    def packing(self, packs: bool) -> PackedDataset:
+        """The same samples, with or without their histories in what ``[]`` gives."""
+        other = copy(self)
+        other.packs = packs
+        return other
 
     def with_histories(
         self, batch: Interaction, next_item_field: str | None = None, n_tokens: int | None = None

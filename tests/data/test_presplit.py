@@ -334,11 +334,13 @@ def test_evaluation_and_recommendations_read_the_same_items(tmp_path, longest):
     assert again["time_order"] == "of the files"
 
 
-def test_validation_lines_are_counted_before_the_test(tmp_path):
+@pytest.mark.parametrize("mode", ["full", "uni2"])
+def test_validation_lines_are_counted_before_the_test(tmp_path, mode):
     lines = [("a", ["i1"], "i2"), ("a", ["i1", "i2"], "i3"), ("b", ["i4"], "i1")]
     keys = write(tmp_path, {"train": chain()["train"], "valid": lines, "test": lines})
-    dataset, (_, valid, _) = make_splits(make_config(tmp_path, "PCTM", "split", **keys))
-    tokens, cu_seqlens, is_target = valid.sequences_to_targets()
+    keys["eval_args"] = {"mode": mode}
+    dataset, (_, valid, _) = make_loaders(make_config(tmp_path, "PCTM", "split", **keys))
+    tokens, cu_seqlens, is_target = valid._dataset.sequences_to_targets()
     names = [list(dataset.id2token("item_id", part.numpy())) for part in tokens.split(cu_seqlens.diff().tolist())]
     assert names == [[*history, target] for _, history, target in lines]
     assert is_target.nonzero()[:, 0].tolist() == (cu_seqlens[1:] - 1).tolist()
