@@ -106,6 +106,15 @@ def test_a_table_is_read_as_the_one_of_the_training(clicks, tmp_path):
     assert found["who"].tolist() and set(found["who"]) == set(sessions)
     again = model.recommend(list(sessions), 1).set_index("who")
     assert (found.set_index("who")["product"] == again.loc[found["who"], "product"]).all()
+    model.save(tmp_path / "shop.pth")
+    saved = recbole_ssm.load(tmp_path / "shop.pth")
+    pd.testing.assert_frame_equal(saved.recommend(table, 1), found)
+    saved.save(tmp_path / "shop.pth")  # it goes on to be known
+    assert recbole_ssm.load(tmp_path / "shop.pth")._reading == model._reading
+    saved._stored["reading"] = {"file": "x"}
+    saved.save(tmp_path / "forged.pth")
+    with pytest.raises(InputError, match=r"forged\.pth says what cannot be .*: an import has no option 'file'"):
+        recbole_ssm.load(tmp_path / "forged.pth")
 
 
 def test_what_was_had_is_left_out_of_a_table_if_that_is_asked_for(fitted, clicks):
