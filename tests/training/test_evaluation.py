@@ -203,8 +203,9 @@ def test_the_folder_of_the_training_may_be_gone(tmp_path):
 @pytest.mark.slow
 def test_what_does_nothing_is_said(tmp_path, caplog):
     file = f"--checkpoint={train(tmp_path, 'SASRec')['checkpoint']}"
-    ask("evaluate", file, "--filter_sen=True")
+    ask("evaluate", file, "--filter_sen=True", "--learning_rate=0.1")
     assert "id you mean filter_seen?" in caplog.text
+    assert "learning_rate is passed over: nothing is trained here" in caplog.text
 
 
 def test_a_model_of_another_size_is_refused(tmp_path, capfd):
