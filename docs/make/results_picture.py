@@ -82,13 +82,13 @@ ROWS = {
         "PCTM-amazon-beauty-final",
     ),
     "amazon-toys": (
-        "2Mamba4Rec-amazon-toys-memory",
+        "2Mamba4Rec-amazon-toys-default",
         "PCTM-amazon-toys",
         "2Mamba4Rec-amazon-toys-default-final",
         "PCTM-amazon-toys-final",
     ),
     "amazon-video-games": ("2Mamba4Rec-amazon-video-games-default", "SSD4Rec-amazon-video-games"),
-    "kuairand-pure": ("Mamba4Rec-kuairand-pure",),
+    "kuairand-pure": ("Mamba4Rec-kuairand-pure", "2Mamba4Rec-kuairand-pure-default"),
 }
 """The runs of README's table; those that were trained on the validation items, too, are the last ones."""
 
