@@ -36,8 +36,8 @@ commit and versions, its hardware and every epoch. [NOTES.md](NOTES.md) says wha
 - **Names.** MODEL-DATASET alone is a recipe, -wide one of `wide/`, -paper one of `paper/`. **-default**:
   [settings from the data](../docs/defaults.md); models that count have their defaults. **-default-no-memory**: the same
   without a `transition_memory`. **-default-even-counts**: the same before it had a `memory_rarity`. **-memory**: with a
-  memory, without a rarity. **-taught**: by default settings but for a teacher; **-taught-wide**: and width 128.
-  **-final**: validation items trained on, too.
+  memory, without a rarity. **-taught**: with a teacher, and else a recipe (ml-1m) or default settings (Amazon);
+  -wide there: width 128. **-final**: validation items trained on, too.
 - **-twenty-minutes**: RecBole's own models by default settings, with a `time_budget` of 1,200 seconds of one core.
 - **-500-users**: 500 users, the same for all models, are validated and tested, in tables of their own.
 - **(b)**: with `repeat_bias`, one learned number on the items of the history.

@@ -352,5 +352,5 @@ def _reading(state: Mapping[str, Any], file: str | Path) -> dict[str, Any]:
     try:
         make_options(found)
     except (AttributeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{file} says what cannot be of how its table was read: {error}") from error
+        raise CheckpointError(f"{file} says what cannot be used as options for reading its table: {error}") from error
     return dict(found)

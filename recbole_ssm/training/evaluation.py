@@ -162,9 +162,7 @@ def loaded(file: str | Path, dataset: str | None = None, command_line: Iterable[
     Yields:
         The configuration, the data, and a trainer that only evaluates.
     """
-    state = checkpoint.read(file)
-    check_adapted(state)
-    with _loaded(file, state, dataset, command_line) as assembly:
+    with _loaded(file, _read([file], None)[file], dataset, command_line) as assembly:
         yield assembly
 
 
