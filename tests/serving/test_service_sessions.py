@@ -10,6 +10,8 @@ import subprocess
 import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -374,24 +376,30 @@ def test_no_session_is_lost_to_a_kill(file, redis_server):
                 event = {"items": [f"i{1 + done % 30}"], "event_id": str(done)}
                 assert ask(port, f"/sessions/{session}/events?k=3", event)["events"] == done + 1
                 done = answered[session] = done + 1
-            except OSError:
+            except (OSError, HTTPException):  # the latter for an answer that the kill has cut
                 time.sleep(0.02)
 
+    def wait(done) -> None:
+        end = time.monotonic() + 60
+        while not done():
+            assert time.monotonic() < end, answered
+            assert not any(user.done() for user in users), [user.result() for user in users if user.done()]
+            time.sleep(0.01)
+
     process = served(port, *words)
-    threads = [threading.Thread(target=clicks, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    while sum(answered.values()) < 40:
-        time.sleep(0.01)
-    process.kill()
-    process.join()
-    before = dict(answered)
-    process = served(port, *words)
-    while any(answered[session] <= before[session] for session in before):
-        time.sleep(0.01)
-    stop.set()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as threads:
+        users = [threads.submit(clicks, number) for number in range(4)]
+        try:
+            wait(lambda: sum(answered.values()) >= 40)
+            process.kill()
+            process.join()
+            before = dict(answered)
+            process = served(port, *words)
+            wait(lambda: all(answered[session] > before[session] for session in before))
+        finally:
+            stop.set()
+    for user in users:
+        user.result()
     for session, events in answered.items():
         found = ask(port, f"/sessions/{session}")
         assert found["events"] == events > before[session]
