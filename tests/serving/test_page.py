@@ -12,6 +12,7 @@ pytest.importorskip("fastapi", reason="the service needs the extra serve")
 uvicorn = pytest.importorskip("uvicorn", reason="the service needs the extra serve")
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tried with playwright")
 expect = playwright.expect
+expect.set_options(timeout=30_000)  # as the waits of a page; 5 seconds are not enough on a busy machine
 
 from recbole_ssm import Recommender  # noqa: E402
 from recbole_ssm.serving.service.app import create_app  # noqa: E402
