@@ -56,6 +56,8 @@ class Ranker:
         self.device = usable_device(device)
         self._backend = usable_backend_of(ssm_backend, state["config"].get("ssm_backend"), self.device)
         self.model = stored_model(state, self.device, file)
+        self.name = str(state["config"]["model"])
+        """The model's name, as ``--model`` takes it."""
         self.items: list[str] = state["item_vocabulary"]
         self.filter_seen = bool(state["config"].get("filter_seen"))
         self.filter_seen = self.filters_seen(filter_seen)

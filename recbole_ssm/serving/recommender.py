@@ -56,6 +56,7 @@ class Recommender(Ranker):
 
     Attributes:
         model: the model, in evaluation mode.
+        name: the model's, as ``--model`` takes it.
         items: name of each item by its number; number 0 is the padding.
         names: the same, to look up numbers.
         columns: names of the columns that the model reads beside the items, as in the data that it was trained on.
@@ -95,11 +96,6 @@ class Recommender(Ranker):
         self._known: Users | Callable[[], Users] | None = None
         if histories is not None:
             self._known = self._users(histories)
-
-    @property
-    def name(self) -> str:
-        """The model's name, as ``--model`` takes it."""
-        return str(self._stored["config"]["model"])
 
     def __repr__(self) -> str:
         config, found = self._stored["config"], self.metrics["test"] or self.metrics["valid"] or {}

@@ -61,7 +61,7 @@ class Session:
 
     def __repr__(self) -> str:
         latest = f", the latest {self.history[-1]!r}" if self.history else ""
-        return f"Session({type(self._recommender.model).__name__}: {len(self.history):,} items{latest})"
+        return f"Session({self._recommender.name}: {len(self.history):,} items{latest})"
 
     def __copy__(self) -> Session:
         """A branch: what is added to one is not added to the other. Both share the model."""

@@ -175,8 +175,8 @@ def test_one_line_says_what_it_is(fitted):
     name = Path(fitted._stored["config"]["dataset"]).name
     assert repr(fitted) == f"Recommender(2Mamba4Rec on {name}: {len(fitted.items) - 1} items, test ndcg@10 {metric})"
     session = fitted.session(["1", "2"])
-    assert repr(session) == "Session(TwoMamba4Rec: 2 items, the latest '2')"
-    assert repr(fitted.session()) == "Session(TwoMamba4Rec: 0 items)"
+    assert repr(session) == "Session(2Mamba4Rec: 2 items, the latest '2')"
+    assert repr(fitted.session()) == "Session(2Mamba4Rec: 0 items)"
 
 
 @pytest.mark.slow

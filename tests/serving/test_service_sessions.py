@@ -23,6 +23,7 @@ import processes
 from asking import asking
 
 from recbole_ssm import InputError, Recommender
+from recbole_ssm.errors import FolderMissing
 from recbole_ssm.serving.index import ItemIndex
 from recbole_ssm.serving.service.app import create_app
 from recbole_ssm.serving.service.engine import Ask, Engine
@@ -297,6 +298,29 @@ def test_another_checkpoint_takes_over_while_requests_come(file, tmp_path):
             client.run(asyncio.sleep(0.01))
         assert click(client, "a", "i6")["model"] == before
         assert 'checkpoint_swaps_total{result="done"} 4.0' in client.get("/metrics").text
+
+
+def test_a_checkpoint_without_its_folder_is_refused_in_words_of_the_command(file, tmp_path, caplog):
+    """The language model of its adapters is not there; ``language_model=`` would be Python's words."""
+    used = tmp_path / "used.pth"
+    shutil.copy(file, used)
+
+    def read(checkpoint):
+        if checkpoint.read_bytes() == b"adapters":
+            raise FolderMissing("the folder of their model is not there")
+        return Recommender(checkpoint)
+
+    watch = Watch(used, read)
+    app = create_app(watch.load(), Settings(watch=0.01, warm=False), watch)
+    with asking(app) as client:
+        used.write_bytes(b"adapters")
+        for _ in range(500):
+            if client.get("/healthz").json()["old_model"]:
+                break
+            client.run(asyncio.sleep(0.01))
+        assert client.get("/healthz").json()["old_model"]
+    (said,) = [record.getMessage() for record in caplog.records if "the old model goes on" in record.getMessage()]
+    assert said.endswith("is not there; name the folder where it is now, as --language_model=FOLDER")
 
 
 @pytest.mark.sampled(3)

@@ -13,6 +13,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recbole_ssm.errors import FolderMissing, InputError
 from recbole_ssm.serving.recommender import Recommender
 from recbole_ssm.system.terminal import printable
 
@@ -63,7 +64,7 @@ class Watch:
                 except Exception as error:  # the model in use goes on
                     service.old_model = True
                     service.metrics.swaps.labels("failed").inc()
-                    getLogger().error(f"{self._replaced} replaced, and the old model goes on: {printable(error)}")
+                    getLogger().error(f"{self._replaced} replaced, and the old model goes on: {_in_words(error)}")
                     continue
                 await service.replace(found)
                 service.old_model = False
@@ -80,3 +81,10 @@ class Watch:
         except OSError:
             return ()
         return tuple(number for each in found for number in (each.st_dev, each.st_ino, each.st_mtime_ns, each.st_size))
+
+
+def _in_words(error: Exception) -> str:
+    """An error for the log of a service, which was started from a command line."""
+    if isinstance(error, FolderMissing):
+        return printable(error.of_command())
+    return printable(error if isinstance(error, InputError) else f"{type(error).__name__}: {error}")

@@ -96,8 +96,6 @@ def search(
 ) -> None:
     """Do the trials, those that are done before by their records.
 
-    ASHA: Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020).
-
     Args:
         task: what is tuned; on a cluster its folder must be the same on all machines.
         settings: the values of each trial, all different.
@@ -110,7 +108,7 @@ def search(
         ended: is told the values of each trial that has ended, and the error if it has failed.
 
     Raises:
-        InputError: there is no cluster at the address, or it has less than a trial is to have.
+        InputError: there is no cluster at the address, Ray does not start, or it has less than a trial is to have.
         Interrupted: SIGTERM or Ctrl-C, before all have ended; the trials that go on are kept as they stand.
     """
     signals = _Signals()
@@ -125,8 +123,9 @@ def search(
                 tuner = _tuner(task, settings, bigger, _share(machines, len(settings), cpus, gpus), early, watching)
                 signals.fitting = True
                 tuner.fit()
-        except KeyboardInterrupt:
-            pass  # before Ray listens to it
+        except (InputError, KeyboardInterrupt):
+            if not signals.told:  # one may have ended Ray's processes before this one
+                raise
         finally:
             signals.fitting = False
             ray.shutdown()
@@ -135,6 +134,7 @@ def search(
 
 
 def _early_stopping(epochs: int, first_epochs: int) -> tune.schedulers.TrialScheduler:
+    """ASHA: Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020)."""
     return tune.schedulers.ASHAScheduler(
         time_attr="epoch",
         max_t=epochs + 1,  # not met: a trial that has done all its epochs ends by itself
@@ -201,7 +201,7 @@ def _trial(task: Task, threads: int | None, folder: str, given: dict[str, Any]) 
 
 def _connect(address: str | None) -> None:
     if address is None:
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        _start()
         return
     host, colon, port = address.removeprefix("ray://").partition(":")
     try:
@@ -212,6 +212,18 @@ def _connect(address: str | None) -> None:
         raise InputError(
             f"there is no Ray cluster at --address={address} ({str(error).splitlines()[0]}); give HOST:PORT as "
             "'ray start --head' prints it, or auto for one on this machine, or leave --address out to start one"
+        ) from error
+
+
+def _start() -> None:
+    """Start Ray on this machine. It waits half a minute for its own processes, and raises a bare ``Exception`` then."""
+    try:
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"Ray did not start on this machine ({reason.rstrip('.')}), as happens where it is busy; give the same "
+            "command again, which goes on with the trials that there are; --tool=hyperopt searches without Ray"
         ) from error
 
 

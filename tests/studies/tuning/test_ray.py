@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import processes
 import pytest
@@ -12,6 +13,7 @@ from atomic import ROOT, SMALL, interactions, write_dataset
 
 from recbole_ssm.cli.main import main
 from recbole_ssm.errors import InputError
+from recbole_ssm.training.hooks.stopping import Interrupted
 
 KEYS = ("--data_path=.", "--use_gpu=False", *(f"--{key}={value}" for key, value in SMALL.items()))
 RATES = [0.05, 1e-6, 1e-9, 1e30]
@@ -95,6 +97,26 @@ def test_an_address_without_a_cluster(folder, capsys, address):
     assert f"there is no Ray cluster at --address={address}" in capsys.readouterr().err
     assert time.monotonic() - begun < 9
     assert records(folder) == []
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_ray_that_does_not_start_is_one_sentence(with_ray, monkeypatch, tmp_path, told):
+    """It gives up waiting for its processes on a busy machine, and where a signal has ended them."""
+    shut = []
+
+    def init(**_):
+        if told:
+            signal.raise_signal(signal.SIGTERM)
+        raise Exception("The current node timed out during startup. This could happen.\nMore of it")
+
+    monkeypatch.setattr(with_ray.ray, "init", init)
+    monkeypatch.setattr(with_ray.ray, "shutdown", lambda: shut.append(True))
+    how = {"bigger": True, "epochs": 9, "first_epochs": 1, "cpus": None, "gpus": None, "address": None, "ended": print}
+    with pytest.raises(Interrupted if told else InputError) as error:
+        with_ray.search(SimpleNamespace(folder=tmp_path), [{"learning_rate": 0.1}], **how)
+    words = "interrupted; " if told else "Ray did not start on this machine (The current node timed out during startup"
+    assert words in str(error.value) and "the same command" in str(error.value) and "\n" not in str(error.value)
+    assert shut == [True]
 
 
 def test_shares(with_ray):
