@@ -56,19 +56,18 @@ def fit(
     """
     of_import = {key: keys.pop(key) for key in _OF_IMPORT & keys.keys()}
     _check(data, model, config_files, of_import if items is None else of_import | {"items": items}, keys)
-    naming, frame, reading = None, data, {}
+    naming, frame = None, data
     if isinstance(frame, pd.DataFrame):
         data = from_dataframe(frame, items=items, path=keys.get("data_path") or "dataset", **of_import)
         naming = Naming.of_frame(frame, data.report["columns"]["user"], data.report["columns"]["item"])
     if isinstance(data, ImportedData):
         name, keys = data.name, keys | {"data_path": data.data_path}
-        reading = of_import | {role: column for role, column in data.report["columns"].items() if column is not None}
     else:
         name = data
     files = [str(file) for file in config_files]
     result = run(model, name, config_file_list=files, config_dict=keys, resume=resume)
     found = Recommender(result["checkpoint"], _device(keys))
-    found._take_training(result, naming, reading)
+    found._take_training(result, naming)
     return found
 
 

@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 
 from recbole_ssm.checkpoints import format as checkpoint
+from recbole_ssm.checkpoints import reading
 from recbole_ssm.checkpoints.adapters import with_folder
-from recbole_ssm.data.importing.options import make_options
-from recbole_ssm.errors import CheckpointError, InputError
+from recbole_ssm.errors import InputError
 from recbole_ssm.ops.packing import cumulative_lengths
 from recbole_ssm.serving.choice import Choice, Items
 from recbole_ssm.serving.held_out import metrics_of_last
@@ -24,7 +24,6 @@ from recbole_ssm.serving.ranker import Ranked, Ranker
 from recbole_ssm.serving.session import Session, read_count
 from recbole_ssm.serving.user_histories import UserHistories, read_histories, read_user_histories
 from recbole_ssm.serving.users import Histories, Naming, Users, as_table, is_user, unknown_in_words, users_of
-from recbole_ssm.system.plain import plain
 from recbole_ssm.system.terminal import printable
 from recbole_ssm.training.evaluation import evaluate_states
 
@@ -33,9 +32,6 @@ Rule = Items | Sequence[Items | None]
 
 _NOT_KEPT = {"format", "format_version", "state_dict", "other_parameter", "optimizer", "training"}
 """Of a checkpoint: what the model has, and what only a training needs."""
-
-_READING = "reading"
-"""The key of a saved file that says how the table of the training was read, as options of the import."""
 
 
 class Recommender(Ranker):
@@ -92,7 +88,7 @@ class Recommender(Ranker):
         self.metrics: dict[str, dict[str, float] | None] = {"valid": reached, "test": None}
         self._stored = {key: value for key, value in state.items() if key not in _NOT_KEPT}
         self._naming = Naming(str(self.model.USER_ID), str(self.model.ITEM_ID))
-        self._reading = _reading(state, file)
+        self._reading = reading.of_checkpoint(state, file)
         self._known: Users | Callable[[], Users] | None = None
         if histories is not None:
             self._known = self._users(histories)
@@ -164,19 +160,17 @@ class Recommender(Ranker):
         )
         return as_table(names, found, users.naming)
 
-    def _take_training(self, result: Mapping[str, Any], naming: Naming | None, reading: Mapping[str, Any]) -> None:
+    def _take_training(self, result: Mapping[str, Any], naming: Naming | None) -> None:
         """Know what a training came to, and the users of its data.
 
         Args:
             result: of :func:`recbole_ssm.run`.
             naming: what the table that it was trained on called its columns; None for a data set.
-            reading: how that table was read.
         """
         self.history = result["history"]
         for part, key in (("valid", "best_valid_result"), ("test", "test_result")):
             self.metrics[part] = result[key] and {name: float(value) for name, value in result[key].items()}
-        self._naming, self._reading = naming or self._naming, dict(reading)
-        self._stored[_READING] = plain(self._reading)
+        self._naming = naming or self._naming
         self._known = lambda: Users(*self.histories_and_columns(), self._naming)
 
     def _users(self, given: Histories) -> Users:
@@ -340,13 +334,3 @@ class Recommender(Ranker):
     def session(self, history: Iterable[str] = (), columns: Mapping[str, Sequence[float]] | None = None) -> Session:
         """A history that grows by one item at a time; see :class:`recbole_ssm.serving.session.Session`."""
         return Session(self, history, columns)
-
-
-def _reading(state: Mapping[str, Any], file: str | Path) -> dict[str, Any]:
-    """How the table of the training was read, as far as a file says it."""
-    found = state.get(_READING, {})
-    try:
-        make_options(found)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{file} says what cannot be used as options for reading its table: {error}") from error
-    return dict(found)

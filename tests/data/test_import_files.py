@@ -140,7 +140,9 @@ def test_names_times_and_filters(content, options, lines):
         (JSON, {"file": "x.parquet"}, "is no Parquet file"),
         (b"[" + JSON + b"]", {"file": "x.json"}, "is a JSON list; write one object on each line"),
         (b"nonsense\n", {"file": "x.json"}, "has no line that is a JSON object"),
-        (JSON + b'{"user":\n\n[1]\n', {"file": "x.json"}, "2 of 4 rows .* line 3: no user .* line 5: no user"),
+        (JSON + b'{"user":\n\n[1]\n', {"file": "x.json"}, "2 of 4 rows .* line 3: no JSON obj.* line 5: no JSON obj"),
+        (JSON + b'{"user":"a","ite\n', {"file": "x.json", "where": "item=x"}, "1 of 3 rows .* line 3: no JSON object"),
+        (JSON + b'{"item":"x","time":1}\n', {"file": "x.json"}, "1 of 3 rows .* line 3: no user that can be used"),
     ],
     ids=lambda value: str(value)[:40],
 )  # fmt: skip
@@ -193,6 +195,21 @@ def test_files_and_a_dataframe_with_the_same_rows_become_the_same_data_set(form,
     expected = from_dataframe(frame, "frame", **options)
     assert lines_of(found) == lines_of(expected)
     assert found.report | {"source": 0} == expected.report | {"source": 0}
+
+
+@pytest.mark.parametrize("unit", ["s", "ns"])
+def test_durations_are_no_times(unit):
+    """A Parquet file has whole numbers for them, which would be taken for seconds since 1970."""
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame({"user": ["a", "b"], "item": ["x", "y"], "time": pd.to_timedelta([1, 9], "D").as_unit(unit)})
+    frame.to_parquet("x.parquet")
+    for read in (lambda: import_files(["x.parquet"]), lambda: from_dataframe(frame)):
+        with pytest.raises(
+            InputError, match=rf"'time' of times is of type timedelta64\[{unit}\]; it must be numbers or"
+        ):
+            read()
+    frame.rename(columns={"time": "spent"}).assign(time=[1, 2]).to_parquet("x.parquet")
+    assert lines_of(import_files(["x.parquet"], "d")) == "a\tx\t1\nb\ty\t2\n"
 
 
 def test_several_files_are_one_table_and_ties_keep_their_order():

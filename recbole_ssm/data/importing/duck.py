@@ -135,17 +135,23 @@ def _load(scan: Scan, options: Options, report: Report) -> list[Any]:
     wanted = " AND ".join(map(scan.condition, on_words)) or "true"
     keep = {"u": user, "i": scan.name(roles.item), "n": number, "d": date}
     columns = ", ".join(f"CASE WHEN {wanted} THEN {value} END AS {name}" for name, value in keep.items())
-    connection.execute(f"CREATE TABLE raw AS SELECT {wanted} AS wanted, {columns} FROM {scan.sql}")
-    rows, chosen = connection.execute("SELECT count(*), count(*) FILTER (wanted) FROM raw").fetchone()
+    broken = scan.broken(roles.item)
+    flags = f"{broken} AS broken, {wanted} AND NOT ({broken}) AS wanted"
+    connection.execute(f"CREATE TABLE raw AS SELECT {flags}, {columns} FROM {scan.sql}")
+    counted = "count(*), count(*) FILTER (wanted), count(*) FILTER (broken)"
+    rows, chosen, unread = connection.execute(f"SELECT {counted} FROM raw").fetchone()
     rejected = scan.rejected(_PLACES)
     report.read = rows + sum(number for _, number, _ in rejected)
     for reason, many, places in rejected:
         report.add_bad(reason, places, many)
     if not report.read:
         raise InputError(f"{', '.join(map(str, scan.source.files))}: there are no rows below the header")
-    if not rows:
+    if unread:
+        first = connection.execute(f"SELECT rowid FROM raw WHERE broken ORDER BY rowid LIMIT {_PLACES}").fetchall()
+        report.add_bad("no JSON object that can be read", scan.places([row for (row,) in first]), unread)
+    if rows == unread:
         report.check_bad(options)
-    report.filtered = rows - chosen
+    report.filtered = rows - chosen - unread
     return on_times
 
 
@@ -159,7 +165,7 @@ def _seconds(scan: Scan, options: Options, report: Report) -> str:
         "SELECT count(*) FILTER (isfinite(n)), count(*) FILTER (isfinite(d)) FROM raw"
     ).fetchone()
     if not numbers and not dates:
-        if report.filtered < report.read:
+        if report.filtered + sum(report.bad.values()) < report.read:
             example = connection.execute(f"SELECT {scan.value(roles.time)} FROM {scan.sql} LIMIT 1").fetchone()
             raise InputError(no_times(roles.time, example and example[0]))
         return "NULL::DOUBLE"

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -94,7 +94,10 @@ def from_dataframe(
         name = f"table-{_digest(df, items, how)}"
         known = Path(path) / name / REPORT
         if known.is_file():
-            return ImportedData(name, str(path), json.loads(known.read_text(encoding="utf-8")))
+            content = json.loads(known.read_text(encoding="utf-8"))
+            if "reading" in content:
+                return ImportedData(name, str(path), content)
+            how = replace(how, overwrite=True)  # an earlier version made it
     folder = check_target(path, name, how)
     report = Report(["DataFrame"])
     table = read_frame(df, how, report)
@@ -226,6 +229,7 @@ def finish(
     Raises:
         InputError: nothing is left, or the files cannot be written.
     """
+    report.options = options.reading
     if options.session_gap is not None:
         table = split_sessions(table, options.session_gap, allocate)
     keep = np.ones(len(table), bool)

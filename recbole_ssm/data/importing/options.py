@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from recbole_ssm.errors import InputError, did_you_mean
+from recbole_ssm.system.plain import plain
 
 DUPLICATES = {
     "rows": "rows with the same user, item and time count once",
@@ -83,6 +84,16 @@ class Options:
         if len(pair) != 2 or not all(type(number) is int for number in pair):
             return 0, 0
         return pair
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What was asked for that also holds for a later table of the same kind, as plain values."""
+        given = ((field.name, getattr(self, field.name), field.default) for field in fields(self))
+        return {name: plain(value) for name, value, default in given if value != default and name not in _OF_ONE_IMPORT}
+
+
+_OF_ONE_IMPORT = ("k_core", "items_id", "items_columns", "overwrite")
+"""Options that do not say how the clicks are read."""
 
 
 def make_options(given: dict[str, Any]) -> Options:

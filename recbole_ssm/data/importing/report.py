@@ -39,6 +39,7 @@ class Report:
         data: numbers about the data as they were written.
         notes: sentences about what is unusual.
         items: what was read of a table of items, if there is one.
+        options: that were asked for, and hold for later tables too.
         where: of which table the rows are, for messages.
     """
 
@@ -54,6 +55,7 @@ class Report:
     data: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     items: dict[str, Any] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
     where: str = ""
 
     def add_bad(self, reason: str, places: list[str], number: int) -> None:
@@ -148,6 +150,7 @@ class Report:
         return {
             "source": self.source,
             "columns": columns,
+            "reading": self.options | {role: name for role, name in columns.items() if name is not None},
             "guessed": [] if roles is None else list(roles.guessed),
             "other columns": [] if roles is None else list(roles.others),
             "times": self.time_text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,30 @@ class Scan:
         if source.format == "parquet":
             self.sql = f"read_parquet({listed})"
             described = connection.execute(f"DESCRIBE SELECT * FROM {self.sql}").fetchall()
-            self._kinds = {row[0]: str(row[1]) for row in described}
+            self._kinds = {row[0]: str(row[1]) for row in described} | self._durations(listed)
             self._values = {name: identifier(name) for name in self._kinds}
         else:
             self.sql = _text(source, listed)
             self._kinds = dict.fromkeys(source.columns, "VARCHAR")
             self._values = dict(zip(source.columns, _expressions(source), strict=True))
         self.columns = list(self._kinds)
+
+    def _durations(self, listed: str) -> dict[str, str]:
+        """Types of columns that pandas wrote as durations; Parquet has whole numbers for them."""
+        found = self.connection.execute(f"SELECT value FROM parquet_kv_metadata({listed}) WHERE key = 'pandas'::BLOB")
+        try:
+            columns = [column for (text,) in found.fetchall() for column in json.loads(text)["columns"]]
+            types = {column["field_name"]: column["numpy_type"] for column in columns}
+        except (KeyError, TypeError, ValueError):  # pandas wrote something else
+            return {}
+        return {name: kind for name, kind in types.items() if str(kind).startswith("timedelta")}
+
+    def broken(self, column: str) -> str:
+        """Whether a line is no JSON object, so that this column is missing."""
+        if self.source.format != "jsonl":
+            return "false"
+        no_object = "CASE WHEN json_valid(c0) THEN json_type(c0) <> 'OBJECT' ELSE true END"
+        return f"CASE WHEN {self.value(column)} IS NULL THEN {no_object} ELSE false END"
 
     def value(self, name: str) -> str:
         """A column."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from recbole_ssm.checkpoints import reading
 from recbole_ssm.checkpoints.fingerprint import fingerprint, item_vocabulary
 from recbole_ssm.checkpoints.popularity import KEY, popularity
 from recbole_ssm.training.batches import EpochBatches
@@ -35,6 +36,7 @@ class Fit:
             "dataset": fingerprint(dataset),
             "item_vocabulary": item_vocabulary(dataset),
             KEY: popularity(dataset),
+            reading.KEY: reading.of_import(dataset),
         }
 
 

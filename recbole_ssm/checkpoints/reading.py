@@ -1,0 +1,54 @@
+"""How the table of a training was read, so that later tables are read in the same way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_ssm.data.importing.options import make_options
+from recbole_ssm.data.importing.writing import REPORT
+from recbole_ssm.errors import CheckpointError
+
+KEY = "reading"
+"""The key of a checkpoint, and of the report of an import, that has options. Those of earlier versions have none."""
+
+
+def of_import(dataset: Any) -> dict[str, Any]:
+    """What the report beside a data set says; nothing where no import of this version made it.
+
+    Args:
+        dataset: RecBole's or this package's.
+
+    Returns:
+        Options of the import, with the columns of users, items and times.
+    """
+    try:
+        report = json.loads((Path(dataset.config["data_path"]) / REPORT).read_text(encoding="utf-8"))
+        make_options(report[KEY])
+    except (AttributeError, KeyError, OSError, TypeError, ValueError):
+        return {}
+    found: dict[str, Any] = report[KEY]
+    return found
+
+
+def of_checkpoint(state: Mapping[str, Any], file: str | Path) -> dict[str, Any]:
+    """What a checkpoint says.
+
+    Args:
+        state: what is in the checkpoint.
+        file: its name.
+
+    Returns:
+        As from :func:`of_import`.
+
+    Raises:
+        CheckpointError: it holds something else.
+    """
+    found = state.get(KEY, {})
+    try:
+        make_options(found)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{file} says what cannot be used as options for reading its table: {error}") from error
+    return dict(found)
