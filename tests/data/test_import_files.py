@@ -83,6 +83,8 @@ def test_the_same_rows_come_of_texts_of_every_form(content, name, text):
         (HEAD + b"a,x,2999-01-01\nb,y,1969-12-31T23:59:59.5Z\n", {}, "a\tx\t32472144000.0\nb\ty\t-0.5\n"),
         (HEAD + b"a,x,2026-07-01 12:00\na,y,2026-07-01 12:00:00+00:00\n", {"time_zone": "Europe/Berlin"},
          "a\tx\t1782900000\na\ty\t1782907200\n"),
+        (HEAD + b"a,x,2026-07-01T12:00:00+02:00\na,y,2026-07-01 10:30:00.25\n", {},
+         "a\tx\t1782900000.0\na\ty\t1782901800.25\n"),
         (HEAD + b"a,x,11/02/2026 09:15\n", {"time_format": "%m/%d/%Y %H:%M"}, "a\tx\t1793610900\n"),
         (GOOD, {"where": "item=y|z"}, "b\ty\t1700000001\n"),
         (GOOD, {"where": "item!=y and time<2023-11-15"}, "a\tx\t1700000000\n"),

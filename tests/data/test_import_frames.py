@@ -82,6 +82,7 @@ BASE = 1_700_000_000
         (pd.to_datetime(["2023-11-14 22:13:20", "2023-11-14 22:13:21"]), [BASE, BASE + 1], "dates"),
         (pd.to_datetime(["2023-11-14 23:13:20+01:00", "2023-11-14 23:13:21+01:00"]), [BASE, BASE + 1], "dates"),
         (["2023-11-14T22:13:20Z", "2023-11-14 22:13:21"], [BASE, BASE + 1], "dates"),
+        (["2023-11-14T23:13:21.25+01:00", "2023-11-14 22:13:21"], [BASE + 1, BASE + 1.25], "dates"),
     ],
 )
 def test_times_of_every_kind_become_seconds(times, seconds, text):

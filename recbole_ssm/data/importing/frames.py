@@ -48,11 +48,11 @@ def read_frame(frame: pd.DataFrame, options: Options, report: Report) -> Table:
     frame = frame[wanted]
     users, user_names, bad_user = _coded(frame, roles.user)
     items, item_names, bad_item = _coded(frame, roles.item)
-    times, bad_time = np.arange(len(frame), dtype=np.float64), np.zeros(len(frame), bool)
+    rows = np.flatnonzero(wanted)
+    times, bad_time = rows.astype(np.float64), np.zeros(len(frame), bool)
     if roles.time is not None and len(frame):
         times, report.time_text = seconds_of(frame[roles.time], options.time_format, options.time_zone)
         bad_time = ~np.isfinite(times)
-    rows = np.flatnonzero(wanted)
     bad = {f"no {role} that can be used": wrong for role, wrong in _by_role(bad_user, bad_item, bad_time).items()}
     for reason, wrong in bad.items():
         report.add_bad(reason, [f"row {row} (from 0)" for row in rows[np.flatnonzero(wrong)[:5]]], int(wrong.sum()))

@@ -112,10 +112,9 @@ class Scan:
             naive = "%z" not in time_format
             date = f"try_strptime({value}, {text_literal(time_format)})"
             return none, f"epoch({date}{at_zone if naive else ''})"
-        if kind == "VARCHAR":  # without a zone a plain timestamp is as good, and quicker
-            wanted = "TIMESTAMP" if zone == "UTC" else "TIMESTAMPTZ"
+        if kind == "VARCHAR":
             number = f"TRY_CAST({value} AS DOUBLE)"
-            return number, f"CASE WHEN {number} IS NULL THEN epoch(TRY_CAST({value} AS {wanted})) END"
+            return number, f"CASE WHEN {number} IS NULL THEN epoch(TRY_CAST({value} AS TIMESTAMPTZ)) END"
         if kind in _WHOLE or kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL"):
             return f"CAST({value} AS DOUBLE)", none
         raise InputError(f"column {name!r} of times is of type {kind}; it must be numbers or dates")

@@ -142,5 +142,6 @@ def _of_dates(dates: pd.Series, zone: str) -> NDArray[np.float64]:
     """Seconds (R,) of dates, NaN for those that are missing."""
     if dates.dt.tz is None:
         dates = dates.dt.tz_localize(zone, ambiguous=np.ones(len(dates), bool), nonexistent="shift_forward")
-    utc = dates.dt.tz_convert("UTC")
-    return ((utc - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).to_numpy(np.float64)
+    since, second = dates.dt.tz_convert("UTC") - pd.Timestamp(0, tz="UTC"), pd.Timedelta(seconds=1)
+    whole, rest = since // second, since % second / second  # as nanoseconds in float64 they would be rounded twice
+    return whole.to_numpy(np.float64) + rest.to_numpy(np.float64)
