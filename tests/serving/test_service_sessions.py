@@ -237,6 +237,30 @@ def test_a_record_that_is_sent_to_redis_again_is_found_to_be_there(redis_server)
     assert sessions.load(["again"]) == [record]
 
 
+def test_a_redis_that_refuses_is_an_error_at_the_start_and_one_that_is_away_is_in_the_log(redis_server, caplog):
+    import redis
+
+    from recbole_ssm.serving.service.redis_sessions import PASSWORD, InRedis
+
+    with pytest.raises(InputError, match="refuses: DB index is out of range"):
+        InRedis(redis_server.removesuffix("/0") + "/9999", 60)
+    server = redis.Redis.from_url(redis_server)
+    server.config_set("requirepass", "secret")
+    try:
+        with pytest.raises(InputError, match=f"refuses: Authentication required.*{PASSWORD}"):
+            InRedis(redis_server, 60)
+    finally:
+        server.config_set("requirepass", "")
+    port = free_port()
+    sessions = InRedis(f"redis://127.0.0.1:{port}/0", 60)
+    with pytest.raises(Refused):
+        sessions.check()
+    sessions._server = server
+    sessions.check()
+    away, again = caplog.messages
+    assert f"cannot be reached: Error 111 connecting to 127.0.0.1:{port}" in away and "can be reached again" in again
+
+
 def test_without_redis_only_sessions_fail(file):
     pytest.importorskip("redis")
     settings = Settings(sessions=f"redis://127.0.0.1:{free_port()}/0", warm=False)
@@ -246,8 +270,9 @@ def test_without_redis_only_sessions_fail(file):
         assert [answer.status_code for answer in answers] == [200, 503]
         assert answers[1].json()["error"]["code"] == "no_sessions"
         assert client.get("/readyz").status_code == 503
-    with pytest.raises(InputError, match="must be memory, or like redis://"):
-        create_app(Recommender(file), Settings(sessions="mysql://x"))
+    for address in ("mysql://x", "redis://127.0.0.1:1/abc", "redis://127.0.0.1:1/0?nothing=1"):
+        with pytest.raises(InputError, match="must be memory, or like redis://"):
+            create_app(Recommender(file), Settings(sessions=address))
     with pytest.raises(InputError, match="several workers need sessions that they share"):
         Server(Settings(checkpoint=file), workers=2).run()
 

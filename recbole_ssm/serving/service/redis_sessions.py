@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from logging import getLogger
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 
@@ -38,14 +41,14 @@ The client sends it again where the answer was lost; what it has written already
 
 
 class InRedis:
-    """Sessions as hashes of a Redis server.
+    """Sessions as hashes of a Redis server, which may also begin later, or go away and come back.
 
     Args:
         address: such as ``redis://127.0.0.1:6379/0``.
         seconds: a session without new items for so long is forgotten.
 
     Raises:
-        InputError: it is no address.
+        InputError: it is no address, or the server does not let this client in.
     """
 
     def __init__(self, address: str, seconds: float):
@@ -53,22 +56,55 @@ class InRedis:
         if PASSWORD in os.environ:
             options["password"] = os.environ[PASSWORD]
         try:
+            _check_number(address)
             self._server = redis.Redis.from_url(address, **options)
-        except ValueError as error:
+            self._server.connection_pool.make_connection()  # which knows the options that an address may have
+        except (TypeError, ValueError) as error:
             raise InputError(f"--sessions={address} must be memory, or like redis://HOST:PORT/0") from error
         self._seconds = max(1, round(seconds))
         self._replace = self._server.register_script(_REPLACE)
+        self._away = False
+        self._look()
+
+    def _look(self) -> None:
+        """Raise InputError where the server lets nobody in; where it does not answer the log says so."""
+        try:
+            self._server.ping()
+        except (redis.AuthenticationError, redis.ResponseError) as error:
+            raise InputError(
+                f"the Redis server of --sessions refuses: {error}; its password stands in {PASSWORD}, and the number "
+                "of its database at the end of the address"
+            ) from error
+        except redis.RedisError as error:
+            self._tell(error)
+
+    def _tell(self, error: redis.RedisError) -> None:
+        if not self._away:
+            getLogger().warning(f"the sessions in Redis cannot be reached: {error}")
+        self._away = True
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Refused for any error of the server, or of the way to it. The log says when it begins and when it ends."""
+        try:
+            yield
+        except redis.RedisError as error:
+            self._tell(error)
+            raise Refused(503, "no_sessions", "the sessions cannot be reached", {"Retry-After": "1"}) from error
+        if self._away:
+            getLogger().warning("the sessions in Redis can be reached again")
+        self._away = False
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         """See :meth:`Sessions.load`."""
-        with _reached(), self._server.pipeline(transaction=False) as pipeline:
+        with self._reached(), self._server.pipeline(transaction=False) as pipeline:
             for id in ids:
                 pipeline.hmget(_PREFIX + id, "about", "state", "event_ids")
             return [None if found[0] is None else _record(*found) for found in pipeline.execute()]
 
     def save(self, records: Mapping[str, Record]) -> set[str]:
         """See :meth:`Sessions.save`."""
-        with _reached(), self._server.pipeline(transaction=False) as pipeline:
+        with self._reached(), self._server.pipeline(transaction=False) as pipeline:
             for id, record in records.items():
                 values = record.version - 1, record.version, _about(record), record.state, " ".join(record.event_ids)
                 self._replace(keys=[_PREFIX + id], args=(*values, self._seconds), client=pipeline)
@@ -76,17 +112,17 @@ class InRedis:
 
     def delete(self, id: str) -> bool:
         """See :meth:`Sessions.delete`."""
-        with _reached():
+        with self._reached():
             return bool(self._server.delete(_PREFIX + id))
 
     def count(self) -> int:
         """How many keys the database has, which are the sessions if it has nothing else."""
-        with _reached():
+        with self._reached():
             return int(self._server.dbsize())
 
     def check(self) -> None:
         """See :meth:`Sessions.check`."""
-        with _reached():
+        with self._reached():
             self._server.ping()
 
     def close(self) -> None:
@@ -107,10 +143,8 @@ def _record(about: bytes, state: bytes, event_ids: bytes | None) -> Record:
     return Record(tuple(items), tuple(times), events, **of_model, version=version, used=used, event_ids=ids)
 
 
-@contextmanager
-def _reached() -> Iterator[None]:
-    """Refused for any error of the server, or of the way to it."""
-    try:
-        yield
-    except redis.RedisError as error:
-        raise Refused(503, "no_sessions", "the sessions cannot be reached", {"Retry-After": "1"}) from error
+def _check_number(address: str) -> None:
+    """Raise ValueError where no number of a database ends an address; the client would take database 0."""
+    parts = urlsplit(address)
+    if parts.scheme != "unix" and not re.fullmatch(r"(/\d*)?", parts.path):
+        raise ValueError(parts.path)
