@@ -237,6 +237,23 @@ def test_a_record_that_is_sent_to_redis_again_is_found_to_be_there(redis_server)
     assert sessions.load(["again"]) == [record]
 
 
+def test_what_others_wrote_to_redis_is_a_new_session_and_hurts_no_other(file, redis_server):
+    import redis
+
+    from recbole_ssm.serving.service.redis_sessions import _PREFIX
+
+    server = redis.Redis.from_url(redis_server)
+    with asking(create_app(Recommender(file), Settings(sessions=redis_server, warm=False))) as client:
+        click(client, "mine", "i1")
+        server.set(f"{_PREFIX}word", "x")
+        server.hset(f"{_PREFIX}hash", mapping={"about": "{}", "state": b"", "version": "7"})
+        server.hset(f"{_PREFIX}state", mapping=server.hgetall(f"{_PREFIX}mine") | {b"state": b"abc"})
+        names = ["word", "hash", "state", "mine"]
+        asked = [("POST", f"/sessions/{name}/events", {"json": {"items": ["i2"]}}) for name in names]
+        answers = [answer.json() for answer in client.at_once([*asked, ("POST", "/recommend", {"json": {}})])]
+        assert [answer.get("events") for answer in answers] == [1, 1, 2, 2, None] and "items" in answers[-1]
+
+
 def test_a_redis_that_refuses_is_an_error_at_the_start_and_one_that_is_away_is_in_the_log(redis_server, caplog):
     import redis
 

@@ -147,7 +147,8 @@ class Engine:
 
     def _row(self, ask: Ask, record: Record, use: InUse) -> _Row:
         """A request with the record of its session, or with an empty one, and its new items in it."""
-        if record.model != use.fingerprint:
+        sizes = (0, 0 if use.states is None else use.states.size)  # another version may have kept it otherwise
+        if record.model != use.fingerprint or len(record.state) not in sizes:
             record = record._replace(state=b"", model=use.fingerprint, numbers=_NONE)
         if record.items and not len(record.numbers):
             record = record._replace(numbers=np.asarray(use.numbers(record.items), np.int64))

@@ -100,7 +100,19 @@ class InRedis:
         with self._reached(), self._server.pipeline(transaction=False) as pipeline:
             for id in ids:
                 pipeline.hmget(_PREFIX + id, "about", "state", "event_ids")
-            return [None if found[0] is None else _record(*found) for found in pipeline.execute()]
+            found = pipeline.execute(raise_on_error=False)
+            return [self._read(id, fields) for id, fields in zip(ids, found, strict=True)]
+
+    def _read(self, id: str, fields: Any) -> Record | None:
+        """A session from its fields; None where there are none, or others than this package writes."""
+        if isinstance(fields, redis.RedisError) and "WRONGTYPE" not in str(fields):
+            raise fields
+        try:
+            return None if fields[0] is None else _record(*fields)
+        except (AttributeError, TypeError, ValueError) as error:
+            getLogger().warning(f"a session in Redis cannot be read and is forgotten: {error}")
+            self._server.delete(_PREFIX + id)
+            return None
 
     def save(self, records: Mapping[str, Record]) -> set[str]:
         """See :meth:`Sessions.save`."""
