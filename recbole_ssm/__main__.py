@@ -1,7 +1,5 @@
 """``python -m recbole_ssm``."""
 
-import sys
+from recbole_ssm.cli.main import program
 
-from recbole_ssm.cli.main import main
-
-sys.exit(main())
+program()

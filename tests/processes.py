@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from recbole_ssm.cli.main import main
+from recbole_ssm.cli.main import main, program
 from recbole_ssm.studies.compare import worker
 from recbole_ssm.system.atomic_write import atomic_write
 from recbole_ssm.system.locks import folder_lock
@@ -60,6 +62,15 @@ def _begin(folder: str, environment: dict[str, str], output: str, function: Call
 def verb(*words: str) -> None:
     """As ``recbole-ssm WORDS``."""
     raise SystemExit(main(words))
+
+
+def program_interrupted_as_it_ends() -> None:
+    """As ``recbole-ssm --version``, with Ctrl-C while Python cleans up."""
+    sys.argv = ["recbole-ssm", "--version"]
+    try:
+        program()
+    finally:
+        signal.raise_signal(signal.SIGINT)
 
 
 def verb_that_nobody_reads(*words: str) -> None:

@@ -8,6 +8,8 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
 
 from recbole_ssm.cli.parser import PROGRAM, joined
 from recbole_ssm.cli.verbs import VERBS, find_verb
@@ -20,6 +22,31 @@ from recbole_ssm.training.hooks.stopping import Interrupted
 
 _SWITCHES = ("--trust_checkpoint", "--trust_dataset", "--skip_unknown", "--overwrite", "--row_order", "--verbose")
 """May stand without a value, which is True then."""
+
+
+def program() -> NoReturn:
+    """The program ``recbole-ssm``: :func:`main` in a process of its own, which ends.
+
+    Python takes up to a second to leave. Ctrl-C within that time would show tracebacks of whatever is cleaned up, and end
+    with the status 0.
+    """
+    try:
+        status = main()
+        signal.signal(signal.SIGINT, _leave)
+    except KeyboardInterrupt:
+        _say_interrupted()
+        status = 128 + signal.SIGINT
+    sys.exit(status)
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    _say_interrupted()
+    os._exit(128 + number)
+
+
+def _say_interrupted() -> None:
+    if rank() == 0:
+        print("interrupted", file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(printable(error), file=sys.stderr)
         return 128 + error.signal_number
     except KeyboardInterrupt:
+        _say_interrupted()
         return 128 + signal.SIGINT
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:

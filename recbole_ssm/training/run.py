@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
@@ -26,6 +27,7 @@ from recbole_ssm.training import json_log
 from recbole_ssm.training.assembly import Assembly, assemble, computing, read_data
 from recbole_ssm.training.console_text import data_in_words, model_in_words, result_in_words, settings_in_words
 from recbole_ssm.training.hooks.progress import Watch
+from recbole_ssm.training.hooks.stopping import Interrupted
 from recbole_ssm.training.log_files import run_logs
 from recbole_ssm.training.summary import log_summary, measured
 
@@ -124,7 +126,19 @@ def run_config(config: Config, options: RunOptions) -> dict[str, Any]:
         show()
         if begun is not None:
             assembly.trainer.resume_checkpoint(begun)
-        return _train_and_test(assembly, options, far)
+        with _resumable(assembly.trainer, options.saved):
+            return _train_and_test(assembly, options, far)
+
+
+@contextmanager
+def _resumable(trainer: Any, saved: bool) -> Iterator[None]:
+    """Ctrl-C where no hook listens to it, such as in the test: the file that keeps the training stays until the end."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if saved and trainer.latest_file.is_file() and trainer.latest_file.stat().st_size:
+            raise Interrupted(signal.SIGINT, trainer.latest_file) from stop
+        raise
 
 
 class _HowFar:

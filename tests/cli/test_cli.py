@@ -396,6 +396,23 @@ def test_who_reads_may_stop():
     assert (process.exitcode, Path("errors").read_text()) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.slow
+def test_ctrl_c_while_python_leaves_is_a_word_and_a_status():
+    process = processes.process(processes.program_interrupted_as_it_ends, output="said")
+    process.join()
+    said = Path("said").read_text().splitlines()
+    assert (process.exitcode, said) == (130, [f"recbole-ssm {recbole_ssm.__version__}", "interrupted"])
+
+
+def test_ctrl_c_is_a_word_and_a_status(capsys, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recbole_ssm.cli.main.find_verb", interrupted)
+    assert main(["import"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 @pytest.mark.parametrize("table", [False, True])
 def test_who_reads_tables_may_stop(table, monkeypatch):
     """Also where rich prints, which ends the program in a way of its own otherwise."""

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -359,6 +360,21 @@ def test_resume_on_the_command_line(tiny, capfd, caplog):
     assert len(list(Path("saved").iterdir())) == 2
     assert main(command(tiny, "--resume")) == 0
     assert best_model() == expected
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_test_says_how_it_goes_on(tiny, capfd):
+    """The training is over then, and only its result is missing."""
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recbole_ssm.training.run.log_summary", interrupted)
+        assert main(command(tiny)) == 130
+    assert re.search(r"interrupted; .*latest\.pth keeps the training .* --resume goes on", capfd.readouterr().err)
+    assert main(command(tiny, "--resume")) == 0
+    assert not list(Path("saved").glob("*.latest.pth"))
 
 
 KILLS = 8
