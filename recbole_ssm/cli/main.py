@@ -27,8 +27,8 @@ _SWITCHES = ("--trust_checkpoint", "--trust_dataset", "--skip_unknown", "--overw
 def program() -> NoReturn:
     """The program ``recbole-ssm``: :func:`main` in a process of its own, which ends.
 
-    Python takes up to a second to leave. Ctrl-C within that time would show tracebacks of whatever is cleaned up, and end
-    with the status 0.
+    Python takes up to a second to leave. Ctrl-C within that time would show a traceback of whatever is cleaned up, and
+    end with the status 0.
     """
     try:
         status = main()

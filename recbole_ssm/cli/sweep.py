@@ -16,7 +16,10 @@ def parser() -> VerbParser:
     found = VerbParser("sweep", text, keys=KEYS, note=NOTE)
     found.option("model", "NAME", "name, of this package or of RecBole", needed=True)
     found.option("param", "KEY", "the key", needed=True)
-    text = "separated by commas, as they would stand on the command line, lists in brackets; the first is the baseline"
+    text = (
+        "separated by commas, as they would stand on the command line, lists in brackets, words that have a comma in "
+        "quotation marks; the first is the baseline"
+    )
     found.option("values", "VALUE,VALUE", text, type=types.values, needed=True)
     add_study_options(found)
     return found

@@ -9,7 +9,11 @@ import ast
 import os
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
+from typing import Any
+
+from recbole_ssm.config.values import literal
 
 LANGUAGE_MODEL = (
     *("language_model", "FOLDER"),
@@ -25,15 +29,27 @@ def names(word: str) -> list[str]:
 
 
 def values(word: str) -> list[str]:
-    """Words separated by commas, all different; what stands in brackets is one word."""
-    words, depth = [""], 0
+    """Values of a key, separated by commas, all different; what stands in brackets or quotation marks is one."""
+    words, depth, quote = [""], 0, ""
     for letter in word:
-        depth += (letter in "([{") - (letter in ")]}")
-        if letter == "," and not depth:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"" and (depth or not words[-1]):
+            quote = letter
+        else:
+            depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and not (depth or quote):
             words.append("")
         else:
             words[-1] += letter
-    return _different(words)
+    for one, other in combinations(_different(words), 2):
+        if _same(literal(one), literal(other)):
+            raise ArgumentTypeError(f"has the same value twice, {one} and {other}")
+    return words
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _different(words: list[str]) -> list[str]:

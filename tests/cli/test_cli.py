@@ -487,8 +487,20 @@ def test_columns_must_be_a_dict_of_lists_of_numbers(value):
 
 @pytest.mark.parametrize(
     ("word", "values"),
-    [("0,0.1", ["0", "0.1"]), ("[8,16],[4]", ["[8,16]", "[4]"]), ("{'a':(1,[2,3])},None", ["{'a':(1,[2,3])}", "None"])],
+    [
+        ("0,0.1", ["0", "0.1"]),
+        ("[8,16],[4]", ["[8,16]", "[4]"]),
+        ("{'a':(1,[2,3])},None", ["{'a':(1,[2,3])}", "None"]),
+        ("'a,b.pth',\"it's,(\",c's,d", ["'a,b.pth'", '"it\'s,("', "c's", "d"]),
+        ("['a,]','b'],1,True", ["['a,]','b']", "1", "True"]),
+    ],
 )
-def test_a_list_is_one_value_of_a_sweep(word, values):
+def test_a_list_or_a_quoted_word_is_one_value_of_a_sweep(word, values):
     given, _ = find_verb("sweep").parser().parse(["--model=M", "--dataset=D", "--param=P", f"--values={word}"])
     assert given.values == values
+
+
+@pytest.mark.parametrize("word", [".01,0.01", "1,2,1.0", "true,True", "[8,16],[8, 16]", "'a',a", "1,1"])
+def test_no_value_of_a_sweep_is_trained_twice(word):
+    with pytest.raises(InputError, match=r"has the same value twice|must name different ones"):
+        find_verb("sweep").parser().parse(["--model=M", "--dataset=D", "--param=P", f"--values={word}"])
