@@ -28,7 +28,7 @@ from measuring import machine
 LINES = """
 import pandas as pd
 import recbole_ssm
-clicks = pd.read_csv("clicks.csv", dtype=str)
+clicks = pd.read_csv("clicks.csv", dtype=str, keep_default_na=False)
 model = recbole_ssm.fit(clicks{keys})
 print(model.recommend(clicks, k=5))
 """

@@ -109,7 +109,7 @@ def test_columns_of_every_type_of_pandas_are_read(kind):
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        ({"customer": None}, {}, r"5 of 5 rows cannot be used: row 0 \(from 0\): no user"),
+        ({"customer": None}, {}, r"5 of 5 rows cannot be used: row 0 \(from 0\): no user.*keep_default_na=False"),
         ({"time": [BASE, BASE, BASE * 1000, None, np.inf]}, {}, r"3 of 5 rows .*row 2 \(from 0\): no time"),
         ({"time": "soon"}, {}, "'time' holds no times that can be read, for example 'soon'"),
         ({"product": 1.5}, {}, "'product' holds 1.5; names must be words or whole numbers"),

@@ -18,6 +18,8 @@ from recbole_ssm.data.importing.times import seconds_of
 from recbole_ssm.data.importing.where import conditions, split_by_time
 from recbole_ssm.errors import InputError
 
+_NOT_NAMES = " (pandas reads names such as NA and null as missing, unless read_csv is given keep_default_na=False)"
+
 
 def read_frame(frame: pd.DataFrame, options: Options, report: Report) -> Table:
     """The interactions of a DataFrame.
@@ -56,7 +58,8 @@ def read_frame(frame: pd.DataFrame, options: Options, report: Report) -> Table:
     bad = {f"no {role} that can be used": wrong for role, wrong in _by_role(bad_user, bad_item, bad_time).items()}
     for reason, wrong in bad.items():
         report.add_bad(reason, [f"row {row} (from 0)" for row in rows[np.flatnonzero(wrong)[:5]]], int(wrong.sum()))
-    report.check_bad(options)
+    missing = any(role is not None and frame[role].isna().any() for role in (roles.user, roles.item))
+    report.check_bad(options, _NOT_NAMES if missing else "")
     kept = ~(bad_user | bad_item | bad_time)
     in_time = np.ones(len(frame), bool)
     for condition in on_times:

@@ -65,13 +65,13 @@ class Report:
             room = _EXAMPLES - len(self.examples)
             self.examples += [f"{place}: {reason}" for place in places[:room]]
 
-    def check_bad(self, options: Options) -> None:
-        """Raise InputError if rows cannot be used and are not to be skipped."""
+    def check_bad(self, options: Options, why: str = "") -> None:
+        """Raise InputError if rows cannot be used and are not to be skipped; ``why`` is a guess for the message."""
         number = sum(self.bad.values())
         if number and options.bad_rows == "refuse":
             raise InputError(
                 f"{number:,} of {self.read:,} rows{self.where} cannot be used: {'; '.join(self.examples)}"
-                f"{' and others' * (number > len(self.examples))}. Mend them, or leave them out with bad_rows=skip"
+                f"{' and others' * (number > len(self.examples))}{why}. Mend them, or leave them out with bad_rows=skip"
             )
 
     def left_out(self) -> str:
