@@ -25,9 +25,6 @@ _OF_TRAINING = {
 """Keys of a checkpoint that do not hold when its model is used: they are about the training, about where its files
 were, or about trust, which a file cannot claim for itself."""
 
-_IDLE = ("epochs", "learning_rate", "learner", "weight_decay", "clip_grad_norm", "eval_step", "stopping_step")
-"""Keys that do nothing where a model is used."""
-
 
 def stored_config(state: dict[str, Any], dataset: str | None, command_line: Iterable[str], **changes: Any) -> Config:
     """The configuration of a checkpoint's training, without the keys that only a training needs.
@@ -51,8 +48,6 @@ def stored_config(state: dict[str, Any], dataset: str | None, command_line: Iter
             getLogger().warning(f"ssm_backend {backend} of the training is not there: auto computes")
     given["time_order"] = time_order(state["config"])  # whatever is the default now
     config = Config(state["config"]["model"], dataset, [given | changes], command_line=command_line, trains=False)
-    for key in config.cmd_config_dict.keys() & _IDLE:
-        config.pass_over(key, "nothing is trained here")
     for key in config.cmd_config_dict.keys() & config.passed_over.keys():
         getLogger().warning(config.passed_over[key])
     return config

@@ -47,6 +47,7 @@ class Config(Settings):
         *,
         trains: bool = True,
     ):
+        self.trains = trains
         super().__init__(model, dataset, config_file_list, config_dict, command_line)
         check(self, trains=trains)
 

@@ -37,6 +37,7 @@ class Given(RecBoleConfig):
         command_line: arguments ``--key=value``.
 
     Attributes:
+        trains: whether a training is to follow.
         recbole_defaults: the values that RecBole has for the model and the dataset.
         notes: what the user should be told, once there is a log.
         passed_over: keys that are given and do nothing, and which of the notes says so.
@@ -49,6 +50,7 @@ class Given(RecBoleConfig):
     """
 
     model_class: type[Any]
+    trains = True
 
     def __init__(
         self,

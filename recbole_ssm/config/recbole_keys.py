@@ -111,6 +111,11 @@ def _presplit(config: Settings) -> bool:
     return config["benchmark_filename"] is not None
 
 
+_OF_EPOCHS = (
+    *("epochs", "learner", "learning_rate", "weight_decay", "clip_grad_norm", "enable_amp"),
+    *("eval_step", "stopping_step", "lr_schedule"),
+)
+
 PASSED_OVER = (
     PassedOver(
         (
@@ -168,11 +173,9 @@ PASSED_OVER = (
         "it is for sequential models, and {model} is none",
         lambda config: config["MODEL_TYPE"] != ModelType.SEQUENTIAL,
     ),
+    PassedOver((*_OF_EPOCHS, "time_budget"), "nothing is trained here", lambda config: not config.trains),
     PassedOver(
-        (
-            *("epochs", "learner", "learning_rate", "weight_decay", "clip_grad_norm", "enable_amp"),
-            *("eval_step", "stopping_step", "lr_schedule"),
-        ),
+        _OF_EPOCHS,
         "{model} counts once, and learns nothing by gradients",
         lambda config: config["MODEL_TYPE"] == ModelType.TRADITIONAL,
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from recbole_ssm.checkpoints.configuration import stored_config, understood
 from recbole_ssm.checkpoints.ensemble import Ensemble
 from recbole_ssm.checkpoints.fingerprint import fingerprint
 from recbole_ssm.checkpoints.load import load_ensemble
-from recbole_ssm.config import Config
+from recbole_ssm.config.command_line import key_of
+from recbole_ssm.config.keys import keys_of_shipped_models
 from recbole_ssm.data import PackedDataset
 from recbole_ssm.errors import InputError
+from recbole_ssm.model.registry import MODELS, model_class
 from recbole_ssm.system.progress_bar import bar
 from recbole_ssm.system.terminal import Console
 from recbole_ssm.training.assembly import Assembly, assemble_trained, computing
@@ -78,10 +81,12 @@ def evaluate_states(
         See there.
     """
     file, state = next(iter(states.items()))
-    with _loaded(file, state, dataset, command_line) as (config, _, loaders, trainer):
+    words = list(command_line)
+    if others:
+        _check_no_settings_of_models(state["config"]["model"], words)
+    with _loaded(file, state, dataset, words) as (config, _, loaders, trainer):
         data = loaders.train._dataset
         if others:
-            _check_no_settings_of_models(config)
             trainer.model = load_ensemble([file, *others], config, data, states)
         valid_result = _metrics(trainer, loaders.valid, "validating")
         if update:
@@ -98,12 +103,14 @@ def evaluate_states(
     }
 
 
-def _check_no_settings_of_models(config: Config) -> None:
+def _check_no_settings_of_models(first: str, command_line: Iterable[str]) -> None:
     """Raise InputError for a key of a model on the command line: of several, each has the settings of its training."""
-    for key in config.model_class.keys if config.is_packed else ():
-        if key.name in config.cmd_config_dict:
+    own = model_class(first).keys if first in MODELS else ()
+    of_models = {key.name for key in chain(own, *keys_of_shipped_models().values())}
+    for name in map(key_of, command_line):
+        if name in of_models:
             raise InputError(
-                f"--{key.name} does not apply to several checkpoints: each of their models has the settings of its "
+                f"--{name} does not apply to several checkpoints: each of their models has the settings of its "
                 "training; leave it out"
             )
 

@@ -134,8 +134,11 @@ def test_several_models_rank_together(tmp_path, capfd, monkeypatch):
     assert found["mrr@10"] == pytest.approx(((rank < 10) / (rank + 1)).mean().item(), abs=1e-6)
     alone = [ask("evaluate", f"--checkpoint={file}", "--metric_decimal_place=6")["test_result"] for file in files]
     assert found not in alone
-    assert main(["evaluate", f"--checkpoint={','.join(files)}", "--memory_scale=2"]) == 2
-    assert "--memory_scale does not apply to several checkpoints" in capfd.readouterr().err
+    with monkeypatch.context() as no_data:
+        no_data.setattr("recbole_ssm.training.evaluation.assemble_trained", None)
+        for key in ("memory_scale=2", "beta=0.3"):  # of both models, and of the second alone
+            assert main(["evaluate", f"--checkpoint={','.join(files)}", f"--{key}"]) == 2
+            assert f"--{key.partition('=')[0]} does not apply to several checkpoints" in capfd.readouterr().err
     other = train(tmp_path, eval_args={"split": {"LS": "test_only"}})["checkpoint"]
     for file, said in ((other, "was trained on other data"), (train(tmp_path, "SASRec")["checkpoint"], "is a SASRec")):
         assert main(["evaluate", f"--checkpoint={files[0]},{file}"]) == 2
@@ -203,9 +206,10 @@ def test_the_folder_of_the_training_may_be_gone(tmp_path):
 @pytest.mark.slow
 def test_what_does_nothing_is_said(tmp_path, caplog):
     file = f"--checkpoint={train(tmp_path, 'SASRec')['checkpoint']}"
-    ask("evaluate", file, "--filter_sen=True", "--learning_rate=0.1")
+    ask("evaluate", file, "--filter_sen=True", "--learning_rate=0.1", "--lr_schedule=one_cycle")
     assert "id you mean filter_seen?" in caplog.text
-    assert "learning_rate is passed over: nothing is trained here" in caplog.text
+    for key in ("learning_rate", "lr_schedule"):
+        assert f"{key} is passed over: nothing is trained here" in caplog.text
 
 
 def test_a_model_of_another_size_is_refused(tmp_path, capfd):
