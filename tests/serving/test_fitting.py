@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from atomic import histories, interactions, small
+from near import near
 
 import recbole_ssm
 from recbole_ssm import InputError, Recommender
@@ -109,7 +110,7 @@ def test_a_table_is_read_as_the_one_of_the_training(clicks, tmp_path):
     model.save(tmp_path / "shop.pth")
     saved = recbole_ssm.load(tmp_path / "shop.pth")
     for loaded in (saved, recbole_ssm.load(model.file)):
-        pd.testing.assert_frame_equal(loaded.recommend(table, 1), found)
+        pd.testing.assert_frame_equal(loaded.recommend(table, 1), found, rtol=1e-4, atol=1e-5)
     saved.save(tmp_path / "shop.pth")  # it goes on to be known
     assert recbole_ssm.load(tmp_path / "shop.pth")._reading == model._reading
     saved._stored["reading"] = {"file": "x"}
@@ -152,7 +153,7 @@ def test_an_evaluation_of_the_whole_table_is_the_one_of_the_training(fitted, cli
 def test_what_is_saved_is_loaded(fitted, clicks, tmp_path):
     fitted.save(tmp_path / "shop.pth")
     loaded = recbole_ssm.load(tmp_path / "shop.pth", clicks.rename(columns={"who": "user"}))
-    assert loaded.recommend([["1", "2"]]) == fitted.recommend([["1", "2"]])
+    assert loaded.recommend([["1", "2"]]) == near(fitted.recommend([["1", "2"]]))
     assert loaded.metrics == {"valid": pytest.approx(fitted.metrics["valid"], abs=1e-4), "test": None}
     assert loaded.history == fitted.history[: len(loaded.history)] != []
     found = loaded.recommend(["3"], 2)
@@ -168,7 +169,7 @@ def test_what_was_counted_later_is_saved_too(trained, tmp_path):
     recommender = Recommender(trained("PCTM"))
     recommender.update([["i1", "i2"]] * 5)
     recommender.save(tmp_path / "later.pth")
-    assert recbole_ssm.load(tmp_path / "later.pth").recommend([["i1"]]) == recommender.recommend([["i1"]])
+    assert recbole_ssm.load(tmp_path / "later.pth").recommend([["i1"]]) == near(recommender.recommend([["i1"]]))
 
 
 def test_one_line_says_what_it_is(fitted):

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from language_cases import TINY, needs_transformers, save_language, tiny_language
+from near import near
 
 from recbole_ssm import Recommender, load
 from recbole_ssm.checkpoints import format as checkpoint
@@ -50,12 +51,12 @@ def test_each_command_asks_for_the_folder_in_its_own_words(made, capsys):
 
 def test_it_is_named_in_the_shell_in_python_and_to_the_service(made, capsys):
     file, before, there = made
-    assert load(file, language_model=there).recommend([["i1", "i2"]]) == before
+    assert load(file, language_model=there).recommend([["i1", "i2"]]) == near(before)
     words = ["recommend", f"--checkpoint={file}", "--history=i1,i2", "--k=1", f"--language_model={there}"]
     assert main(words) == 0 and f"\n{before[0][0][0]}\t" in capsys.readouterr().out
     again = there.with_name("saved.pth")
     Recommender(file, language_model=there).save(again)  # it is known where the model is now
-    assert Recommender(again).recommend([["i1", "i2"]]) == before
+    assert Recommender(again).recommend([["i1", "i2"]]) == near(before)
     pytest.importorskip("fastapi", reason="the service needs the extra serve")
     from recbole_ssm.serving.service.server import Server, Settings
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from atomic import WITHOUT_TEXTS, histories, make_config, make_loaders, read_interactions, small, write_dataset
+from near import near
 from torch.testing import assert_close
 
 from recbole_ssm import InputError, Recommender, run
@@ -414,7 +415,8 @@ def test_a_backend_of_the_training_that_is_not_here_is_replaced(trained, tmp_pat
     state["config"]["ssm_backend"] = state["given"]["ssm_backend"] = backend
     other = str(tmp_path / "other.pth")
     checkpoint.write(other, {key: value for key, value in state.items() if not key.startswith("format")})
-    assert Recommender(other).recommend([["i1"]]) == Recommender(file, ssm_backend="auto").recommend([["i1"]])
+    expected = Recommender(file, ssm_backend="auto").recommend([["i1"]])
+    assert Recommender(other).recommend([["i1"]]) == near(expected)
     assert main(["recommend", f"--checkpoint={other}", "--k=1"]) == 0
     assert stored_config(state, None, [])["ssm_backend"] == "auto"
     assert f"ssm_backend {backend} of the training is not there: auto computes" in caplog.text
