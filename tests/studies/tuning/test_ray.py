@@ -95,7 +95,7 @@ def test_an_address_without_a_cluster(folder, capsys, address):
     begun = time.monotonic()
     assert main([*VERB, "--trials=2", f"--address={address}"]) == 2
     assert f"there is no Ray cluster at --address={address}" in capsys.readouterr().err
-    assert time.monotonic() - begun < 9
+    assert time.monotonic() - begun < 50  # Ray itself tries for a minute
     assert records(folder) == []
 
 
