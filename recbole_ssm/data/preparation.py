@@ -27,7 +27,11 @@ from recbole_ssm.errors import InputError
 def check_topk(config: Config, dataset: Dataset) -> None:
     """Raise InputError if there are fewer items than a metric looks at."""
     if max(config.topk) > dataset.item_num:
-        raise InputError(f"topk {max(config.topk)} asks for more than the {dataset.item_num - 1} items there are")
+        items = dataset.item_num - 1
+        raise InputError(
+            f"topk {max(config.topk)} asks for more than the {items} items there are; give topk=[{items}] and "
+            f"valid_metric=NDCG@{items}, or smaller numbers"
+        )
 
 
 def data_preparation(config: Config, dataset: Dataset) -> Loaders:

@@ -20,7 +20,7 @@ from recbole_ssm.ops.packing import cumulative_lengths
 from recbole_ssm.serving.choice import Choice, best_items, read_choice
 from recbole_ssm.serving.columns import read_columns
 from recbole_ssm.serving.devices import usable_backend_of, usable_device
-from recbole_ssm.serving.names import ItemNames
+from recbole_ssm.serving.names import ItemNames, read_history
 from recbole_ssm.serving.session import read_count
 from recbole_ssm.serving.stepping import RecordedStepper, Stepper
 
@@ -71,6 +71,10 @@ class Ranker:
         self._cuda_graph = cuda_graph and self.device.type == "cuda"
         self._steppers: dict[torch.dtype, Stepper] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickle and copy take: all but what sessions compute with, which is made again."""
+        return self.__dict__ | {"_steppers": {}}
+
     def __contains__(self, item: str) -> bool:
         """Whether the model knows an item of this name."""
         return item in self.names
@@ -117,7 +121,7 @@ class Ranker:
         Raises:
             InputError: see :meth:`recbole_ssm.serving.recommender.Recommender.recommend`.
         """
-        k, filter_seen, histories = read_count(k), self.filters_seen(filter_seen), list(histories)
+        k, filter_seen, histories = read_count(k), self.filters_seen(filter_seen), list(map(read_history, histories))
         numbers = [self.names.numbers(history, skip_unknown=skip_unknown) for history in histories]
         values = self._values(histories, columns)
         if not skip_unknown and not all(numbers):

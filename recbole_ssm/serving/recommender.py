@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from logging import getLogger
 from pathlib import Path
@@ -19,11 +19,12 @@ from recbole_ssm.errors import InputError
 from recbole_ssm.ops.packing import cumulative_lengths
 from recbole_ssm.serving.choice import Choice, Items
 from recbole_ssm.serving.held_out import metrics_of_last
+from recbole_ssm.serving.names import read_history, read_list
 from recbole_ssm.serving.nearness import Part, nearest, parts
 from recbole_ssm.serving.ranker import Ranked, Ranker
 from recbole_ssm.serving.session import Session, read_count
 from recbole_ssm.serving.user_histories import UserHistories, read_histories, read_user_histories
-from recbole_ssm.serving.users import Histories, Naming, Users, as_table, is_user, unknown_in_words, users_of
+from recbole_ssm.serving.users import Histories, Naming, Users, as_table, is_user, unknown_in_words, user_name, users_of
 from recbole_ssm.system.terminal import printable
 from recbole_ssm.training.evaluation import evaluate_states
 
@@ -116,8 +117,9 @@ class Recommender(Ranker):
 
         Args:
             histories: the item names of each history, the latest last. Or a DataFrame of clicks, with columns as in the
-                training or with usual names: its users, each after these clicks. Or names of users, after all that is
-                known of them: users of the data that :func:`recbole_ssm.fit` had, or of ``histories`` of this class.
+                training or with usual names: its users, each after these clicks. Or a dict with such a list for each
+                user. Or names of users, after all that is known of them: users of the data that
+                :func:`recbole_ssm.fit` had, or of ``histories`` of this class.
             k: how many items are wanted.
             candidates: names of the items that alone may be recommended; or for each history such a list, or None for
                 all items. In place of names numbers, an int64 tensor (n,).
@@ -138,14 +140,12 @@ class Recommender(Ranker):
                 something else does not fit.
         """
         choose = partial(self.choice, candidates, exclude, skip_unknown=skip_unknown)
-        if isinstance(histories, pd.DataFrame):
+        if isinstance(histories, pd.DataFrame | Mapping):
             users = self._users(histories)
             return self._table(users, list(users.histories), k, choose, filter_seen)
-        if not isinstance(histories, Iterable):
-            raise InputError(f"histories are a list of lists of names of items, and not {histories!r}")
-        histories = list(histories)
+        histories = read_list(histories)
         if histories and all(map(is_user, histories)):
-            return self._table(self._known_users(histories[0]), list(map(str, histories)), k, choose, filter_seen)
+            return self._table(self._known_users(histories[0]), list(map(user_name, histories)), k, choose, filter_seen)
         choice = choose(len(histories))
         return self.ranked(histories, k, choice, filter_seen=filter_seen, skip_unknown=skip_unknown, columns=columns)
 
@@ -171,7 +171,10 @@ class Recommender(Ranker):
         for part, key in (("valid", "best_valid_result"), ("test", "test_result")):
             self.metrics[part] = result[key] and {name: float(value) for name, value in result[key].items()}
         self._naming = naming or self._naming
-        self._known = lambda: Users(*self.histories_and_columns(), self._naming)
+        self._known = self._users_of_training
+
+    def _users_of_training(self) -> Users:
+        return Users(*self.histories_and_columns(), self._naming)
 
     def _users(self, given: Histories) -> Users:
         return users_of(given, self._naming, self._reading, self.columns, str(self._stored["config"].get("TIME_FIELD")))
@@ -259,18 +262,19 @@ class Recommender(Ranker):
         Raises:
             InputError: an item is unknown.
         """
-        (number,) = self.names.numbers([item], what="item")
+        (number,), history = self.names.numbers([item], what="item"), read_history(history)
         with self.computing():
             found = parts(self.model, self.names.numbers(history), number)
         return [Part(*each) for each in zip(history, *found, strict=True)]
 
     def update(
-        self, histories: Sequence[Sequence[str]], new: Sequence[int] | None = None, *, skip_unknown: bool = False
+        self, histories: Iterable[Iterable[str]], new: Sequence[int] | None = None, *, skip_unknown: bool = False
     ) -> None:
         """Let what the model counts take in new interactions, without training.
 
         That is the ``transition_memory`` of a trained model, and all that PCTM, SeqRules and MarkovChain know. Sessions
-        go on, and use the new counts. The checkpoint's file stays as it is.
+        go on, and use the new counts. The checkpoint's file stays as it is. Interactions that are given twice count
+        twice.
 
         Args:
             histories: the item names of each history, the latest last.
@@ -281,17 +285,15 @@ class Recommender(Ranker):
             InputError: the model counts nothing, ``histories`` are no lists of names, one has an unknown item, or
                 ``new`` does not fit.
         """
-        lists = isinstance(histories, Sequence) and all(isinstance(each, Sized) for each in histories)
-        if not lists or any(isinstance(each, str) for each in histories):
-            raise InputError(f"histories are a list of lists of names of items, and not {histories!r}")
+        lists = list(map(read_history, read_list(histories)))
         try:
-            new = [operator.index(n) for n in (map(len, histories) if new is None else new)]
+            new = [operator.index(n) for n in (map(len, lists) if new is None else new)]
         except TypeError:  # no list, or not of whole numbers
             new = [-1]
-        if len(new) != len(histories) or any(not 0 <= n <= len(each) for n, each in zip(new, histories, strict=False)):
+        if len(new) != len(lists) or any(not 0 <= n <= len(each) for n, each in zip(new, lists, strict=False)):
             raise InputError("new must be a number for each history, from 0 to the number of its items")
         numbers, fresh = [], []
-        for history, n in zip(histories, new, strict=True):
+        for history, n in zip(lists, new, strict=True):
             before = self.names.numbers(history[: len(history) - n], skip_unknown=skip_unknown)
             after = self.names.numbers(history[len(history) - n :], skip_unknown=skip_unknown)
             numbers.append(before + after)

@@ -11,6 +11,7 @@ from torch import Tensor
 from recbole_ssm.errors import InputError
 from recbole_ssm.ops.added import Added, AddedWhere
 from recbole_ssm.serving.choice import Items
+from recbole_ssm.serving.names import read_history
 
 if TYPE_CHECKING:
     from recbole_ssm.serving.ranker import Ranker
@@ -42,7 +43,7 @@ class Session:
         self._streams = recommender.model.streams and not recommender._longest
         self._memory: Any = None
         """What it keeps on the device, by :class:`recbole_ssm.serving.stepping.Stepper`; None before the first item."""
-        names = list(history) if isinstance(history, Iterable) and not isinstance(history, str) else history
+        names = read_history(history)
         numbers = recommender.names.numbers(names)
         if columns is None and not names:
             columns = {name: [] for name in recommender.columns}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 
 from recbole_ssm.data.importing import Options, read_clicks
 from recbole_ssm.errors import InputError
+from recbole_ssm.serving.names import read_history, shortened, whole_number
 from recbole_ssm.serving.ranker import Ranked, Ranker
 
 Histories: TypeAlias = Mapping[str, Sequence[str]] | pd.DataFrame
@@ -27,10 +27,10 @@ class Naming(NamedTuple):
 
     @classmethod
     def of_frame(cls, frame: pd.DataFrame, user: str | None, item: str) -> Naming:
-        """Columns of whole numbers become such again."""
-        types = [None if name is None else frame[name].dtype for name in (user, item)]
-        whole = (kind if getattr(kind, "kind", "O") in "iu" else None for kind in types)
-        return cls(user or "session", item, *whole)
+        """Columns of whole numbers become such again, also those that pandas holds as floats, objects or categories."""
+        return cls(
+            user or "session", item, *(None if name is None else _number_type(frame[name]) for name in (user, item))
+        )
 
 
 class Users(NamedTuple):
@@ -74,8 +74,10 @@ def users_of(
     """
     if not isinstance(given, pd.DataFrame):
         if not isinstance(given, Mapping):
-            raise InputError(f"histories are a table of clicks, or lists of items by user, and not {given!r}")
-        return Users(given, {}, naming)
+            raise InputError(f"histories are a table of clicks, or lists of items by user, and not {shortened(given)}")
+        if unnamed := [user for user in given if not is_user(user)]:
+            raise InputError(f"names of users are words or whole numbers, and not {shortened(unnamed[0])}")
+        return Users({user_name(user): read_history(items) for user, items in given.items()}, {}, naming)
     if others := [name for name in columns if name != time_field]:
         raise InputError(f"the model reads {others[0]} beside the items; give histories as lists, with columns=")
     names = {str(name) for name in given.columns}
@@ -99,14 +101,19 @@ def users_of(
 
 def is_user(value: object) -> bool:
     """Whether something can be a user's name: a word, or a whole number."""
-    return isinstance(value, str) or (isinstance(value, Integral) and not isinstance(value, bool))
+    return isinstance(value, str) or whole_number(value) is not None
+
+
+def user_name(value: Any) -> str:
+    """A user's name as a word, 7 for 7.0."""
+    return whole_number(value) or str(value)
 
 
 def unknown_in_words(recommender: Ranker, histories: Sequence[Sequence[str]]) -> str:
     """Words about the items of histories that the model does not know; InputError if it knows none."""
     known = [sum(item in recommender for item in history) for history in histories]
     everything = sum(map(len, histories))
-    if not sum(known):
+    if everything and not sum(known):
         raise InputError("the model knows none of the items; give items of the data that it was trained on")
     if sum(known) == everything:
         return ""
@@ -138,6 +145,14 @@ def as_table(users: Sequence[str], found: Ranked, naming: Naming) -> pd.DataFram
             "rank": np.concatenate([np.arange(1, n + 1) for n in count] or [np.zeros(0, int)]),
         }
     )
+
+
+def _number_type(column: pd.Series) -> Any:
+    """The type of a column of whole numbers; None for words."""
+    kind = column.cat.categories.dtype if isinstance(column.dtype, pd.CategoricalDtype) else column.dtype
+    if getattr(kind, "kind", "O") in "iuf":
+        return kind
+    return np.int64 if pd.api.types.infer_dtype(column) == "integer" else None
 
 
 def _typed(names: Any, kind: Any) -> Any:

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from recbole_ssm.checkpoints import format as checkpoint
 from recbole_ssm.checkpoints.configuration import stored_config
 from recbole_ssm.cli.main import main
 from recbole_ssm.ops import use_backend
+from recbole_ssm.serving.users import Naming, as_table
 
 
 def evaluated(tiny, file, model, **keys):
@@ -117,11 +119,14 @@ def test_what_cannot_be_answered_is_refused(trained):
         with pytest.raises(InputError, match="list of names"):
             ask("i1")
     for ask in (recommender.session, lambda history: recommender.recommend([history])):
-        for history in (1, None):
+        for history in (1, None, {"i1", "i2"}, {"i1": 1}):
             with pytest.raises(InputError, match="list of names"):
                 ask(history)
-    with pytest.raises(InputError, match="list of lists"):
-        recommender.recommend(None)
+    for given in (None, "i1", 3):
+        with pytest.raises(InputError, match="list of lists"):
+            recommender.recommend(given)
+    with pytest.raises(InputError, match="such as '7', and not floats"):
+        recommender.recommend([[7.0]])
     with pytest.raises(InputError, match="filter_seen must be"):
         Recommender(trained("2Mamba4Rec"), filter_seen="False")
     for name in (1, np.int64(1), torch.tensor(1), None, ["i1"]):
@@ -136,6 +141,55 @@ def test_what_cannot_be_answered_is_refused(trained):
     torch.nn.init.constant_(recommender.model.item_embedding.weight, torch.nan)
     with pytest.raises(InputError, match="are NaN"):
         recommender.recommend([["i1"]])
+
+
+def test_histories_come_in_any_form_that_has_an_order(trained):
+    recommender = Recommender(trained("2Mamba4Rec"))
+    lists = [["i1", "i2"], ["i3", "i4"]]
+    expected = recommender.recommend(lists, 2)
+    for given in ((iter(each) for each in lists), np.array(lists), pd.Series(lists), tuple(map(tuple, lists))):
+        assert recommender.recommend(given, 2) == expected
+    assert [recommender.session(iter(each)).recommend(2)[0][0] for each in lists] == [best[0][0] for best in expected]
+    found = recommender.recommend({7: lists[0], "b": lists[1], "c": ["nobody"]}, 2)
+    assert found["user_id"].tolist() == ["7", "7", "b", "b"]
+    assert found["item_id"].tolist() == [item for best in expected for item, _ in best]
+
+
+def test_users_are_found_by_whole_numbers_of_any_type(trained):
+    recommender = Recommender(trained("2Mamba4Rec"), histories={7: ["i1"], "b": ["i2"]})
+    for users in ([7], ["7"], [7.0], np.array([7]), pd.Series([7.0])):
+        assert recommender.recommend(users, 1)["user_id"].tolist() == ["7"]
+    with pytest.raises(InputError, match="there is no user '8'"):
+        recommender.recommend([8.0])
+    with pytest.raises(InputError, match=r"not 7\.5"):
+        recommender.recommend([7.5])
+    with pytest.raises(InputError, match="names of users are words or whole numbers, and not None"):
+        Recommender(trained("2Mamba4Rec"), histories={None: ["i1"]})
+
+
+@pytest.mark.parametrize(
+    ("users", "kind"),
+    [
+        (pd.Series([7, 8], dtype=object), np.int64),
+        (pd.Series([7.0, None, 8.0]), np.float64),
+        (pd.Series([7, 8], dtype="category"), np.int64),
+        (pd.Series([7, 8], dtype="Int32"), pd.Int32Dtype()),
+        (pd.Series(["7", 8]), object),
+    ],
+)
+def test_a_table_of_answers_can_be_joined_to_the_table_of_clicks(users, kind):
+    naming = Naming.of_frame(pd.DataFrame({"who": users, "what": "x"}), "who", "what")
+    found = as_table(["7", "8"], [[("x", 1.0)], [("y", 0.5)]], naming)
+    assert found["who"].dtype == kind and found["what"].tolist() == ["x", "y"]
+
+
+def test_it_is_pickled_and_copied_with_its_sessions(trained):
+    recommender = Recommender(trained("2Mamba4Rec"))
+    recommender._take_training({"history": [], "best_valid_result": None, "test_result": None}, None)
+    session = recommender.session(["i1", "i2"])
+    expected = session.recommend(3)
+    for again in (pickle.loads(pickle.dumps(session)), copy.deepcopy(session)):
+        assert again.recommend(3) == expected and again._recommender._known.__self__ is again._recommender
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "privateuseone", None, 1.5])

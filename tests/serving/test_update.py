@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from atomic import interactions, small, write_dataset
@@ -70,8 +71,10 @@ def test_a_pair_counts_only_where_its_later_item_is_new(file):
         *(([["i1", "i2"]], n, "new must be a number for each history") for n in ([1, 1], 1, [1.0], ["1"], [None])),
         ([["i1", "nobody"]], None, "knows no item 'nobody'"),
         ("i1", None, "histories are a list of lists of names of items, and not 'i1'"),
-        ([3], None, "histories are a list of lists of names of items, and not"),
-        (["i1", "i2"], None, "histories are a list of lists of names of items, and not"),
+        (pd.DataFrame({"user": ["a"], "item": ["i1"]}), None, "histories are a list of lists .* and not a DataFrame"),
+        ([3], None, "a history is a list of names of items, and not 3"),
+        (["i1", "i2"], None, "a history is a list of names of items, and not 'i1'"),
+        ([{"i1", "i2"}], None, "a history is a list of names of items, and not"),
     ],
 )
 def test_what_does_not_fit_is_refused(file, histories, new, words):
