@@ -23,6 +23,7 @@ from recbole_ssm.serving.devices import usable_backend_of, usable_device
 from recbole_ssm.serving.names import ItemNames, read_history
 from recbole_ssm.serving.session import read_count
 from recbole_ssm.serving.stepping import RecordedStepper, Stepper
+from recbole_ssm.system import threads
 
 _SCORES, _TOKENS = 2**24, 2**16
 """The most scores and the most items of histories in one batch, unless one history alone has more."""
@@ -53,6 +54,7 @@ class Ranker:
         ssm_backend: str | None,
         cuda_graph: bool,
     ):
+        threads.one_after_fork()
         self.device = usable_device(device)
         self._backend = usable_backend_of(ssm_backend, state["config"].get("ssm_backend"), self.device)
         self.model = stored_model(state, self.device, file)

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 
 import psutil
@@ -49,6 +50,16 @@ def chosen(most: int | None = None) -> Iterator[str]:
             yield f"{threads} ({why}); {wait_passively()}"
         finally:
             torch.set_num_threads(before)
+
+
+@cache
+def one_after_fork() -> None:
+    """Let processes that are forked from this one compute with one thread, as those of torch's loaders do.
+
+    OpenMP's other threads are not there after a fork, and torch would wait for them for ever.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def _count(before: int, most: int | None) -> tuple[int, str]:

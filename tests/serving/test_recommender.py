@@ -155,6 +155,20 @@ def test_histories_come_in_any_form_that_has_an_order(trained):
     assert found["item_id"].tolist() == [item for best in expected for item, _ in best]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_has_one_thread(trained):
+    """With more it would wait for ever for threads that are not there."""
+    Recommender(trained("2Mamba4Rec"))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        if not (child := os.fork()):
+            os._exit(torch.get_num_threads())
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1 and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_users_are_found_by_whole_numbers_of_any_type(trained):
     recommender = Recommender(trained("2Mamba4Rec"), histories={7: ["i1"], "b": ["i2"]})
     for users in ([7], ["7"], [7.0], np.array([7]), pd.Series([7.0])):
