@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 
@@ -82,8 +83,9 @@ def call(given: Namespace, keys: list[str]) -> None:
             **named(_OTHERS),
         )
     print_table(shown(found.report), None)
-    where = "" if given.data_path == "dataset" else f" --data_path={given.data_path}"
-    print(printable(f"The data set is in {found.folder}. Train on it with --dataset={found.name}{where}"))
+    keys = [f"--dataset={found.name}"] + [f"--data_path={given.data_path}"] * (given.data_path != "dataset")
+    train = shlex.join(["python", "-m", "recbole_ssm", "--model=2Mamba4Rec", *keys])
+    print(printable(f"The data set is in {found.folder}. Train on it: {train}"))
     if given.report is not None:
         write_output(given.report, (json.dumps(found.report, indent=1, ensure_ascii=False) + "\n").encode())
 

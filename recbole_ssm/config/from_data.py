@@ -58,7 +58,7 @@ def settings_from(data: Statistics, config: Configuration, given: Collection[str
         of_items["weight_decay"] = weight_decay(data.per_item)
     if counts_help(data):
         of_items |= {"transition_memory": True, "memory_rarity": 0.25}
-    groups = [Group(f"for {data.per_item:.3g} interactions of an item", of_items)]
+    groups = [Group(f"for {data.per_item:.3g} interactions per item", of_items)]
     if cycle:
         groups.append(Group(f"for {data.interactions:,} interactions", _length(data, config, given)))
     if "train_batch_size" not in given:

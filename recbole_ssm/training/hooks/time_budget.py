@@ -71,5 +71,5 @@ class TimeBudget(Hook):
         if all_reduce_max(int(too_few)):
             raise InputError(
                 f"time_budget: {self._budget} seconds are too few for one epoch, which takes about "
-                f"{max(needed, spent):.0f}"
+                f"{max(needed, spent):.0f}; give more, or shorten the histories with MAX_ITEM_LIST_LENGTH"
             )
