@@ -134,6 +134,15 @@ def test_the_page_on_datasets_makes_atomic_files_of_a_table(tmp_path, monkeypatc
     assert dataset.inter_feat["timestamp"].tolist()[:2] == [1793610900, 1793610990]
 
 
+def test_the_page_on_installing_has_every_extra():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (extras,) = re.findall(r"^\[project.optional-dependencies\]\n(.*?)^\[", project, flags=re.MULTILINE | re.DOTALL)
+    page = (ROOT / "docs" / "installing.md").read_text(encoding="utf-8")
+    names = re.findall(r"^(\w+) = \[", extras, flags=re.MULTILINE)
+    assert len(names) > 5
+    assert sorted(names) == sorted(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE))
+
+
 @pytest.mark.slow
 def test_the_page_on_importing_can_be_followed(tmp_path, monkeypatch, capsys):
     pytest.importorskip("duckdb")
