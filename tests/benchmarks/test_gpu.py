@@ -132,7 +132,7 @@ PROGRAMS = {
 ENDS = {
     "finds and ends": {"found": 1},
     "finds and fails": {"found": 2, "failed": "status 3"},
-    "finds and takes long": {"found": 3, "failed": "its time ended (1 s)"},
+    "finds and takes long": {"found": 3, "failed": "its time ended (4 s)"},
     "finds nothing": {"failed": "status 4"},
 }
 
@@ -149,7 +149,7 @@ def test_what_a_part_has_found_is_kept_however_it_ends(tmp_path, monkeypatch, na
     monkeypatch.setattr(gpu, "command", program)
     given = Namespace(cpu=True, tiny=True, data=tmp_path)
     with (tmp_path / "log").open("w") as log:
-        *_, last = gpu._watched(name, given, tmp_path, dict(os.environ), 1.2, log)
+        *_, last = gpu._watched(name, given, tmp_path, dict(os.environ), 4.2, log)
     assert last == ENDS[name]
 
 
