@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from recbole_ssm.checkpoints.popularity import check_popularity
+from recbole_ssm.checkpoints.reading import check_reading
 from recbole_ssm.system.bounded import Unusable
 
 _KINDS: dict[str, type] = {
@@ -42,6 +43,7 @@ def check_checkpoint(state: dict[str, Any]) -> None:
             raise Unusable(f"{key} holds something else than {kind.__name__}s")
     _check_history(state)
     check_popularity(state)
+    check_reading(state)
     for key in ("config", "given", "state_dict", "other_parameter"):
         if not all(isinstance(name, str) for name in state[key]):
             raise Unusable(f"{key} has a key that is no string")

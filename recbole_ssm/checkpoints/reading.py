@@ -9,7 +9,7 @@ from typing import Any
 
 from recbole_ssm.data.importing.options import make_options
 from recbole_ssm.data.importing.writing import REPORT
-from recbole_ssm.errors import CheckpointError
+from recbole_ssm.system.bounded import Unusable
 
 KEY = "reading"
 """The key of a checkpoint, and of the report of an import, that has options. Those of earlier versions have none."""
@@ -33,22 +33,9 @@ def of_import(dataset: Any) -> dict[str, Any]:
     return found
 
 
-def of_checkpoint(state: Mapping[str, Any], file: str | Path) -> dict[str, Any]:
-    """What a checkpoint says.
-
-    Args:
-        state: what is in the checkpoint.
-        file: its name.
-
-    Returns:
-        As from :func:`of_import`.
-
-    Raises:
-        CheckpointError: it holds something else.
-    """
-    found = state.get(KEY, {})
+def check_reading(state: Mapping[str, Any]) -> None:
+    """Raise :class:`Unusable` if a checkpoint has something else in its place."""
     try:
-        make_options(found)
+        make_options(state.get(KEY, {}))
     except (AttributeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{file} says what cannot be used as options for reading its table: {error}") from error
-    return dict(found)
+        raise Unusable(f"{KEY} is not how a table can be read: {error}") from error

@@ -89,7 +89,7 @@ class Recommender(Ranker):
         self.metrics: dict[str, dict[str, float] | None] = {"valid": reached, "test": None}
         self._stored = {key: value for key, value in state.items() if key not in _NOT_KEPT}
         self._naming = Naming(str(self.model.USER_ID), str(self.model.ITEM_ID))
-        self._reading = reading.of_checkpoint(state, file)
+        self._reading: dict[str, Any] = state.get(reading.KEY, {})
         self._known: Users | Callable[[], Users] | None = None
         if histories is not None:
             self._known = self._users(histories)
