@@ -55,6 +55,8 @@ def call(given: Namespace, keys: list[str]) -> None:
     print(printable(f"{', '.join(about['files'])} are in {folder}"))
     for name, graph in about.get("graphs", {}).items():
         print(f"{name}: scores differ from the model's by at most {graph['largest_difference']:.1e} of the largest")
+    if lacking := about.get("not_in_the_vectors"):
+        print(f"vectors.npy: inner products are scores without {' and '.join(lacking)}")
     if "no_step" in about:
         print(f"no step: {about['no_step']}")
     if "index" in about:

@@ -140,7 +140,8 @@ def test_weights_and_vectors(tmp_path, capsys):
     hidden = np.append(np.linspace(-1, 1, 16), 1).astype(np.float32)
     expected = model.item_embedding.weight[1:] @ torch.from_numpy(hidden[:16]) + model.item_bias[1:]
     np.testing.assert_allclose(vectors @ hidden, expected.detach().numpy(), rtol=1e-5, atol=1e-5)
-    assert about["not_in_the_vectors"] == ["repeat_bias", "memory"]
+    assert about["not_in_the_vectors"] == ["repeat_bias", "transition_memory"]
+    assert "vectors.npy: inner products are scores without repeat_bias and transition_memory" in capsys.readouterr().out
     assert len(json.loads((out / "names.json").read_text())) == len(vectors) == 40
 
 

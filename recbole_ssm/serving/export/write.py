@@ -135,7 +135,8 @@ def _vectors(recommender: Recommender, folder: Path, k: int | None) -> dict[str,
         np.save(file, vectors)
     write_json(folder / "names.json", recommender.items[1:])
     biased = recommender.model.item_bias is not None
-    additions = [name for name in ("repeat_bias", "memory") if getattr(recommender.model, name) is not None]
+    model, kept = recommender.model, {"repeat_bias": "repeat_bias", "transition_memory": "memory"}
+    additions = [key for key, attribute in kept.items() if getattr(model, attribute) is not None]
     return {
         "query": "the hidden vector of a history" + (", and then 1" if biased else ""),
         "not_in_the_vectors": additions,
