@@ -62,8 +62,9 @@ def settings_from(data: Statistics, config: Configuration, given: Collection[str
     if cycle:
         groups.append(Group(f"for {data.interactions:,} interactions", _length(data, config, given)))
     if "train_batch_size" not in given:
-        steps = data.interactions / tokens
-        groups.append(Group(f"for {steps:,.0f} steps in an epoch", {"train_batch_tokens": tokens}))
+        steps = max(1, round(data.interactions / tokens))
+        why = f"for {steps:,} step{'s' * (steps > 1)} in an epoch"
+        groups.append(Group(why, {"train_batch_tokens": tokens}))
     if cycle and learner in ("adam", "adamw"):
         groups.append(_rates(config, width))
     return [*groups, Group("on all data", _on_all_data(config, width))]
