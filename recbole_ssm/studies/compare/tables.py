@@ -148,13 +148,15 @@ def footnotes(rows: list[Row], baseline: str) -> list[str]:
     """Notes on tests and machine."""
     machine = rows[0].runs[0]["machine"]
     history = next((run["latency_one"]["mean_history"] for row in rows for run in row.runs if run["latency_one"]), None)
+    many = next((run["latency_many"]["users"] for row in rows for run in row.runs if run["latency_many"]), 1024)
     tested = f"epoch with the best validation NDCG@{AT}" if any(row.validated for row in rows) else "last epoch"
     return [
         f"The model of the {tested}; mean ± standard deviation over seeds, times and memory medians over seeds.",
         f"Stars: paired permutation test over users (all seeds together) against {baseline}, Holm-corrected: "
         "* p < .05, ** p < .01, *** p < .001.",
         f"On {machine['processor']}, {machine['threads']} thread(s), {machine['device']}."
-        + (f" Latency with histories of {history:.0f} items on average." if history else ""),
+        + (f" Latency with histories of {history:.0f} items on average." if history else "")
+        + (f" Where the tables say 1,024 users it is all {many} that are tested." if many < 1024 else ""),
     ]
 
 

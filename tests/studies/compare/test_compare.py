@@ -24,7 +24,7 @@ from recbole_ssm.studies.compare.figures import by_value, figures
 from recbole_ssm.studies.compare.record import as_record
 from recbole_ssm.studies.compare.significance import permutation_p
 from recbole_ssm.studies.compare.summary import Row, _differences, summarise
-from recbole_ssm.studies.compare.tables import tables
+from recbole_ssm.studies.compare.tables import footnotes, tables
 from recbole_ssm.system.plain import plain
 
 KEYS = ["--data_path=.", "--use_gpu=False", "--epochs=2", "--hidden_size=8", "--headdim=4", "--d_state=4"]
@@ -357,6 +357,14 @@ def test_columns_in_which_no_model_has_anything_are_left_out(of_one, steps):
     assert shown.get("Time to recommend to one user", []) == expected
     assert list(shown["Accuracy"]) == ["HR@10", "NDCG@10", "MRR@10", "seeds"]
     assert "Time to recommend to 1,024 users" not in shown
+
+
+@pytest.mark.parametrize(("users", "said"), [(166, True), (1024, False), (None, False)])
+def test_the_notes_say_how_many_users_are_ranked_at_once_where_they_are_few(users, said):
+    one = row("A", {7: [0.1, 0.2]})
+    one.runs[0]["machine"] = {"processor": "x", "threads": 1, "device": "cpu"}
+    one.runs[0]["latency_many"] = users and {"users": users}
+    assert ("it is all 166 that are tested" in footnotes([one], "A")[-1]) == said
 
 
 def test_users_are_paired_where_each_seed_has_test_users_of_its_own():
