@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 from recbole_ssm.errors import InputError
@@ -56,9 +57,9 @@ class Csv(Table):
         self._separated([(*names, f"{score:.6g}") for *names, score in rows])
 
     def _separated(self, lines: Sequence[Sequence[Any]]) -> None:
-        text = io.StringIO()
-        csv.writer(text, delimiter=self.delimiter, lineterminator="\n").writerows(lines)
-        self.file.write(text.getvalue().encode())
+        written: list[str] = []  # line by line, which end in \r\n, so that names with one of the two are quoted
+        csv.writer(SimpleNamespace(write=written.append), delimiter=self.delimiter).writerows(lines)
+        self.file.write("".join(f"{line[:-2]}\n" for line in written).encode())
 
 
 class Atomic(Csv):

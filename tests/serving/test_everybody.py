@@ -1,5 +1,6 @@
 """Recommendations to all users, some at a time, are those to each of them."""
 
+import csv
 from itertools import pairwise
 
 import numpy as np
@@ -72,6 +73,17 @@ def test_who_is_not_there_is_refused(tmp_path):
     recommender = Recommender(made_checkpoint(tmp_path / "m.pth", "LRURec"))
     with pytest.raises(InputError, match="knows none of the items"):
         known_part(recommender, some_histories((2,), unknown=(0, 1)))
+
+
+@pytest.mark.parametrize(("ending", "separator"), [("csv", ","), ("inter", "\t")])
+def test_names_with_line_breaks_of_any_kind_are_read_back(tmp_path, ending, separator):
+    names = ["a\rb", "a\nb", "a\r\nb", "a\tb", 'a "b"', "a,b", "plain\r", "\r\n"]
+    file = tmp_path / f"best.{ending}"
+    with table_in(file, ["user", "rank", "item", "score"]) as table:
+        table.write([(name, 1, name, 0.5) for name in names])
+    with file.open(newline="", encoding="utf-8") as text:
+        assert [row[2] for row in csv.reader(text, delimiter=separator)][1:] == names
+    assert file.read_bytes().endswith(b",0.5\n" if ending == "csv" else b"\t0.5\n")
 
 
 @pytest.mark.parametrize("name", ["best.csv", "best.jsonl.gz", "best.json", "best.parquet"])
