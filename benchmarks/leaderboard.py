@@ -33,11 +33,11 @@ commit and versions, its hardware and every epoch. [NOTES.md](NOTES.md) says wha
 - **Numbers.** Mean ± standard deviation over seeds. `epochs` are those trained; a `time_budget` ends them early. Times
   are medians: training per epoch, and training and validation up to the epoch that is tested (s to best). GiB: peak
   memory.
-- **Names.** MODEL-DATASET alone is a recipe, -wide one of `wide/`, -paper one of `paper/`. **-default**:
-  [settings from the data](../docs/defaults.md); models that count have their defaults. **-default-no-memory**: the same
-  without a `transition_memory`. **-default-even-counts**: the same before it had a `memory_rarity`. **-memory**: with a
-  memory, without a rarity. **-taught**: with a teacher, and else a recipe (ml-1m) or default settings (Amazon);
-  -wide there: width 128. **-final**: validation items trained on, too.
+- **Names.** MODEL-DATASET alone is a recipe, -wide one of `wide/`, -deep has more layers, -paper is one of `paper/`.
+  **-default**: [settings from the data](../docs/defaults.md); models that count have their defaults.
+  **-default-no-memory**: the same without a `transition_memory`. **-default-even-counts**: the same before it had a
+  `memory_rarity`. **-memory**: with a memory, without a rarity. **-taught**: with a teacher, and else a recipe (ml-1m)
+  or default settings (Amazon); -wide there: width 128. **-final**: validation items trained on, too.
 - **-twenty-minutes**: RecBole's own models by default settings, with a `time_budget` of 1,200 seconds of one core.
 - **-500-users**: 500 users, the same for all models, are validated and tested, in tables of their own.
 - **(b)**: with `repeat_bias`, one learned number on the items of the history.
