@@ -97,7 +97,7 @@ def test_a_trial_whose_process_is_ended_as_it_tells_of_its_last_epoch_is_finishe
         if epoch == last:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises((Interrupted, KeyboardInterrupt)):
         task.train(params, killed)
     assert task.end(params).ended == "finished" and len(task.trial(params).history) == last < 20
     assert [file.name.endswith(".latest.pth") for file in task.checkpoint(task.trial(params)).parent.iterdir()] == [
