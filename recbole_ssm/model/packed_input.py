@@ -83,7 +83,7 @@ class PackedRecommender(SequentialRecommender):
             InputError: it counts nothing.
         """
         raise InputError(
-            f"this {type(self).__name__} counts nothing that could take in new interactions; train it with "
+            "the model counts nothing that could take in new interactions; train it with "
             "transition_memory, or use a model that counts, such as PCTM"
         )
 
