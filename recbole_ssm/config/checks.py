@@ -20,7 +20,7 @@ from recbole_ssm.model.recbole_models import check_packages, recboles_own
 from recbole_ssm.system.distributed import world_size
 
 
-def check(config: Settings, *, trains: bool) -> None:
+def check(config: Settings) -> None:
     """Raise :class:`InputError` for what cannot be used; what is passed over is noted in ``config.notes``."""
     _check_unknown_keys(config)
     for key in keys_of(config.model_class) if config.is_packed else FOR_ALL_MODELS:
@@ -31,14 +31,14 @@ def check(config: Settings, *, trains: bool) -> None:
     check_recbole_values(config)
     if not config.held_out[0]:
         config.notes.append("there is no validation: all epochs are trained, and the model of the last one is kept")
-    if trains:
+    if config.trains:
         if recboles_own(config.model_class, config["model"]):
             check_packages(config["model"])
         _check_valid_metric(config)
-    if trains and world_size() > 1:
+    if config.trains and world_size() > 1:
         _check_processes(config)
     if config.is_packed:
-        check_our_model(config, trains=trains)
+        check_our_model(config)
     else:
         _check_network_of_teacher(config)
     _note_missing_gpu(config)

@@ -49,7 +49,7 @@ class Config(Settings):
     ):
         self.trains = trains
         super().__init__(model, dataset, config_file_list, config_dict, command_line)
-        check(self, trains=trains)
+        check(self)
 
     def settle(self, data: Statistics, begun: Mapping[str, Any] | None = None) -> None:
         """Replace defaults by settings that follow from the data, for a model of packed histories that is trained.

@@ -12,18 +12,18 @@ from recbole_ssm.ops.backends import check_backend
 from recbole_ssm.system.distributed import world_size
 
 
-def check_our_model(config: Settings, *, trains: bool) -> None:
+def check_our_model(config: Settings) -> None:
     """Raise :class:`InputError` for what a model of this package cannot be trained or used with."""
     if config.model_class.is_trained:
         _check_samples(config)
-        _check_teacher(config, trains)
-        if trains and config.init_from and not Path(config.init_from).is_file():
+        _check_teacher(config)
+        if config.trains and config.init_from and not Path(config.init_from).is_file():
             raise InputError(f"init_from: there is no checkpoint {config.init_from}")
-        _check_content(config, trains)
+        _check_content(config)
         _check_loss(config)
         _check_cuda_graph(config)
         _check_backend(config)
-    elif trains:
+    elif config.trains:
         _note_training(config)
     check_together(config)
     _note_unused_columns(config)
@@ -102,19 +102,19 @@ def _takes_cut(model: type) -> bool:
     return any(each.name == "cut" or each.kind == each.VAR_KEYWORD for each in takes)
 
 
-def _check_teacher(config: Settings, trains: bool) -> None:
+def _check_teacher(config: Settings) -> None:
     if not config["teacher"] and "teacher_share" in config.external_config_dict:
         config.pass_over("teacher_share", "there is no teacher")
     for file in config.teacher_files:
-        if trains and not Path(file).is_file():
+        if config.trains and not Path(file).is_file():
             raise InputError(f"teacher: there is no checkpoint {file}; train one with this package, or name another")
     if config["teacher"] and config["loss_type"] != "CE":
         raise InputError(f"teacher needs loss_type: CE, and it is {config['loss_type']}")
 
 
-def _check_content(config: Settings, trains: bool) -> None:
+def _check_content(config: Settings) -> None:
     file = config.item_vectors
-    if trains and file and not (Path(file).is_file() and Path(file).with_suffix(".txt").is_file()):
+    if config.trains and file and not (Path(file).is_file() and Path(file).with_suffix(".txt").is_file()):
         raise InputError(
             f"item_vectors: {file} and {Path(file).with_suffix('.txt')} must both be there: the vectors, and the names "
             "of their items, a line each"

@@ -105,9 +105,11 @@ class InRedis:
 
     def _read(self, id: str, fields: Any) -> Record | None:
         """A session from its fields; None where there are none, or others than this package writes."""
-        if isinstance(fields, redis.RedisError) and "WRONGTYPE" not in str(fields):
-            raise fields
         try:
+            if isinstance(fields, redis.ResponseError) and str(fields).startswith("WRONGTYPE"):
+                raise ValueError(fields)  # somebody else's key, which is no hash
+            if isinstance(fields, redis.RedisError):
+                raise fields
             return None if fields[0] is None else _record(*fields)
         except (AttributeError, TypeError, ValueError) as error:
             getLogger().warning(f"a session in Redis cannot be read and is forgotten: {error}")
